@@ -1,0 +1,94 @@
+//! gRPC hosting: the role's services, `grpc.health.v1`, reflection, the `Node` service, and a graceful stop.
+
+use std::{sync::Arc, time::Duration};
+
+use secateur_common::shutdown::CancellationToken;
+use secateur_proto::{
+    FILE_DESCRIPTOR_SET,
+    v1::{self, node_server},
+};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status, service::RoutesBuilder, transport::Server};
+use tonic_health::ServingStatus;
+
+/// How long running requests may go on once the node was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// A peer that vanished without closing its connection is noticed this soon.
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// Name under which `grpc.health.v1` answers for "can take requests", beside the empty name and `liveness`.
+const READINESS: &str = "readiness";
+const LIVENESS: &str = "liveness";
+
+/// What a node can say of itself at this moment.
+pub trait Describe: Send + Sync + 'static {
+    /// The description, given whether the node is draining.
+    fn describe(&self, draining: bool) -> v1::NodeDescription;
+}
+
+/// Hosts a role's services until it is told to stop and what runs has ended.
+pub struct Host {
+    routes: RoutesBuilder,
+    shutdown: CancellationToken,
+}
+
+impl Host {
+    /// A host that drains when `shutdown` is cancelled.
+    pub fn new<D: Describe>(describer: Arc<D>, shutdown: CancellationToken) -> Self {
+        let node = NodeService { describer, shutdown: shutdown.clone() };
+        let mut routes = RoutesBuilder::default();
+        routes.add_service(node_server::NodeServer::new(node));
+        Self { routes, shutdown }
+    }
+
+    /// Where the role adds its services.
+    pub fn routes(&mut self) -> &mut RoutesBuilder {
+        &mut self.routes
+    }
+
+    /// Serves on `listener`; returns once stopped.
+    pub async fn serve(mut self, listener: TcpListener) -> anyhow::Result<()> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        for service in ["", READINESS, LIVENESS] {
+            reporter.set_service_status(service, ServingStatus::Serving).await;
+        }
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()?;
+        self.routes.add_service(health).add_service(reflection);
+        let draining = self.shutdown.clone();
+        let stop = async move {
+            draining.cancelled().await;
+            reporter.set_service_status("", ServingStatus::NotServing).await;
+            reporter.set_service_status(READINESS, ServingStatus::NotServing).await;
+        };
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .add_routes(self.routes.routes())
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+        let overdue = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN_MAX).await;
+        };
+        tokio::select! {
+            served = server => served?,
+            () = overdue => tracing::warn!("requests still ran {} s after the stop; ending them", DRAIN_MAX.as_secs()),
+        }
+        Ok(())
+    }
+}
+
+struct NodeService<D> {
+    describer: Arc<D>,
+    shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl<D: Describe> node_server::Node for NodeService<D> {
+    async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
+        Ok(Response::new(self.describer.describe(self.shutdown.is_cancelled())))
+    }
+}

@@ -1,0 +1,133 @@
+//! What a node says of itself: the part that does not change while it runs.
+
+use std::path::Path;
+
+use anyhow::Context;
+use secateur_common::ids;
+use secateur_model::{Card, FloatType, Model, ModelInfo};
+use secateur_proto::{PROTOCOL_VERSION, v1};
+use secateur_pruning::{VisualMethod, VisualPolicy};
+use secateur_transfer::{DType, KvShape, visual};
+
+/// Read whole for its digest.
+const TOKENIZER_FILE: &str = "tokenizer.json";
+
+/// Who this node is and what it runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Name in receipts and logs.
+    pub node_id: String,
+    /// Prefill or decode.
+    pub role: v1::Role,
+    /// Name of the checkpoint folder.
+    pub model_name: String,
+    /// The checkpoint.
+    pub model: ModelInfo,
+    /// Blocks that this node runs, ascending.
+    pub kept_layers: Vec<u32>,
+    /// The pruning plan in force; empty: none.
+    pub plan_id: String,
+    /// blake3 of tokenizer.json in hex; empty: the folder has none.
+    pub tokenizer_digest: String,
+    /// What `auto` stands for here.
+    pub recommended_visual: VisualPolicy,
+}
+
+impl Identity {
+    /// The identity of a node that loaded `model` from `dir`.
+    pub fn new(role: v1::Role, node_id: Option<String>, dir: &Path, model: &Model) -> anyhow::Result<Self> {
+        let role_name = match role {
+            v1::Role::Prefill => "prefill",
+            v1::Role::Decode => "decode",
+            v1::Role::Unspecified => "node",
+        };
+        let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+        Ok(Self {
+            node_id: node_id.unwrap_or_else(|| ids::node_id(role_name)),
+            role,
+            model_name: folder.unwrap_or_else(|| "model".to_owned()),
+            model: model.info().clone(),
+            kept_layers: model.kept_layers().iter().map(|&layer| layer as u32).collect(),
+            plan_id: String::new(),
+            tokenizer_digest: tokenizer_digest(dir)?,
+            recommended_visual: recommended_visual(dir)?,
+        })
+    }
+
+    /// Geometry of the KV that this node makes or takes.
+    pub fn kv_shape(&self) -> KvShape {
+        let dtype = match self.model.dtype {
+            FloatType::F32 => DType::F32,
+            FloatType::Bf16 => DType::Bf16,
+            FloatType::F16 => DType::F16,
+        };
+        KvShape { kv_heads: self.model.kv_heads as u32, head_dim: self.model.head_dim as u32, dtype }
+    }
+
+    /// As a message, with the load of this moment.
+    pub fn describe(&self, load: v1::Load, draining: bool) -> v1::NodeDescription {
+        let vision = self.model.vision.as_ref();
+        v1::NodeDescription {
+            node_id: self.node_id.clone(),
+            role: self.role as i32,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol_version: PROTOCOL_VERSION,
+            model_name: self.model_name.clone(),
+            model_fingerprint: self.model.fingerprint.clone(),
+            tokenizer_digest: self.tokenizer_digest.clone(),
+            plan_id: self.plan_id.clone(),
+            max_positions: self.model.max_positions as u32,
+            vocab: self.model.vocab as u32,
+            visual_tokens_per_image: vision.map_or(0, |vision| vision.tokens_per_image as u32),
+            image_token_id: vision.map_or(0, |vision| vision.image_token_id),
+            stop_token_ids: self.model.eos_token_ids.clone(),
+            load: Some(load),
+            draining,
+            recommended_visual: Some(visual::policy_to_proto(self.recommended_visual)),
+        }
+    }
+}
+
+fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
+    match std::fs::read(dir.join(TOKENIZER_FILE)) {
+        Ok(bytes) => Ok(blake3::hash(&bytes).to_hex().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {TOKENIZER_FILE} of the checkpoint")),
+    }
+}
+
+/// The card's advice, which rests on measurement, else the published method at its published rate.
+fn recommended_visual(dir: &Path) -> anyhow::Result<VisualPolicy> {
+    let advice = Card::read(dir)?.and_then(|card| card.visual);
+    let policy = match advice {
+        Some(advice) => VisualPolicy::new(advice.method.parse()?, advice.keep),
+        None => VisualPolicy::new(VisualMethod::TrimTokenator, VisualPolicy::PUBLISHED_KEEP),
+    };
+    policy.context("the checkpoint's card recommends a visual policy that this version does not have")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_card_the_published_rate_is_recommended() {
+        let dir = tempfile::tempdir().unwrap();
+        let policy = recommended_visual(dir.path()).unwrap();
+        assert_eq!((policy.method(), policy.keep()), (VisualMethod::TrimTokenator, 1.0 / 9.0));
+    }
+
+    #[test]
+    fn a_card_with_an_unknown_method_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let card = r#"{"format": 1, "visual": {"method": "telepathy", "keep": 0.5}}"#;
+        std::fs::write(dir.path().join("secateur.json"), card).unwrap();
+        assert!(recommended_visual(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_folder_without_a_tokenizer_has_no_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(tokenizer_digest(dir.path()).unwrap(), "");
+    }
+}

@@ -1,0 +1,35 @@
+//! Work that must not outlive the one who asked for it.
+
+use secateur_common::shutdown::CancellationToken;
+
+/// Cancels its token when dropped: held by the future or stream that serves a request, so that a disconnect, a
+/// deadline or an error ends the work behind it, wherever that runs.
+#[derive(Debug)]
+pub struct Leash(CancellationToken);
+
+impl Leash {
+    /// Ties `token` to the life of the returned value.
+    pub fn new(token: CancellationToken) -> Self {
+        Self(token)
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dropping_the_leash_cancels() {
+        let token = CancellationToken::new();
+        let leash = Leash::new(token.clone());
+        assert!(!token.is_cancelled());
+        drop(leash);
+        assert!(token.is_cancelled());
+    }
+}

@@ -1,0 +1,15 @@
+//! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
+//! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
+//! and graceful stop), [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop).
+
+pub mod handshake;
+pub mod host;
+pub mod identity;
+pub mod leash;
+pub mod program;
+pub mod settings;
+
+pub use host::Host;
+pub use identity::Identity;
+pub use leash::Leash;
+pub use settings::NodeSettings;

@@ -1,0 +1,87 @@
+//! From arguments to a serving process, the same way for both roles.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Args, Command, FromArgMatches};
+use secateur_common::{
+    announce,
+    config::{self, ConfigError},
+    shutdown::{self, CancellationToken},
+    telemetry,
+};
+use tokio::net::TcpListener;
+
+use crate::settings::NodeSettings;
+
+/// Exit status for bad usage or configuration.
+const USAGE: u8 = 2;
+
+/// Parses, configures, binds, announces and serves; returns the process's exit status.
+pub fn run<S, F>(
+    command: Command,
+    arguments: impl IntoIterator<Item = OsString>,
+    node: fn(&S) -> &NodeSettings,
+    serve: impl FnOnce(S, TcpListener, CancellationToken) -> F,
+) -> ExitCode
+where
+    S: Args + FromArgMatches,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let layered = match config::parse::<S>(command, arguments) {
+        Ok(layered) => layered,
+        Err(error) => return usage(error),
+    };
+    let shared = node(&layered.settings).clone();
+    if shared.layers.print_config {
+        // Standard output is what this flag is for.
+        #[allow(clippy::print_stdout)]
+        {
+            print!("{}", layered.to_toml());
+        }
+        return ExitCode::SUCCESS;
+    }
+    telemetry::init(&shared.log, shared.log_format);
+    match start(shared, layered.settings, serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start<S, F>(
+    shared: NodeSettings,
+    settings: S,
+    serve: impl FnOnce(S, TcpListener, CancellationToken) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let stop = shutdown::on_signal();
+    if shared.stdin_lifeline {
+        shutdown::on_parent_end(&stop);
+    }
+    let listener = TcpListener::bind(shared.listen).await.map_err(|error| {
+        anyhow::anyhow!("cannot listen on {}: {error}; choose another address with --listen", shared.listen)
+    })?;
+    // Announced before the model is loaded: the router waits for readiness, not for the port.
+    announce::listening(listener.local_addr()?)?;
+    serve(settings, listener, stop).await
+}
+
+fn usage(error: ConfigError) -> ExitCode {
+    match error {
+        ConfigError::Usage(error) => {
+            // Help and version also arrive here, on standard output and with status 0.
+            let _ = error.print();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+        }
+        error => {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::from(USAGE)
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings of both node programs.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr};
+
+use clap::Args;
+use secateur_common::{config::Layers, telemetry::LogFormat};
+use secateur_model::{DeviceKind, FloatType};
+
+/// Settings of both node programs.
+#[derive(Clone, Debug, Args)]
+pub struct NodeSettings {
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub layers: Layers,
+    /// Checkpoint folder in the Hugging Face layout
+    #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
+    pub model: PathBuf,
+    /// Address to listen on; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "SECATEUR_LISTEN")]
+    pub listen: SocketAddr,
+    /// Name of this node in receipts and logs [default: the role and a random tail]
+    #[arg(long, value_name = "NAME", env = "SECATEUR_NODE_ID")]
+    pub node_id: Option<String>,
+    /// Where to compute: cpu, or cuda:N in a build with CUDA
+    #[arg(long, default_value = "cpu", value_parser = parse_device, env = "SECATEUR_DEVICE")]
+    pub device: DeviceKind,
+    /// Format of weights, activations and KV: f32, bf16 or f16 [default: f32 on a CPU]
+    #[arg(long, value_parser = parse_dtype, env = "SECATEUR_DTYPE")]
+    pub dtype: Option<FloatType>,
+    /// What to log, as tracing directives
+    #[arg(long, default_value = "info", env = "SECATEUR_LOG")]
+    pub log: String,
+    /// How to write log lines
+    #[arg(long, value_enum, default_value = "text", env = "SECATEUR_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    pub stdin_lifeline: bool,
+}
+
+fn parse_device(text: &str) -> Result<DeviceKind, String> {
+    match text.split_once(':') {
+        None if text == "cpu" => Ok(DeviceKind::Cpu),
+        None if text == "cuda" => Ok(DeviceKind::Cuda(0)),
+        Some(("cuda", ordinal)) => usize::from_str(ordinal)
+            .map(DeviceKind::Cuda)
+            .map_err(|_| format!("`{ordinal}` is not the number of a GPU")),
+        _ => Err(format!("`{text}` is neither cpu nor cuda:N")),
+    }
+}
+
+fn parse_dtype(text: &str) -> Result<FloatType, String> {
+    FloatType::from_name(text).ok_or_else(|| format!("`{text}` is none of f32, bf16, f16"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_parse() {
+        assert_eq!(parse_device("cpu"), Ok(DeviceKind::Cpu));
+        assert_eq!(parse_device("cuda:1"), Ok(DeviceKind::Cuda(1)));
+        assert!(parse_device("tpu").is_err());
+        assert!(parse_device("cuda:x").is_err());
+    }
+}

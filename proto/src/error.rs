@@ -1,0 +1,205 @@
+//! The closed error code, mapped once to gRPC and once to HTTP.
+//!
+//! A [`ServiceError`] survives a gRPC hop whole: its code and parameter travel as metadata beside the status, so a
+//! node's "this picture is broken" reaches the HTTP client as a 400 that names the field.
+
+use tonic::{Code, Status, metadata::MetadataValue};
+
+const CODE_KEY: &str = "secateur-error-code";
+// Binary metadata, since a field name is the client's text and may hold any character.
+const PARAM_KEY: &str = "secateur-error-param-bin";
+/// Longest message that is carried; error bodies stay small whatever went wrong.
+const MESSAGE_CHARS_MAX: usize = 1_000;
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $grpc:ident, $http:literal, $kind:literal;)+) => {
+        /// What went wrong, for every program of the cluster.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $name,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, for tables and tests.
+            pub const ALL: &[ErrorCode] = &[$(ErrorCode::$name,)+];
+
+            /// The stable name, used on the wire, in JSON bodies and as a metric label.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ErrorCode::$name => $text,)+ }
+            }
+
+            /// The gRPC status code.
+            pub fn grpc(self) -> Code {
+                match self { $(ErrorCode::$name => Code::$grpc,)+ }
+            }
+
+            /// The HTTP status code.
+            pub fn http(self) -> u16 {
+                match self { $(ErrorCode::$name => $http,)+ }
+            }
+
+            /// OpenAI's error `type`.
+            pub fn openai_type(self) -> &'static str {
+                match self { $(ErrorCode::$name => $kind,)+ }
+            }
+
+            /// The inverse of [`ErrorCode::as_str`].
+            pub fn parse(text: &str) -> Option<ErrorCode> {
+                match text { $($text => Some(ErrorCode::$name),)+ _ => None }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// A field is malformed or out of range.
+    InvalidRequest = "invalid_request", InvalidArgument, 400, "invalid_request_error";
+    /// Prompt and answer do not fit the model's positions.
+    ContextLengthExceeded = "context_length_exceeded", OutOfRange, 400, "invalid_request_error";
+    /// A picture cannot be decoded or is over a limit.
+    InvalidImage = "invalid_image", InvalidArgument, 400, "invalid_request_error";
+    /// A known parameter that would change the output and is not supported.
+    UnsupportedParameter = "unsupported_parameter", InvalidArgument, 400, "invalid_request_error";
+    /// The API key is missing or wrong.
+    InvalidApiKey = "invalid_api_key", Unauthenticated, 401, "authentication_error";
+    /// No such route.
+    NotFound = "not_found", NotFound, 404, "invalid_request_error";
+    /// No such model here.
+    ModelNotFound = "model_not_found", NotFound, 404, "invalid_request_error";
+    /// The route exists, the method does not.
+    MethodNotAllowed = "method_not_allowed", Unimplemented, 405, "invalid_request_error";
+    /// The client did not finish its request, or the work did not finish, in time.
+    Timeout = "timeout", DeadlineExceeded, 408, "timeout_error";
+    /// The body is over the limit.
+    PayloadTooLarge = "payload_too_large", ResourceExhausted, 413, "invalid_request_error";
+    /// The body is not JSON by its content type.
+    UnsupportedMediaType = "unsupported_media_type", InvalidArgument, 415, "invalid_request_error";
+    /// A bounded queue is full: try again later.
+    Overloaded = "overloaded", ResourceExhausted, 429, "rate_limit_error";
+    /// The caller went away.
+    Cancelled = "cancelled", Cancelled, 499, "invalid_request_error";
+    /// A bug or a failure of the machine.
+    Internal = "internal_error", Internal, 500, "server_error";
+    /// No usable pair of nodes, or a node was lost.
+    Unavailable = "unavailable", Unavailable, 503, "server_error";
+    /// Shipped KV did not match what was agreed, and was refused.
+    KvRefused = "kv_refused", DataLoss, 503, "server_error";
+    /// Nodes differ in model, plan or protocol.
+    Incompatible = "incompatible", FailedPrecondition, 503, "server_error";
+}
+
+/// An error with its code, the field at fault if there is one, and a sentence for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ServiceError {
+    /// What kind of failure.
+    pub code: ErrorCode,
+    /// What went wrong and what to do; no file, address or secret.
+    pub message: String,
+    /// The request field at fault, in the client's terms (`messages[0].content[1].image_url`).
+    pub param: Option<String>,
+}
+
+impl ServiceError {
+    /// An error without a field.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: truncated(message.into()), param: None }
+    }
+
+    /// Names the field at fault.
+    pub fn with_param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(truncated(param.into()));
+        self
+    }
+
+    /// Whether another pair of nodes may succeed where this one failed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self.code,
+            ErrorCode::Unavailable | ErrorCode::KvRefused | ErrorCode::Overloaded | ErrorCode::Incompatible
+        )
+    }
+}
+
+fn truncated(text: String) -> String {
+    match text.char_indices().nth(MESSAGE_CHARS_MAX) {
+        None => text,
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Status {
+        let mut status = Status::new(error.code.grpc(), error.message);
+        status.metadata_mut().insert(CODE_KEY, MetadataValue::from_static(error.code.as_str()));
+        if let Some(param) = error.param {
+            let value = MetadataValue::from_bytes(param.as_bytes());
+            status.metadata_mut().insert_bin(PARAM_KEY, value);
+        }
+        status
+    }
+}
+
+impl From<Status> for ServiceError {
+    fn from(status: Status) -> ServiceError {
+        let metadata = status.metadata();
+        let code = metadata.get(CODE_KEY).and_then(|value| value.to_str().ok()).and_then(ErrorCode::parse);
+        let param = metadata
+            .get_bin(PARAM_KEY)
+            .and_then(|value| value.to_bytes().ok())
+            .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok());
+        let message = match status.message() {
+            "" => format!("the node answered {:?}", status.code()),
+            text => text.to_owned(),
+        };
+        let code = code.unwrap_or_else(|| from_transport(status.code()));
+        ServiceError { code, message: truncated(message), param }
+    }
+}
+
+/// A status without our code comes from the transport: a lost connection, a deadline, a limit of the gRPC library.
+fn from_transport(code: Code) -> ErrorCode {
+    match code {
+        Code::Cancelled => ErrorCode::Cancelled,
+        Code::DeadlineExceeded => ErrorCode::Timeout,
+        Code::Unavailable | Code::Unknown => ErrorCode::Unavailable,
+        Code::ResourceExhausted => ErrorCode::Overloaded,
+        Code::Unimplemented | Code::FailedPrecondition => ErrorCode::Incompatible,
+        _ => ErrorCode::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_survives_a_grpc_hop() {
+        for &code in ErrorCode::ALL {
+            let sent = ServiceError::new(code, "näh").with_param("messages[0].ü");
+            let received = ServiceError::from(Status::from(sent.clone()));
+            assert_eq!(received, sent);
+        }
+    }
+
+    #[test]
+    fn codes_have_distinct_names_that_parse_back() {
+        for &code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
+            assert!((400..600).contains(&code.http()));
+        }
+    }
+
+    #[test]
+    fn a_lost_connection_is_unavailable() {
+        let error = ServiceError::from(Status::unknown("transport error"));
+        assert_eq!(error.code, ErrorCode::Unavailable);
+        assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let error = ServiceError::new(ErrorCode::Internal, "ü".repeat(5_000));
+        assert!(error.message.chars().count() <= MESSAGE_CHARS_MAX + 3);
+    }
+}

@@ -1,0 +1,18 @@
+//! Secateur's wire contract and nothing else: messages and services generated from `secateur/v1/*.proto`, and the one
+//! closed error code with its gRPC and HTTP mappings ([`error`]).
+
+pub mod error;
+
+/// Messages, clients and servers of `secateur.v1`.
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+pub mod v1 {
+    tonic::include_proto!("secateur.v1");
+}
+
+pub use error::{ErrorCode, ServiceError};
+
+/// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// The encoded `FileDescriptorSet`, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/secateur_descriptor.bin"));

@@ -1,0 +1,15 @@
+//! The pruning methods, one file each, as pure functions: plain slices in, kept indices out. No candle, no I/O, no
+//! model code, so a method is tested against its formula and nothing else.
+//!
+//! - [`trimtokenator`]: visual tokens of one picture, by text alignment, then diversity (arXiv 2509.00320).
+//! - [`budget`]: how many tokens a keep rate leaves.
+//! - [`visual`]: which method a request asks for.
+
+pub mod budget;
+pub mod repmax;
+pub mod rows;
+pub mod trimtokenator;
+pub mod visual;
+
+pub use rows::{Rows, RowsError};
+pub use visual::{VisualMethod, VisualPolicy, VisualPolicyError};
