@@ -1,1 +1,91 @@
-//! Placeholder.
+//! One binary for everything: `secateur up` starts a whole cluster, `secateur router|prefill|decode` one role.
+//!
+//! ```text
+//! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
+//! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
+//!               question over HTTP; report.rs: what is printed
+//! ```
+
+mod demo;
+mod up;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "secateur",
+    version,
+    about = "Disaggregated prefill/decode serving that ships only the KV decode needs"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cluster on this machine, ask it a sample question, then serve until Ctrl-C
+    Up(up::UpArguments),
+    /// Run a router (OpenAI HTTP in, gRPC out)
+    #[command(disable_help_flag = true)]
+    Router(RoleArguments),
+    /// Run a prefill node
+    #[command(disable_help_flag = true)]
+    Prefill(RoleArguments),
+    /// Run a decode node
+    #[command(disable_help_flag = true)]
+    Decode(RoleArguments),
+}
+
+/// A role parses its own arguments, the same way as its stand-alone program.
+#[derive(Debug, clap::Args)]
+struct RoleArguments {
+    /// The role's settings; `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the program: arguments in, exit status out.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version also arrive here.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match cli.command {
+        Command::Up(arguments) => up::run(arguments),
+        Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
+        Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),
+        Command::Decode(role) => secateur_decode_node::run(role.named("secateur decode")),
+    }
+}
+
+impl RoleArguments {
+    /// With the program's name in front, as a command line has it.
+    fn named(self, name: &str) -> Vec<OsString> {
+        std::iter::once(OsString::from(name)).chain(self.arguments).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_role_gets_its_flags_untouched() {
+        let cli = Cli::try_parse_from(["secateur", "decode", "--help", "--model", "x"]).unwrap();
+        let Command::Decode(role) = cli.command else { panic!("decode") };
+        assert_eq!(role.named("d"), ["d", "--help", "--model", "x"]);
+    }
+}

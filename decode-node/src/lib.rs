@@ -1,1 +1,74 @@
-//! Placeholder.
+//! The decode service: receive, place, generate.
+//!
+//! ```text
+//! generate.rs    Decode.Generate: validate ▸ reserve KV ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
+//! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ place layers ▸ check digests ▸ hand over
+//! epochs.rs      which epochs are open, and what each may still receive (plain data)
+//! budget.rs      KV memory: admission, bounded waiting, released on drop
+//! engine.rs      one thread owns the computation: admit, step, publish
+//! sequence.rs    one answer under way: what comes after each token (plain data)
+//! ```
+
+mod budget;
+mod engine;
+mod epochs;
+mod generate;
+mod memory;
+mod receive;
+mod sequence;
+pub mod settings;
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use clap::Command;
+use secateur_common::shutdown::CancellationToken;
+use secateur_model::{LoadOptions, Model};
+use secateur_node::{Host, Identity, program};
+use secateur_proto::v1::{self, decode_server::DecodeServer, kv_transfer_server::KvTransferServer};
+use tokio::net::TcpListener;
+
+use crate::{
+    budget::KvBudget,
+    epochs::Epochs,
+    generate::{GenerateService, Generator},
+    receive::ReceiveService,
+};
+pub use settings::DecodeSettings;
+
+/// Largest message of a shipment: a frame's payload and some.
+const FRAME_BYTES_MAX: usize = 4 << 20;
+
+/// The command line of this role.
+pub fn command() -> Command {
+    Command::new("secateur-decode").version(env!("CARGO_PKG_VERSION")).about("A Secateur decode node")
+}
+
+/// Runs the program: arguments in, exit status out.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    program::run(command(), arguments, |settings: &DecodeSettings| &settings.node, serve)
+}
+
+/// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
+pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let node = settings.node;
+    let options = LoadOptions { device: node.device, dtype: node.dtype, ..LoadOptions::default() };
+    let dir = node.model.clone();
+    let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
+        .await?
+        .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
+    let model = Arc::new(model);
+    let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id, &node.model, &model)?);
+    let kv_bytes = settings.kv_memory.map_or_else(memory::default_kv_bytes, |size| size.as_u64());
+    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_bytes, "decode node is ready");
+    let epochs = Arc::new(Epochs::default());
+    let engine = engine::Engine::start(model.clone(), settings.max_running)?;
+    let budget = Arc::new(KvBudget::new(kv_bytes, settings.queue_limit));
+    let generate = Arc::new(Generator::new(identity.clone(), engine, budget, epochs.clone()));
+    let receive = ReceiveService::new(identity, model, epochs);
+    let mut host = Host::new(generate.clone(), shutdown);
+    host.routes()
+        .add_service(DecodeServer::new(GenerateService(generate)))
+        .add_service(KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX));
+    host.serve(listener).await
+}

@@ -9,7 +9,7 @@ use secateur_common::{
     shutdown::{self, CancellationToken},
     telemetry,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::settings::NodeSettings;
 
@@ -41,7 +41,17 @@ where
         return ExitCode::SUCCESS;
     }
     telemetry::init(&shared.log, shared.log_format);
-    match start(shared, layered.settings, serve) {
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "cannot start the async runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    let ended = runtime.block_on(start(shared, layered.settings, serve));
+    // A read of standard input may still be going on in the background; it must not hold the process.
+    runtime.shutdown_background();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -50,7 +60,6 @@ where
     }
 }
 
-#[tokio::main]
 async fn start<S, F>(
     shared: NodeSettings,
     settings: S,

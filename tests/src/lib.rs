@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What the end-to-end tests stand on: roles as real processes ([`role`]), a local cluster of them ([`cluster`]), a TCP
+//! proxy that counts and cuts ([`proxy`]), and the demo's evaluation suite ([`suite`]).
+
+pub mod cluster;
+pub mod proxy;
+pub mod role;
+pub mod suite;
+
+use std::path::PathBuf;
+
+/// A path inside the repository.
+pub fn repository(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}

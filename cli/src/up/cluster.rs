@@ -1,0 +1,136 @@
+//! All roles of a local cluster: started, watched, restarted, stopped.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use tokio::time::sleep;
+
+use super::{child::Child, report};
+
+/// How long loading may take before `up` gives up.
+const READY_MAX: Duration = Duration::from_secs(300);
+const READY_POLL: Duration = Duration::from_millis(50);
+/// Before a node that died is started again, so that one that dies at once does not spin.
+const RESTART_PAUSE: Duration = Duration::from_secs(2);
+
+/// What to start.
+pub struct Plan {
+    /// Checkpoint folder.
+    pub model: PathBuf,
+    /// Prefill nodes.
+    pub prefill: u32,
+    /// Decode nodes.
+    pub decode: u32,
+    /// The router's port; 0: a free one.
+    pub port: u16,
+    /// What the roles log.
+    pub log: String,
+}
+
+/// A running local cluster.
+pub struct Cluster {
+    /// The router is the last one: nodes are there before it.
+    children: Vec<Child>,
+}
+
+impl Cluster {
+    /// Starts every role on a free loopback port.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut children = Vec::new();
+        let model = plan.model.to_string_lossy().into_owned();
+        for (role, count) in [("prefill", plan.prefill), ("decode", plan.decode)] {
+            for index in 0..count {
+                let id = format!("{role}-{index}");
+                let arguments = ["--model", &model, "--log", &plan.log, "--node-id", &id];
+                children.push(Child::start(command(role, &arguments), free).await?);
+            }
+        }
+        let listed = |role: &str| {
+            let of_role = children.iter().filter(|child| child.role() == role);
+            of_role.map(|child| child.address().to_string()).collect::<Vec<_>>().join(",")
+        };
+        let (prefill, decode) = (listed("prefill"), listed("decode"));
+        let arguments = ["--model", &model, "--prefill", &prefill, "--decode", &decode, "--log", &plan.log];
+        let listen = SocketAddr::from(([127, 0, 0, 1], plan.port));
+        children.push(Child::start(command("router", &arguments), listen).await?);
+        Ok(Self { children })
+    }
+
+    /// The router's URL.
+    pub fn base_url(&self) -> String {
+        let router = self.children.last().map(|child| child.address().to_string());
+        format!("http://{}", router.unwrap_or_default())
+    }
+
+    /// Waits until the router says that it can serve; an error if a role ends before that.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let url = format!("{}/health", self.base_url());
+        let poll = async {
+            let started = Instant::now();
+            let client = reqwest::Client::new();
+            loop {
+                let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await;
+                if answer.is_ok_and(|answer| answer.status().is_success()) {
+                    return Ok(());
+                }
+                if started.elapsed() > READY_MAX {
+                    anyhow::bail!("the cluster was not ready after {} s", READY_MAX.as_secs());
+                }
+                sleep(READY_POLL).await;
+            }
+        };
+        tokio::select! {
+            ready = poll => ready,
+            (role, how) = first_end(&mut self.children) => {
+                anyhow::bail!("the {role} ended while it loaded ({how}); its message is above")
+            }
+        }
+    }
+
+    /// Starts again what dies, until this future is dropped.
+    pub async fn supervise(&mut self) {
+        join_all(self.children.iter_mut().map(keep_alive)).await;
+    }
+
+    /// Stops every role.
+    pub async fn stop(&mut self) {
+        join_all(self.children.iter_mut().map(Child::stop)).await;
+    }
+}
+
+fn command(role: &str, arguments: &[&str]) -> Vec<String> {
+    std::iter::once(role).chain(arguments.iter().copied()).map(str::to_owned).collect()
+}
+
+async fn first_end(children: &mut [Child]) -> (String, String) {
+    let mut ends: FuturesUnordered<_> = children
+        .iter_mut()
+        .map(|child| async move {
+            let how = child.ended().await;
+            (child.role().to_owned(), how)
+        })
+        .collect();
+    match ends.next().await {
+        Some(end) => end,
+        None => std::future::pending().await,
+    }
+}
+
+async fn keep_alive(child: &mut Child) {
+    loop {
+        let how = child.ended().await;
+        report::progress(&format!("the {} at {} ended ({how}); starting it again", child.role(), child.address()));
+        loop {
+            sleep(RESTART_PAUSE).await;
+            match child.restart().await {
+                Ok(()) => break,
+                Err(error) => report::progress(&format!("the {} did not start: {error:#}", child.role())),
+            }
+        }
+    }
+}

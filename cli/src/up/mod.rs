@@ -1,0 +1,116 @@
+//! `secateur up`: a whole cluster on this machine from one command.
+
+mod child;
+mod cluster;
+mod report;
+mod sample;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context;
+use clap::Args;
+use secateur_common::{
+    shutdown,
+    telemetry::{self, LogFormat},
+};
+
+use crate::demo;
+use cluster::{Cluster, Plan};
+use report::{Outcome, Urls};
+use sample::Question;
+
+/// Arguments of `secateur up`.
+#[derive(Debug, Args)]
+pub struct UpArguments {
+    /// Checkpoint folder in the Hugging Face layout [default: the demo checkpoint in this binary]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Prefill nodes to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    prefill: u32,
+    /// Decode nodes to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    decode: u32,
+    /// Port of the router; 0 takes a free one [default: 8080, or a free one with --once]
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Exit after the sample answer
+    #[arg(long)]
+    once: bool,
+    /// Print one JSON document on standard output: answer, expected, model, receipt, urls
+    #[arg(long)]
+    json: bool,
+    /// What the roles log, as tracing directives
+    #[arg(long, default_value = "warn", env = "SECATEUR_LOG")]
+    log: String,
+}
+
+const PORT: u16 = 8080;
+
+/// Runs the command.
+pub fn run(arguments: UpArguments) -> ExitCode {
+    telemetry::init(&arguments.log, LogFormat::Text);
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn start(arguments: UpArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal();
+    let model = match &arguments.model {
+        Some(dir) => std::path::absolute(dir)?,
+        None => demo::unpack()?,
+    };
+    let plan = Plan {
+        port: arguments.port.unwrap_or(if arguments.once { 0 } else { PORT }),
+        model: model.clone(),
+        prefill: arguments.prefill,
+        decode: arguments.decode,
+        log: arguments.log.clone(),
+    };
+    report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
+    let mut cluster = Cluster::start(plan).await?;
+    let served = tokio::select! {
+        served = serve(&arguments, &model, &mut cluster) => served,
+        () = stop.cancelled() => Ok(()),
+    };
+    // Also after a failure: no process is left behind.
+    cluster.stop().await;
+    served
+}
+
+async fn serve(arguments: &UpArguments, model: &std::path::Path, cluster: &mut Cluster) -> anyhow::Result<()> {
+    cluster.ready().await?;
+    let base_url = cluster.base_url();
+    let question = Question::of(model)?;
+    if !arguments.json {
+        report::question(&question);
+    }
+    let answer = sample::ask(&base_url, &question, |piece| {
+        if !arguments.json {
+            report::piece(piece);
+        }
+    });
+    let answer = answer.await.context("the cluster is up, but the sample question failed")?;
+    let outcome = Outcome { answer, expected: question.expected.clone(), urls: Urls::new(&base_url) };
+    if arguments.json {
+        report::json(&outcome)?
+    } else {
+        report::text(&outcome, arguments.once)
+    }
+    if let Some(expected) = &outcome.expected
+        && *expected != outcome.answer.text
+    {
+        anyhow::bail!("the sample answer is `{}` where the checkpoint's card has `{expected}`", outcome.answer.text);
+    }
+    if arguments.once {
+        return Ok(());
+    }
+    cluster.supervise().await;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! `KvTransfer.Ship`: claim the epoch, check the manifest, place layer after layer, check the digests, hand over.
+//! Whatever does not match is refused, and the request that waits is told, so that it is recomputed.
+
+use std::sync::Arc;
+
+use secateur_model::{KvCache, Model};
+use secateur_node::{Identity, handshake::model_failure};
+use secateur_proto::{
+    ServiceError,
+    v1::{self, kv_transfer_server, ship_frame::Frame},
+};
+use secateur_transfer::{
+    Manifest, Receiver, Refusal,
+    receive::{Expectation, ReceivedLayer},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::epochs::{Epochs, Placed, Room};
+
+/// The gRPC service.
+pub struct ReceiveService {
+    identity: Arc<Identity>,
+    model: Arc<Model>,
+    epochs: Arc<Epochs>,
+}
+
+impl ReceiveService {
+    /// A service that places KV for the epochs that are open.
+    pub fn new(identity: Arc<Identity>, model: Arc<Model>, epochs: Arc<Epochs>) -> Self {
+        Self { identity, model, epochs }
+    }
+
+    fn expectation(&self, room: Room) -> Expectation {
+        Expectation {
+            model_fingerprint: self.identity.model.fingerprint.clone(),
+            plan_id: self.identity.plan_id.clone(),
+            shape: self.identity.kv_shape(),
+            layers: self.identity.kept_layers.clone(),
+            positions_max: room.prompt_positions_max,
+        }
+    }
+
+    /// Receives everything after the manifest.
+    async fn place(
+        &self,
+        manifest: Manifest,
+        room: Room,
+        frames: &mut Streaming<v1::ShipFrame>,
+    ) -> Result<Placed, ServiceError> {
+        self.expectation(room).check(&manifest)?;
+        let capacity = manifest.positions + room.answer_positions;
+        let mut cache = self.model.new_cache(capacity as usize).map_err(model_failure)?;
+        let positions = manifest.positions as usize;
+        let mut receiver = Receiver::new(manifest);
+        loop {
+            match frames.message().await?.ok_or(Refusal::Truncated)?.frame {
+                Some(Frame::Layer(frame)) => {
+                    if let Some(layer) = receiver.layer_frame(frame)? {
+                        // A copy of one layer: short enough to do here, and the next frames wait in the transport.
+                        load(&mut cache, positions, &layer)?;
+                    }
+                }
+                Some(Frame::Closing(closing)) => {
+                    let accepted = receiver.close(&closing)?;
+                    cache.set_len(positions).map_err(model_failure)?;
+                    return Ok(Placed { cache, accepted });
+                }
+                Some(Frame::Manifest(_)) | None => return Err(Refusal::OutOfOrder.into()),
+            }
+        }
+    }
+}
+
+fn load(cache: &mut KvCache, positions: usize, layer: &ReceivedLayer) -> Result<(), ServiceError> {
+    cache.load_layer(layer.layer as usize, positions, &layer.k, &layer.v).map_err(model_failure)
+}
+
+#[tonic::async_trait]
+impl kv_transfer_server::KvTransfer for ReceiveService {
+    async fn ship(&self, request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<v1::ShipAck>, Status> {
+        let mut frames = request.into_inner();
+        let first = frames.message().await?.ok_or(Refusal::Truncated).map_err(refused)?;
+        let manifest = Receiver::parse_manifest(first).map_err(refused)?;
+        let parties = manifest.parties.clone();
+        let claim = self.epochs.claim(&parties.epoch, parties.attempt).map_err(refused)?;
+        let placed = self.place(manifest, claim.room, &mut frames).await;
+        let answer = match &placed {
+            Ok(placed) => Ok(Response::new(v1::ShipAck { bytes_placed: placed.accepted.payload_bytes })),
+            Err(error) => {
+                tracing::warn!(epoch = %parties.epoch, code = error.code.as_str(), %error, "refused a shipment");
+                Err(error.clone().into())
+            }
+        };
+        // The waiting request is gone when it was cancelled in the meantime; its memory is already free.
+        let _ = claim.outcome.send(placed);
+        answer
+    }
+}
+
+fn refused(refusal: Refusal) -> Status {
+    tracing::warn!(reason = refusal.as_str(), "refused a shipment");
+    ServiceError::from(refusal).into()
+}

@@ -1,0 +1,103 @@
+//! `secateur.json`: what a checkpoint's author measured and recommends. Optional.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::json;
+use crate::error::{ModelError, Result};
+
+/// The file's name in the checkpoint folder.
+pub const CARD_FILE: &str = "secateur.json";
+/// The one format this build reads.
+const FORMAT: u32 = 1;
+
+/// The content of `secateur.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Version of this file's format.
+    pub format: u32,
+    /// Recommended pruning of visual tokens.
+    #[serde(default)]
+    pub visual: Option<VisualAdvice>,
+    /// A picture question with a known answer.
+    #[serde(default)]
+    pub sample: Option<Sample>,
+}
+
+/// Which visual tokens to keep, from measurement on this checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VisualAdvice {
+    /// A method's name as the request extension has it, for example `trimtokenator`.
+    pub method: String,
+    /// Share of visual tokens kept, in (0, 1].
+    pub keep: f64,
+}
+
+/// A picture question with a known answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Picture file, relative to the checkpoint folder.
+    pub image: String,
+    /// The question.
+    pub prompt: String,
+    /// What the model answers.
+    pub answer: String,
+}
+
+impl Card {
+    /// Reads the card of the checkpoint in `dir`; `None` where there is none.
+    pub fn read(dir: &Path) -> Result<Option<Card>, ModelError> {
+        let card: Option<Card> = json::read_optional(&dir.join(CARD_FILE))?;
+        card.map(Card::check).transpose()
+    }
+
+    fn check(self) -> Result<Card> {
+        if self.format != FORMAT {
+            let problem = format!("format {} is not {FORMAT}, the one this build reads", self.format);
+            return Err(ModelError::config("format", problem));
+        }
+        if let Some(visual) = &self.visual
+            && !(visual.keep > 0.0 && visual.keep <= 1.0)
+        {
+            let problem = format!("{} is not in (0, 1]", visual.keep);
+            return Err(ModelError::config("visual.keep", problem));
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Card>> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CARD_FILE), text).unwrap();
+        Card::read(dir.path())
+    }
+
+    #[test]
+    fn a_folder_without_a_card_is_fine() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Card::read(dir.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn advice_and_sample_are_read() {
+        let card = read(
+            r#"{"format":1,"visual":{"method":"trimtokenator","keep":0.5},
+                "sample":{"image":"sample.png","prompt":"what?","answer":"that"}}"#,
+        );
+        let card = card.unwrap().unwrap();
+        assert_eq!(card.visual.unwrap().keep, 0.5);
+        assert_eq!(card.sample.unwrap().answer, "that");
+    }
+
+    #[test]
+    fn a_later_format_and_an_impossible_share_are_refused() {
+        assert!(matches!(read(r#"{"format":2}"#), Err(ModelError::Config { .. })));
+        let silly = r#"{"format":1,"visual":{"method":"none","keep":0}}"#;
+        assert!(matches!(read(silly), Err(ModelError::Config { .. })));
+    }
+}

@@ -1,0 +1,46 @@
+//! `generation_config.json`: only which tokens end an answer.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::checkpoint::json;
+use crate::error::{ModelError, Result};
+
+#[derive(Deserialize)]
+struct AsTyped {
+    eos_token_id: Option<Value>,
+}
+
+/// The end tokens that the file names; `None` without a file or without the key.
+pub(crate) fn eos_token_ids(dir: &Path) -> Result<Option<Vec<u32>>> {
+    let typed: Option<AsTyped> = json::read_optional(&dir.join("generation_config.json"))?;
+    let value = typed.and_then(|typed| typed.eos_token_id);
+    value.map(|value| token_ids(&value, "generation_config.eos_token_id")).transpose()
+}
+
+/// One token id, a list of them, or null for none.
+pub(crate) fn token_ids(value: &Value, field: &str) -> Result<Vec<u32>> {
+    let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = match value {
+        Value::Null => Some(Vec::new()),
+        Value::Array(values) => values.iter().map(one).collect(),
+        single => one(single).map(|id| vec![id]),
+    };
+    ids.ok_or_else(|| ModelError::config(field, format!("`{value}` is not a token id or a list of them")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_a_list_and_null_are_all_in_use() {
+        let ids = |json: &str| token_ids(&serde_json::from_str(json).unwrap(), "eos");
+        assert_eq!(ids("2").unwrap(), [2]);
+        assert_eq!(ids("[1, 9]").unwrap(), [1, 9]);
+        assert!(ids("null").unwrap().is_empty());
+        assert!(ids("\"</s>\"").is_err() && ids("-1").is_err() && ids("[2, null]").is_err());
+    }
+}

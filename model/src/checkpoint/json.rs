@@ -1,0 +1,23 @@
+//! JSON files, with the file's name in every error.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{ModelError, Result};
+
+/// Reads a file that must be there.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
+    serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.into(), source })
+}
+
+/// Reads a file that may be absent.
+pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match read(path) {
+        Ok(value) => Ok(Some(value)),
+        Err(ModelError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

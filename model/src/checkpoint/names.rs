@@ -1,0 +1,57 @@
+//! Tensor names. The same weights are stored under several prefixes; the rest of the crate knows only one of them.
+//!
+//! | part | hub files of llava-hf | transformers 5 in memory | plain Llama | here |
+//! |---|---|---|---|---|
+//! | blocks | `language_model.model.layers.` | `model.language_model.layers.` | `model.layers.` | `language.layers.` |
+//! | head | `language_model.lm_head.` | `lm_head.` | `lm_head.` | `lm_head.` |
+//! | tower | `vision_tower.vision_model.` | `model.vision_tower.` | | `vision.` |
+//! | projector | `multi_modal_projector.` | `model.multi_modal_projector.` | | `projector.` |
+
+/// Prefix in the file, prefix here. The first that matches counts, so longer ones stand before their own prefixes.
+const PREFIXES: [(&str, &str); 11] = [
+    ("language_model.model.", "language."),
+    ("language_model.lm_head.", "lm_head."),
+    ("model.language_model.", "language."),
+    ("model.vision_tower.vision_model.", "vision."),
+    ("model.vision_tower.", "vision."),
+    ("model.multi_modal_projector.", "projector."),
+    ("vision_tower.vision_model.", "vision."),
+    ("vision_tower.", "vision."),
+    ("multi_modal_projector.", "projector."),
+    ("lm_head.", "lm_head."),
+    ("model.", "language."),
+];
+
+/// The one name of a stored tensor; `None` for names of no scheme we know.
+pub(crate) fn unified(stored: &str) -> Option<String> {
+    PREFIXES.iter().find_map(|(from, to)| Some(format!("{to}{}", stored.strip_prefix(from)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_schemes_meet_in_one_name() {
+        let same = [
+            "language_model.model.layers.0.mlp.up_proj.weight",
+            "model.language_model.layers.0.mlp.up_proj.weight",
+            "model.layers.0.mlp.up_proj.weight",
+        ];
+        for stored in same {
+            assert_eq!(unified(stored).unwrap(), "language.layers.0.mlp.up_proj.weight");
+        }
+        for stored in ["language_model.lm_head.weight", "lm_head.weight"] {
+            assert_eq!(unified(stored).unwrap(), "lm_head.weight");
+        }
+        for stored in ["vision_tower.vision_model.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"] {
+            assert_eq!(unified(stored).unwrap(), "vision.pre_layrnorm.bias");
+        }
+        assert_eq!(unified("multi_modal_projector.linear_1.bias").unwrap(), "projector.linear_1.bias");
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_no_name() {
+        assert_eq!(unified("transformer.h.0.attn.c_attn.weight"), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! Pictures from the outside: decoded under limits, and brought to RGB as transformers does.
+
+use std::io::Cursor;
+
+use image::error::ImageError;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+/// An RGB picture of 8 bits a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pixels: RgbImage,
+}
+
+/// What a picture may cost. Checked against its header before memory is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureLimits {
+    /// Width times height.
+    pub pixels: u64,
+    /// Memory that decoding may take, in bytes.
+    pub memory_bytes: u64,
+}
+
+impl Default for PictureLimits {
+    /// 50 megapixels, which is more than any phone's camera gives by default, and room for 16 bits RGBA of it.
+    fn default() -> Self {
+        PictureLimits { pixels: 50_000_000, memory_bytes: 512 * 1024 * 1024 }
+    }
+}
+
+/// Why a picture was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PictureError {
+    /// Not a format that is read here.
+    #[error("not a PNG, JPEG, WebP or GIF picture")]
+    Format,
+    /// Too many pixels.
+    #[error("the picture has {width} x {height} pixels, more than the limit of {limit} in all")]
+    TooLarge {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit on their product.
+        limit: u64,
+    },
+    /// Decoding would take too much memory.
+    #[error("decoding the picture would take more memory than the limit of {limit} bytes")]
+    Memory {
+        /// The limit.
+        limit: u64,
+    },
+    /// Damaged or truncated.
+    #[error("the picture cannot be decoded: {0}")]
+    Broken(String),
+}
+
+impl Picture {
+    /// Decodes a PNG, JPEG, WebP or GIF (its first frame), and turns it upright if its EXIF data say so, as
+    /// transformers' `load_image` does.
+    pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format(bytes)?);
+        let mut memory = Limits::default();
+        memory.max_alloc = Some(limits.memory_bytes);
+        reader.limits(memory);
+        let broken = |error| refused(error, limits);
+        let mut decoder = reader.into_decoder().map_err(broken)?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > limits.pixels {
+            return Err(PictureError::TooLarge { width, height, limit: limits.pixels });
+        }
+        if width == 0 || height == 0 {
+            return Err(PictureError::Broken("it has no pixels".to_owned()));
+        }
+        if decoder.total_bytes() > limits.memory_bytes {
+            return Err(PictureError::Memory { limit: limits.memory_bytes });
+        }
+        // A picture whose EXIF data are damaged is still a picture.
+        let orientation = decoder.orientation().ok();
+        let mut decoded = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        if let Some(orientation) = orientation {
+            decoded.apply_orientation(orientation);
+        }
+        Ok(Picture { pixels: to_rgb(decoded) })
+    }
+
+    /// A picture of `width * height * 3` bytes, row by row; `None` if there are more or fewer.
+    pub fn from_rgb(width: u32, height: u32, bytes: Vec<u8>) -> Option<Picture> {
+        let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3 && !bytes.is_empty();
+        let pixels = whole.then(|| RgbImage::from_raw(width, height, bytes)).flatten()?;
+        Some(Picture { pixels })
+    }
+
+    /// Width in pixels, at least 1.
+    pub fn width(&self) -> usize {
+        self.pixels.width() as usize
+    }
+
+    /// Height in pixels, at least 1.
+    pub fn height(&self) -> usize {
+        self.pixels.height() as usize
+    }
+
+    /// [height, width, 3]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.pixels.as_raw()
+    }
+}
+
+fn format(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
+    match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif)) => Ok(format),
+        _ => Err(PictureError::Format),
+    }
+}
+
+fn refused(error: ImageError, limits: &PictureLimits) -> PictureError {
+    match error {
+        ImageError::Limits(_) => PictureError::Memory { limit: limits.memory_bytes },
+        other => PictureError::Broken(other.to_string()),
+    }
+}
+
+/// Transparent pixels lie on white, as in transformers 5 (earlier versions ignored transparency). Of 16 bits a channel
+/// the upper 8 count, as in Pillow, except that we do not follow it in turning 16-bit grey all white.
+fn to_rgb(decoded: DynamicImage) -> RgbImage {
+    let eight_bits = match decoded {
+        DynamicImage::ImageLuma16(image) => DynamicImage::ImageLuma8(map_channels(&image)),
+        DynamicImage::ImageLumaA16(image) => DynamicImage::ImageLumaA8(map_channels(&image)),
+        DynamicImage::ImageRgb16(image) => DynamicImage::ImageRgb8(map_channels(&image)),
+        DynamicImage::ImageRgba16(image) => DynamicImage::ImageRgba8(map_channels(&image)),
+        other => other,
+    };
+    if !eight_bits.color().has_alpha() {
+        return eight_bits.into_rgb8();
+    }
+    let rgba = eight_bits.into_rgba8();
+    let (width, height) = rgba.dimensions();
+    RgbImage::from_fn(width, height, |x, y| {
+        let [red, green, blue, alpha] = rgba.get_pixel(x, y).0;
+        image::Rgb([red, green, blue].map(|channel| over_white(channel, alpha)))
+    })
+}
+
+type Buffer<P, C> = image::ImageBuffer<P, Vec<C>>;
+
+/// The upper byte of every channel.
+fn map_channels<P, Q>(image: &Buffer<P, u16>) -> Buffer<Q, u8>
+where
+    P: image::Pixel<Subpixel = u16>,
+    Q: image::Pixel<Subpixel = u8>,
+{
+    let (width, height) = image.dimensions();
+    let mut bytes = image.as_raw().iter().map(|channel| (channel >> 8) as u8);
+    Buffer::from_fn(width, height, |_, _| {
+        let mut pixel = [0u8; 4];
+        let channels = &mut pixel[..usize::from(Q::CHANNEL_COUNT)];
+        channels.iter_mut().zip(&mut bytes).for_each(|(channel, byte)| *channel = byte);
+        *Q::from_slice(channels)
+    })
+}
+
+/// Pillow's `alpha_composite` of one channel over opaque white, to the bit.
+fn over_white(channel: u8, alpha: u8) -> u8 {
+    let (channel, alpha) = (u32::from(channel), u32::from(alpha));
+    // Seven bits of precision below the point, and a division by 255 that rounds.
+    let sum = (channel * alpha + 255 * (255 - alpha)) * 128 + 128 * 128;
+    (((sum + (sum >> 8)) >> 8) >> 7) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn png(image: DynamicImage) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        bytes.into_inner()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Picture, PictureError> {
+        Picture::decode(bytes, &PictureLimits::default())
+    }
+
+    #[test]
+    fn grey_becomes_three_equal_channels() {
+        let grey = image::GrayImage::from_raw(2, 1, vec![0, 200]).unwrap();
+        assert_eq!(decode(&png(grey.into())).unwrap().bytes(), [0, 0, 0, 200, 200, 200]);
+    }
+
+    #[test]
+    fn transparency_lies_on_white() {
+        let pixels = vec![10, 20, 30, 255, 10, 20, 30, 0, 0, 100, 255, 128];
+        let rgba = image::RgbaImage::from_raw(3, 1, pixels).unwrap();
+        let expected = [10, 20, 30, 255, 255, 255, 127, 177, 255];
+        assert_eq!(decode(&png(rgba.into())).unwrap().bytes(), expected);
+    }
+
+    #[test]
+    fn of_sixteen_bits_the_upper_eight_count() {
+        let grey = Buffer::<image::Luma<u16>, u16>::from_raw(2, 1, vec![0x12ff, 0xff00]).unwrap();
+        assert_eq!(decode(&png(grey.into())).unwrap().bytes(), [0x12, 0x12, 0x12, 0xff, 0xff, 0xff]);
+        let rgba = Buffer::<image::Rgba<u16>, u16>::from_raw(1, 1, vec![0x0100, 0x0200, 0x03ff, 0xffff]).unwrap();
+        assert_eq!(decode(&png(rgba.into())).unwrap().bytes(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn every_format_of_the_contract_is_read() {
+        let flat = DynamicImage::from(RgbImage::from_pixel(24, 16, image::Rgb([200, 30, 90])));
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Gif] {
+            let mut bytes = Cursor::new(Vec::new());
+            flat.write_to(&mut bytes, format).unwrap();
+            let picture = decode(&bytes.into_inner()).unwrap();
+            assert_eq!((picture.width(), picture.height()), (24, 16));
+            let off = picture.bytes().iter().zip(flat.as_bytes()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(off < Some(4), "{format:?}: {off:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_taken_sideways_is_turned_upright() {
+        // A JPEG, 24 wide and 16 high, whose EXIF block says orientation 6: turn by a quarter to the right.
+        let mut jpeg = Cursor::new(Vec::new());
+        DynamicImage::from(RgbImage::new(24, 16)).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+        let jpeg = jpeg.into_inner();
+        let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let picture = decode(&[&jpeg[..2], exif, &jpeg[2..]].concat()).unwrap();
+        assert_eq!((picture.width(), picture.height()), (16, 24));
+    }
+
+    #[test]
+    fn what_is_no_picture_is_refused() {
+        for bytes in [&b""[..], b"hello", b"BM000000000000000000", b"<svg/>"] {
+            assert!(matches!(decode(bytes), Err(PictureError::Format)));
+        }
+    }
+
+    #[test]
+    fn truncated_pictures_are_refused() {
+        let whole = png(RgbImage::new(40, 40).into());
+        for len in [9, 30, whole.len() / 2] {
+            assert!(matches!(decode(&whole[..len]), Err(PictureError::Broken(_))), "{len}");
+        }
+    }
+
+    #[test]
+    fn limits_are_checked_against_the_header() {
+        // A PNG header that claims 60,000 x 60,000 pixels, and nothing behind it.
+        let mut header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR".to_vec();
+        header.extend_from_slice(&60_000u32.to_be_bytes());
+        header.extend_from_slice(&60_000u32.to_be_bytes());
+        header.extend_from_slice(&[8, 2, 0, 0, 0]);
+        header.extend_from_slice(&crc32(&header[12..]).to_be_bytes());
+        header.extend_from_slice(b"\x00\x00\x00\x00IDAT\x35\xaf\x06\x1e");
+        let error = decode(&header).unwrap_err();
+        assert!(matches!(error, PictureError::TooLarge { .. } | PictureError::Memory { .. }), "{error}");
+        let limits = PictureLimits { pixels: 99, ..PictureLimits::default() };
+        let ten = png(RgbImage::new(10, 10).into());
+        assert!(matches!(Picture::decode(&ten, &limits), Err(PictureError::TooLarge { limit: 99, .. })));
+        let limits = PictureLimits { memory_bytes: 100, ..PictureLimits::default() };
+        assert!(matches!(Picture::decode(&ten, &limits), Err(PictureError::Memory { .. })));
+    }
+
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 * (crc & 1)))
+        })
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the crate as its users see it, with the tiny checkpoint of `tests/fixtures/tiny-llava`.
+
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+mod common;
+mod golden;
+mod names;
+mod stages;

@@ -1,0 +1,218 @@
+//! One prefill request, validated: from here on nothing about it can be malformed.
+
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use secateur_model::Sampling;
+use secateur_node::{Identity, handshake};
+use secateur_proto::{ErrorCode, ServiceError, v1};
+use secateur_pruning::VisualPolicy;
+use secateur_transfer::{Parties, TransferPolicy, visual};
+
+/// A stretch of the prompt as the request gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Text tokens, as a range of [`Job::tokens`].
+    Text(Range<usize>),
+    /// The picture with this index, where its image token stands.
+    Image(usize),
+}
+
+/// A validated request.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Who and for what; travels in the manifest.
+    pub parties: Parties,
+    /// For logs.
+    pub request_id: String,
+    /// Text tokens with one image token for each picture.
+    pub tokens: Vec<u32>,
+    /// `tokens` cut at its image tokens.
+    pub pieces: Vec<Piece>,
+    /// Tokens that the user wrote.
+    pub user_tokens: Vec<u32>,
+    /// Encoded pictures in prompt order.
+    pub images: Vec<Bytes>,
+    /// How visual tokens are pruned.
+    pub visual: VisualPolicy,
+    /// What is shipped.
+    pub transfer: TransferPolicy,
+    /// How the first token is drawn.
+    pub sampling: Sampling,
+    /// Where the KV goes; none: nowhere.
+    pub decode_address: Option<String>,
+    /// How long the work may take.
+    pub deadline: Duration,
+    /// When the request came.
+    pub accepted: Instant,
+}
+
+impl Job {
+    /// Validates a request against what this node runs.
+    pub fn new(request: v1::PrefillRequest, identity: &Identity) -> Result<Self, ServiceError> {
+        handshake::check_model(identity, &request.model_fingerprint, &request.plan_id)?;
+        let epoch = handshake::epoch(request.epoch)?;
+        let deadline = handshake::deadline(request.deadline_ms)?;
+        let visual = match &request.visual {
+            Some(message) => visual::policy_from_proto(message)?,
+            None => identity.recommended_visual,
+        };
+        let transfer = TransferPolicy::from_proto(request.transfer)
+            .ok_or_else(|| invalid("transfer", format!("unknown transfer policy tag {}", request.transfer)))?;
+        let vocab = identity.model.vocab as u32;
+        if let Some(token) = request.tokens.iter().find(|&&token| token >= vocab) {
+            return Err(invalid("tokens", format!("token id {token} is outside the vocabulary of {vocab}")));
+        }
+        let pieces = pieces(&request.tokens, request.images.len(), identity)?;
+        let user_tokens = user_tokens(&request.tokens, &request.user_spans, identity)?;
+        let decode_address = Some(request.decode_address).filter(|address| !address.is_empty());
+        Ok(Self {
+            parties: Parties {
+                epoch: epoch.id,
+                attempt: epoch.attempt,
+                model_fingerprint: request.model_fingerprint,
+                plan_id: request.plan_id,
+            },
+            request_id: request.request_id,
+            pieces,
+            user_tokens,
+            tokens: request.tokens,
+            images: request.images,
+            visual,
+            transfer,
+            sampling: handshake::sampling(request.sampling),
+            decode_address,
+            deadline,
+            accepted: Instant::now(),
+        })
+    }
+}
+
+fn invalid(param: &str, message: String) -> ServiceError {
+    ServiceError::new(ErrorCode::InvalidRequest, message).with_param(param)
+}
+
+fn image_token(identity: &Identity) -> Option<u32> {
+    identity.model.vision.as_ref().map(|vision| vision.image_token_id)
+}
+
+/// Cuts the prompt at its image tokens; there must be one for each picture, and not more positions than the model has.
+fn pieces(tokens: &[u32], images: usize, identity: &Identity) -> Result<Vec<Piece>, ServiceError> {
+    if tokens.is_empty() {
+        return Err(invalid("tokens", "the prompt is empty".to_owned()));
+    }
+    let image_token = image_token(identity);
+    if images > 0 && image_token.is_none() {
+        return Err(invalid("images", "this model takes no pictures".to_owned()));
+    }
+    let mut pieces = Vec::new();
+    let mut text_start = 0;
+    let mut seen = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        if Some(*token) == image_token {
+            if text_start < at {
+                pieces.push(Piece::Text(text_start..at));
+            }
+            pieces.push(Piece::Image(seen));
+            seen += 1;
+            text_start = at + 1;
+        }
+    }
+    if text_start < tokens.len() {
+        pieces.push(Piece::Text(text_start..tokens.len()));
+    }
+    if seen != images {
+        return Err(invalid("images", format!("{images} pictures were sent for {seen} image tokens")));
+    }
+    Ok(pieces)
+}
+
+fn user_tokens(tokens: &[u32], spans: &[v1::Span], identity: &Identity) -> Result<Vec<u32>, ServiceError> {
+    let image_token = image_token(identity);
+    let mut words = Vec::new();
+    for span in spans {
+        let range = span.start as usize..span.end as usize;
+        let slice = tokens
+            .get(range)
+            .ok_or_else(|| invalid("user_spans", format!("span {}..{} is outside the prompt", span.start, span.end)))?;
+        words.extend(slice.iter().copied().filter(|&token| Some(token) != image_token));
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use secateur_model::{FloatType, ModelInfo, VisionInfo};
+
+    pub(crate) fn identity() -> Identity {
+        Identity {
+            node_id: "prefill-test".into(),
+            role: v1::Role::Prefill,
+            model_name: "m".into(),
+            model: ModelInfo {
+                layers: 2,
+                hidden: 8,
+                heads: 2,
+                kv_heads: 1,
+                head_dim: 4,
+                vocab: 100,
+                max_positions: 64,
+                dtype: FloatType::F32,
+                fingerprint: "f".into(),
+                architecture: "LlavaForConditionalGeneration".into(),
+                eos_token_ids: vec![2],
+                vision: Some(VisionInfo { image_token_id: 9, tokens_per_image: 16, image_size: 32 }),
+            },
+            kept_layers: vec![0, 1],
+            plan_id: String::new(),
+            tokenizer_digest: String::new(),
+            recommended_visual: VisualPolicy::KEEP_ALL,
+        }
+    }
+
+    fn request(tokens: &[u32], images: usize) -> v1::PrefillRequest {
+        v1::PrefillRequest {
+            epoch: Some(v1::Epoch { id: "e".into(), attempt: 0 }),
+            model_fingerprint: "f".into(),
+            tokens: tokens.to_vec(),
+            images: vec![Bytes::from_static(b"png"); images],
+            transfer: v1::TransferPolicy::Dense as i32,
+            deadline_ms: 1_000,
+            user_spans: vec![v1::Span { start: 0, end: 3 }],
+            ..v1::PrefillRequest::default()
+        }
+    }
+
+    #[test]
+    fn the_prompt_is_cut_at_its_image_tokens() {
+        let job = Job::new(request(&[1, 9, 4, 5, 9], 2), &identity()).unwrap();
+        assert_eq!(job.pieces, [Piece::Text(0..1), Piece::Image(0), Piece::Text(2..4), Piece::Image(1)]);
+        assert_eq!(job.user_tokens, [1, 4]);
+        assert_eq!(job.visual, VisualPolicy::KEEP_ALL);
+        assert_eq!(job.decode_address, None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_field() {
+        let cases: [(fn(&mut v1::PrefillRequest), &str, ErrorCode); 8] = [
+            (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
+            (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
+            (|r| r.epoch = None, "epoch", ErrorCode::InvalidRequest),
+            (|r| r.deadline_ms = 0, "deadline_ms", ErrorCode::InvalidRequest),
+            (|r| r.tokens[0] = 100, "tokens", ErrorCode::InvalidRequest),
+            (|r| r.tokens.clear(), "tokens", ErrorCode::InvalidRequest),
+            (|r| r.images.clear(), "images", ErrorCode::InvalidRequest),
+            (|r| r.user_spans[0].end = 99, "user_spans", ErrorCode::InvalidRequest),
+        ];
+        for (edit, param, code) in cases {
+            let mut request = request(&[1, 9, 4], 1);
+            edit(&mut request);
+            let error = Job::new(request, &identity()).unwrap_err();
+            assert_eq!((error.code, error.param.as_deref().unwrap_or("")), (code, param), "{error}");
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What all handlers share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use secateur_proto::{ErrorCode, ServiceError, v1::Role};
+
+use crate::{
+    admission::Admission,
+    cluster::{Cluster, NodeState},
+    metrics::{Metrics, Snapshot},
+    openai::Limits,
+    served::ServedModel,
+};
+
+/// The router's parts, each behind its own lock or none.
+pub struct App {
+    /// Tokenizer, template, defaults.
+    pub model: Arc<ServedModel>,
+    /// The nodes.
+    pub cluster: Cluster,
+    /// Bounds on requests.
+    pub admission: Admission,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bounds on one request.
+    pub limits: Limits,
+    /// Largest body.
+    pub body_bytes_max: usize,
+    /// From accepted to given up.
+    pub request_timeout: Duration,
+    /// Digests of the accepted keys; empty: no key is needed.
+    pub api_keys: Vec<blake3::Hash>,
+    /// When the process began to serve, in Unix seconds; `created` of the model.
+    pub started: u64,
+    /// Set once, when shutdown begins; read by health and by every new request.
+    is_draining: AtomicBool,
+}
+
+/// Parts from which an [`App`] is made.
+pub struct Parts {
+    /// See [`App::model`].
+    pub model: Arc<ServedModel>,
+    /// See [`App::cluster`].
+    pub cluster: Cluster,
+    /// See [`App::admission`].
+    pub admission: Admission,
+    /// See [`App::limits`].
+    pub limits: Limits,
+    /// See [`App::body_bytes_max`].
+    pub body_bytes_max: usize,
+    /// See [`App::request_timeout`].
+    pub request_timeout: Duration,
+    /// See [`App::api_keys`].
+    pub api_keys: Vec<blake3::Hash>,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            metrics: Arc::new(Metrics::new(&parts.model.name)),
+            model: parts.model,
+            cluster: parts.cluster,
+            admission: parts.admission,
+            limits: parts.limits,
+            body_bytes_max: parts.body_bytes_max,
+            request_timeout: parts.request_timeout,
+            api_keys: parts.api_keys,
+            started: unix_seconds(),
+            is_draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on new requests are refused.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a new request would be served: not while draining, and not without a pair of nodes.
+    pub fn ready(&self) -> Result<(), ServiceError> {
+        self.accepting()?;
+        self.cluster.facts().map(|_| ())
+    }
+
+    /// Refuses while draining.
+    pub fn accepting(&self) -> Result<(), ServiceError> {
+        match self.is_draining.load(Ordering::Relaxed) {
+            true => Err(ServiceError::new(ErrorCode::Unavailable, "this router is stopping; try another or again soon")),
+            false => Ok(()),
+        }
+    }
+
+    /// The longest prompt that anything here could take.
+    pub fn max_positions(&self) -> u32 {
+        let from_nodes = self.cluster.facts().ok().map(|facts| facts.max_positions);
+        [from_nodes, self.model.max_positions].into_iter().flatten().min().unwrap_or(u32::MAX)
+    }
+
+    /// Gauges of this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            running: self.admission.running(),
+            waiting: self.admission.waiting(),
+            ..Default::default()
+        };
+        for node in self.cluster.nodes() {
+            let state = node.state();
+            if let NodeState::Up(description) = &state
+                && node.role == Role::Decode
+                && let Some(load) = &description.load
+            {
+                snapshot.kv_bytes.0 += load.kv_bytes_used;
+                snapshot.kv_bytes.1 += load.kv_bytes_total;
+            }
+            snapshot.nodes.push((node.labels(), matches!(state, NodeState::Up(_))));
+        }
+        snapshot
+    }
+}
+
+/// Now, for `created`.
+pub fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

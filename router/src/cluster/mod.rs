@@ -1,0 +1,79 @@
+//! The nodes: which there are, how they are, and which two serve the next request.
+//!
+//! One task for each node asks it to describe itself and publishes the answer ([`probe`]); [`pairing`] decides from these
+//! snapshots, as plain data; [`Cluster`] ties both together and counts what is in flight.
+
+mod channel;
+mod node;
+pub mod pairing;
+mod placement;
+mod probe;
+
+use std::sync::{Arc, Mutex};
+
+use secateur_common::shutdown::CancellationToken;
+use secateur_proto::{ServiceError, v1::Role};
+
+pub use channel::{AddressError, check_address};
+pub use node::{Node, NodeState};
+pub use placement::{Facts, Placement};
+
+use pairing::{Choice, NodeView};
+
+/// All nodes that the router was told of.
+pub struct Cluster {
+    prefill: Vec<Arc<Node>>,
+    decode: Vec<Arc<Node>>,
+    tokenizer_digest: String,
+    /// Held while a pair is chosen and counted, so that requests that come together do not choose the same idle pair.
+    /// The number spreads requests over equally loaded pairs. Never held across an await.
+    turn: Mutex<usize>,
+}
+
+impl Cluster {
+    /// Starts one probe task for each address; they end with `shutdown`.
+    pub fn start(
+        prefill: &[String],
+        decode: &[String],
+        tokenizer_digest: String,
+        shutdown: &CancellationToken,
+    ) -> Result<Self, AddressError> {
+        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, AddressError> {
+            addresses.iter().map(|address| Node::new(address, role).map(Arc::new)).collect()
+        };
+        let (prefill, decode) = (nodes(prefill, Role::Prefill)?, nodes(decode, Role::Decode)?);
+        for node in prefill.iter().chain(&decode) {
+            tokio::spawn(probe::run(node.clone(), shutdown.clone()));
+        }
+        Ok(Self { prefill, decode, tokenizer_digest, turn: Mutex::new(0) })
+    }
+
+    /// Every node, prefill first.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.prefill.iter().chain(&self.decode)
+    }
+
+    /// What the next request's pair would agree on; an error says why there is none.
+    pub fn facts(&self) -> Result<Facts, ServiceError> {
+        let (prefill, decode) = self.views();
+        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &[], 0)?;
+        Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
+    }
+
+    /// Chooses a pair and counts the request on both. Nodes in `avoid` are taken only if there are no others.
+    pub fn place(&self, avoid: &[String]) -> Result<Placement, ServiceError> {
+        // Poisoned only if choosing panicked; the number is still a number.
+        let mut turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (prefill, decode) = self.views();
+        let Choice { prefill: p, decode: d, is_avoided } =
+            pairing::choose(&prefill, &decode, &self.tokenizer_digest, avoid, *turn)?;
+        *turn = turn.wrapping_add(1);
+        let facts = Facts::of(&prefill[p], &decode[d]);
+        Ok(Placement::new(self.prefill[p].clone(), self.decode[d].clone(), facts, is_avoided))
+    }
+
+    fn views(&self) -> (Vec<NodeView>, Vec<NodeView>) {
+        let views = |nodes: &[Arc<Node>]| nodes.iter().map(|node| node.view()).collect();
+        (views(&self.prefill), views(&self.decode))
+    }
+}

@@ -1,0 +1,113 @@
+//! One node as the router sees it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use secateur_proto::v1::{NodeDescription, Role};
+use tokio::sync::{Notify, watch};
+use tonic::transport::Channel;
+
+use super::{
+    channel::{self, AddressError},
+    pairing::NodeView,
+};
+use crate::metrics::NodeLabels;
+
+/// Most bytes of one message from a node; tokens and reports are small.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// What the last probe found.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NodeState {
+    /// Not usable; the sentence says why.
+    Down(String),
+    /// Answering.
+    Up(Box<NodeDescription>),
+}
+
+/// A node's address, channel and state.
+pub struct Node {
+    /// `host:port` as configured.
+    pub address: String,
+    /// The role it was configured for.
+    pub role: Role,
+    /// Cheap to clone; reconnects by itself.
+    pub channel: Channel,
+    /// Written by the probe task alone; read by pairing, metrics and the cluster page.
+    state: watch::Sender<NodeState>,
+    /// Requests of this router that hold the node.
+    in_flight: AtomicU32,
+    /// Wakes the probe task before its time, when a request has just failed on this node.
+    suspicion: Notify,
+}
+
+impl Node {
+    /// A node that has not been asked yet.
+    pub fn new(address: &str, role: Role) -> Result<Self, AddressError> {
+        Ok(Self {
+            address: address.to_owned(),
+            role,
+            channel: channel::open(address)?,
+            state: watch::Sender::new(NodeState::Down("not asked yet".to_owned())),
+            in_flight: AtomicU32::new(0),
+            suspicion: Notify::new(),
+        })
+    }
+
+    /// The present state.
+    pub fn state(&self) -> NodeState {
+        self.state.borrow().clone()
+    }
+
+    /// Publishes what a probe found; true if the node came or went.
+    pub fn publish(&self, state: NodeState) -> bool {
+        let was_up = matches!(*self.state.borrow(), NodeState::Up(_));
+        let is_up = matches!(state, NodeState::Up(_));
+        self.state.send_replace(state);
+        was_up != is_up
+    }
+
+    /// Plain data for pairing.
+    pub fn view(&self) -> NodeView {
+        NodeView {
+            address: self.address.clone(),
+            role: self.role,
+            state: self.state(),
+            in_flight: self.in_flight(),
+        }
+    }
+
+    /// The role's word.
+    pub fn role_name(&self) -> &'static str {
+        if self.role == Role::Decode { "decode" } else { "prefill" }
+    }
+
+    /// The node in metrics.
+    pub fn labels(&self) -> NodeLabels {
+        NodeLabels { role: self.role_name().to_owned(), node: self.address.clone() }
+    }
+
+    /// Requests of this router that hold the node.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request on the node.
+    pub fn take(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The inverse of [`Node::take`].
+    pub fn release(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A request failed here: look again now.
+    pub fn suspect(&self) {
+        self.suspicion.notify_one();
+    }
+
+    /// Resolves when somebody suspects the node.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+}

@@ -1,0 +1,237 @@
+//! Which prefill and decode node serve the next request: plain data in, decision out, no clock, no lock, no runtime.
+//!
+//! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, and hold the same model and plan
+//! (fail closed). Of the pairs that are left, the least loaded.
+
+use secateur_proto::{
+    ErrorCode, PROTOCOL_VERSION, ServiceError,
+    v1::{NodeDescription, Role},
+};
+
+use super::node::NodeState;
+
+/// One node, frozen.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// `host:port`.
+    pub address: String,
+    /// The role it was configured for.
+    pub role: Role,
+    /// What it last said of itself.
+    pub state: NodeState,
+    /// Requests of this router that hold it.
+    pub in_flight: u32,
+}
+
+/// Indices into the two lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Into the prefill nodes.
+    pub prefill: usize,
+    /// Into the decode nodes.
+    pub decode: usize,
+    /// One of them should have been avoided, but there was no other.
+    pub is_avoided: bool,
+}
+
+impl NodeView {
+    /// What the node says of itself, if it is usable by a router with this tokenizer; otherwise why not.
+    pub fn usable(&self, tokenizer_digest: &str) -> Result<&NodeDescription, String> {
+        let description = match &self.state {
+            NodeState::Down(why) => return Err(why.clone()),
+            NodeState::Up(description) => description,
+        };
+        if description.role() != self.role {
+            return Err("is configured for another role".to_owned());
+        }
+        if description.protocol_version != PROTOCOL_VERSION {
+            return Err(format!("speaks protocol {}, the router {PROTOCOL_VERSION}", description.protocol_version));
+        }
+        if description.draining {
+            return Err("is draining".to_owned());
+        }
+        let digest = &description.tokenizer_digest;
+        if !digest.is_empty() && !tokenizer_digest.is_empty() && digest != tokenizer_digest {
+            return Err("has another tokenizer than the router".to_owned());
+        }
+        Ok(description)
+    }
+
+    /// The node's own figure is up to a probe interval old; ours lacks other routers' requests. The larger one counts.
+    fn load(&self, description: &NodeDescription) -> u32 {
+        let reported = description.load.as_ref().map_or(0, |load| load.running + load.waiting);
+        self.in_flight.max(reported)
+    }
+}
+
+/// Chooses a pair. `turn` rotates among equally loaded pairs.
+pub fn choose(
+    prefill: &[NodeView],
+    decode: &[NodeView],
+    tokenizer_digest: &str,
+    avoid: &[String],
+    turn: usize,
+) -> Result<Choice, ServiceError> {
+    let prefill_ready = ready(prefill, tokenizer_digest);
+    let decode_ready = ready(decode, tokenizer_digest);
+    let mut pairs = Vec::new();
+    for &(p, p_description) in &prefill_ready {
+        for &(d, d_description) in &decode_ready {
+            if !matches(p_description, d_description) {
+                continue;
+            }
+            let is_avoided = avoid.contains(&prefill[p].address) || avoid.contains(&decode[d].address);
+            let load = prefill[p].load(p_description) + decode[d].load(d_description);
+            pairs.push((is_avoided, load, Choice { prefill: p, decode: d, is_avoided }));
+        }
+    }
+    let best = pairs.iter().map(|&(is_avoided, load, _)| (is_avoided, load)).min();
+    let best: Vec<Choice> =
+        pairs.into_iter().filter(|&(is_avoided, load, _)| Some((is_avoided, load)) == best).map(|pair| pair.2).collect();
+    match best.len() {
+        0 => Err(why_none(prefill, decode, tokenizer_digest, prefill_ready.len(), decode_ready.len())),
+        count => Ok(best[turn % count]),
+    }
+}
+
+fn ready<'a>(nodes: &'a [NodeView], tokenizer_digest: &str) -> Vec<(usize, &'a NodeDescription)> {
+    let usable = |(index, node): (usize, &'a NodeView)| node.usable(tokenizer_digest).ok().map(|found| (index, found));
+    nodes.iter().enumerate().filter_map(usable).collect()
+}
+
+fn matches(prefill: &NodeDescription, decode: &NodeDescription) -> bool {
+    prefill.model_fingerprint == decode.model_fingerprint && prefill.plan_id == decode.plan_id
+}
+
+/// Says what is missing, without addresses: this reaches clients.
+fn why_none(
+    prefill: &[NodeView],
+    decode: &[NodeView],
+    tokenizer_digest: &str,
+    prefill_ready: usize,
+    decode_ready: usize,
+) -> ServiceError {
+    let mut missing = Vec::new();
+    let mut code = ErrorCode::Unavailable;
+    for (role, nodes, ready) in [("prefill", prefill, prefill_ready), ("decode", decode, decode_ready)] {
+        if ready > 0 {
+            continue;
+        }
+        if nodes.iter().any(|node| matches!(node.state, NodeState::Up(_))) {
+            code = ErrorCode::Incompatible;
+        }
+        let mut reasons: Vec<String> = nodes.iter().filter_map(|node| node.usable(tokenizer_digest).err()).collect();
+        reasons.sort();
+        reasons.dedup();
+        missing.push(format!("no {role} node is ready ({})", reasons.join("; ")));
+    }
+    if missing.is_empty() {
+        code = ErrorCode::Incompatible;
+        missing.push("no prefill and decode node hold the same model and plan".to_owned());
+    }
+    ServiceError::new(code, format!("{}; try again soon", missing.join(" and ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secateur_proto::v1::Load;
+
+    fn node(name: &str, role: Role) -> NodeView {
+        let description = NodeDescription {
+            node_id: name.into(),
+            role: role as i32,
+            protocol_version: PROTOCOL_VERSION,
+            model_fingerprint: "m".into(),
+            tokenizer_digest: "t".into(),
+            ..Default::default()
+        };
+        NodeView { address: name.into(), role, state: NodeState::Up(Box::new(description)), in_flight: 0 }
+    }
+
+    fn prefill(name: &str) -> NodeView {
+        node(name, Role::Prefill)
+    }
+
+    fn decode(name: &str) -> NodeView {
+        node(name, Role::Decode)
+    }
+
+    fn with(mut node: NodeView, change: impl FnOnce(&mut NodeDescription)) -> NodeView {
+        if let NodeState::Up(description) = &mut node.state {
+            change(description);
+        }
+        node
+    }
+
+    fn chosen(prefill: &[NodeView], decode: &[NodeView], avoid: &[&str], turn: usize) -> (usize, usize) {
+        let avoid: Vec<String> = avoid.iter().map(|name| (*name).to_owned()).collect();
+        let choice = choose(prefill, decode, "t", &avoid, turn).unwrap();
+        (choice.prefill, choice.decode)
+    }
+
+    #[test]
+    fn the_least_loaded_pair_wins() {
+        let mut busy = prefill("p0");
+        busy.in_flight = 3;
+        let reported = with(decode("d0"), |node| node.load = Some(Load { running: 1, waiting: 1, ..Default::default() }));
+        assert_eq!(chosen(&[busy, prefill("p1")], &[reported, decode("d1")], &[], 0), (1, 1));
+    }
+
+    #[test]
+    fn equal_pairs_take_turns() {
+        let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0")]);
+        assert_eq!(chosen(&p, &d, &[], 0), (0, 0));
+        assert_eq!(chosen(&p, &d, &[], 1), (1, 0));
+        assert_eq!(chosen(&p, &d, &[], 2), (0, 0));
+    }
+
+    #[test]
+    fn failed_nodes_are_avoided_while_there_are_others() {
+        let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0")]);
+        assert_eq!(chosen(&p, &d, &["p0"], 0), (1, 0));
+        let choice = choose(&p[..1], &d, "t", &["p0".to_owned()], 0).unwrap();
+        assert!(choice.is_avoided);
+    }
+
+    #[test]
+    fn nodes_of_different_model_or_plan_are_never_paired() {
+        for change in [
+            (|node| node.model_fingerprint = "x".into()) as fn(&mut NodeDescription),
+            |node| node.plan_id = "x".into(),
+        ] {
+            let other = with(decode("d0"), change);
+            let error = choose(&[prefill("p0")], std::slice::from_ref(&other), "t", &[], 0).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Incompatible);
+            assert_eq!(chosen(&[prefill("p0")], &[other, decode("d1")], &[], 0), (0, 1));
+        }
+    }
+
+    #[test]
+    fn unusable_nodes_say_why() {
+        let down = NodeView { state: NodeState::Down("cannot be reached".into()), ..prefill("p0") };
+        let draining = with(prefill("p0"), |node| node.draining = true);
+        let old = with(prefill("p0"), |node| node.protocol_version = 0);
+        let tokenizer = with(prefill("p0"), |node| node.tokenizer_digest = "x".into());
+        let role = with(prefill("p0"), |node| node.role = Role::Decode as i32);
+        for (node, code, reason) in [
+            (down, ErrorCode::Unavailable, "cannot be reached"),
+            (draining, ErrorCode::Incompatible, "draining"),
+            (old, ErrorCode::Incompatible, "protocol"),
+            (tokenizer, ErrorCode::Incompatible, "tokenizer"),
+            (role, ErrorCode::Incompatible, "role"),
+        ] {
+            let error = choose(&[node], &[decode("d0")], "t", &[], 0).unwrap_err();
+            assert_eq!(error.code, code);
+            assert!(error.message.contains("no prefill node is ready"), "{error}");
+            assert!(error.message.contains(reason), "{error}");
+            assert!(!error.message.contains("p0"), "no address: {error}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_tokenizer_is_not_held_against_a_node() {
+        let silent = with(prefill("p0"), |node| node.tokenizer_digest.clear());
+        assert_eq!(chosen(&[silent], &[decode("d0")], &[], 0), (0, 0));
+    }
+}

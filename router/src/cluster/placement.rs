@@ -1,0 +1,97 @@
+//! A request's two nodes, counted on both for as long as it holds them.
+
+use std::sync::Arc;
+
+use secateur_proto::v1::VisualPolicy;
+
+use super::{
+    node::{Node, NodeState},
+    pairing::NodeView,
+};
+
+/// What two nodes agree on, as far as requests need it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Digest of the model.
+    pub model_fingerprint: String,
+    /// Plan in force; empty: none.
+    pub plan_id: String,
+    /// The smaller of the two nodes' limits.
+    pub max_positions: u32,
+    /// 0: no pictures.
+    pub visual_tokens_per_image: u32,
+    /// End tokens of both.
+    pub stop_token_ids: Vec<u32>,
+    /// What `auto` stands for.
+    pub recommended_visual: Option<VisualPolicy>,
+    /// The prefill node's name.
+    pub prefill_node: String,
+    /// The decode node's name.
+    pub decode_node: String,
+}
+
+impl Facts {
+    /// From two snapshots; empty where a node is down, which pairing rules out.
+    pub fn of(prefill: &NodeView, decode: &NodeView) -> Self {
+        let (NodeState::Up(prefill), NodeState::Up(decode)) = (&prefill.state, &decode.state) else {
+            return Self::default();
+        };
+        let mut stop_token_ids = [prefill.stop_token_ids.as_slice(), decode.stop_token_ids.as_slice()].concat();
+        stop_token_ids.sort_unstable();
+        stop_token_ids.dedup();
+        Self {
+            model_fingerprint: prefill.model_fingerprint.clone(),
+            plan_id: prefill.plan_id.clone(),
+            max_positions: prefill.max_positions.min(decode.max_positions),
+            visual_tokens_per_image: prefill.visual_tokens_per_image,
+            stop_token_ids,
+            recommended_visual: prefill.recommended_visual,
+            prefill_node: prefill.node_id.clone(),
+            decode_node: decode.node_id.clone(),
+        }
+    }
+}
+
+/// Holds both nodes; dropping it gives them back.
+pub struct Placement {
+    /// Sees, prunes, prefills, ships.
+    pub prefill: Arc<Node>,
+    /// Receives and generates.
+    pub decode: Arc<Node>,
+    /// What they agree on.
+    pub facts: Facts,
+    /// One of them has already failed this request, but there was no other.
+    pub is_avoided: bool,
+}
+
+impl Placement {
+    /// Counts a request on both nodes.
+    pub fn new(prefill: Arc<Node>, decode: Arc<Node>, facts: Facts, is_avoided: bool) -> Self {
+        prefill.take();
+        decode.take();
+        Self { prefill, decode, facts, is_avoided }
+    }
+}
+
+impl Drop for Placement {
+    fn drop(&mut self) {
+        self.prefill.release();
+        self.decode.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secateur_proto::v1::Role;
+
+    #[tokio::test]
+    async fn dropping_a_placement_gives_both_nodes_back() {
+        let prefill = Arc::new(Node::new("127.0.0.1:1", Role::Prefill).unwrap());
+        let decode = Arc::new(Node::new("127.0.0.1:2", Role::Decode).unwrap());
+        let placement = Placement::new(prefill.clone(), decode.clone(), Facts::default(), false);
+        assert_eq!((prefill.in_flight(), decode.in_flight()), (1, 1));
+        drop(placement);
+        assert_eq!((prefill.in_flight(), decode.in_flight()), (0, 0));
+    }
+}

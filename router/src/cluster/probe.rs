@@ -1,0 +1,87 @@
+//! One task for each node: asks it to describe itself, again and again, and publishes the answer.
+//!
+//! ```text
+//!            answered                       answered
+//!        ┌──────────────┐              ┌──────────────┐
+//!        ▼              │              ▼              │
+//!      Down ──answered──┴────────────▶ Up ────────────┘
+//!        ▲                             │
+//!        └── connection lost, at once ─┤
+//!        └── two silences in a row ────┘
+//! ```
+//!
+//! A single silence is not enough to give a node up: a machine whose cores all compute may answer late.
+
+use std::{sync::Arc, time::Duration};
+
+use secateur_common::shutdown::CancellationToken;
+use secateur_proto::v1::{DescribeRequest, NodeDescription, node_client::NodeClient};
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+
+use super::node::{MESSAGE_BYTES_MAX, Node, NodeState};
+
+/// Between an answer and the next question.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Two silences and an interval stay under two seconds.
+const PATIENCE: Duration = Duration::from_millis(700);
+const SILENCES_MAX: u32 = 2;
+
+enum Answer {
+    Described(Box<NodeDescription>),
+    Refused(String),
+    Silence,
+}
+
+/// Probes `node` until `shutdown`.
+pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
+    let mut silences = 0;
+    loop {
+        let answer = tokio::select! {
+            answer = ask(&node) => answer,
+            () = shutdown.cancelled() => return,
+        };
+        silences = if matches!(answer, Answer::Silence) { silences + 1 } else { 0 };
+        let is_patient = matches!(answer, Answer::Silence) && silences < SILENCES_MAX;
+        if !is_patient {
+            publish(&node, answer);
+            tokio::select! {
+                () = sleep(INTERVAL) => {}
+                () = node.suspected() => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+}
+
+async fn ask(node: &Node) -> Answer {
+    let mut client = NodeClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    match timeout(PATIENCE, client.describe(DescribeRequest {})).await {
+        Ok(Ok(reply)) => Answer::Described(Box::new(reply.into_inner())),
+        Ok(Err(status)) => Answer::Refused(reason(&status)),
+        Err(_) => Answer::Silence,
+    }
+}
+
+fn reason(status: &Status) -> String {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
+        tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
+        code => format!("does not describe itself ({code:?})"),
+    }
+}
+
+fn publish(node: &Node, answer: Answer) {
+    let state = match answer {
+        Answer::Described(description) => NodeState::Up(description),
+        Answer::Refused(reason) => NodeState::Down(reason),
+        Answer::Silence => NodeState::Down("does not answer".to_owned()),
+    };
+    let (is_up, why) = match &state {
+        NodeState::Up(_) => (true, String::new()),
+        NodeState::Down(why) => (false, why.clone()),
+    };
+    if node.publish(state) {
+        tracing::info!(address = %node.address, role = ?node.role, is_up, why, "node changed state");
+    }
+}

@@ -1,0 +1,136 @@
+//! The router's settings.
+
+use std::path::PathBuf;
+
+use clap::{Args, Command};
+use secateur_common::{config::Layers, telemetry::LogFormat};
+
+use crate::cluster;
+
+/// Everything that can be set, by flag, environment or file.
+#[derive(Clone, Debug, Args)]
+pub struct RouterSettings {
+    /// Where the settings come from
+    #[command(flatten)]
+    pub layers: Layers,
+
+    /// Address to serve HTTP on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", env = "SECATEUR_ROUTER_LISTEN")]
+    pub listen: String,
+
+    /// Hugging Face checkpoint folder; only its tokenizer, chat template and configuration are read
+    #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
+    pub model: PathBuf,
+
+    /// The model's name towards clients [default: the folder's name]
+    #[arg(long, value_name = "NAME", env = "SECATEUR_SERVED_MODEL_NAME")]
+    pub served_model_name: Option<String>,
+
+    /// Prefill nodes; names are resolved again on every connect
+    #[arg(
+        long, value_name = "HOST:PORT,...", env = "SECATEUR_PREFILL", required = true, value_delimiter = ',',
+        value_parser = node_address
+    )]
+    pub prefill: Vec<String>,
+
+    /// Decode nodes; prefill nodes must reach them under the same addresses
+    #[arg(
+        long, value_name = "HOST:PORT,...", env = "SECATEUR_DECODE", required = true, value_delimiter = ',',
+        value_parser = node_address
+    )]
+    pub decode: Vec<String>,
+
+    /// Requests at the nodes at once
+    #[arg(
+        long, value_name = "N", default_value_t = 64, env = "SECATEUR_ROUTER_MAX_CONCURRENT",
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
+    pub max_concurrent: u32,
+
+    /// Requests that may wait for their turn; beyond that the answer is 429
+    #[arg(
+        long, value_name = "N", default_value_t = 256, env = "SECATEUR_ROUTER_MAX_WAITING",
+        value_parser = clap::value_parser!(u32).range(0..=100_000)
+    )]
+    pub max_waiting: u32,
+
+    /// Seconds after which a request is given up
+    #[arg(
+        long, value_name = "SECONDS", default_value_t = 120, env = "SECATEUR_ROUTER_REQUEST_TIMEOUT",
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    pub request_timeout: u64,
+
+    /// Largest request body
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 32 * 1024 * 1024, env = "SECATEUR_ROUTER_MAX_BODY_BYTES",
+        value_parser = clap::value_parser!(u64).range(1_024..=1024 * 1024 * 1024)
+    )]
+    pub max_body_bytes: u64,
+
+    /// Most pictures in one request
+    #[arg(
+        long, value_name = "N", default_value_t = 16, env = "SECATEUR_ROUTER_MAX_IMAGES",
+        value_parser = clap::value_parser!(u32).range(0..=1_000)
+    )]
+    pub max_images: u32,
+
+    /// Keys that clients must send as bearer tokens; none: everybody is served
+    #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]
+    pub api_key: Vec<String>,
+
+    /// Log filter, such as info or info,secateur_router=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", env = "SECATEUR_LOG")]
+    pub log: String,
+
+    /// How log lines are written
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, env = "SECATEUR_LOG_FORMAT")]
+    pub log_format: LogFormat,
+
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    pub stdin_lifeline: bool,
+}
+
+/// The command without its settings, which [`secateur_common::config::parse`] adds.
+pub fn command() -> Command {
+    Command::new("secateur-router")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Secateur's router: OpenAI's API in front of prefill and decode nodes")
+}
+
+fn node_address(text: &str) -> Result<String, cluster::AddressError> {
+    let address = text.trim();
+    cluster::check_address(address)?;
+    Ok(address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use secateur_common::config::{ConfigError, parse};
+
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Result<RouterSettings, ConfigError> {
+        let arguments = std::iter::once("router").chain(arguments.iter().copied()).map(OsString::from);
+        parse::<RouterSettings>(command(), arguments).map(|layered| layered.settings)
+    }
+
+    #[test]
+    fn lists_are_split_and_defaults_hold() {
+        let settings = parsed(&["--model", "/m", "--prefill", "a:1,b:2", "--decode", "c:3"]).unwrap();
+        assert_eq!(settings.prefill, ["a:1", "b:2"]);
+        assert_eq!(settings.max_concurrent, 64);
+        assert!(settings.api_key.is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        let missing = parsed(&["--model", "/m", "--prefill", "a:1"]).unwrap_err().to_string();
+        assert!(missing.contains("--decode"), "{missing}");
+        let wrong = parsed(&["--model", "/m", "--prefill", "a", "--decode", "c:3"]).unwrap_err().to_string();
+        assert!(wrong.contains("host:port"), "{wrong}");
+    }
+}

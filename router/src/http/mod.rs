@@ -1,0 +1,64 @@
+//! HTTP: routes, bodies, and answers in OpenAI's shapes. Whatever goes wrong, the body is OpenAI's error body.
+
+mod auth;
+mod body;
+mod chat;
+mod cluster_view;
+mod error;
+mod health;
+mod metrics_page;
+mod models;
+mod request_ids;
+mod server;
+mod sse;
+
+use std::{any::Any, sync::Arc};
+
+use axum::{
+    Router,
+    http::{Method, Uri},
+    middleware,
+    response::Response,
+    routing::{get, post},
+};
+use secateur_proto::{ErrorCode, ServiceError};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+
+pub use server::run;
+
+/// All routes.
+pub fn routes(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/v1/cluster", get(cluster_view::show))
+        .route_layer(middleware::from_fn_with_state(app.clone(), auth::check));
+    // The outermost layer is named last: even the answer to a panic carries the request's id.
+    api.route("/health", get(health::health))
+        .route("/live", get(health::live))
+        .route("/metrics", get(metrics_page::show))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(request_ids::carry))
+        .with_state(app)
+}
+
+async fn no_such_route(uri: Uri) -> Response {
+    // Enough of the path to find the mistake, and no more: paths may be long.
+    let path: String = uri.path().chars().take(200).collect();
+    error::response(&ServiceError::new(ErrorCode::NotFound, format!("there is nothing at {path}")))
+}
+
+async fn no_such_method(method: Method) -> Response {
+    error::response(&ServiceError::new(ErrorCode::MethodNotAllowed, format!("{method} is not allowed here")))
+}
+
+/// The panic itself has been written to standard error by the hook; the client learns nothing of it.
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    tracing::error!("a request handler panicked");
+    error::response(&ServiceError::new(ErrorCode::Internal, "something went wrong here; the failure is logged"))
+}

@@ -1,0 +1,29 @@
+//! Secateur's router: OpenAI's HTTP API in, gRPC out. It never touches a tensor.
+//!
+//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), makes tokens of it ([`prompt`],
+//! [`served`]), checks that it fits ([`fit`]), waits for a turn ([`admission`]), places it on two nodes ([`cluster`]),
+//! runs both legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
+//!
+//! What is deliberately absent: sampling (the nodes do that), pixels (prefill decodes them), and any state that outlives
+//! a request besides node snapshots and counters.
+
+pub mod admission;
+pub mod answer;
+pub mod app;
+pub mod cluster;
+pub mod config;
+pub mod fit;
+pub mod http;
+pub mod legs;
+pub mod metrics;
+pub mod openai;
+pub mod process;
+pub mod program;
+pub mod prompt;
+pub mod serve;
+pub mod served;
+
+pub use config::{RouterSettings, command};
+pub use process::run_to_exit;
+pub use program::{ProgramError, run};
+pub use serve::{ServeError, serve};

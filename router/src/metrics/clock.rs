@@ -1,0 +1,93 @@
+//! Follows one request and counts it, however it ends.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::registry::{FinishedReason, Metrics, Policy, Stage};
+use crate::openai::{
+    receipt::Receipt,
+    response::{FinishReason, Usage},
+};
+
+/// Counts a request that was never finished as aborted when it is dropped.
+pub struct RequestClock {
+    metrics: Arc<Metrics>,
+    accepted: Instant,
+    is_finished: bool,
+}
+
+impl RequestClock {
+    /// For a request that the router accepted at `accepted`.
+    pub fn new(metrics: Arc<Metrics>, accepted: Instant) -> Self {
+        Self { metrics, accepted, is_finished: false }
+    }
+
+    /// The first token came.
+    pub fn first_token(&self, after: Duration) {
+        self.metrics.ttft.observe(after.as_secs_f64());
+        self.metrics.generation_tokens.inc();
+    }
+
+    /// `count` tokens came `after` the ones before.
+    pub fn tokens(&self, after: Duration, count: usize) {
+        let each = after.as_secs_f64() / count.max(1) as f64;
+        for _ in 0..count {
+            self.metrics.inter_token.observe(each);
+        }
+        self.metrics.generation_tokens.inc_by(count as u64);
+    }
+
+    /// The answer is complete.
+    pub fn finished(&mut self, finish: FinishReason, usage: Usage, receipt: &Receipt) {
+        self.end(finish.as_str());
+        let metrics = &self.metrics;
+        metrics.prompt_tokens.inc_by(usage.prompt_tokens.into());
+        metrics.queue.observe(receipt.timing.queue_ms / 1_000.0);
+        metrics.prefill.observe(receipt.timing.prefill_ms / 1_000.0);
+        if usage.completion_tokens > 1 {
+            metrics.decode.observe(receipt.timing.decode_ms / 1_000.0);
+            metrics.per_output_token.observe(receipt.timing.tpot_ms / 1_000.0);
+        }
+        self.shipped(receipt);
+        self.pruned(receipt);
+    }
+
+    fn shipped(&self, receipt: &Receipt) {
+        let transfer = &receipt.transfer;
+        if transfer.bytes_sent == 0 {
+            return;
+        }
+        let policy = Policy { policy: transfer.policy.clone() };
+        self.metrics.bytes_sent.get_or_create(&policy).inc_by(transfer.bytes_sent);
+        self.metrics.bytes_dense.get_or_create(&policy).inc_by(transfer.bytes_dense);
+        self.metrics.bytes_unpruned.get_or_create(&policy).inc_by(transfer.bytes_unpruned);
+        self.metrics.ship.observe(transfer.wire_ms / 1_000.0);
+        self.metrics.link.set(transfer.link_mbit_s * 1e6 / 8.0);
+    }
+
+    fn pruned(&self, receipt: &Receipt) {
+        let visual = &receipt.visual;
+        if visual.images == 0 {
+            return;
+        }
+        for (stage, tokens) in [("before", visual.tokens_before), ("after", visual.tokens_after)] {
+            self.metrics.visual_tokens.get_or_create(&Stage { stage: stage.to_owned() }).inc_by(tokens.into());
+        }
+        self.metrics.prune.observe(visual.prune_ms / 1_000.0);
+    }
+
+    fn end(&mut self, reason: &str) {
+        self.is_finished = true;
+        self.metrics.e2e.observe(self.accepted.elapsed().as_secs_f64());
+        self.metrics.success.get_or_create(&FinishedReason { finished_reason: reason.to_owned() }).inc();
+    }
+}
+
+impl Drop for RequestClock {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.end("abort");
+        }
+    }
+}

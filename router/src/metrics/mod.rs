@@ -1,0 +1,8 @@
+//! What `/metrics` shows. vLLM's names and buckets where the meaning is the same, so that existing boards work; ours
+//! beside them. Each help text states the figure's formula.
+
+mod clock;
+mod registry;
+
+pub use clock::RequestClock;
+pub use registry::{Metrics, NodeLabels, Snapshot};

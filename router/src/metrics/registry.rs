@@ -1,0 +1,260 @@
+//! The metrics and how they are named.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{
+        counter::Counter,
+        family::{Family, MetricConstructor},
+        gauge::Gauge,
+        histogram::Histogram,
+    },
+    registry::{Metric, Registry},
+};
+
+/// One label, whose key the field names.
+macro_rules! label {
+    ($name:ident, $field:ident) => {
+        #[doc = concat!("The label `", stringify!($field), "`.")]
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $name {
+            /// The value.
+            pub $field: String,
+        }
+    };
+}
+
+label!(FinishedReason, finished_reason);
+label!(Policy, policy);
+label!(Stage, stage);
+label!(Outcome, outcome);
+label!(Code, code);
+
+/// A node, by its role and address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct NodeLabels {
+    /// `prefill` or `decode`.
+    pub role: String,
+    /// `host:port` as configured.
+    pub node: String,
+}
+
+const TTFT_SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
+];
+const TOKEN_SECONDS: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
+const REQUEST_SECONDS: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
+];
+const WIRE_SECONDS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const PRUNE_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
+
+type Labelled<L, M> = Family<L, M>;
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// Every metric of the router.
+pub struct Metrics {
+    registry: Registry,
+    pub(super) ttft: Histogram,
+    pub(super) inter_token: Histogram,
+    pub(super) per_output_token: Histogram,
+    pub(super) e2e: Histogram,
+    pub(super) queue: Histogram,
+    pub(super) prefill: Histogram,
+    pub(super) decode: Histogram,
+    pub(super) prompt_tokens: Counter,
+    pub(super) generation_tokens: Counter,
+    pub(super) success: Labelled<FinishedReason, Counter>,
+    pub(super) bytes_sent: Labelled<Policy, Counter>,
+    pub(super) bytes_dense: Labelled<Policy, Counter>,
+    pub(super) bytes_unpruned: Labelled<Policy, Counter>,
+    pub(super) ship: Histogram,
+    pub(super) link: FloatGauge,
+    pub(super) visual_tokens: Labelled<Stage, Counter>,
+    pub(super) prune: Histogram,
+    pub(super) attempts: Labelled<Outcome, Counter>,
+    pub(super) errors: Labelled<Code, Counter>,
+    running: Gauge,
+    waiting: Gauge,
+    kv_usage: FloatGauge,
+    nodes_up: Labelled<NodeLabels, Gauge>,
+}
+
+/// Figures that are read when asked for, not counted.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Requests at the nodes.
+    pub running: usize,
+    /// Requests waiting for their turn.
+    pub waiting: usize,
+    /// Used and total KV bytes of all decode nodes.
+    pub kv_bytes: (u64, u64),
+    /// Each node and whether it is up.
+    pub nodes: Vec<(NodeLabels, bool)>,
+}
+
+/// Registers as it builds, so that no metric can be counted and not shown.
+struct Builder {
+    registry: Registry,
+}
+
+impl Builder {
+    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.registry.register(name, help, metric.clone());
+        metric
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+        self.add(name, help, Histogram::new(buckets.iter().copied()))
+    }
+
+    fn counters<L>(&mut self, name: &str, help: &str) -> Family<L, Counter>
+    where
+        L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
+        fn() -> Counter: MetricConstructor<Counter>,
+    {
+        self.add(name, help, Family::default())
+    }
+}
+
+impl Metrics {
+    /// All metrics, labelled with the served model's name.
+    pub fn new(model_name: &str) -> Self {
+        let label = ("model_name".into(), model_name.to_owned().into());
+        let mut to = Builder { registry: Registry::with_labels(std::iter::once(label)) };
+        Self {
+            ttft: to.histogram(
+                "vllm:time_to_first_token_seconds",
+                "Request accepted by the router to first token at the router",
+                TTFT_SECONDS,
+            ),
+            inter_token: to.histogram(
+                "vllm:inter_token_latency_seconds",
+                "Time between two arrivals of tokens at the router, divided by the tokens that arrived",
+                TOKEN_SECONDS,
+            ),
+            per_output_token: to.histogram(
+                "vllm:request_time_per_output_token_seconds",
+                "(last token - first token) / (completion tokens - 1), once for each request of two tokens or more",
+                TOKEN_SECONDS,
+            ),
+            e2e: to.histogram(
+                "vllm:e2e_request_latency_seconds",
+                "Request accepted to answer ended",
+                REQUEST_SECONDS,
+            ),
+            queue: to.histogram(
+                "vllm:request_queue_time_seconds",
+                "Waiting for admission at the router plus waiting at the prefill node",
+                REQUEST_SECONDS,
+            ),
+            prefill: to.histogram(
+                "vllm:request_prefill_time_seconds",
+                "The prefill node's computation, by its clock",
+                REQUEST_SECONDS,
+            ),
+            decode: to.histogram(
+                "vllm:request_decode_time_seconds",
+                "KV complete to last token, by the decode node's clock; first to last token where the router ended it",
+                REQUEST_SECONDS,
+            ),
+            prompt_tokens: to.add(
+                "vllm:prompt_tokens",
+                "Prompt tokens of finished requests, before pruning",
+                Counter::default(),
+            ),
+            generation_tokens: to.add(
+                "vllm:generation_tokens",
+                "Generated tokens, end tokens included",
+                Counter::default(),
+            ),
+            success: to.counters("vllm:request_success", "Ended answers: stop, length, or abort (client gone, node lost)"),
+            bytes_sent: to.counters("secateur_kv_bytes_sent", "Payload and framing handed to the transport"),
+            bytes_dense: to.counters(
+                "secateur_kv_bytes_dense",
+                "What the kept tokens would need in every prefill block at the model's dtype",
+            ),
+            bytes_unpruned: to.counters("secateur_kv_bytes_unpruned", "What the unpruned prompt would need so"),
+            ship: to.histogram("secateur_kv_ship_seconds", "First byte of a shipment to its acknowledgement", WIRE_SECONDS),
+            link: to.add(
+                "secateur_kv_link_bytes_per_second",
+                "Rate of the last shipment, as prefill measured it",
+                FloatGauge::default(),
+            ),
+            visual_tokens: to.counters("secateur_visual_tokens", "Visual tokens before and after pruning"),
+            prune: to.histogram("secateur_visual_prune_seconds", "Time to choose the visual tokens", PRUNE_SECONDS),
+            attempts: to.counters(
+                "secateur_request_attempts",
+                "Pairs tried: ok (brought the first token), or failed",
+            ),
+            errors: to.counters("secateur_request_errors", "Requests answered with an error, by its code"),
+            running: to.add("vllm:num_requests_running", "Requests at the nodes", Gauge::default()),
+            waiting: to.add("vllm:num_requests_waiting", "Requests that wait for their turn", Gauge::default()),
+            kv_usage: to.add(
+                "vllm:kv_cache_usage_perc",
+                "KV bytes in use over KV bytes there are, over all decode nodes; 1 is full",
+                FloatGauge::default(),
+            ),
+            nodes_up: to.add("secateur_node_up", "1: the node answers; 0: it does not", Family::default()),
+            registry: to.registry,
+        }
+    }
+
+    /// Counts an error answer.
+    pub fn error(&self, code: &str) {
+        self.errors.get_or_create(&Code { code: code.to_owned() }).inc();
+    }
+
+    /// Counts the attempts of one request.
+    pub fn attempts(&self, failed: u32, ok: u32) {
+        for (outcome, count) in [("failed", failed), ("ok", ok)] {
+            self.attempts.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count.into());
+        }
+    }
+
+    /// The page, with `snapshot` for what is not counted.
+    pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
+        self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));
+        self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
+        let (used, total) = snapshot.kv_bytes;
+        self.kv_usage.set(if total == 0 { 0.0 } else { used as f64 / total as f64 });
+        for (node, is_up) in snapshot.nodes {
+            self.nodes_up.get_or_create(&node).set(is_up.into());
+        }
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_vllms_names_and_ours() {
+        let metrics = Metrics::new("demo");
+        metrics.error("overloaded");
+        metrics.attempts(1, 1);
+        let nodes = vec![(NodeLabels { role: "prefill".into(), node: "p:1".into() }, true)];
+        let page = metrics.render(Snapshot { running: 2, kv_bytes: (1, 4), nodes, ..Default::default() }).unwrap();
+        for line in [
+            "vllm:num_requests_running{model_name=\"demo\"} 2",
+            "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.25",
+            "vllm:prompt_tokens_total{model_name=\"demo\"} 0",
+            "vllm:time_to_first_token_seconds_bucket{le=\"0.001\",model_name=\"demo\"} 0",
+            "secateur_request_errors_total{code=\"overloaded\",model_name=\"demo\"} 1",
+            "secateur_node_up{role=\"prefill\",node=\"p:1\",model_name=\"demo\"} 1",
+        ] {
+            let key = line.rsplit_once(' ').unwrap();
+            let name = key.0.split('{').next().unwrap();
+            assert!(
+                page.lines().any(|found| found.starts_with(name) && found.ends_with(&format!(" {}", key.1))),
+                "{line}\n{page}"
+            );
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `messages`: content as a string or as parts, in every role.
+
+use bytes::Bytes;
+use secateur_proto::{ErrorCode, ServiceError};
+use serde_json::Value;
+
+use super::{
+    chat::Limits,
+    fields::{Fields, invalid, unsupported},
+    image_url,
+};
+
+/// One message, its content always as parts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// `system`, `user`, `assistant` or `tool`; OpenAI's `developer` is read as `system`.
+    pub role: String,
+    /// Text and pictures in order.
+    pub parts: Vec<Part>,
+}
+
+/// A piece of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Words.
+    Text {
+        /// The words.
+        text: String,
+        /// The field they came from.
+        param: String,
+    },
+    /// The next picture of the request.
+    Picture,
+}
+
+/// An encoded picture and the field it came from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// PNG, JPEG or WebP by its first bytes; its pixels are decoded on the prefill node.
+    pub bytes: Bytes,
+    /// `messages[0].content[1].image_url.url`.
+    pub param: String,
+}
+
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+
+/// Reads `messages` and gathers their pictures in order.
+pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+    let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
+    if values.is_empty() {
+        return Err(fields.invalid("messages", "must not be empty"));
+    }
+    let mut pictures = Vec::new();
+    let mut messages = Vec::with_capacity(values.len());
+    for (index, value) in values.iter().enumerate() {
+        let message = Fields::of(value, format!("messages[{index}]"))?;
+        messages.push(parse_message(&message, limits, &mut pictures)?);
+    }
+    Ok((messages, pictures))
+}
+
+fn parse_message(fields: &Fields, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Message, ServiceError> {
+    let role = fields.text("role")?.ok_or_else(|| fields.invalid("role", "is required"))?;
+    if !ROLES.contains(&role) {
+        return Err(fields.invalid("role", format!("must be one of {}", ROLES.join(", "))));
+    }
+    for key in ["tool_calls", "function_call"] {
+        if fields.get(key).is_some_and(|calls| calls.as_array().is_none_or(|calls| !calls.is_empty())) {
+            return Err(unsupported(fields.path(key), "tool calls are not supported"));
+        }
+    }
+    let parts = parse_content(fields, role, limits, pictures)?;
+    let role = if role == "developer" { "system" } else { role };
+    Ok(Message { role: role.to_owned(), parts })
+}
+
+fn parse_content(
+    fields: &Fields,
+    role: &str,
+    limits: &Limits,
+    pictures: &mut Vec<Picture>,
+) -> Result<Vec<Part>, ServiceError> {
+    match fields.get("content") {
+        // An assistant that only called a tool, or refused, has no content.
+        None if role == "assistant" => Ok(Vec::new()),
+        None => Err(fields.invalid("content", "is required")),
+        Some(Value::String(text)) => Ok(vec![Part::Text { text: text.clone(), param: fields.path("content") }]),
+        Some(Value::Array(values)) => {
+            let part = |(index, value)| parse_part(value, format!("{}[{index}]", fields.path("content")), limits, pictures);
+            values.iter().enumerate().map(part).collect()
+        }
+        Some(_) => Err(fields.invalid("content", "must be a string or a list of parts")),
+    }
+}
+
+fn parse_part(
+    value: &Value,
+    path: String,
+    limits: &Limits,
+    pictures: &mut Vec<Picture>,
+) -> Result<Part, ServiceError> {
+    if let Value::String(text) = value {
+        return Ok(Part::Text { text: text.clone(), param: path });
+    }
+    let fields = Fields::of(value, path)?;
+    let kind = fields.text("type")?.ok_or_else(|| fields.invalid("type", "is required"))?;
+    match kind {
+        "text" => text_part(&fields, "text"),
+        "refusal" => text_part(&fields, "refusal"),
+        "image_url" => {
+            if pictures.len() == limits.images_max {
+                return Err(too_many_pictures(&fields, limits));
+            }
+            pictures.push(parse_picture(&fields, limits)?);
+            Ok(Part::Picture)
+        }
+        "input_audio" | "file" | "audio_url" | "video_url" | "video" => {
+            Err(unsupported(fields.path("type"), format!("parts of type {kind} are not supported; send text or image_url")))
+        }
+        _ => Err(fields.invalid("type", "must be text or image_url")),
+    }
+}
+
+fn text_part(fields: &Fields, key: &str) -> Result<Part, ServiceError> {
+    let text = fields.text(key)?.ok_or_else(|| fields.invalid(key, "is required"))?;
+    Ok(Part::Text { text: text.to_owned(), param: fields.path(key) })
+}
+
+fn too_many_pictures(fields: &Fields, limits: &Limits) -> ServiceError {
+    let message = format!("a request may carry at most {} pictures", limits.images_max);
+    ServiceError::new(ErrorCode::InvalidImage, message).with_param(fields.path("image_url"))
+}
+
+/// `image_url` as an object with `url` and whatever else, or as the bare string.
+fn parse_picture(fields: &Fields, limits: &Limits) -> Result<Picture, ServiceError> {
+    let (url, param) = match fields.get("image_url") {
+        Some(Value::String(url)) => (url.as_str(), fields.path("image_url")),
+        Some(value @ Value::Object(_)) => {
+            let object = Fields::of(value, fields.path("image_url"))?;
+            let url = object.text("url")?.ok_or_else(|| object.invalid("url", "is required"))?;
+            (url, object.path("url"))
+        }
+        Some(_) => return Err(fields.invalid("image_url", "must be an object with a url, or a string")),
+        None => return Err(invalid(fields.path("image_url"), format!("{} is required", fields.path("image_url")))),
+    };
+    let bytes = image_url::decode(url, limits.image_bytes_max)
+        .map_err(|message| ServiceError::new(ErrorCode::InvalidImage, message).with_param(param.clone()))?;
+    Ok(Picture { bytes, param })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMITS: Limits = Limits { images_max: 1, image_bytes_max: 100, vocab: 300 };
+    // The eight bytes that every PNG starts with.
+    const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
+
+    fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+        let body = json!({"messages": messages});
+        parse(&Fields::of(&body, "").unwrap(), &LIMITS)
+    }
+
+    #[test]
+    fn strings_and_parts_are_read_in_every_role() {
+        for role in ROLES {
+            parse_json(json!([{"role": role, "content": "a"}])).unwrap();
+            parse_json(json!([{"role": role, "content": [{"type": "text", "text": "a"}]}])).unwrap();
+        }
+        let (messages, _) = parse_json(json!([{"role": "developer", "content": "a"}])).unwrap();
+        assert_eq!(messages[0].role, "system");
+    }
+
+    #[test]
+    fn pictures_come_as_object_or_string_and_remember_their_field() {
+        for (url, param) in [
+            (json!(PNG), "messages[0].content[1].image_url"),
+            (json!({"url": PNG, "detail": null, "x": 1}), "messages[0].content[1].image_url.url"),
+        ] {
+            let content = json!(["look:", {"type": "image_url", "image_url": url, "extra": true}]);
+            let (messages, pictures) = parse_json(json!([{"role": "user", "content": content}])).unwrap();
+            assert_eq!(messages[0].parts[1], Part::Picture);
+            assert_eq!(pictures[0].param, param);
+        }
+    }
+
+    #[test]
+    fn errors_name_the_field_and_the_limit() {
+        let part = json!({"type": "image_url", "image_url": {"url": PNG}});
+        let error = parse_json(json!([{"role": "user", "content": [part, part]}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content[1].image_url"));
+        assert!(error.message.contains("at most 1"), "{error}");
+        let web = json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}});
+        let error = parse_json(json!([{"role": "user", "content": [web]}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].image_url.url"));
+        assert!(error.message.contains("data URI"), "{error}");
+    }
+
+    #[test]
+    fn an_assistant_may_have_no_content_and_a_user_must() {
+        assert!(parse_json(json!([{"role": "assistant", "content": null}])).is_ok());
+        assert!(parse_json(json!([{"role": "user", "content": null}])).is_err());
+    }
+}

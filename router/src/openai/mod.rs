@@ -1,0 +1,18 @@
+//! OpenAI's API as data: what clients send, read leniently and validated strictly, and what they get back. No I/O here.
+
+pub mod chat;
+pub mod error_body;
+pub mod extension;
+mod fields;
+mod image_url;
+mod messages;
+pub mod receipt;
+pub mod response;
+mod sampling;
+pub mod stream;
+mod unsupported;
+
+pub use chat::{ChatJob, Limits, StreamOptions};
+pub use extension::{TransferChoice, VisualChoice};
+pub use messages::{Message, Part, Picture};
+pub use sampling::{SamplingChoice, StopConditions};

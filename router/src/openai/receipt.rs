@@ -1,0 +1,76 @@
+//! The reply's extension: what this request shipped, pruned and took.
+
+use serde::Serialize;
+
+/// See `contract.md` and the field docs for each figure's formula.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Receipt {
+    /// Binds the legs of the request.
+    pub epoch: String,
+    /// Id of the pruning plan in force; empty: none.
+    pub plan: String,
+    /// Who prefilled.
+    pub prefill_node: String,
+    /// Who decoded; empty when the answer was one token long.
+    pub decode_node: String,
+    /// Pairs tried, the successful one included.
+    pub attempts: u32,
+    /// Visual tokens.
+    pub visual: VisualReceipt,
+    /// Bytes.
+    pub transfer: TransferReceipt,
+    /// Milliseconds.
+    pub timing: Timing,
+}
+
+/// What pruning did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct VisualReceipt {
+    /// The method that ran.
+    pub method: String,
+    /// Pictures.
+    pub images: u32,
+    /// Visual tokens of all pictures.
+    pub tokens_before: u32,
+    /// Visual tokens that were kept.
+    pub tokens_after: u32,
+    /// Time to choose them.
+    pub prune_ms: f64,
+}
+
+/// What went over the wire.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct TransferReceipt {
+    /// The policy.
+    pub policy: String,
+    /// Payload and framing handed to the transport.
+    pub bytes_sent: u64,
+    /// The kept tokens in every prefill block at the model's dtype.
+    pub bytes_dense: u64,
+    /// The unpruned prompt so.
+    pub bytes_unpruned: u64,
+    /// `bytes_unpruned / bytes_sent`; 0 when nothing was sent.
+    pub ratio: f64,
+    /// First byte to acknowledgement.
+    pub wire_ms: f64,
+    /// Share of `wire_ms` that ran while prefill still computed.
+    pub overlap: f64,
+    /// Rate seen by this shipment.
+    pub link_mbit_s: f64,
+}
+
+/// When things happened, measured on the router's clock unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Timing {
+    /// Waiting for admission at the router, and in the prefill node's queue (its clock).
+    pub queue_ms: f64,
+    /// The prefill node's computation (its clock).
+    pub prefill_ms: f64,
+    /// Request accepted to first token written to the client.
+    pub ttft_ms: f64,
+    /// The decode node's, from KV complete to last token (its clock); when the router ended the answer itself: first
+    /// token to last.
+    pub decode_ms: f64,
+    /// (last token - first token) / (completion tokens - 1); 0 for one token.
+    pub tpot_ms: f64,
+}

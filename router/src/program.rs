@@ -1,0 +1,77 @@
+//! The stand-alone program, also what `secateur router` runs.
+
+use std::{ffi::OsString, io::Write};
+
+use secateur_common::{
+    announce,
+    config::{self, ConfigError, Layered},
+    shutdown, telemetry,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{RouterSettings, command},
+    serve::{ServeError, serve},
+};
+
+/// Why the program ends otherwise than by being stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// Bad usage or configuration, or a request for help.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The address is in use, or not ours.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Bind {
+        /// As configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Serving failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl ProgramError {
+    /// 2 for bad usage or configuration, 0 for help, 1 for failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ProgramError::Config(ConfigError::Usage(error)) => u8::try_from(error.exit_code()).unwrap_or(2),
+            // A model folder or an address that cannot be used is a setting that cannot be used.
+            ProgramError::Config(_) | ProgramError::Serve(ServeError::Load(_) | ServeError::Address(_)) => 2,
+            ProgramError::Bind { .. } | ProgramError::Serve(_) | ProgramError::Output(_) => 1,
+        }
+    }
+}
+
+/// Parses `arguments` (program name first), listens, says where on standard output, and serves until stopped.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ProgramError> {
+    let layered = config::parse::<RouterSettings>(command(), arguments)?;
+    if layered.settings.layers.print_config {
+        std::io::stdout().write_all(printable(layered).to_toml().as_bytes())?;
+        return Ok(());
+    }
+    let settings = layered.settings;
+    telemetry::init(&settings.log, settings.log_format);
+    let stop = shutdown::on_signal();
+    if settings.stdin_lifeline {
+        shutdown::on_parent_end(&stop);
+    }
+    let bind = |source| ProgramError::Bind { address: settings.listen.clone(), source };
+    let listener = TcpListener::bind(&settings.listen).await.map_err(bind)?;
+    announce::listening(listener.local_addr().map_err(bind)?)?;
+    serve(settings, listener, stop).await?;
+    Ok(())
+}
+
+/// Keys are for nobody's terminal.
+fn printable(mut layered: Layered<RouterSettings>) -> Layered<RouterSettings> {
+    if let Some((value, _)) = layered.sources.get_mut("api_key") {
+        *value = "\"(hidden)\"".to_owned();
+    }
+    layered
+}

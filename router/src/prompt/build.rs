@@ -1,0 +1,237 @@
+//! A chat job's prompt: rendered, tokenized as transformers would, and checked for words that pose as special tokens.
+
+use std::ops::Range;
+
+use secateur_proto::{ErrorCode, ServiceError, v1::Span};
+use tokenizers::Encoding;
+
+use super::{
+    marks::{self, Marked},
+    template::ChatTemplate,
+};
+use crate::{
+    openai::{ChatJob, Part},
+    served::ServedModel,
+};
+
+/// Normalizers may shrink a text before it is cut into tokens; this is how much we believe of any.
+const NORMALIZER_SHRINK_MAX: usize = 4;
+
+/// What the prefill node is given.
+#[derive(Debug, PartialEq)]
+pub struct Prompt {
+    /// Text tokens with one image token for each picture.
+    pub tokens: Vec<u32>,
+    /// Token spans of the users' own words.
+    pub user_spans: Vec<Span>,
+}
+
+struct ClientText<'a> {
+    text: &'a str,
+    param: &'a str,
+    is_user: bool,
+}
+
+/// Builds the prompt of `job`. Takes time in proportion to the text: not for an async task.
+pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<Prompt, ServiceError> {
+    let template = model.template.as_ref().ok_or_else(|| {
+        ServiceError::new(ErrorCode::InvalidRequest, "this model has no chat template").with_param("messages")
+    })?;
+    let texts = client_texts(job);
+    check_size(model, &texts, max_positions)?;
+    check_pictures_allowed(model, job)?;
+    check_words(model, &texts)?;
+
+    let rendered = template.render(&job.messages, |_, text| text.to_owned())?;
+    let encoding = encode(model, template, &rendered)?;
+    let places = marks::locate(template, &job.messages, &rendered)?;
+    check_tokens(model, &encoding, &places, &texts)?;
+    check_picture_count(model, job, &encoding)?;
+    Ok(Prompt { tokens: encoding.get_ids().to_vec(), user_spans: user_spans(&encoding, &places, &texts) })
+}
+
+fn client_texts(job: &ChatJob) -> Vec<ClientText<'_>> {
+    let mut texts = Vec::new();
+    for message in &job.messages {
+        for part in &message.parts {
+            if let Part::Text { text, param } = part {
+                texts.push(ClientText { text, param, is_user: message.role == "user" });
+            }
+        }
+    }
+    texts
+}
+
+/// Tokenizing megabytes only to find them too long would be a way to keep the router busy.
+fn check_size(model: &ServedModel, texts: &[ClientText], max_positions: u32) -> Result<(), ServiceError> {
+    let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
+    let tokens_min = bytes / (model.token_bytes_max * NORMALIZER_SHRINK_MAX);
+    if tokens_min <= max_positions as usize {
+        return Ok(());
+    }
+    let message =
+        format!("this model's maximum context length is {max_positions} tokens; the messages are at least {tokens_min}");
+    Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param("messages"))
+}
+
+fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), ServiceError> {
+    match job.pictures.first() {
+        Some(picture) if model.image_token.is_none() => {
+            Err(ServiceError::new(ErrorCode::InvalidRequest, "this model takes no pictures")
+                .with_param(picture.param.clone()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A special token in the client's words would be read as the template's own: an image without a picture, an early end.
+fn check_words(model: &ServedModel, texts: &[ClientText]) -> Result<(), ServiceError> {
+    for text in texts {
+        if let Some(token) = model.special_tokens.texts.iter().find(|token| text.text.contains(token.as_str())) {
+            return Err(injected(text.param, token));
+        }
+    }
+    Ok(())
+}
+
+/// The same for special tokens that only formed where texts meet, or by normalization.
+fn check_tokens(
+    model: &ServedModel,
+    encoding: &Encoding,
+    places: &[Marked],
+    texts: &[ClientText],
+) -> Result<(), ServiceError> {
+    for (id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+        if start == end || !model.special_tokens.ids.contains(id) {
+            continue;
+        }
+        if let Some(place) = places.iter().find(|place| overlaps(&place.bytes, start, end)) {
+            let token = model.tokenizer.id_to_token(*id).unwrap_or_default();
+            let param = texts.get(place.text).map_or("messages", |text| text.param);
+            return Err(injected(param, &token));
+        }
+    }
+    Ok(())
+}
+
+fn injected(param: &str, token: &str) -> ServiceError {
+    let message = format!("{param} contains the special token {token:?}, which only the chat template may use");
+    ServiceError::new(ErrorCode::InvalidRequest, message).with_param(param)
+}
+
+/// As transformers: text models take the template's output as it is; a multimodal processor adds the tokenizer's special
+/// tokens unless the template has already begun the sequence.
+fn encode(model: &ServedModel, template: &ChatTemplate, rendered: &str) -> Result<Encoding, ServiceError> {
+    let begins_itself = !template.bos().is_empty() && rendered.starts_with(template.bos());
+    let adds_special_tokens = model.image_token.is_some() && !begins_itself;
+    model.tokenizer.encode(rendered, adds_special_tokens).map_err(|error| {
+        tracing::warn!(%error, "tokenizing failed");
+        ServiceError::new(ErrorCode::InvalidRequest, "the messages cannot be tokenized").with_param("messages")
+    })
+}
+
+fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoding) -> Result<(), ServiceError> {
+    let Some(image) = &model.image_token else { return Ok(()) };
+    let placed = encoding.get_ids().iter().filter(|id| **id == image.id).count();
+    if placed == job.pictures.len() {
+        return Ok(());
+    }
+    let message = format!("the model's chat template placed {placed} of {} pictures", job.pictures.len());
+    Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("messages"))
+}
+
+fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
+    let users: Vec<&Range<usize>> = places
+        .iter()
+        .filter(|place| texts.get(place.text).is_some_and(|text| text.is_user))
+        .map(|place| &place.bytes)
+        .collect();
+    let mut spans: Vec<Span> = Vec::new();
+    // Both lists ascend in all but templates that reorder, so the search seldom goes past the first entry.
+    for (index, &(start, end)) in encoding.get_offsets().iter().enumerate() {
+        if start == end || !users.iter().any(|bytes| overlaps(bytes, start, end)) {
+            continue;
+        }
+        let index = index as u32;
+        match spans.last_mut() {
+            Some(span) if span.end == index => span.end += 1,
+            _ => spans.push(Span { start: index, end: index + 1 }),
+        }
+    }
+    spans
+}
+
+fn overlaps(bytes: &Range<usize>, start: usize, end: usize) -> bool {
+    start < bytes.end && bytes.start < end
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::{
+        openai::{Limits, chat},
+        served,
+    };
+    use serde_json::{Value, json};
+
+    const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
+    const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
+
+    fn model() -> ServedModel {
+        served::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model"), None).unwrap()
+    }
+
+    fn built(messages: Value) -> Result<Prompt, ServiceError> {
+        let job = chat::parse(&json!({"messages": messages}), &LIMITS).unwrap();
+        build(&model(), &job, 512)
+    }
+
+    #[test]
+    fn a_picture_becomes_one_token_and_the_users_words_are_spanned() {
+        let content = json!([
+            {"type": "image_url", "image_url": PNG},
+            {"type": "text", "text": "What is it?"},
+        ]);
+        let prompt = built(json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}])).unwrap();
+        let model = model();
+        let image = model.image_token.as_ref().unwrap().id;
+        assert_eq!(prompt.tokens.iter().filter(|id| **id == image).count(), 1);
+        assert_eq!(prompt.tokens[0], 0, "the sequence begins with <s>");
+        assert_eq!(prompt.tokens.iter().filter(|id| **id == 0).count(), 1);
+        let words: Vec<String> = prompt
+            .user_spans
+            .iter()
+            .map(|span| model.tokenizer.decode(&prompt.tokens[span.start as usize..span.end as usize], false).unwrap())
+            .collect();
+        assert_eq!(words, ["What is it?"]);
+    }
+
+    #[test]
+    fn special_tokens_in_words_are_refused_by_field() {
+        for text in ["an <image> here", "</s>", "x<s>y"] {
+            let error = built(json!([{"role": "user", "content": text}])).unwrap_err();
+            assert_eq!(error.param.as_deref(), Some("messages[0].content"), "{text}");
+        }
+    }
+
+    #[test]
+    fn special_tokens_that_form_between_parts_are_refused() {
+        let content = json!([{"type": "text", "text": "a <ima"}, {"type": "text", "text": "ge> b"}]);
+        let error = built(json!([{"role": "user", "content": content}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].text"));
+    }
+
+    #[test]
+    fn long_texts_are_refused_before_they_are_tokenized() {
+        let error = built(json!([{"role": "user", "content": "x".repeat(1_000_000)}])).unwrap_err();
+        assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
+        assert!(error.message.contains("maximum context length is 512"));
+    }
+
+    #[test]
+    fn odd_characters_survive() {
+        built(json!([{"role": "user", "content": "nul \u{0} \u{FFFF} \u{10FFFF} 👩‍👩‍👧 \u{202E}"}])).unwrap();
+    }
+}

@@ -1,0 +1,137 @@
+//! Finds where the client's words ended up in the rendered prompt.
+//!
+//! The prompt itself is rendered from the plain words. A second rendering has each text wrapped in private-use characters
+//! that name it; taking these out again must give the first rendering, and then their places are exact. The marks sit
+//! inside a text's leading and trailing whitespace, so that templates may trim. Where a template does more to the words
+//! than that, they are searched for in order instead.
+
+use std::ops::Range;
+
+use secateur_proto::ServiceError;
+
+use super::template::ChatTemplate;
+use crate::openai::{Message, Part};
+
+// Supplementary private use planes: a text's number is added to these.
+const STARTS: u32 = 0xF_0000;
+const ENDS: u32 = 0x10_0000;
+const TEXTS_MAX: u32 = 0xFFFD;
+
+/// Where a client's text is in the prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Which text of the request, counted over all messages.
+    pub text: usize,
+    /// Its bytes in the prompt.
+    pub bytes: Range<usize>,
+}
+
+/// Finds every text of `messages` in `plain`, the prompt that `template` made of them.
+pub fn locate(template: &ChatTemplate, messages: &[Message], plain: &str) -> Result<Vec<Marked>, ServiceError> {
+    let texts: Vec<&str> = texts(messages).collect();
+    let is_markable = texts.len() < TEXTS_MAX as usize && !plain.chars().any(|character| character as u32 >= STARTS);
+    if is_markable {
+        let (unmarked, places) = unmark(&template.render(messages, mark)?);
+        if unmarked == plain {
+            return Ok(places);
+        }
+    }
+    Ok(search(&texts, plain))
+}
+
+fn texts(messages: &[Message]) -> impl Iterator<Item = &str> {
+    messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+        Part::Text { text, .. } => Some(text.as_str()),
+        Part::Picture => None,
+    })
+}
+
+fn mark(index: usize, text: &str) -> String {
+    let core = text.trim();
+    let offset = u32::try_from(index).unwrap_or(TEXTS_MAX);
+    match (char::from_u32(STARTS + offset), char::from_u32(ENDS + offset)) {
+        (Some(start), Some(end)) if !core.is_empty() => {
+            let before = &text[..text.len() - text.trim_start().len()];
+            let after = &text[text.trim_end().len()..];
+            format!("{before}{start}{core}{end}{after}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+fn unmark(marked: &str) -> (String, Vec<Marked>) {
+    let mut plain = String::with_capacity(marked.len());
+    let mut open: Option<(u32, usize)> = None;
+    let mut places = Vec::new();
+    for character in marked.chars() {
+        match character as u32 {
+            code @ STARTS..ENDS => open = Some((code - STARTS, plain.len())),
+            code if code >= ENDS => {
+                if let Some((number, start)) = open.take()
+                    && number == code - ENDS
+                {
+                    places.push(Marked { text: number as usize, bytes: start..plain.len() });
+                }
+            }
+            _ => plain.push(character),
+        }
+    }
+    (plain, places)
+}
+
+fn search(texts: &[&str], plain: &str) -> Vec<Marked> {
+    let mut places = Vec::new();
+    let mut from = 0;
+    for (index, text) in texts.iter().enumerate() {
+        let core = text.trim();
+        if core.is_empty() {
+            continue;
+        }
+        if let Some(found) = plain[from..].find(core) {
+            let start = from + found;
+            from = start + core.len();
+            places.push(Marked { text: index, bytes: start..from });
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::template::NamedTokens;
+
+    fn message(role: &str, text: &str) -> Message {
+        Message { role: role.into(), parts: vec![Part::Text { text: text.into(), param: String::new() }] }
+    }
+
+    fn located(source: &str, messages: &[Message]) -> Vec<(usize, String)> {
+        let template = ChatTemplate::new(source.into(), NamedTokens::default()).unwrap();
+        let plain = template.render(messages, |_, text| text.to_owned()).unwrap();
+        let places = locate(&template, messages, &plain).unwrap();
+        places.into_iter().map(|place| (place.text, plain[place.bytes].to_owned())).collect()
+    }
+
+    #[test]
+    fn words_are_found_where_the_template_put_them() {
+        // "user" is also the template's own word: a search would have found the wrong one.
+        let source = "{% for m in messages %}user: {{ m.content | trim }}\n{% endfor %}";
+        let messages = [message("user", " user \n"), message("user", ""), message("user", "b")];
+        assert_eq!(located(source, &messages), [(0, "user".to_owned()), (2, "b".to_owned())]);
+    }
+
+    #[test]
+    fn a_template_that_reorders_is_followed() {
+        let source = "{{ messages[1].content }} {{ messages[0].content }}";
+        let messages = [message("system", "one"), message("user", "two")];
+        assert_eq!(located(source, &messages), [(1, "two".to_owned()), (0, "one".to_owned())]);
+    }
+
+    #[test]
+    fn a_template_that_rewrites_words_falls_back_to_a_search() {
+        let source = "{{ messages[0].content | length }} {{ messages[0].content }}";
+        assert_eq!(located(source, &[message("user", "four")]), [(0, "four".to_owned())]);
+        let private = "a\u{F0001}b";
+        assert_eq!(located(source, &[message("user", private)]), [(0, private.to_owned())]);
+    }
+}

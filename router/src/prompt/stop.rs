@@ -1,0 +1,117 @@
+//! Stop texts, found in the answer's text wherever token boundaries fall, and never leaked in part.
+
+/// Holds back what may yet become a stop text.
+#[derive(Debug, Default)]
+pub struct StopMatcher {
+    stops: Vec<String>,
+    held: String,
+}
+
+/// What a piece of text led to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Text that is safe to show.
+    pub text: String,
+    /// A stop text was found: nothing more follows.
+    pub is_stopped: bool,
+}
+
+impl StopMatcher {
+    /// Looks for `stops`, none of which is empty.
+    pub fn new(stops: Vec<String>) -> Self {
+        Self { stops, held: String::new() }
+    }
+
+    /// Takes the next piece of the answer.
+    pub fn push(&mut self, piece: &str) -> Stopped {
+        self.held.push_str(piece);
+        if let Some(start) = self.first_match() {
+            self.held.truncate(start);
+            return Stopped { text: std::mem::take(&mut self.held), is_stopped: true };
+        }
+        let safe = self.safe_length();
+        let rest = self.held.split_off(safe);
+        Stopped { text: std::mem::replace(&mut self.held, rest), is_stopped: false }
+    }
+
+    /// The rest, when the answer ends for another reason.
+    pub fn flush(&mut self) -> String {
+        std::mem::take(&mut self.held)
+    }
+
+    /// Where the stop text begins that is complete first; so the result does not depend on how the text was cut.
+    fn first_match(&self) -> Option<usize> {
+        let matches = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)));
+        matches.min().map(|(_, start)| start)
+    }
+
+    /// Up to where no stop text can have begun.
+    fn safe_length(&self) -> usize {
+        let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
+        let from = self.held.len().saturating_sub(longest);
+        let may_begin = |start: usize| self.stops.iter().any(|stop| stop.starts_with(&self.held[start..]));
+        (from..self.held.len())
+            .filter(|start| self.held.is_char_boundary(*start))
+            .find(|start| may_begin(*start))
+            .unwrap_or(self.held.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
+        let mut matcher = StopMatcher::new(stops.iter().map(|stop| (*stop).to_owned()).collect());
+        let mut out = String::new();
+        for piece in pieces {
+            let stopped = matcher.push(piece);
+            out.push_str(&stopped.text);
+            if stopped.is_stopped {
+                return (out, true);
+            }
+        }
+        out.push_str(&matcher.flush());
+        (out, false)
+    }
+
+    #[test]
+    fn stops_across_pieces_are_cut_and_never_leak() {
+        assert_eq!(run(&["END"], &["abE", "N", "Dxyz"]), ("ab".into(), true));
+        assert_eq!(run(&["END"], &["abE", "N"]), ("abEN".into(), false));
+        assert_eq!(run(&["aab"], &["aa", "ab"]), ("a".into(), true));
+        assert_eq!(run(&["é!"], &["café", "!"]), ("caf".into(), true));
+        assert_eq!(run(&[], &["a", "b"]), ("ab".into(), false));
+    }
+
+    #[test]
+    fn the_stop_that_is_complete_first_wins() {
+        assert_eq!(run(&["abcd", "bc"], &["abcd"]), ("a".into(), true));
+        assert_eq!(run(&["abcd", "bc"], &["abc", "d"]), ("a".into(), true));
+    }
+
+    proptest! {
+        #[test]
+        fn the_cut_does_not_depend_on_the_pieces(
+            text in "[abé]{0,30}",
+            stops in prop::collection::vec("[abé]{1,4}", 0..3),
+            cuts in prop::collection::vec(0usize..30, 0..6),
+        ) {
+            let stops: Vec<&str> = stops.iter().map(String::as_str).collect();
+            let characters: Vec<char> = text.chars().collect();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(characters.len())).collect();
+            cuts.extend([0, characters.len()]);
+            cuts.sort_unstable();
+            let pieces: Vec<String> = cuts.windows(2).map(|pair| characters[pair[0]..pair[1]].iter().collect()).collect();
+            let pieces: Vec<&str> = pieces.iter().map(String::as_str).collect();
+            let one_by_one: Vec<String> = characters.iter().map(char::to_string).collect();
+            let one_by_one: Vec<&str> = one_by_one.iter().map(String::as_str).collect();
+            let expected = run(&stops, &one_by_one);
+            prop_assert_eq!(run(&stops, &pieces), expected.clone());
+            if !expected.1 {
+                prop_assert_eq!(expected.0, text);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Puts the router together and serves.
+
+use std::{sync::Arc, time::Duration};
+
+use secateur_common::shutdown::CancellationToken;
+use tokio::net::TcpListener;
+
+use crate::{
+    admission::Admission,
+    app::{App, Parts},
+    cluster::{AddressError, Cluster},
+    config::RouterSettings,
+    http,
+    openai::Limits,
+    served::{self, LoadError},
+};
+
+/// Most bytes of one encoded picture.
+const IMAGE_BYTES_MAX: usize = 20 * 1024 * 1024;
+
+/// Why the router cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The model folder.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A node address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Loading the model folder ended in a panic.
+    #[error("the model folder could not be read")]
+    LoadPanicked,
+}
+
+/// Serves on `listener` until `shutdown` is cancelled, then finishes what runs and returns.
+pub async fn serve(
+    settings: RouterSettings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let (folder, name) = (settings.model.clone(), settings.served_model_name.clone());
+    let model = tokio::task::spawn_blocking(move || served::load(&folder, name.as_deref()));
+    let model = Arc::new(model.await.map_err(|_| ServeError::LoadPanicked)??);
+
+    // The probes outlive `shutdown`: while draining, requests in flight still need to know their nodes.
+    let probes = CancellationToken::new();
+    let _stop_probes = probes.clone().drop_guard();
+    let cluster = Cluster::start(&settings.prefill, &settings.decode, model.tokenizer_digest.clone(), &probes)?;
+    let limits = Limits {
+        images_max: settings.max_images as usize,
+        image_bytes_max: IMAGE_BYTES_MAX,
+        vocab: model.vocab,
+    };
+    tracing::info!(
+        model = model.name,
+        prefill = ?settings.prefill,
+        decode = ?settings.decode,
+        keys = settings.api_key.len(),
+        "router serves"
+    );
+    let app = Arc::new(App::new(Parts {
+        model,
+        cluster,
+        admission: Admission::new(settings.max_concurrent as usize, settings.max_waiting as usize),
+        limits,
+        body_bytes_max: usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX),
+        request_timeout: Duration::from_secs(settings.request_timeout),
+        api_keys: settings.api_key.iter().map(|key| blake3::hash(key.trim().as_bytes())).collect(),
+    }));
+    http::run(listener, http::routes(app.clone()), app, shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! The JSON files of a checkpoint folder, read leniently: only what the router uses is looked at.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{GenerationDefaults, LoadError};
+
+/// A JSON file that may be missing.
+pub fn optional_json(folder: &Path, name: &str) -> Result<Value, LoadError> {
+    match std::fs::read(folder.join(name)) {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { path: folder.join(name), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(source) => Err(LoadError::Read { path: folder.join(name), source }),
+    }
+}
+
+/// The chat template: its own file wins over its JSON wrapper over the tokenizer's configuration, as in transformers.
+pub fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<String>, LoadError> {
+    let path: PathBuf = folder.join("chat_template.jinja");
+    match std::fs::read_to_string(&path) {
+        Ok(template) => return Ok(Some(template)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(LoadError::Read { path, source }),
+    }
+    let wrapper = optional_json(folder, "chat_template.json")?;
+    Ok(template_in(&wrapper["chat_template"]).or_else(|| template_in(&tokenizer_config["chat_template"])))
+}
+
+/// A template, or a list of named ones of which `default` counts.
+fn template_in(value: &Value) -> Option<String> {
+    match value {
+        Value::String(template) => Some(template.clone()),
+        Value::Array(named) => named
+            .iter()
+            .find(|entry| entry["name"] == "default")
+            .and_then(|entry| entry["template"].as_str())
+            .map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// A named token's text: `"</s>"` or `{"content": "</s>", ...}`.
+pub fn token_text(tokenizer_config: &Value, key: &str) -> Option<String> {
+    let value = &tokenizer_config[key];
+    value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+}
+
+/// One id or a list of ids.
+pub fn token_ids(value: &Value) -> Vec<u32> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Value::Array(ids) => ids.iter().filter_map(id).collect(),
+        one => id(one).into_iter().collect(),
+    }
+}
+
+/// The sampling defaults of generation_config.json.
+pub fn generation_defaults(generation_config: &Value) -> GenerationDefaults {
+    GenerationDefaults {
+        is_greedy: generation_config["do_sample"] == Value::Bool(false),
+        temperature: generation_config["temperature"].as_f64().filter(|value| (0.0..=2.0).contains(value)),
+        top_p: generation_config["top_p"].as_f64().filter(|value| *value > 0.0 && *value <= 1.0),
+        top_k: generation_config["top_k"].as_u64().and_then(|value| u32::try_from(value).ok()),
+    }
+}
+
+/// A number that multimodal checkpoints keep under `text_config`.
+pub fn text_config_u32(config: &Value, key: &str) -> Option<u32> {
+    let nested = &config["text_config"][key];
+    nested.as_u64().or_else(|| config[key].as_u64()).and_then(|value| u32::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_templates_own_file_wins() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "c"}]});
+        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("c"));
+        std::fs::write(folder.path().join("chat_template.json"), r#"{"chat_template": "b"}"#).unwrap();
+        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("b"));
+        std::fs::write(folder.path().join("chat_template.jinja"), "a").unwrap();
+        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn ids_and_texts_come_in_two_shapes() {
+        assert_eq!(token_ids(&json!(2)), [2]);
+        assert_eq!(token_ids(&json!([2, 3])), [2, 3]);
+        assert_eq!(token_ids(&json!(null)), [0u32; 0]);
+        assert_eq!(token_text(&json!({"bos_token": {"content": "<s>"}}), "bos_token").as_deref(), Some("<s>"));
+    }
+}

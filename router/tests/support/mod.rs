@@ -1,0 +1,28 @@
+//! A router on port 0 in front of scripted nodes, with real sockets in between.
+#![allow(dead_code, reason = "each test file uses its share")]
+
+pub mod nodes;
+pub mod router;
+
+use std::path::PathBuf;
+
+use tokenizers::Tokenizer;
+
+/// The tiny byte-level checkpoint folder.
+pub fn model_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model")
+}
+
+/// `text` as tokens of the fixture, followed by its end token.
+pub fn answer_tokens(text: &str) -> Vec<u32> {
+    let tokenizer = Tokenizer::from_file(model_folder().join("tokenizer.json")).unwrap();
+    let mut tokens = tokenizer.encode(text, false).unwrap().get_ids().to_vec();
+    tokens.push(END_TOKEN);
+    tokens
+}
+
+/// `</s>`.
+pub const END_TOKEN: u32 = 1;
+
+/// A data URI that passes the router's look at its first bytes.
+pub const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";

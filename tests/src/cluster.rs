@@ -1,0 +1,112 @@
+//! A local cluster of real processes: router, one prefill node, one decode node.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::{proxy::Proxy, role::Role};
+
+const READY_MAX: Duration = Duration::from_secs(60);
+
+/// The running roles.
+pub struct Cluster {
+    /// The prefill node.
+    pub prefill: Role,
+    /// The decode node.
+    pub decode: Role,
+    /// The router.
+    pub router: Role,
+    client: Client,
+}
+
+/// Nodes that no router knows yet.
+pub struct Nodes {
+    program: String,
+    model: PathBuf,
+    prefill: Role,
+    decode: Role,
+}
+
+impl Nodes {
+    /// Starts a prefill and a decode node on `model`.
+    pub fn start(program: &str, model: &Path) -> anyhow::Result<Self> {
+        let dir = model.to_string_lossy();
+        let prefill = Role::start(program, &["prefill", "--model", &dir])?;
+        let decode = Role::start(program, &["decode", "--model", &dir])?;
+        Ok(Self { program: program.to_owned(), model: model.to_owned(), prefill, decode })
+    }
+
+    /// A proxy in front of the decode node, for router and prefill alike.
+    pub async fn decode_proxy(&self) -> anyhow::Result<Proxy> {
+        Ok(Proxy::start(self.decode.address).await?)
+    }
+
+    /// Adds a router that reaches decode under `decode`, and waits until it is ready.
+    pub async fn route(self, decode: Option<SocketAddr>) -> anyhow::Result<Cluster> {
+        let decode = decode.unwrap_or(self.decode.address).to_string();
+        let arguments = [
+            "router",
+            "--model",
+            &self.model.to_string_lossy(),
+            "--prefill",
+            &self.prefill.address.to_string(),
+            "--decode",
+            &decode,
+        ];
+        let router = Role::start(&self.program, &arguments)?;
+        let cluster = Cluster { prefill: self.prefill, decode: self.decode, router, client: Client::new() };
+        cluster.ready().await?;
+        Ok(cluster)
+    }
+}
+
+impl Cluster {
+    /// Starts all three roles on `model` and waits until they are ready.
+    pub async fn start(program: &str, model: &Path) -> anyhow::Result<Self> {
+        Nodes::start(program, model)?.route(None).await
+    }
+
+    /// Waits until the router says that it can serve.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < READY_MAX {
+            if self.client.get(self.url("/health")).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("the cluster was not ready after {} s", READY_MAX.as_secs())
+    }
+
+    /// A URL of the router.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.router.address)
+    }
+
+    /// The HTTP client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Posts a chat completion; returns status and body.
+    pub async fn chat(&self, body: &Value) -> anyhow::Result<(StatusCode, Value)> {
+        let answer = self.client.post(self.url("/v1/chat/completions")).json(body).send().await?;
+        let status = answer.status();
+        Ok((status, answer.json().await.context("the body is not JSON")?))
+    }
+
+    /// The text of a chat completion that must succeed.
+    pub async fn answer(&self, body: &Value) -> anyhow::Result<String> {
+        let (status, reply) = self.chat(body).await?;
+        anyhow::ensure!(status.is_success(), "{status}: {reply}");
+        let content = reply["choices"][0]["message"]["content"].as_str().context("no content")?;
+        Ok(content.to_owned())
+    }
+}

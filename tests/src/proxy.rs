@@ -1,0 +1,79 @@
+//! A TCP proxy on loopback that counts what passes and can cut every connection.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// A running proxy in front of one address.
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    forward_bytes: Arc<AtomicU64>,
+    cut: watch::Sender<bool>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of `target`.
+    pub async fn start(target: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let forward_bytes = Arc::new(AtomicU64::new(0));
+        let (cut, is_cut) = watch::channel(false);
+        let counter = forward_bytes.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                // A cut link takes connections and lets them starve at once, as a reset does.
+                if !*is_cut.borrow() {
+                    tokio::spawn(carry(client, target, counter.clone(), is_cut.clone()));
+                }
+            }
+        });
+        Ok(Self { address, forward_bytes, cut })
+    }
+
+    /// Bytes that went from clients to the target since the start.
+    pub fn forward_bytes(&self) -> u64 {
+        self.forward_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends every connection and refuses new ones, or lets them pass again.
+    pub fn set_cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+}
+
+async fn carry(client: TcpStream, target: SocketAddr, counter: Arc<AtomicU64>, mut is_cut: watch::Receiver<bool>) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (mut client_read, mut client_write) = client.into_split();
+    let (mut server_read, mut server_write) = server.into_split();
+    let forward = async {
+        let mut buffer = vec![0u8; 64 << 10];
+        loop {
+            let count = client_read.read(&mut buffer).await?;
+            if count == 0 {
+                return server_write.shutdown().await;
+            }
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+            server_write.write_all(&buffer[..count]).await?;
+        }
+    };
+    let backward = async {
+        tokio::io::copy(&mut server_read, &mut client_write).await?;
+        client_write.shutdown().await
+    };
+    tokio::select! {
+        _ = async { tokio::join!(forward, backward) } => {}
+        _ = is_cut.wait_for(|&cut| cut) => {}
+    }
+}

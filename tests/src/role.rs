@@ -1,0 +1,70 @@
+//! One role as a real process.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::Context;
+use secateur_common::announce;
+
+/// A running role; killed on drop.
+pub struct Role {
+    program: String,
+    arguments: Vec<String>,
+    process: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+impl Role {
+    /// Starts `program ARGUMENTS --listen` on a free loopback port.
+    pub fn start(program: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let (process, address) = spawn(program, &arguments, SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok(Self { program: program.to_owned(), arguments, process, address })
+    }
+
+    /// SIGKILL: no goodbye.
+    pub fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again on the same address.
+    pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        (self.process, self.address) = spawn(&self.program, &self.arguments, self.address)?;
+        Ok(())
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(program: &str, arguments: &[String], listen: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+    let mut process = Command::new(program)
+        .args(arguments)
+        .args(["--listen", &listen.to_string(), "--log", "warn"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))?;
+    let output = process.stdout.take().context("no standard output")?;
+    for line in BufReader::new(output).lines() {
+        if let Some(address) = announce::parse(&line?) {
+            return Ok((process, address));
+        }
+    }
+    anyhow::bail!("{} ended before it listened", arguments.join(" "))
+}

@@ -1,0 +1,160 @@
+//! A real decode node, spoken to directly: health, reflection, and shipments that must be refused.
+
+use secateur_proto::{
+    ErrorCode, ServiceError,
+    v1::{
+        Closing, DescribeRequest, GenerateEvent, GenerateRequest, NodeDescription, Sampling, ShipFrame,
+        decode_client::DecodeClient, generate_event::Event, kv_transfer_client::KvTransferClient,
+        node_client::NodeClient, ship_frame::Frame,
+    },
+};
+use secateur_tests::{role::Role, suite};
+use secateur_transfer::{DType, KvShape, Manifest, Parties, Sender, TransferPolicy};
+use tonic::{Streaming, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
+const POSITIONS: u32 = 8;
+/// Of the demo checkpoint.
+const LAYERS: u32 = 12;
+const SHAPE: KvShape = KvShape { kv_heads: 2, head_dim: 32, dtype: DType::F32 };
+
+struct Node {
+    _role: Role,
+    channel: Channel,
+    description: NodeDescription,
+}
+
+async fn node() -> Node {
+    let role = Role::start(PROGRAM, &["decode", "--model", &suite::demo().to_string_lossy()]).unwrap();
+    // The port is bound before the model is loaded; the first call waits for it.
+    let channel = Channel::from_shared(format!("http://{}", role.address)).unwrap().connect().await.unwrap();
+    let description = NodeClient::new(channel.clone()).describe(DescribeRequest {}).await.unwrap().into_inner();
+    Node { _role: role, channel, description }
+}
+
+impl Node {
+    async fn open(&self, epoch: &str) -> Streaming<GenerateEvent> {
+        let request = GenerateRequest {
+            epoch: Some(secateur_proto::v1::Epoch { id: epoch.to_owned(), attempt: 1 }),
+            model_fingerprint: self.description.model_fingerprint.clone(),
+            prompt_positions_max: POSITIONS,
+            max_new_tokens: 4,
+            sampling: Some(Sampling { top_p: 1.0, ..Sampling::default() }),
+            deadline_ms: 10_000,
+            ..GenerateRequest::default()
+        };
+        let mut events = DecodeClient::new(self.channel.clone()).generate(request).await.unwrap().into_inner();
+        assert!(matches!(events.message().await.unwrap().unwrap().event, Some(Event::Opened(_))));
+        events
+    }
+
+    fn shipment(&self, epoch: &str) -> Vec<ShipFrame> {
+        let parties = Parties {
+            epoch: epoch.to_owned(),
+            attempt: 1,
+            model_fingerprint: self.description.model_fingerprint.clone(),
+            plan_id: String::new(),
+        };
+        let layers: Vec<u32> = (0..LAYERS).collect();
+        let manifest = Manifest::new(parties, TransferPolicy::Dense, POSITIONS, SHAPE, &layers);
+        let half = vec![0u8; (u64::from(POSITIONS) * SHAPE.bytes_per_token() / 2) as usize];
+        let (mut sender, first) = Sender::new(manifest);
+        let mut frames = vec![first];
+        for layer in layers {
+            frames.extend(sender.layer(layer, half.clone().into(), half.clone().into()).unwrap());
+        }
+        frames.push(sender.close(5).unwrap());
+        frames
+    }
+
+    async fn ship(&self, frames: Vec<ShipFrame>) -> Result<u64, ServiceError> {
+        let call = KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await;
+        call.map(|ack| ack.into_inner().bytes_placed).map_err(ServiceError::from)
+    }
+
+    async fn kv_bytes_used(&self) -> u64 {
+        let description = NodeClient::new(self.channel.clone()).describe(DescribeRequest {}).await.unwrap();
+        description.into_inner().load.unwrap().kv_bytes_used
+    }
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer() {
+    let node = node().await;
+    for service in ["", "liveness", "readiness"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let status = HealthClient::new(node.channel.clone()).check(request).await.unwrap().into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(node.channel.clone());
+    let mut answers = client.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) = answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    assert!(list.service.iter().any(|service| service.name == "secateur.v1.Decode"), "{list:?}");
+}
+
+#[tokio::test]
+async fn a_good_shipment_is_placed_once() {
+    let node = node().await;
+    let mut events = node.open("good").await;
+    let placed = node.ship(node.shipment("good")).await.unwrap();
+    assert_eq!(placed, u64::from(POSITIONS * LAYERS) * SHAPE.bytes_per_token());
+    assert_eq!(node.ship(node.shipment("good")).await.unwrap_err().code, ErrorCode::KvRefused);
+    let mut indices = Vec::new();
+    while let Some(event) = events.message().await.unwrap() {
+        if let Some(Event::Tokens(tokens)) = event.event {
+            indices.extend(tokens.index..tokens.index + tokens.ids.len() as u32);
+        }
+    }
+    assert_eq!(indices, [1, 2, 3]);
+    assert_eq!(node.kv_bytes_used().await, 0);
+}
+
+#[tokio::test]
+async fn what_does_not_match_is_refused_and_told_to_the_request() {
+    type Edit = fn(&mut Vec<ShipFrame>);
+    let edits: [(&str, Edit); 6] = [
+        ("digest_mismatch", |frames| {
+            let Some(Frame::Layer(piece)) = frames[3].frame.as_mut() else { panic!("a layer frame") };
+            let mut bytes = piece.payload.to_vec();
+            bytes[7] ^= 1;
+            piece.payload = bytes.into();
+        }),
+        ("truncated", |frames| frames.truncate(5)),
+        ("frame_mismatch", |frames| frames.swap(3, 4)),
+        ("model_mismatch", |frames| {
+            let Some(Frame::Manifest(manifest)) = frames[0].frame.as_mut() else { panic!("a manifest") };
+            manifest.model_fingerprint = "another".to_owned();
+        }),
+        ("out_of_order", |frames| frames[4] = frames[0].clone()),
+        ("digest_mismatch", |frames| {
+            let last = frames.len() - 1;
+            frames[last].frame = Some(Frame::Closing(Closing { digests: Vec::new(), first_token: 5 }));
+        }),
+    ];
+    let node = node().await;
+    for (index, (reason, edit)) in edits.into_iter().enumerate() {
+        let epoch = format!("bad-{index}");
+        let mut events = node.open(&epoch).await;
+        let mut frames = node.shipment(&epoch);
+        edit(&mut frames);
+        let refused = node.ship(frames).await.unwrap_err();
+        assert_eq!((refused.code, refused.param.as_deref()), (ErrorCode::KvRefused, Some(reason)));
+        let told = ServiceError::from(events.message().await.unwrap_err());
+        assert_eq!(told.code, ErrorCode::KvRefused, "{told}");
+    }
+    let unknown = node.ship(node.shipment("never-opened")).await.unwrap_err();
+    assert_eq!(unknown.param.as_deref(), Some("unknown_epoch"));
+    assert_eq!(node.kv_bytes_used().await, 0);
+}
