@@ -53,7 +53,7 @@ pub enum ConfigError {
         known: String,
     },
     /// The file has a value that is neither text, number, flag nor a list of these.
-    #[error("{}: setting `{key}` must be text, a number, true or false, or a list of these", path.display())]
+    #[error("{}: setting `{key}` must be text, a number, true or false, or a list of these that is not empty", path.display())]
     BadValue {
         /// The file as given.
         path: PathBuf,
@@ -136,7 +136,9 @@ fn read_file(path: &Path, command: &Command) -> Result<BTreeMap<String, Vec<Stri
         if !known.contains(&id) {
             return Err(ConfigError::UnknownKey { path: path.to_owned(), key, known: known.join(", ") });
         }
-        let texts = texts_of(&value).ok_or_else(|| ConfigError::BadValue { path: path.to_owned(), key })?;
+        let texts = texts_of(&value)
+            .filter(|texts| !texts.is_empty())
+            .ok_or_else(|| ConfigError::BadValue { path: path.to_owned(), key })?;
         values.insert(id, texts);
     }
     Ok(values)
@@ -185,7 +187,9 @@ fn sources(
 }
 
 fn toml_literal(text: &str) -> String {
-    let is_bare = text.parse::<f64>().is_ok_and(f64::is_finite) || matches!(text, "true" | "false");
+    // Bare where TOML would write the very same text.
+    let is_bare =
+        toml::from_str::<toml::Table>(&format!("v = {text}")).is_ok_and(|table| table["v"].to_string() == text);
     if is_bare { text.to_owned() } else { toml::Value::String(text.to_owned()).to_string() }
 }
 

@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -18,17 +19,14 @@ use std::{
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvCache, Model, Sampler};
-use secateur_node::handshake::model_failure;
+use secateur_node::{Reservation, handshake::model_failure};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{DecodeDone, Tokens, decode_done::Reason, generate_event::Event},
 };
 use tokio::sync::mpsc;
 
-use crate::{
-    budget::Reservation,
-    sequence::{Next, Sequence},
-};
+use crate::sequence::{Next, Sequence};
 
 /// Where a sequence's events go. Room for its whole answer, so that a slow client never stalls a step.
 pub type Events = mpsc::Sender<Result<Event, ServiceError>>;
@@ -119,11 +117,21 @@ impl Core {
     }
 }
 
-/// Moves one sequence by one token; false when it is over.
+/// Moves one sequence by one token; false when it is over. A defect that panics ends this sequence, not the node.
 fn advance(model: &Model, running: &mut Running) -> bool {
     if running.cancelled.is_cancelled() {
         return false;
     }
+    catch_unwind(AssertUnwindSafe(|| step(model, running))).unwrap_or_else(|_| {
+        publish(
+            &running.events,
+            Err(ServiceError::new(ErrorCode::Internal, "the decode step failed; the log says why")),
+        );
+        false
+    })
+}
+
+fn step(model: &Model, running: &mut Running) -> bool {
     let logits = match model.decode_step(&mut running.cache, running.sequence.last()) {
         Ok(logits) => logits,
         Err(error) => {

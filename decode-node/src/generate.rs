@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::Sampling;
-use secateur_node::{Identity, Leash, handshake, host::Describe};
+use secateur_node::{Identity, KvBudget, Leash, Reservation, handshake, host::Describe};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
@@ -14,7 +14,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    budget::{KvBudget, Reservation},
     engine::{Engine, Running},
     epochs::{Epochs, Open, Placed, Room},
     sequence::Sequence,
@@ -74,7 +73,7 @@ impl Generator {
     /// KV bytes that a request can need at most.
     fn bytes_needed(&self, room: Room) -> u64 {
         let positions = u64::from(room.prompt_positions_max) + u64::from(room.answer_positions);
-        positions * self.identity.kept_layers.len() as u64 * self.identity.kv_shape().bytes_per_token()
+        positions * self.identity.kv_bytes_per_position()
     }
 
     /// One request from its reservation to its last token.
@@ -127,7 +126,11 @@ impl Describe for Generator {
             kv_bytes_used: self.budget.bytes_used(),
             kv_bytes_total: self.budget.bytes_total(),
         };
-        self.identity.describe(load, draining)
+        let mut description = self.identity.describe(load, draining);
+        // Routers clamp answers to what can ever fit here, so a small KV budget shortens answers instead of refusing them.
+        let fit = self.budget.bytes_total() / self.identity.kv_bytes_per_position().max(1);
+        description.max_positions = description.max_positions.min(u32::try_from(fit).unwrap_or(u32::MAX));
+        description
     }
 }
 

@@ -4,16 +4,13 @@
 //! generate.rs    Decode.Generate: validate ▸ reserve KV ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
 //! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ place layers ▸ check digests ▸ hand over
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
-//! budget.rs      KV memory: admission, bounded waiting, released on drop
 //! engine.rs      one thread owns the computation: admit, step, publish
 //! sequence.rs    one answer under way: what comes after each token (plain data)
 //! ```
 
-mod budget;
 mod engine;
 mod epochs;
 mod generate;
-mod memory;
 mod receive;
 mod sequence;
 pub mod settings;
@@ -24,12 +21,11 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, program};
+use secateur_node::{Host, Identity, KvBudget, program};
 use secateur_proto::v1::{self, decode_server::DecodeServer, kv_transfer_server::KvTransferServer};
 use tokio::net::TcpListener;
 
 use crate::{
-    budget::KvBudget,
     epochs::Epochs,
     generate::{GenerateService, Generator},
     receive::ReceiveService,
@@ -59,11 +55,10 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let model = Arc::new(model);
     let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id, &node.model, &model)?);
-    let kv_bytes = settings.kv_memory.map_or_else(memory::default_kv_bytes, |size| size.as_u64());
-    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_bytes, "decode node is ready");
+    let budget = Arc::new(KvBudget::of(&node));
+    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_bytes = budget.bytes_total(), "decode node is ready");
     let epochs = Arc::new(Epochs::default());
     let engine = engine::Engine::start(model.clone(), settings.max_running)?;
-    let budget = Arc::new(KvBudget::new(kv_bytes, settings.queue_limit));
     let generate = Arc::new(Generator::new(identity.clone(), engine, budget, epochs.clone()));
     let receive = ReceiveService::new(identity, model, epochs);
     let mut host = Host::new(generate.clone(), shutdown);

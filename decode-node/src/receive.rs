@@ -82,8 +82,12 @@ impl kv_transfer_server::KvTransfer for ReceiveService {
         let first = frames.message().await?.ok_or(Refusal::Truncated).map_err(refused)?;
         let manifest = Receiver::parse_manifest(first).map_err(refused)?;
         let parties = manifest.parties.clone();
-        let claim = self.epochs.claim(&parties.epoch, parties.attempt).map_err(refused)?;
-        let placed = self.place(manifest, claim.room, &mut frames).await;
+        let mut claim = self.epochs.claim(&parties.epoch, parties.attempt).map_err(refused)?;
+        let placed = tokio::select! {
+            placed = self.place(manifest, claim.room, &mut frames) => placed,
+            // The request ended first: its memory is given back, so nothing more may be placed for it.
+            () = claim.outcome.closed() => Err(Refusal::StaleEpoch.into()),
+        };
         let answer = match &placed {
             Ok(placed) => Ok(Response::new(v1::ShipAck { bytes_placed: placed.accepted.payload_bytes })),
             Err(error) => {
@@ -91,7 +95,7 @@ impl kv_transfer_server::KvTransfer for ReceiveService {
                 Err(error.clone().into())
             }
         };
-        // The waiting request is gone when it was cancelled in the meantime; its memory is already free.
+        // Fails only when the request was cancelled in this very moment; the cache is dropped with the value.
         let _ = claim.outcome.send(placed);
         answer
     }

@@ -64,6 +64,11 @@ impl Identity {
         KvShape { kv_heads: self.model.kv_heads as u32, head_dim: self.model.head_dim as u32, dtype }
     }
 
+    /// KV bytes of one position in all blocks that this node runs.
+    pub fn kv_bytes_per_position(&self) -> u64 {
+        self.kept_layers.len() as u64 * self.kv_shape().bytes_per_token()
+    }
+
     /// As a message, with the load of this moment.
     pub fn describe(&self, load: v1::Load, draining: bool) -> v1::NodeDescription {
         let vision = self.model.vision.as_ref();

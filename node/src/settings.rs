@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
+use bytesize::ByteSize;
 use clap::Args;
 use secateur_common::{config::Layers, telemetry::LogFormat};
 use secateur_model::{DeviceKind, FloatType};
@@ -27,6 +28,12 @@ pub struct NodeSettings {
     /// Format of weights, activations and KV: f32, bf16 or f16 [default: f32 on a CPU]
     #[arg(long, value_parser = parse_dtype, env = "SECATEUR_DTYPE")]
     pub dtype: Option<FloatType>,
+    /// Memory for KV, such as 2GiB [default: a quarter of the memory that is free at start]
+    #[arg(long, value_name = "SIZE", env = "SECATEUR_KV_MEMORY")]
+    pub kv_memory: Option<ByteSize>,
+    /// Requests that may wait; one more is refused with 429
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536), env = "SECATEUR_QUEUE_LIMIT")]
+    pub queue_limit: u32,
     /// What to log, as tracing directives
     #[arg(long, default_value = "info", env = "SECATEUR_LOG")]
     pub log: String,

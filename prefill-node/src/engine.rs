@@ -7,6 +7,7 @@
 
 use std::{
     ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -57,7 +58,7 @@ pub struct Work {
     /// The request.
     pub job: Arc<Job>,
     /// To the ship task. Room for every step of a prompt, so that a slow link never stalls the engine: what waits here
-    /// is bounded by the KV of the prompts that were admitted.
+    /// is bounded by the KV memory that jobs reserve before they are queued.
     pub steps: mpsc::Sender<ShipStep>,
     /// To the response.
     pub result: oneshot::Sender<Result<Prefilled, ServiceError>>,
@@ -103,23 +104,24 @@ impl Engine {
         })
     }
 
-    /// What runs and waits at this moment.
-    pub fn load(&self) -> v1::Load {
-        v1::Load {
-            running: self.running.load(Ordering::Relaxed),
-            waiting: self.queue_limit - self.queue.capacity() as u32,
-            queue_limit: self.queue_limit,
-            kv_bytes_used: 0,
-            kv_bytes_total: 0,
-        }
+    /// Jobs that run at this moment.
+    pub fn running(&self) -> u32 {
+        self.running.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that wait.
+    pub fn waiting(&self) -> u32 {
+        self.queue_limit - self.queue.capacity() as u32
     }
 }
 
+/// A defect that panics, in an image decoder for example, fails this job and not the node.
 fn run(model: &Model, identity: &Identity, work: Work) {
     if work.cancelled.is_cancelled() {
         return;
     }
-    let result = prefill(model, &work);
+    let result = catch_unwind(AssertUnwindSafe(|| prefill(model, &work)))
+        .unwrap_or_else(|_| Err(ServiceError::new(ErrorCode::Internal, "prefill failed; the node's log says why")));
     if let Err(error) = &result {
         tracing::info!(node = %identity.node_id, request = %work.job.request_id, code = error.code.as_str(), %error, "prefill failed");
     }
@@ -130,7 +132,7 @@ fn run(model: &Model, identity: &Identity, work: Work) {
 fn prefill(model: &Model, work: &Work) -> Result<Prefilled, ServiceError> {
     let started = Instant::now();
     let job = &*work.job;
-    let Prompt { segments, positions, report } = prompt::assemble(model, job)?;
+    let Prompt { segments, positions, report } = prompt::assemble(model, job, &work.cancelled)?;
     let positions = positions as u32;
     // Steps are lost only when the ship task has ended, which cancels the job or reports its own error.
     let send = |step| work.steps.try_send(step).is_ok();

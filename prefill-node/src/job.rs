@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use secateur_model::Sampling;
+use secateur_model::{ModelInfo, Sampling};
 use secateur_node::{Identity, handshake};
 use secateur_proto::{ErrorCode, ServiceError, v1};
-use secateur_pruning::VisualPolicy;
+use secateur_pruning::{VisualPolicy, budget};
 use secateur_transfer::{Parties, TransferPolicy, visual};
 
 /// A stretch of the prompt as the request gives it.
@@ -91,6 +91,15 @@ impl Job {
     }
 }
 
+impl Job {
+    /// Positions that the prompt will fill, once its pictures are pruned.
+    pub fn positions(&self, model: &ModelInfo) -> usize {
+        let tokens_per_image = model.vision.as_ref().map_or(0, |vision| vision.tokens_per_image);
+        let kept = budget::kept(tokens_per_image, self.visual.keep());
+        self.tokens.len() - self.images.len() + self.images.len() * kept
+    }
+}
+
 fn invalid(param: &str, message: String) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidRequest, message).with_param(param)
 }
@@ -146,7 +155,7 @@ fn user_tokens(tokens: &[u32], spans: &[v1::Span], identity: &Identity) -> Resul
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use secateur_model::{FloatType, ModelInfo, VisionInfo};
+    use secateur_model::{FloatType, VisionInfo};
 
     pub(crate) fn identity() -> Identity {
         Identity {
@@ -192,6 +201,7 @@ pub(crate) mod tests {
         let job = Job::new(request(&[1, 9, 4, 5, 9], 2), &identity()).unwrap();
         assert_eq!(job.pieces, [Piece::Text(0..1), Piece::Image(0), Piece::Text(2..4), Piece::Image(1)]);
         assert_eq!(job.user_tokens, [1, 4]);
+        assert_eq!(job.positions(&identity().model), 3 + 2 * 16);
         assert_eq!(job.visual, VisualPolicy::KEEP_ALL);
         assert_eq!(job.decode_address, None);
     }

@@ -23,10 +23,11 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, program};
+use secateur_node::{Host, Identity, KvBudget, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use tokio::net::TcpListener;
 
+use service::{PrefillService, Prefiller};
 pub use settings::PrefillSettings;
 
 /// Largest request: pictures travel in it.
@@ -54,12 +55,14 @@ pub async fn serve(
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
+    let budget = KvBudget::of(&node);
     let identity = Identity::new(v1::Role::Prefill, node.node_id, &node.model, &model)?;
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, "prefill node is ready");
     let identity = Arc::new(identity);
-    let engine = engine::Engine::start(model, identity.clone(), settings.queue_limit)?;
-    let service = Arc::new(service::PrefillService::new(identity, engine));
-    let mut host = Host::new(service.clone(), shutdown);
-    host.routes().add_service(PrefillServer::from_arc(service).max_decoding_message_size(REQUEST_BYTES_MAX));
+    let engine = engine::Engine::start(model, identity.clone(), node.queue_limit)?;
+    let prefiller = Arc::new(Prefiller::new(identity, engine, budget));
+    let mut host = Host::new(prefiller.clone(), shutdown);
+    host.routes()
+        .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));
     host.serve(listener).await
 }

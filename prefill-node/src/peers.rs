@@ -9,8 +9,6 @@ use tonic::transport::{Channel, Endpoint};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A peer that vanished without closing its connection is noticed this soon.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Window for one shipment in flight. Large enough for a 25 Gb/s link at 1 ms round trip.
-const WINDOW_BYTES: u32 = 4 << 20;
 
 /// Channels by address. A channel reconnects by itself and resolves the name anew when it does.
 #[derive(Default)]
@@ -33,8 +31,6 @@ impl Peers {
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .initial_stream_window_size(WINDOW_BYTES)
-            .initial_connection_window_size(WINDOW_BYTES)
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .connect_lazy();

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use secateur_common::shutdown::CancellationToken;
 use secateur_model::{Model, ModelError, Picture, PictureLimits, Segment, VisualTokens};
 use secateur_node::handshake::model_failure;
 use secateur_proto::{ErrorCode, ServiceError, v1};
@@ -22,10 +23,15 @@ pub struct Prompt<'a> {
 }
 
 /// Sees and prunes the pictures of `job` and puts its sequence together.
-pub fn assemble<'a>(model: &Model, job: &'a Job) -> Result<Prompt<'a>, ServiceError> {
+pub fn assemble<'a>(model: &Model, job: &'a Job, cancelled: &CancellationToken) -> Result<Prompt<'a>, ServiceError> {
+    // Before any picture is looked at: what cannot fit costs nothing.
+    check_length(model, job.positions(model.info()))?;
     let mut kept = Vec::with_capacity(job.images.len());
     let (mut tokens_before, mut prune_ms) = (0, 0.0);
     for (index, encoded) in job.images.iter().enumerate() {
+        if cancelled.is_cancelled() {
+            return Err(model_failure(ModelError::Cancelled));
+        }
         let seen = see(model, encoded, index)?;
         tokens_before += seen.len();
         let started = Instant::now();
@@ -47,9 +53,7 @@ pub fn assemble<'a>(model: &Model, job: &'a Job) -> Result<Prompt<'a>, ServiceEr
         // `Job::new` proved that there is one picture for each image token, in order.
         Piece::Image(_) => visual_tokens.next().map_or(Segment::Text(&[]), Segment::Visual),
     });
-    let prompt = Prompt { segments: segments.collect(), positions: text_tokens + tokens_after, report };
-    check_length(model, prompt.positions)?;
-    Ok(prompt)
+    Ok(Prompt { segments: segments.collect(), positions: text_tokens + tokens_after, report })
 }
 
 fn see(model: &Model, encoded: &[u8], index: usize) -> Result<VisualTokens, ServiceError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_node::{Identity, Leash, host::Describe};
+use secateur_node::{Identity, KvBudget, Leash, host::Describe};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
@@ -24,76 +24,55 @@ const EVENTS: usize = 3;
 /// Steps of a shipment besides its layers.
 const STEPS_BESIDE_LAYERS: usize = 2;
 
-/// The gRPC service.
-pub struct PrefillService {
+/// What serves every request.
+pub struct Prefiller {
     identity: Arc<Identity>,
     engine: Engine,
+    budget: KvBudget,
     peers: Peers,
 }
 
 type Events = mpsc::Sender<Result<v1::PrefillEvent, Status>>;
 
-impl PrefillService {
-    /// A service over a running engine.
-    pub fn new(identity: Arc<Identity>, engine: Engine) -> Self {
-        Self { identity, engine, peers: Peers::default() }
+impl Prefiller {
+    /// Serves over a running engine.
+    pub fn new(identity: Arc<Identity>, engine: Engine, budget: KvBudget) -> Self {
+        Self { identity, engine, budget, peers: Peers::default() }
     }
 
-    /// Queues the job and starts the task that carries its events; returns what the response reads.
-    fn start(
-        &self,
-        request: v1::PrefillRequest,
-    ) -> Result<ReceiverStream<Result<v1::PrefillEvent, Status>>, ServiceError> {
-        let job = Arc::new(Job::new(request, &self.identity)?);
+    /// One request from its reservation to the account of its shipment.
+    async fn run(&self, job: Arc<Job>, events: &Events) -> Result<(), ServiceError> {
+        // KV waits in memory until decode has it, so it is reserved before any is made, and held until it is shipped.
+        let positions = job.positions(&self.identity.model) as u64;
+        let _reservation = self.budget.reserve(positions * self.identity.kv_bytes_per_position()).await?;
+        let channel = job.decode_address.as_deref().map(|address| self.peers.channel(address)).transpose()?;
         let cancelled = CancellationToken::new();
+        let _leash = Leash::new(cancelled.clone());
         let (steps, step_queue) = mpsc::channel(self.identity.kept_layers.len() + STEPS_BESIDE_LAYERS);
         let (result, prefilled) = oneshot::channel();
-        let channel = job.decode_address.as_deref().map(|address| self.peers.channel(address)).transpose()?;
-        self.engine.submit(Work { job: job.clone(), steps, result, cancelled: cancelled.clone() })?;
-        let shipment =
-            Shipment { layers: self.identity.kept_layers.clone(), shape: self.identity.kv_shape(), job: job.clone() };
-        let ship = async move {
+        self.engine.submit(Work { job: job.clone(), steps, result, cancelled })?;
+        let (layers, shape) = (self.identity.kept_layers.clone(), self.identity.kv_shape());
+        let shipment = Shipment { layers, shape, job };
+        let ship = async {
             match channel {
                 Some(channel) => shipment.run(channel, step_queue).await.map(Some),
                 None => Ok(None),
             }
-            .map(|shipped| (shipment, shipped))
         };
-        let (events, stream) = mpsc::channel(EVENTS);
-        let leash = Leash::new(cancelled);
-        tokio::spawn(async move {
-            let _leash = leash;
-            // The stream is dropped when the router goes away: then nothing is worth finishing.
-            tokio::select! {
-                () = events.closed() => tracing::info!(request = %job.request_id, "prefill was cancelled by the router"),
-                outcome = tokio::time::timeout(job.deadline, carry(&events, prefilled, ship)) => {
-                    let failed = match outcome {
-                        Ok(Ok(())) => return,
-                        Ok(Err(error)) => error,
-                        Err(_) => ServiceError::new(ErrorCode::Timeout, "the request's deadline passed during prefill"),
-                    };
-                    let _ = events.send(Err(failed.into())).await;
-                }
-            }
-        });
-        Ok(ReceiverStream::new(stream))
+        // Where the engine stops, its error is the one that ends this; where the shipment fails, dropping its steps
+        // stops the engine at the next block.
+        let (prefilled, shipped) = tokio::try_join!(announce(events, prefilled), ship)?;
+        let done = account(&shipment, prefilled, shipped);
+        send(events, Event::Done(done)).await
     }
 }
 
-/// Carries one request's events: the first token at once, while the shipment may still be on its way.
-async fn carry(
-    events: &Events,
-    prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>,
-    ship: impl Future<Output = Result<(Shipment, Option<Shipped>), ServiceError>>,
-) -> Result<(), ServiceError> {
-    // The engine comes first: where it stops, it has said why before its shipment ends early because of it. And where
-    // the shipment fails first, dropping its steps stops the engine at the next block.
-    let (prefilled, (shipment, shipped)) = tokio::try_join!(announce(events, prefilled), ship)?;
+fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) -> v1::PrefillDone {
     let transfer = shipment.report(&prefilled.visual, prefilled.first_token.prompt_positions, shipped);
-    let done = v1::PrefillDone { visual: Some(prefilled.visual), transfer: Some(transfer) };
-    send(events, Event::Done(done)).await
+    v1::PrefillDone { visual: Some(prefilled.visual), transfer: Some(transfer) }
 }
 
+/// Sends the first token at once, while the shipment may still be on its way.
 async fn announce(
     events: &Events,
     prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>,
@@ -109,17 +88,46 @@ async fn send(events: &Events, event: Event) -> Result<(), ServiceError> {
     events.send(Ok(v1::PrefillEvent { event: Some(event) })).await.map_err(gone)
 }
 
-impl Describe for PrefillService {
+impl Describe for Prefiller {
     fn describe(&self, draining: bool) -> v1::NodeDescription {
-        self.identity.describe(self.engine.load(), draining)
+        let load = v1::Load {
+            running: self.engine.running(),
+            waiting: self.engine.waiting() + self.budget.waiting(),
+            queue_limit: self.budget.waiting_max(),
+            kv_bytes_used: self.budget.bytes_used(),
+            kv_bytes_total: self.budget.bytes_total(),
+        };
+        self.identity.describe(load, draining)
     }
 }
+
+/// The gRPC service.
+pub struct PrefillService(pub Arc<Prefiller>);
 
 #[tonic::async_trait]
 impl prefill_server::Prefill for PrefillService {
     type RunStream = ReceiverStream<Result<v1::PrefillEvent, Status>>;
 
     async fn run(&self, request: Request<v1::PrefillRequest>) -> Result<Response<Self::RunStream>, Status> {
-        Ok(Response::new(self.start(request.into_inner())?))
+        let job = Arc::new(Job::new(request.into_inner(), &self.0.identity)?);
+        let (events, stream) = mpsc::channel(EVENTS);
+        let prefiller = self.0.clone();
+        tokio::spawn(async move {
+            let (request_id, deadline) = (job.request_id.clone(), job.deadline);
+            let failed = tokio::select! {
+                // The stream is dropped when the router goes away: then nothing is worth finishing.
+                () = events.closed() => {
+                    tracing::info!(request = %request_id, "prefill was cancelled by the router");
+                    return;
+                }
+                outcome = tokio::time::timeout(deadline, prefiller.run(job, &events)) => match outcome {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error,
+                    Err(_) => ServiceError::new(ErrorCode::Timeout, "the request's deadline passed during prefill"),
+                },
+            };
+            let _ = events.send(Err(failed.into())).await;
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

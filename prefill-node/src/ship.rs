@@ -1,6 +1,9 @@
 //! Pushing one prompt's KV to decode: one client-streaming call, layer by layer, while later layers still compute.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use secateur_proto::{
     ErrorCode, ServiceError,
@@ -10,7 +13,7 @@ use secateur_transfer::{
     KvShape, Manifest, Sender,
     receipt::{Account, Timeline, dense_bytes},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
@@ -18,6 +21,8 @@ use crate::{engine::ShipStep, job::Job};
 
 /// Frames between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
 const FRAMES_IN_FLIGHT: usize = 4;
+/// How long a shipment whose stream broke waits for decode to say why.
+const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What is shipped, and from what it is accounted.
 pub struct Shipment {
@@ -46,16 +51,19 @@ impl Shipment {
         let call = client.ship(ReceiverStream::new(outgoing));
         let push = self.push(steps, frames);
         tokio::pin!(call, push);
-        // Whichever leg ends first decides: an answer before the end is a refusal, and a push that fails ends the call.
+        // An answer before the end is a refusal, which says more than the broken stream that it leaves behind.
         tokio::select! {
+            biased;
             answer = &mut call => {
                 answer?;
                 Err(ServiceError::new(ErrorCode::KvRefused, "decode acknowledged a shipment that was not complete"))
             }
             pushed = &mut push => {
-                let pushed = pushed?;
-                let ack = call.await?.into_inner();
-                self.acknowledge(pushed, ack)
+                let ack = match pushed {
+                    Ok(_) => call.await,
+                    Err(_) => timeout(REFUSAL_PATIENCE, call).await.unwrap_or_else(|_| Err(lost().into())),
+                };
+                self.acknowledge(pushed?, ack?.into_inner())
             }
         }
     }
@@ -66,7 +74,7 @@ impl Shipment {
         mut steps: mpsc::Receiver<ShipStep>,
         frames: mpsc::Sender<ShipFrame>,
     ) -> Result<Pushed, ServiceError> {
-        let Some(ShipStep::Start { positions }) = steps.recv().await else { return Err(ended_early()) };
+        let Some(ShipStep::Start { positions }) = steps.recv().await else { return engine_stopped().await };
         let manifest = Manifest::new(self.job.parties.clone(), self.job.transfer, positions, self.shape, &self.layers);
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
@@ -74,7 +82,7 @@ impl Shipment {
         send(&frames, first).await?;
         while let Some(step) = steps.recv().await {
             match step {
-                ShipStep::Start { .. } => return Err(ended_early()),
+                ShipStep::Start { .. } => return engine_stopped().await,
                 ShipStep::Layer(kv) => {
                     for frame in sender.layer(kv.layer as u32, kv.k, kv.v).map_err(internal)? {
                         send(&frames, frame).await?;
@@ -86,7 +94,7 @@ impl Shipment {
                 }
             }
         }
-        Err(ended_early())
+        engine_stopped().await
     }
 
     fn acknowledge(&self, pushed: Pushed, ack: v1::ShipAck) -> Result<Shipped, ServiceError> {
@@ -122,12 +130,17 @@ struct Pushed {
 
 /// Waits for the transport: this is where a slow receiver slows the sender down.
 async fn send(frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
-    frames.send(frame).await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost"))
+    frames.send(frame).await.map_err(|_| lost())
 }
 
-/// The engine stopped before the prompt was done; its own error is the one that counts.
-fn ended_early() -> ServiceError {
-    ServiceError::new(ErrorCode::Cancelled, "prefill ended before the shipment was complete")
+fn lost() -> ServiceError {
+    ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost")
+}
+
+/// The engine stopped before the prompt was done. It says why on its own way to the response, which then drops this
+/// future; an error from here could only hide that one.
+async fn engine_stopped<T>() -> T {
+    std::future::pending().await
 }
 
 fn internal(error: secateur_transfer::send::SendError) -> ServiceError {

@@ -62,6 +62,8 @@ pub struct Answer {
     last_at: Instant,
     /// The decode node's own figure, if it came to its end.
     decode_ms: Option<f64>,
+    /// The decode node sent an end token: its report follows at once.
+    awaits_decode: bool,
     is_finished: bool,
     clock: RequestClock,
 }
@@ -87,6 +89,7 @@ impl Answer {
             first_at: now,
             last_at: now,
             decode_ms: None,
+            awaits_decode: false,
             is_finished: false,
             context,
             clock,
@@ -100,7 +103,14 @@ impl Answer {
         }
         let piece = match self.first.take() {
             Some(token) => self.on_first(token),
-            None => self.on_progress().await?,
+            None => match self.on_progress().await {
+                Ok(piece) => piece,
+                Err(error) => {
+                    // Frees both nodes now, however long the caller keeps what is left of the answer.
+                    self.legs = None;
+                    return Err(error);
+                }
+            },
         };
         self.is_finished = piece.finish.is_some();
         Ok(Some(piece))
@@ -113,16 +123,18 @@ impl Answer {
 
     /// Ends the legs and sums up. Call after the last piece.
     pub async fn receipt(&mut self, finish: FinishReason) -> Receipt {
-        let (facts, first, report, has_decode) = match self.legs.take() {
+        let (facts, first, reports, has_decode) = match self.legs.take() {
             Some(legs) => {
                 let (facts, first, has_decode) = (legs.facts.clone(), legs.first, legs.has_decode());
-                (facts, first, legs.finish(REPORT_PATIENCE).await, has_decode)
+                (facts, first, legs.finish(REPORT_PATIENCE, self.awaits_decode).await, has_decode)
             }
             None => Default::default(),
         };
-        if report.is_none() {
+        if reports.prefill.is_none() {
             tracing::warn!(epoch = self.context.epoch, "prefill's report did not come; the receipt shows no bytes");
         }
+        self.decode_ms = self.decode_ms.or_else(|| reports.decode.map(|done| done.decode_ms));
+        let report = reports.prefill;
         let receipt = Receipt {
             epoch: self.context.epoch.clone(),
             plan: facts.plan_id,
@@ -152,6 +164,7 @@ impl Answer {
                 let now = Instant::now();
                 self.clock.tokens(now - self.last_at, tokens.len());
                 self.last_at = now;
+                self.awaits_decode = tokens.iter().any(|token| self.context.stop_token_ids.contains(token));
                 Ok(self.take(&tokens))
             }
             Progress::Done(done) => {
@@ -228,7 +241,8 @@ fn visual_receipt(report: &PrefillDone) -> VisualReceipt {
 
 fn transfer_receipt(report: &PrefillDone) -> TransferReceipt {
     let transfer = report.transfer.unwrap_or_default();
-    let ratio = if transfer.bytes_sent == 0 { 0.0 } else { transfer.bytes_unpruned as f64 / transfer.bytes_sent as f64 };
+    let ratio =
+        if transfer.bytes_sent == 0 { 0.0 } else { transfer.bytes_unpruned as f64 / transfer.bytes_sent as f64 };
     TransferReceipt {
         policy: policy_name(transfer.policy()).to_owned(),
         bytes_sent: transfer.bytes_sent,

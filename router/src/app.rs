@@ -91,7 +91,9 @@ impl App {
     /// Refuses while draining.
     pub fn accepting(&self) -> Result<(), ServiceError> {
         match self.is_draining.load(Ordering::Relaxed) {
-            true => Err(ServiceError::new(ErrorCode::Unavailable, "this router is stopping; try another or again soon")),
+            true => {
+                Err(ServiceError::new(ErrorCode::Unavailable, "this router is stopping; try another or again soon"))
+            }
             false => Ok(()),
         }
     }
@@ -104,11 +106,8 @@ impl App {
 
     /// Gauges of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot {
-            running: self.admission.running(),
-            waiting: self.admission.waiting(),
-            ..Default::default()
-        };
+        let mut snapshot =
+            Snapshot { running: self.admission.running(), waiting: self.admission.waiting(), ..Default::default() };
         for node in self.cluster.nodes() {
             let state = node.state();
             if let NodeState::Up(description) = &state

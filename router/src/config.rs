@@ -57,7 +57,7 @@ pub struct RouterSettings {
     /// Seconds after which a request is given up
     #[arg(
         long, value_name = "SECONDS", default_value_t = 120, env = "SECATEUR_ROUTER_REQUEST_TIMEOUT",
-        value_parser = clap::value_parser!(u64).range(1..=86_400)
+        value_parser = clap::value_parser!(u64).range(1..=3_600)
     )]
     pub request_timeout: u64,
 

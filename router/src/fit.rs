@@ -25,7 +25,8 @@ pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, Servic
     let context = u64::from(facts.max_positions);
     let visual = pictures as u64 * u64::from(facts.visual_tokens_per_image);
     let prompt = (tokens - pictures.min(tokens)) as u64 + visual;
-    let too_long = |message: String, param| Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(param));
+    let too_long =
+        |message: String, param| Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(param));
     let limit = format!("this model's maximum context length is {context} tokens");
     if prompt >= context {
         return too_long(format!("{limit}; the messages are {prompt} ({visual} of them visual)"), "messages");

@@ -46,11 +46,8 @@ pub async fn serve(
     let probes = CancellationToken::new();
     let _stop_probes = probes.clone().drop_guard();
     let cluster = Cluster::start(&settings.prefill, &settings.decode, model.tokenizer_digest.clone(), &probes)?;
-    let limits = Limits {
-        images_max: settings.max_images as usize,
-        image_bytes_max: IMAGE_BYTES_MAX,
-        vocab: model.vocab,
-    };
+    let limits =
+        Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
     tracing::info!(
         model = model.name,
         prefill = ?settings.prefill,

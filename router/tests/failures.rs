@@ -99,7 +99,8 @@ async fn a_client_that_leaves_cancels_both_legs() {
     cluster.decode[0].script.set(Act::Slow(100));
     for stream in [true, false] {
         let calls = cluster.decode[0].script.calls();
-        let response = cluster.client.post(cluster.url("/v1/chat/completions")).json(&question(json!({"stream": stream})));
+        let response =
+            cluster.client.post(cluster.url("/v1/chat/completions")).json(&question(json!({"stream": stream})));
         let asking = tokio::spawn(async move {
             let mut body = response.send().await.unwrap().bytes_stream();
             while body.next().await.is_some() {}
@@ -114,7 +115,13 @@ async fn a_client_that_leaves_cancels_both_legs() {
         .await;
         assert!(left.elapsed() < Duration::from_secs(2));
         until("the running gauge shows it", async || {
-            cluster.get("/metrics").await.text().await.unwrap().contains("vllm:num_requests_running{model_name=\"tiny\"} 0")
+            cluster
+                .get("/metrics")
+                .await
+                .text()
+                .await
+                .unwrap()
+                .contains("vllm:num_requests_running{model_name=\"tiny\"} 0")
         })
         .await;
     }

@@ -103,7 +103,8 @@ async fn odd_but_valid_bodies_are_answered() {
     ] {
         cluster.ask(fields).await;
     }
-    let big_seed = r#"{"seed": 340282366920938463463374607431768211456000, "messages": [{"role": "user", "content": "x"}]}"#;
+    let big_seed =
+        r#"{"seed": 340282366920938463463374607431768211456000, "messages": [{"role": "user", "content": "x"}]}"#;
     let request = cluster.client.post(cluster.url(URL)).header("content-type", "application/json");
     assert_eq!(request.body(big_seed).send().await.unwrap().status(), 200);
 }

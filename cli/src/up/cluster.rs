@@ -72,7 +72,8 @@ impl Cluster {
         let url = format!("{}/health", self.base_url());
         let poll = async {
             let started = Instant::now();
-            let client = reqwest::Client::new();
+            // A proxy of the environment is for the outside, not for loopback.
+            let client = reqwest::Client::builder().no_proxy().build()?;
             loop {
                 let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {

@@ -59,8 +59,13 @@ impl Question {
 
 /// Asks, calls `on_piece` with each delta as it comes, and returns the whole.
 pub async fn ask(base_url: &str, question: &Question, mut on_piece: impl FnMut(&str)) -> anyhow::Result<Answer> {
-    let client = reqwest::Client::builder().timeout(ANSWER_MAX).build()?;
-    let response = client.post(format!("{base_url}/v1/chat/completions")).json(&question.body()).send().await?;
+    let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
+    let mut request = client.post(format!("{base_url}/v1/chat/completions")).json(&question.body());
+    // The router takes its keys from the same environment.
+    if let Some(key) = std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(|keys| keys.split(',').next()) {
+        request = request.bearer_auth(key);
+    }
+    let response = request.send().await?;
     let status = response.status();
     if !status.is_success() {
         anyhow::bail!("the router answered {status}: {}", response.text().await?);

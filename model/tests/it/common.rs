@@ -28,7 +28,17 @@ pub struct Expected(Vec<u8>);
 
 impl Expected {
     pub fn read() -> Expected {
-        Expected(std::fs::read(folder().join("expected.safetensors")).unwrap())
+        Expected::open(&folder().join("expected.safetensors"))
+    }
+
+    pub fn open(path: &Path) -> Expected {
+        Expected(std::fs::read(path).unwrap())
+    }
+
+    /// The text stored beside the tensors under that key.
+    pub fn note(&self, key: &str) -> String {
+        let (_, metadata) = SafeTensors::read_metadata(&self.0).unwrap();
+        metadata.metadata().as_ref().unwrap()[key].clone()
     }
 
     pub fn names(&self, prefix: &str) -> Vec<String> {
@@ -45,8 +55,10 @@ impl Expected {
 
     pub fn tokens(&self, name: &str) -> Vec<u32> {
         let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let bytes = tensors.tensor(name).unwrap().data().chunks_exact(8);
-        bytes.map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()) as u32).collect()
+        let tensor = tensors.tensor(name).unwrap();
+        // Token ids are whole numbers of four or of eight bytes; the upper half of the latter is 0.
+        let size = tensor.data().len() / tensor.shape()[0];
+        tensor.data().chunks_exact(size).map(|bytes| u32::from_le_bytes(bytes[..4].try_into().unwrap())).collect()
     }
 }
 

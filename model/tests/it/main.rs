@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod common;
+mod demo;
 mod golden;
 mod names;
 mod stages;

@@ -37,6 +37,15 @@ fn sequences_do_not_disturb_each_other() {
     }
 }
 
+/// A node shares one model between its threads, and moves caches among them.
+#[test]
+fn a_model_can_be_shared_and_a_cache_sent() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<Model>();
+    sent::<secateur_model::KvCache>();
+}
+
 #[test]
 fn a_rolled_back_cache_goes_on_from_there() {
     let model = load();

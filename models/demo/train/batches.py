@@ -153,12 +153,12 @@ class Builder:
         rng = self.rng
         self.pool.refresh()
         if family == "single":
-            keep = PATCHES if rng.random() < 0.3 else int(rng.integers(16, 90))
+            keep = PATCHES if rng.random() < 0.35 else int(rng.integers(20, 97))
             size = max(2, tokens // (keep + 10 * 15))
             return self.collate([self.single(keep, 10) for _ in range(size)], keep)
         if family == "multi":
             n = int(rng.choice([2, 3, 4, 5, 6, 7, 8], p=[0.2, 0.2, 0.2, 0.13, 0.11, 0.08, 0.08]))
-            keep = PATCHES if rng.random() < 0.15 else int(rng.integers(16, 65))
+            keep = PATCHES if rng.random() < 0.15 else int(rng.integers(20, 65))
             size = max(1, tokens // (n * keep + 10 * 16))
             return self.collate([self.multi(keep, n, 10) for _ in range(size)], keep)
         if family == "text":
@@ -199,6 +199,7 @@ class Builder:
         visual = self.pool.features(indices, np.stack(patches)) if indices else None
         long = lambda values: torch.tensor(values, dtype=torch.long)
         return {
+            "clear": not indices or keep >= 48,  # with fewer tokens a whole object may be missing
             "ids": torch.from_numpy(ids), "positions": torch.from_numpy(stack("positions", 0)), "mask": mask[:, None],
             "visual": None if visual is None else torch.from_numpy(visual),
             "where": long(where), "target": long(target), "turn": np.array(turn), "kinds": kinds,

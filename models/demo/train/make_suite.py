@@ -63,10 +63,9 @@ def odd_scenes(rng, n):
         scene[scene[:, 0] >= 0] = (shape, colour, int(rng.integers(2)))
     odd = scenes[int(rng.integers(n))]
     at = odd[:, 0] >= 0
+    odd[at, 1] = (colour + int(rng.integers(1, 8))) % 8
     if rng.random() < 0.5:
-        odd[at, 0] = (shape + int(rng.integers(1, 6))) % 6
-    else:
-        odd[at, 1] = (colour + int(rng.integers(1, 8))) % 8
+        odd[at, 0] = int(rng.integers(6))
     return scenes
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 import world
 from model import Geometry, Llava
@@ -24,7 +25,12 @@ SEGMENT = 1500
 def load_tower(path):
     """The tower, rounded to f16 as it will be shipped: the language model must see the features it will get."""
     tower = Llava(Geometry(layers=1)).vision_tower
-    tower.load_state_dict({k: v.half().float() for k, v in torch.load(path)["vision_tower"].items()})
+    if str(path).endswith(".safetensors"):
+        prefix = "vision_tower."
+        state = {k[len(prefix) :]: v for k, v in load_file(path).items() if k.startswith(prefix)}
+    else:
+        state = torch.load(path)["vision_tower"]
+    tower.load_state_dict({k: v.half().float() for k, v in state.items()})
     return tower.vision_model
 
 
@@ -88,11 +94,11 @@ class Pool:
         return out
 
     def odd_one_out(self, rng, n):
-        """n pictures of one object each: all of one shape and colour but one, which shares one of the two."""
+        """n pictures of one object each: all of one shape and colour but one, whose colour is another."""
         for _ in range(50):
             kind = int(rng.integers(48))
             shape, colour = divmod(kind, 8)
-            other = int(rng.integers(6)) * 8 + colour if rng.random() < 0.5 else shape * 8 + int(rng.integers(8))
+            other = (int(rng.integers(6)) if rng.random() < 0.5 else shape) * 8 + (colour + int(rng.integers(1, 8))) % 8
             same, odd = self.one[self.kind == kind], self.one[self.kind == other]
             if other != kind and len(same) >= n - 1 and len(odd):
                 chosen = list(rng.choice(same, n - 1, replace=False))

@@ -229,7 +229,10 @@ def beyond(rng, scenes):
 
 
 def differs(rng, scenes):
-    """Every picture shows one object; all but one are of the same shape and colour. See `odd_one_out`."""
+    """Every picture shows one object; all but one are of the same shape and colour.
+
+    `Pool.odd_one_out` and the suite make such pictures; the lone one always has another colour.
+    """
     kinds = [objects(s)[0][1:3] if len(objects(s)) == 1 else None for s in scenes]
     if None in kinds or len(scenes) < 3:
         return None
@@ -237,7 +240,7 @@ def differs(rng, scenes):
     if len(lone) != 1 or len(set(kinds)) != 2:
         return None
     ask = pick(rng, ["Which picture differs from the others?", "Which picture is different?"])
-    return "differs", ask, f"Picture {lone[0] + 1}.", cells(objects(scenes[lone[0]]), lone[0])
+    return "differs", ask, f"Picture {lone[0] + 1}.", []
 
 
 MULTI = {

@@ -80,7 +80,9 @@ def forward(model, hint_head, batch, skip=(), tap=None, look_block=None):
     taps = {t for t in (tap, look_block and look_block - 1) if t is not None}
     h, tapped = model.hidden(x, batch["positions"], batch["mask"], skip, taps)
     logits = lm.lm_head(h.flatten(0, 1)[batch["where"]])
-    loss = F.cross_entropy(logits, batch["target"])
+    # A long answer weighs more than a short one, but not by its full length: most of its tokens are easy.
+    weight = torch.from_numpy(np.bincount(batch["turn"])[batch["turn"]] ** -0.5).float()
+    loss = (F.cross_entropy(logits, batch["target"], reduction="none") * weight).sum() / weight.sum()
     hint, seek = torch.zeros(()), torch.zeros(())
     if tap is not None and len(batch["hint_at"]):
         hint = F.cross_entropy(hint_head(tapped[tap].flatten(0, 1)[batch["hint_at"]]), batch["hint_to"])
@@ -121,7 +123,7 @@ def load(args, vocab):
 
 
 def schedule(used, step, a):
-    """A short warm-up, level until `decay_from` of the time is used, then straight down to `rate_end`."""
+    """A short warm-up (of a new optimiser), level until `decay_from` of the time is used, then straight down to `rate_end`."""
     left = min(1.0, max(0.0, (1 - used) / (1 - a.decay_from)))
     return min(1.0, (step + 1) / 60) * (a.rate_end + (1 - a.rate_end) * left)
 
@@ -161,7 +163,8 @@ def main():
     optimiser = Optimiser(trained + [("hint." + n, q) for n, q in hint_head.named_parameters()], a.matrix_lr, a.other_lr)
     if "optimiser" in state:
         optimiser.load_state_dict(state["optimiser"])
-    scores, first, step = Scores(state.get("scores")), state.get("step", 0), state.get("step", 0)
+    scores, step = Scores(state.get("scores")), state.get("step", 0)
+    first = step if "optimiser" not in state else step - 60
     rng = np.random.default_rng([seed, step])
     builder = batches.Builder(tok, Pool(a.pool or work / "pool"), rng, scores.weights())
     tap = 1 * a.blocks // 4  # the second of the first four blocks, wherever growth has moved it
@@ -188,7 +191,8 @@ def main():
             skip = set(np.nonzero(rng.random(a.blocks) < rates)[0])
             loss, hint, seek, right = forward(model, hint_head, batch, skip, *(None if t in skip else t for t in (tap, look_block)))
             (loss * (a.text_weight if family == "text" else 1.0) + 0.2 * hint + 0.5 * seek).backward()
-            scores.update(batch, right)
+            if batch["clear"]:
+                scores.update(batch, right)
             tokens += batch["ids"].numel()
             for name, value in (("loss", loss), ("hint", hint), ("look", seek)):
                 old = sums[name].get(family, value.item())

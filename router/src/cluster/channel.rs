@@ -30,8 +30,8 @@ pub fn check_address(address: &str) -> Result<(), AddressError> {
 /// A channel that connects when it is first used, and again whenever the connection is lost.
 pub fn open(address: &str) -> Result<Channel, AddressError> {
     check_address(address)?;
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| AddressError { address: address.to_owned() })?;
+    let endpoint =
+        Endpoint::from_shared(format!("http://{address}")).map_err(|_| AddressError { address: address.to_owned() })?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)

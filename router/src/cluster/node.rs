@@ -68,12 +68,7 @@ impl Node {
 
     /// Plain data for pairing.
     pub fn view(&self) -> NodeView {
-        NodeView {
-            address: self.address.clone(),
-            role: self.role,
-            state: self.state(),
-            in_flight: self.in_flight(),
-        }
+        NodeView { address: self.address.clone(), role: self.role, state: self.state(), in_flight: self.in_flight() }
     }
 
     /// The role's word.

@@ -86,8 +86,11 @@ pub fn choose(
         }
     }
     let best = pairs.iter().map(|&(is_avoided, load, _)| (is_avoided, load)).min();
-    let best: Vec<Choice> =
-        pairs.into_iter().filter(|&(is_avoided, load, _)| Some((is_avoided, load)) == best).map(|pair| pair.2).collect();
+    let best: Vec<Choice> = pairs
+        .into_iter()
+        .filter(|&(is_avoided, load, _)| Some((is_avoided, load)) == best)
+        .map(|pair| pair.2)
+        .collect();
     match best.len() {
         0 => Err(why_none(prefill, decode, tokenizer_digest, prefill_ready.len(), decode_ready.len())),
         count => Ok(best[turn % count]),
@@ -174,7 +177,8 @@ mod tests {
     fn the_least_loaded_pair_wins() {
         let mut busy = prefill("p0");
         busy.in_flight = 3;
-        let reported = with(decode("d0"), |node| node.load = Some(Load { running: 1, waiting: 1, ..Default::default() }));
+        let reported =
+            with(decode("d0"), |node| node.load = Some(Load { running: 1, waiting: 1, ..Default::default() }));
         assert_eq!(chosen(&[busy, prefill("p1")], &[reported, decode("d1")], &[], 0), (1, 1));
     }
 
@@ -196,10 +200,9 @@ mod tests {
 
     #[test]
     fn nodes_of_different_model_or_plan_are_never_paired() {
-        for change in [
-            (|node| node.model_fingerprint = "x".into()) as fn(&mut NodeDescription),
-            |node| node.plan_id = "x".into(),
-        ] {
+        for change in
+            [(|node| node.model_fingerprint = "x".into()) as fn(&mut NodeDescription), |node| node.plan_id = "x".into()]
+        {
             let other = with(decode("d0"), change);
             let error = choose(&[prefill("p0")], std::slice::from_ref(&other), "t", &[], 0).unwrap_err();
             assert_eq!(error.code, ErrorCode::Incompatible);

@@ -20,17 +20,11 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(3);
 const DISCARD_FACTOR_MAX: usize = 4;
 
 /// The body as JSON.
-pub async fn json(
-    headers: &HeaderMap,
-    body: Body,
-    bytes_max: usize,
-    deadline: Instant,
-) -> Result<Value, ServiceError> {
+pub async fn json(headers: &HeaderMap, body: Body, bytes_max: usize, deadline: Instant) -> Result<Value, ServiceError> {
     check_content_type(headers)?;
     let bytes = read(body, bytes_max, deadline).await?;
-    serde_json::from_slice(&bytes).map_err(|error| {
-        ServiceError::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: {error}"))
-    })
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: {error}")))
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ServiceError> {
@@ -113,10 +107,10 @@ mod tests {
         assert_eq!(code(headers("application/json"), long).await, Some(ErrorCode::PayloadTooLarge));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_never_comes_times_out() {
         let never = Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>());
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_millis(20);
         let error = json(&HeaderMap::new(), never, 20, deadline).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Timeout);
     }

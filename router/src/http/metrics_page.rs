@@ -13,7 +13,8 @@ use secateur_proto::{ErrorCode, ServiceError};
 use super::error;
 use crate::app::App;
 
-const OPEN_METRICS: HeaderValue = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
 /// The page in OpenMetrics text.
 pub async fn show(State(app): State<Arc<App>>) -> Response {

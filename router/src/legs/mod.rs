@@ -18,4 +18,4 @@ mod running;
 
 pub use open::{LegFailure, open};
 pub use order::{Order, RequestIds};
-pub use running::{Legs, Progress};
+pub use running::{Legs, Progress, Reports};

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{
-        FirstToken, GenerateEvent, PrefillEvent, Role, decode_client::DecodeClient, generate_event, prefill_client::PrefillClient,
-        prefill_event,
+        FirstToken, GenerateEvent, PrefillEvent, Role, decode_client::DecodeClient, generate_event,
+        prefill_client::PrefillClient, prefill_event,
     },
 };
 use tonic::{Request, Streaming, metadata::MetadataValue};
@@ -127,7 +127,8 @@ impl DecodeLeg {
 
 fn request<T>(message: T, order: &Order) -> Request<T> {
     let mut request = Request::new(message);
-    for (key, value) in [("x-request-id", Some(&order.ids.request_id)), ("traceparent", order.ids.traceparent.as_ref())] {
+    for (key, value) in [("x-request-id", Some(&order.ids.request_id)), ("traceparent", order.ids.traceparent.as_ref())]
+    {
         // Both were checked to be plain ASCII when they were taken from the client.
         if let Some(value) = value.and_then(|value| MetadataValue::try_from(value.as_str()).ok()) {
             request.metadata_mut().insert(key, value);

@@ -42,6 +42,29 @@ pub struct Legs {
     placement: Placement,
 }
 
+/// What the nodes said at the end.
+#[derive(Debug, Default)]
+pub struct Reports {
+    /// Pruning and shipment.
+    pub prefill: Option<PrefillDone>,
+    /// Generation.
+    pub decode: Option<DecodeDone>,
+}
+
+impl Reports {
+    fn on_decode(&mut self, event: GenerateEvent) {
+        if let Some(generate_event::Event::Done(done)) = event.event {
+            self.decode = Some(done);
+        }
+    }
+
+    fn on_prefill(&mut self, event: Option<PrefillEvent>) {
+        if let Some(PrefillEvent { event: Some(prefill_event::Event::Done(done)) }) = event {
+            self.prefill = Some(done);
+        }
+    }
+}
+
 enum Event {
     Decode(Result<Option<GenerateEvent>, Status>),
     Prefill(Result<Option<PrefillEvent>, Status>),
@@ -93,20 +116,31 @@ impl Legs {
         self.decode.is_some()
     }
 
-    /// Ends the request and returns prefill's report, for which it waits at most `patience`. The decode leg is kept until
-    /// the report is there, since dropping it would break off a shipment that is about to be reported.
-    pub async fn finish(mut self, patience: Duration) -> Option<PrefillDone> {
-        let report = async {
-            while self.report.is_none() {
-                let Some(prefill) = self.prefill.as_mut() else { break };
-                match prefill.message().await {
-                    Ok(event) => self.on_prefill(event).ok()?,
-                    Err(_) => break,
+    /// Ends the request and gathers the nodes' reports, for which it waits at most `patience`: prefill's always, decode's
+    /// if it is known to be at its end. The decode leg is kept until then, since dropping it would break off a shipment
+    /// that is about to be reported.
+    pub async fn finish(mut self, patience: Duration, awaits_decode: bool) -> Reports {
+        let mut reports = Reports { prefill: self.report.take(), decode: None };
+        for event in self.early.drain(..) {
+            reports.on_decode(event);
+        }
+        let gathering = async {
+            while (reports.prefill.is_none() && self.prefill.is_some())
+                || (awaits_decode && reports.decode.is_none() && self.decode.is_some())
+            {
+                match receive(&mut self.decode, &mut self.prefill).await {
+                    Event::Decode(Ok(Some(event))) => reports.on_decode(event),
+                    Event::Decode(Ok(None) | Err(_)) => self.decode = None,
+                    Event::Prefill(event) => {
+                        reports.on_prefill(event.ok().flatten());
+                        self.prefill = None;
+                    }
                 }
             }
-            self.report.take()
         };
-        timeout(patience, report).await.ok().flatten()
+        // Reports that do not come in time are missing from the receipt, no more.
+        let _ = timeout(patience, gathering).await;
+        reports
     }
 
     fn on_decode(&mut self, event: GenerateEvent) -> Result<Progress, ServiceError> {

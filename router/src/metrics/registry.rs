@@ -46,7 +46,8 @@ const TTFT_SECONDS: &[f64] = &[
 const TOKEN_SECONDS: &[f64] =
     &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
 const REQUEST_SECONDS: &[f64] = &[
-    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0,
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0,
+    1920.0,
 ];
 const WIRE_SECONDS: &[f64] =
     &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
@@ -141,11 +142,7 @@ impl Metrics {
                 "(last token - first token) / (completion tokens - 1), once for each request of two tokens or more",
                 TOKEN_SECONDS,
             ),
-            e2e: to.histogram(
-                "vllm:e2e_request_latency_seconds",
-                "Request accepted to answer ended",
-                REQUEST_SECONDS,
-            ),
+            e2e: to.histogram("vllm:e2e_request_latency_seconds", "Request accepted to answer ended", REQUEST_SECONDS),
             queue: to.histogram(
                 "vllm:request_queue_time_seconds",
                 "Waiting for admission at the router plus waiting at the prefill node",
@@ -171,14 +168,19 @@ impl Metrics {
                 "Generated tokens, end tokens included",
                 Counter::default(),
             ),
-            success: to.counters("vllm:request_success", "Ended answers: stop, length, or abort (client gone, node lost)"),
+            success: to
+                .counters("vllm:request_success", "Ended answers: stop, length, or abort (client gone, node lost)"),
             bytes_sent: to.counters("secateur_kv_bytes_sent", "Payload and framing handed to the transport"),
             bytes_dense: to.counters(
                 "secateur_kv_bytes_dense",
                 "What the kept tokens would need in every prefill block at the model's dtype",
             ),
             bytes_unpruned: to.counters("secateur_kv_bytes_unpruned", "What the unpruned prompt would need so"),
-            ship: to.histogram("secateur_kv_ship_seconds", "First byte of a shipment to its acknowledgement", WIRE_SECONDS),
+            ship: to.histogram(
+                "secateur_kv_ship_seconds",
+                "First byte of a shipment to its acknowledgement",
+                WIRE_SECONDS,
+            ),
             link: to.add(
                 "secateur_kv_link_bytes_per_second",
                 "Rate of the last shipment, as prefill measured it",
@@ -186,10 +188,7 @@ impl Metrics {
             ),
             visual_tokens: to.counters("secateur_visual_tokens", "Visual tokens before and after pruning"),
             prune: to.histogram("secateur_visual_prune_seconds", "Time to choose the visual tokens", PRUNE_SECONDS),
-            attempts: to.counters(
-                "secateur_request_attempts",
-                "Pairs tried: ok (brought the first token), or failed",
-            ),
+            attempts: to.counters("secateur_request_attempts", "Pairs tried: ok (brought the first token), or failed"),
             errors: to.counters("secateur_request_errors", "Requests answered with an error, by its code"),
             running: to.add("vllm:num_requests_running", "Requests at the nodes", Gauge::default()),
             waiting: to.add("vllm:num_requests_waiting", "Requests that wait for their turn", Gauge::default()),

@@ -24,10 +24,8 @@ impl VisualChoice {
     /// The policy in force, given what the checkpoint recommends.
     pub fn resolve(&self, recommended: Option<&VisualPolicy>) -> VisualPolicy {
         let recommended = recommended.filter(|policy| policy.method() != VisualMethod::Unspecified);
-        let method = self
-            .method
-            .or_else(|| recommended.map(VisualPolicy::method))
-            .unwrap_or(VisualMethod::Trimtokenator);
+        let method =
+            self.method.or_else(|| recommended.map(VisualPolicy::method)).unwrap_or(VisualMethod::Trimtokenator);
         let recommended_keep = recommended.filter(|policy| policy.method() == method).map(|policy| policy.keep);
         let keep = match method {
             VisualMethod::None | VisualMethod::Unspecified => 1.0,

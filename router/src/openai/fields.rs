@@ -17,9 +17,7 @@ impl<'a> Fields<'a> {
         let path = path.into();
         match value {
             Value::Object(map) => Ok(Self { map, path }),
-            _ if path.is_empty() => {
-                Err(ServiceError::new(ErrorCode::InvalidRequest, "the body must be a JSON object"))
-            }
+            _ if path.is_empty() => Err(ServiceError::new(ErrorCode::InvalidRequest, "the body must be a JSON object")),
             _ => Err(invalid(path.clone(), format!("{path} must be an object"))),
         }
     }

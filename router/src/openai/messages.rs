@@ -86,19 +86,15 @@ fn parse_content(
         None => Err(fields.invalid("content", "is required")),
         Some(Value::String(text)) => Ok(vec![Part::Text { text: text.clone(), param: fields.path("content") }]),
         Some(Value::Array(values)) => {
-            let part = |(index, value)| parse_part(value, format!("{}[{index}]", fields.path("content")), limits, pictures);
+            let part =
+                |(index, value)| parse_part(value, format!("{}[{index}]", fields.path("content")), limits, pictures);
             values.iter().enumerate().map(part).collect()
         }
         Some(_) => Err(fields.invalid("content", "must be a string or a list of parts")),
     }
 }
 
-fn parse_part(
-    value: &Value,
-    path: String,
-    limits: &Limits,
-    pictures: &mut Vec<Picture>,
-) -> Result<Part, ServiceError> {
+fn parse_part(value: &Value, path: String, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Part, ServiceError> {
     if let Value::String(text) = value {
         return Ok(Part::Text { text: text.clone(), param: path });
     }
@@ -114,9 +110,10 @@ fn parse_part(
             pictures.push(parse_picture(&fields, limits)?);
             Ok(Part::Picture)
         }
-        "input_audio" | "file" | "audio_url" | "video_url" | "video" => {
-            Err(unsupported(fields.path("type"), format!("parts of type {kind} are not supported; send text or image_url")))
-        }
+        "input_audio" | "file" | "audio_url" | "video_url" | "video" => Err(unsupported(
+            fields.path("type"),
+            format!("parts of type {kind} are not supported; send text or image_url"),
+        )),
         _ => Err(fields.invalid("type", "must be text or image_url")),
     }
 }

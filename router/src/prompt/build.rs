@@ -69,8 +69,9 @@ fn check_size(model: &ServedModel, texts: &[ClientText], max_positions: u32) -> 
     if tokens_min <= max_positions as usize {
         return Ok(());
     }
-    let message =
-        format!("this model's maximum context length is {max_positions} tokens; the messages are at least {tokens_min}");
+    let message = format!(
+        "this model's maximum context length is {max_positions} tokens; the messages are at least {tokens_min}"
+    );
     Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param("messages"))
 }
 
@@ -194,7 +195,8 @@ mod tests {
             {"type": "image_url", "image_url": PNG},
             {"type": "text", "text": "What is it?"},
         ]);
-        let prompt = built(json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}])).unwrap();
+        let prompt =
+            built(json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": content}])).unwrap();
         let model = model();
         let image = model.image_token.as_ref().unwrap().id;
         assert_eq!(prompt.tokens.iter().filter(|id| **id == image).count(), 1);

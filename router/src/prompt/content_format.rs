@@ -60,7 +60,10 @@ mod tests {
 
     #[test]
     fn templates_that_concatenate_strings() {
-        assert_eq!(detected("{% for m in messages %}{{ m.role + ': ' + m['content'] }}{% endfor %}"), ContentFormat::Text);
+        assert_eq!(
+            detected("{% for m in messages %}{{ m.role + ': ' + m['content'] }}{% endfor %}"),
+            ContentFormat::Text
+        );
         assert_eq!(detected("{% for m in messages %}{{ m.content }}{% endfor %}"), ContentFormat::Text);
         assert_eq!(detected("{% for m in messages %}{{ m.content | trim }}{% endfor %}"), ContentFormat::Text);
     }

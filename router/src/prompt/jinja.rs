@@ -82,7 +82,10 @@ mod tests {
     fn blocks_are_trimmed_as_in_transformers() {
         assert_eq!(render("{% if true %}\n  a\n  {% endif %}\nb").unwrap(), "  a\nb");
         assert_eq!(render("{{ text.strip() }}{{ text | trim }}").unwrap(), "<b><b>");
-        assert_eq!(render("{% for i in [1,2,3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(), "1");
+        assert_eq!(
+            render("{% for i in [1,2,3] %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}").unwrap(),
+            "1"
+        );
     }
 
     #[test]

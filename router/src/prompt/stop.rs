@@ -41,7 +41,8 @@ impl StopMatcher {
 
     /// Where the stop text begins that is complete first; so the result does not depend on how the text was cut.
     fn first_match(&self) -> Option<usize> {
-        let matches = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)));
+        let matches =
+            self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)));
         matches.min().map(|(_, start)| start)
     }
 

@@ -84,7 +84,8 @@ mod tests {
     #[test]
     fn the_templates_own_file_wins() {
         let folder = tempfile::tempdir().unwrap();
-        let config = json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "c"}]});
+        let config =
+            json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "c"}]});
         assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("c"));
         std::fs::write(folder.path().join("chat_template.json"), r#"{"chat_template": "b"}"#).unwrap();
         assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("b"));

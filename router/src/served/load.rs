@@ -101,9 +101,7 @@ fn load_template(
         pad: token("pad_token"),
         image: image_token.map(|token| token.text.clone()),
     };
-    ChatTemplate::new(source, names)
-        .map(Some)
-        .map_err(|source| LoadError::Template { path: folder.to_owned(), source })
+    ChatTemplate::new(source, names).map(Some).map_err(|source| LoadError::Template { path: folder.to_owned(), source })
 }
 
 fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {

@@ -253,7 +253,8 @@ impl Decode for FakeDecode {
 /// Tokens after the first, one an event, then the end.
 fn generated(tokens: &[u32], max_new_tokens: usize, skip: Option<u32>) -> Vec<GenerateEvent> {
     let kept = &tokens[..tokens.len().min(max_new_tokens)];
-    let reason = if kept.last() == Some(&super::END_TOKEN) { decode_done::Reason::Stop } else { decode_done::Reason::Length };
+    let reason =
+        if kept.last() == Some(&super::END_TOKEN) { decode_done::Reason::Stop } else { decode_done::Reason::Length };
     let mut events: Vec<GenerateEvent> = kept
         .iter()
         .enumerate()
@@ -262,7 +263,11 @@ fn generated(tokens: &[u32], max_new_tokens: usize, skip: Option<u32>) -> Vec<Ge
         .map(|(index, id)| event(generate_event::Event::Tokens(Tokens { index: index as u32, ids: vec![*id] })))
         .collect();
     let count = events.len() as u32;
-    events.push(event(generate_event::Event::Done(DecodeDone { reason: reason as i32, decode_ms: 4.0, tokens: count })));
+    events.push(event(generate_event::Event::Done(DecodeDone {
+        reason: reason as i32,
+        decode_ms: 4.0,
+        tokens: count,
+    })));
     events
 }
 

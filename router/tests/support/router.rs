@@ -116,9 +116,11 @@ fn event(text: &str) -> Value {
 }
 
 fn settings(prefill: &[FakeNode], decode: &[FakeNode], flags: &[&str]) -> RouterSettings {
-    let addresses = |nodes: &[FakeNode]| nodes.iter().map(|node| node.address.to_string()).collect::<Vec<_>>().join(",");
+    let addresses =
+        |nodes: &[FakeNode]| nodes.iter().map(|node| node.address.to_string()).collect::<Vec<_>>().join(",");
     let folder = super::model_folder();
-    let mut arguments: Vec<OsString> = ["router", "--served-model-name", "tiny", "--model"].map(OsString::from).to_vec();
+    let mut arguments: Vec<OsString> =
+        ["router", "--served-model-name", "tiny", "--model"].map(OsString::from).to_vec();
     arguments.push(folder.into());
     for (flag, value) in [("--prefill", addresses(prefill)), ("--decode", addresses(decode))] {
         arguments.extend([OsString::from(flag), OsString::from(value)]);

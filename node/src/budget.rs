@@ -1,4 +1,4 @@
-//! KV memory: a request reserves what it can need before anything is shipped to it, and gives it back on drop.
+//! KV memory: a request reserves what it can need before any of it is made or shipped, and gives it back on drop.
 
 use std::sync::{
     Arc,
@@ -7,6 +7,8 @@ use std::sync::{
 
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{memory, settings::NodeSettings};
 
 /// One permit of the semaphore, which counts in u32.
 const GRAIN_BYTES: u64 = 4 << 10;
@@ -32,15 +34,19 @@ impl KvBudget {
         Self { grains, grains_total, waiting: Arc::default(), waiting_max }
     }
 
+    /// The budget that the settings ask for; without any, a share of the memory that is free now.
+    pub fn of(settings: &NodeSettings) -> Self {
+        let bytes = settings.kv_memory.map_or_else(memory::default_kv_bytes, |size| size.as_u64());
+        Self::new(bytes, settings.queue_limit)
+    }
+
     /// Reserves `bytes`, waiting for others to finish if need be. What can never fit is refused at once, as is one
     /// request more than may wait.
     pub async fn reserve(&self, bytes: u64) -> Result<Reservation, ServiceError> {
         let grains = bytes.div_ceil(GRAIN_BYTES);
         if grains > u64::from(self.grains_total) {
-            let text = format!(
-                "the request needs {bytes} bytes of KV memory; the decode node has {} in all",
-                self.bytes_total()
-            );
+            let text =
+                format!("the request needs {bytes} bytes of KV memory; the node has {} in all", self.bytes_total());
             return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("max_tokens"));
         }
         let grains = grains as u32;
@@ -48,7 +54,7 @@ impl KvBudget {
             return Ok(Reservation(permit));
         }
         let _place = self.take_place()?;
-        let closed = |_| ServiceError::new(ErrorCode::Unavailable, "the decode node is stopping");
+        let closed = |_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping");
         Ok(Reservation(self.grains.clone().acquire_many_owned(grains).await.map_err(closed)?))
     }
 

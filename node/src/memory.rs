@@ -5,7 +5,7 @@ const FALLBACK_BYTES: u64 = 1 << 30;
 
 /// A quarter of the memory that is free now: weights are loaded by this time, and a second node, prefill's working
 /// memory and the system have to live beside it.
-pub fn default_kv_bytes() -> u64 {
+pub(crate) fn default_kv_bytes() -> u64 {
     let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
     free.map_or(FALLBACK_BYTES, |bytes| bytes / 4)
 }

@@ -1,0 +1,63 @@
+"""secateur.json: the visual rate that measurement recommends, and the sample question that `secateur up` asks.
+
+The rate is the lowest at which TrimTokenator loses less than two points on the suite's picture questions. The sample
+is a description that is right both dense and pruned at that rate.
+
+    python recommend.py --model models/demo --measured WORK/measured.json
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+from evaluate import Checkpoint
+from selection import trimtokenator
+
+LOSS_MAX = 0.02
+
+
+def chosen_rate(measured):
+    picture_cases = [measured["dense"][t] for t in ("single", "multi")]
+    dense = sum(t["accuracy"] * t["n"] for t in picture_cases) / sum(t["n"] for t in picture_cases)
+    rows = sorted((r for r in measured["sweep"] if r["rule"] == "trimtokenator"), key=lambda r: r["keep"])
+    return dense, next((r for r in rows if dense - r["all"] < LOSS_MAX), {"keep": 1.0, "all": dense})
+
+
+def sample(model, cases, keep):
+    checkpoint, root = Checkpoint(model), model / "eval"
+    rank = lambda c: ("describe" not in c["tags"], -len(c["answer"].split()))
+    for case in sorted((c for c in cases if "single" in c["tags"] and {"describe", "at"} & set(c["tags"])), key=rank):
+        if checkpoint.right(case, root) and checkpoint.right(case, root, trimtokenator, keep):
+            return case
+    raise SystemExit("no picture question is right both dense and pruned")
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--model", type=Path, required=True)
+    p.add_argument("--measured", type=Path, required=True)
+    a = p.parse_args()
+    measured = json.loads(a.measured.read_text())
+    dense, row = chosen_rate(measured)
+    cases = [json.loads(line) for line in (a.model / "eval/suite.jsonl").open()]
+    case = sample(a.model, cases, row["keep"])
+    shutil.copyfile(a.model / "eval" / case["images"][0], a.model / "sample.png")
+    report = {
+        "format": 1,
+        "visual": {"method": "trimtokenator", "keep": row["keep"]},
+        "sample": {"image": "sample.png", "prompt": case["prompt"], "answer": case["answer"]},
+        "measured": {
+            "suite": "eval/suite.jsonl",
+            "dense": {t: measured["dense"][t]["accuracy"] for t in ("all", "single", "multi", "text", "needle")},
+            "pictures_dense": round(dense, 4),
+            "pictures_at_keep": row["all"],
+            "sweep": measured["sweep"],
+        },
+    }
+    (a.model / "secateur.json").write_text(json.dumps(report, indent=2) + "\n")
+    print("keep", row["keep"], "sample", case["id"], case["prompt"], case["answer"])
+
+
+if __name__ == "__main__":
+    main()
