@@ -54,7 +54,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let model = Arc::new(model);
-    let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id, &node.model, &model)?);
+    let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id.clone(), &node.model, &model)?);
     let budget = Arc::new(KvBudget::of(&node));
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_bytes = budget.bytes_total(), "decode node is ready");
     let epochs = Arc::new(Epochs::default());

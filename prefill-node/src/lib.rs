@@ -56,7 +56,7 @@ pub async fn serve(
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let budget = KvBudget::of(&node);
-    let identity = Identity::new(v1::Role::Prefill, node.node_id, &node.model, &model)?;
+    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model)?;
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, "prefill node is ready");
     let identity = Arc::new(identity);
     let engine = engine::Engine::start(model, identity.clone(), node.queue_limit)?;

@@ -233,8 +233,13 @@ impl Decode for FakeDecode {
         let rest: Events<GenerateEvent> = match act {
             Act::Hang => Box::pin(stream::pending()),
             Act::Break(count, error) => {
-                let events: Vec<_> = generated(&tokens[..count + 1], max_new_tokens, None);
-                Box::pin(stream::iter(events.into_iter().take(count).map(Ok)).chain(stream::iter([Err(error.into())])))
+                let events = generated(&tokens[..count + 1], max_new_tokens, None);
+                let events = events.into_iter().take(count).map(Ok).chain([Err(error.into())]);
+                // Later than the first token, which is what the test is about.
+                Box::pin(stream::iter(events.collect::<Vec<_>>()).then(async |event| {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    event
+                }))
             }
             Act::Skip(index) => Box::pin(stream::iter(generated(&tokens, max_new_tokens, Some(index))).map(Ok)),
             Act::Slow(millis) => {
