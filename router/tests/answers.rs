@@ -1,5 +1,7 @@
 //! What a client gets when all goes well.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use secateur_proto::v1::VisualMethod;

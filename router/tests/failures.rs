@@ -1,5 +1,7 @@
 //! What a client gets when nodes fail: an answer from another pair, a clear error soon, and never wrong text.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Probes and pages.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! What a client gets when it asks wrongly: a 4xx that names the field, and nothing else happens.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use reqwest::StatusCode;

@@ -74,8 +74,10 @@ def forward(model, hint_head, batch, skip=(), tap=None, look_block=None):
     """Losses over answers, hints and looks, and which answer tokens are right."""
     lm = model.language_model
     x = lm.model.embed_tokens(batch["ids"])
+    uneven = torch.zeros(())
     if batch["visual"] is not None:
         visual = model.multi_modal_projector(batch["visual"]).flatten(0, 1)
+        uneven = unevenness(visual)
         x = x.masked_scatter((batch["ids"] == batches.IMAGE)[..., None], visual)
     taps = {t for t in (tap, look_block and look_block - 1) if t is not None}
     h, tapped = model.hidden(x, batch["positions"], batch["mask"], skip, taps)
@@ -88,7 +90,17 @@ def forward(model, hint_head, batch, skip=(), tap=None, look_block=None):
         hint = F.cross_entropy(hint_head(tapped[tap].flatten(0, 1)[batch["hint_at"]]), batch["hint_to"])
     if look_block is not None and len(batch["look_at"]):
         seek = look(model, look_block, tapped[look_block - 1], batch)
-    return loss, hint, seek, (logits.argmax(-1) == batch["target"]).numpy()
+    return loss, hint, seek, uneven, (logits.argmax(-1) == batch["target"]).numpy()
+
+
+def unevenness(visual):
+    """How far the squared norms of visual tokens [n, hidden] are from one another.
+
+    Left to itself the projector gives objects the largest norms, and then TrimTokenator's first stage, which ranks by
+    2 x.t - |x|^2, throws away just these. An auxiliary loss keeps the norms alike, so that what is said decides.
+    """
+    squared = visual.square().sum(-1)
+    return (squared / squared.mean().detach() - 1).square().mean()
 
 
 def load(args, vocab):
@@ -147,6 +159,7 @@ def main():
     p.add_argument("--tower", help="use this tower instead of the state's (the pool must be its own)")
     p.add_argument("--pool", help="default: WORK/pool")
     p.add_argument("--text-weight", type=float, default=1.0, help="of the loss on notes; most of their answer tokens are easy")
+    p.add_argument("--even-norms", type=float, default=0.3, help="weight of the loss that keeps norms of visual tokens alike")
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
     work = Path(a.work)
@@ -170,7 +183,7 @@ def main():
     tap = 1 * a.blocks // 4  # the second of the first four blocks, wherever growth has moved it
     look_block = 2 * a.blocks // 4  # the third of them
     rates = np.linspace(0, a.drop, a.blocks) * (np.arange(a.blocks) > 0)
-    sums = {"loss": {}, "hint": {}, "look": {}}
+    sums = {"loss": {}, "hint": {}, "look": {}, "uneven": {}}
 
     def save():
         torch.save({"model": model.state_dict(), "blocks": a.blocks, "hint_head": hint_head.state_dict(), "step": step,
@@ -189,12 +202,12 @@ def main():
             batch = builder.draw(family, a.tokens, longest)
             building += time.time() - t
             skip = set(np.nonzero(rng.random(a.blocks) < rates)[0])
-            loss, hint, seek, right = forward(model, hint_head, batch, skip, *(None if t in skip else t for t in (tap, look_block)))
-            (loss * (a.text_weight if family == "text" else 1.0) + 0.2 * hint + 0.5 * seek).backward()
+            loss, hint, seek, uneven, right = forward(model, hint_head, batch, skip, *(None if t in skip else t for t in (tap, look_block)))
+            (loss * (a.text_weight if family == "text" else 1.0) + 0.2 * hint + 0.5 * seek + a.even_norms * uneven).backward()
             if batch["clear"]:
                 scores.update(batch, right)
             tokens += batch["ids"].numel()
-            for name, value in (("loss", loss), ("hint", hint), ("look", seek)):
+            for name, value in (("loss", loss), ("hint", hint), ("look", seek), ("uneven", uneven)):
                 old = sums[name].get(family, value.item())
                 sums[name][family] = old + 0.05 * (value.item() - old)
         optimiser.step(schedule(used, step - first, a))
@@ -205,7 +218,7 @@ def main():
         if now - shown > 30:
             part = lambda d: " ".join(f"{k} {v:.3f}" for k, v in sorted(d.items()))
             print(f"{now - start:5.0f}s step {step} {tokens / (now - shown):.0f} tok/s build {building / (now - shown):.2f} "
-                  f"rate {schedule(used, step - first, a):.2f} loss {part(sums['loss'])} hint {part(sums['hint'])} look {part(sums['look'])}\n   {scores}", flush=True)
+                  f"rate {schedule(used, step - first, a):.2f} loss {part(sums['loss'])} hint {part(sums['hint'])} look {part(sums['look'])} uneven {part(sums['uneven'])}\n   {scores}", flush=True)
             shown, tokens, building = now, 0, 0
         if now - saved > 120:
             save()
