@@ -23,7 +23,8 @@ from pixels import normalise
 from selection import RULES
 from tokenizer import BOS, EOS, IMAGE
 
-KEEPS = [0.111, 0.25, 0.333, 0.5, 0.667, 0.75]
+SWEEP = [("trimtokenator", k) for k in (0.111, 0.25, 0.333, 0.5, 0.667, 0.75, 0.9)]
+SWEEP += [("random", 0.111), ("first", 0.111)] + [("facility_location", k) for k in (0.111, 0.333, 0.5)]
 
 
 class Checkpoint:
@@ -108,7 +109,7 @@ def main():
     if a.sweep:
         seen = [c for c in cases if c["images"]]
         report["sweep"] = []
-        for name, keep in [("trimtokenator", k) for k in KEEPS] + [(n, 0.111) for n in list(RULES)[1:]]:
+        for name, keep in SWEEP:
             row, _ = score(checkpoint, seen, a.suite.parent, RULES[name], keep)
             report["sweep"].append({"rule": name, "keep": keep, **{t: row[t]["accuracy"] for t in ("all", "single", "multi")}})
             print(json.dumps(report["sweep"][-1]), flush=True)

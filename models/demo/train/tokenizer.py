@@ -56,8 +56,8 @@ def corpus():
     scenes = world.random_scenes(rng, 800)
     for i in range(0, 800, 4):
         for scene in scenes[i : i + 4]:
-            lines += [" ".join(q[1:]) for q in questions.ask_some(rng, questions.SINGLE, scene, 10, {})]
-        lines += [" ".join(q[1:]) for q in questions.ask_some(rng, questions.MULTI, scenes[i : i + 4], 10, {})]
+            lines += [" ".join(q[1:3]) for q in questions.ask_some(rng, questions.SINGLE, scene, 10, {})]
+        lines += [" ".join(q[1:3]) for q in questions.ask_some(rng, questions.MULTI, scenes[i : i + 4], 10, {})]
     for fact in notes.facts(rng, 192):
         lines += [notes.note(*fact), notes.ask_note(rng, *fact[:2])]
     lines += [notes.filler(rng) for _ in range(2000)]
