@@ -1,7 +1,8 @@
 """secateur.json: the visual rate that measurement recommends, and the sample question that `secateur up` asks.
 
-The rate is the lowest at which TrimTokenator loses less than two points on the suite's picture questions. The sample
-is a description that is right both dense and pruned at that rate.
+The rate is the lowest at which TrimTokenator loses less than two points on the suite's questions about one picture
+(`auto` applies it to these only; several pictures are left whole). The sample is a description that is right both dense
+and pruned at that rate.
 
     python recommend.py --model models/demo --measured WORK/measured.json
 """
@@ -18,10 +19,9 @@ LOSS_MAX = 0.02
 
 
 def chosen_rate(measured):
-    picture_cases = [measured["dense"][t] for t in ("single", "multi")]
-    dense = sum(t["accuracy"] * t["n"] for t in picture_cases) / sum(t["n"] for t in picture_cases)
+    dense = measured["dense"]["single"]["accuracy"]
     rows = sorted((r for r in measured["sweep"] if r["rule"] == "trimtokenator"), key=lambda r: r["keep"])
-    return dense, next((r for r in rows if dense - r["all"] < LOSS_MAX), {"keep": 1.0, "all": dense})
+    return dense, next((r for r in rows if dense - r["single"] < LOSS_MAX), {"keep": 1.0, "single": dense})
 
 
 def sample(model, cases, keep):
@@ -50,8 +50,7 @@ def main():
         "measured": {
             "suite": "eval/suite.jsonl",
             "dense": {t: measured["dense"][t]["accuracy"] for t in ("all", "single", "multi", "text", "needle")},
-            "pictures_dense": round(dense, 4),
-            "pictures_at_keep": row["all"],
+            "single_at_keep": row["single"],
             "sweep": measured["sweep"],
         },
     }

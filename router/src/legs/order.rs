@@ -77,7 +77,7 @@ impl Order {
             tokens: self.tokens.clone(),
             user_spans: self.user_spans.clone(),
             images: self.images.clone(),
-            visual: Some(self.visual.resolve(facts.recommended_visual.as_ref())),
+            visual: Some(self.visual.resolve(facts.recommended_visual.as_ref(), self.images.len())),
             transfer: self.transfer as i32,
             sampling: Some(self.sampling),
             decode_address: if self.needs_decode() { decode_address.to_owned() } else { String::new() },

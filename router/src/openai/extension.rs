@@ -21,8 +21,15 @@ pub struct VisualChoice {
 }
 
 impl VisualChoice {
-    /// The policy in force, given what the checkpoint recommends.
-    pub fn resolve(&self, recommended: Option<&VisualPolicy>) -> VisualPolicy {
+    /// The policy in force, given what the checkpoint recommends and how many pictures there are.
+    ///
+    /// `auto` leaves several pictures whole: the method for these, TrimTokenator-LC, is not built yet, and the one for a
+    /// single picture, with the rate measured for one, costs far more there.
+    pub fn resolve(&self, recommended: Option<&VisualPolicy>, pictures: usize) -> VisualPolicy {
+        let is_auto = self.method.is_none() && self.keep.is_none();
+        if is_auto && pictures > 1 {
+            return VisualPolicy { method: VisualMethod::None as i32, keep: 1.0 };
+        }
         let recommended = recommended.filter(|policy| policy.method() != VisualMethod::Unspecified);
         let method =
             self.method.or_else(|| recommended.map(VisualPolicy::method)).unwrap_or(VisualMethod::Trimtokenator);
@@ -126,12 +133,13 @@ mod tests {
     fn auto_follows_the_checkpoint_and_the_request_wins() {
         let card = VisualPolicy { method: VisualMethod::Trimtokenator as i32, keep: 0.25 };
         let (auto, _) = parse_json(json!({"visual": {"method": "auto"}})).unwrap();
-        assert_eq!(auto.resolve(Some(&card)), card);
-        assert_eq!(auto.resolve(None).keep, KEEP_DEFAULT);
+        assert_eq!(auto.resolve(Some(&card), 1), card);
+        assert_eq!(auto.resolve(Some(&card), 2).method(), VisualMethod::None);
+        assert_eq!(auto.resolve(None, 1).keep, KEEP_DEFAULT);
         let (kept, _) = parse_json(json!({"visual": {"keep": 0.5}})).unwrap();
-        assert_eq!(kept.resolve(Some(&card)).keep, 0.5);
+        assert_eq!(kept.resolve(Some(&card), 3).keep, 0.5);
         let (none, _) = parse_json(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}})).unwrap();
-        assert_eq!(none.resolve(Some(&card)), VisualPolicy { method: VisualMethod::None as i32, keep: 1.0 });
+        assert_eq!(none.resolve(Some(&card), 1), VisualPolicy { method: VisualMethod::None as i32, keep: 1.0 });
     }
 
     #[test]
