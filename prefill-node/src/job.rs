@@ -208,7 +208,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_by_field() {
-        let cases: [(fn(&mut v1::PrefillRequest), &str, ErrorCode); 8] = [
+        type Edit = fn(&mut v1::PrefillRequest);
+        let cases: [(Edit, &str, ErrorCode); 8] = [
             (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.epoch = None, "epoch", ErrorCode::InvalidRequest),

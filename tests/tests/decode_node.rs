@@ -1,4 +1,5 @@
 //! A real decode node, spoken to directly: health, reflection, and shipments that must be refused.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! Invariant 5, dense is exact: the whole evaluation suite through real processes over HTTP, with pruning off and
 //! dense transfer, equals one-process transformers greedy output in f32, answer for answer; and the receipts' bytes
 //! are those that passed the decode node's socket.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use secateur_tests::{
     cluster::Nodes,

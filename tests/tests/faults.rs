@@ -1,4 +1,5 @@
 //! Nodes that die, links that are cut, bodies that are broken: clear errors, soon, and everything works afterwards.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! The one command: `secateur up --once --json`.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::process::{Command, Output};
 

@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn what_the_receiver_does_not_expect_is_refused() {
-        let cases: [(fn(&mut Expectation), Refusal); 5] = [
+        type Edit = fn(&mut Expectation);
+        let cases: [(Edit, Refusal); 5] = [
             (|e| e.model_fingerprint = "other".into(), Refusal::ModelMismatch),
             (|e| e.plan_id = "other".into(), Refusal::PlanMismatch),
             (|e| e.shape.dtype = DType::F16, Refusal::ShapeMismatch),
