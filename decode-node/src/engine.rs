@@ -1,45 +1,54 @@
-//! The computation: one thread; every running sequence moves one token per step, and sequences join and leave between
-//! steps.
+//! The computation: one thread; every running answer moves one token per step, and answers join and leave between steps.
 //!
 //! ```text
-//! queue ──▶ admit ──▶ step ──▶ publish ──┐
-//!             ▲                          │
-//!             └──────────────────────────┘
+//! incoming ──▶ take in ──▶ schedule ──▶ compute ──▶ publish ──┐
+//!                 ▲                                           │
+//!                 └───────────────────────────────────────────┘
 //! ```
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{KvCache, Model, Sampler};
-use secateur_node::{Reservation, handshake::model_failure};
+use secateur_model::BlockTable;
+use secateur_node::handshake::{self, model_failure};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{DecodeDone, Tokens, decode_done::Reason, generate_event::Event},
 };
 use tokio::sync::mpsc;
 
-use crate::sequence::{Next, Sequence};
+use crate::{
+    compute::{Compute, Row},
+    schedule::{Need, Turn, turns},
+    sequence::{Next, Numbered, Sequence},
+    space::BlockSpace,
+};
 
-/// Where a sequence's events go. Room for its whole answer, so that a slow client never stalls a step.
+/// How long to wait before looking again when every answer stalls.
+const STALL: Duration = Duration::from_millis(1);
+
+/// Where an answer's events go. Room for its whole answer, so that a slow client never stalls a step.
 pub type Events = mpsc::Sender<Result<Event, ServiceError>>;
 
-/// A sequence on its way to the engine thread, and while it runs.
+/// An answer on its way to the engine thread, and while it runs.
 pub struct Running {
+    /// The order in which requests came: epochs sort by time, and a replay keeps its epoch, hence its place.
+    pub order: String,
     /// The answer.
     pub sequence: Sequence,
     /// Its KV.
-    pub cache: KvCache,
-    /// The memory that the KV lies in.
-    #[allow(dead_code, reason = "held for its drop")]
-    pub reservation: Reservation,
+    pub table: BlockTable,
+    /// The rotary position of its newest token.
+    pub position: u32,
     /// Where its events go.
     pub events: Events,
     /// Cancelled when nobody listens any more.
@@ -48,122 +57,202 @@ pub struct Running {
     pub started: Instant,
 }
 
+/// What the engine says of itself.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Answers that move at this moment.
+    pub running: AtomicU32,
+    /// Answers whose KV is here and that wait for a place in the batch.
+    pub waiting: AtomicU32,
+    /// Answers that gave their blocks up, since the start.
+    pub preemptions: AtomicU64,
+}
+
 /// The handle to the engine thread.
 pub struct Engine {
-    queue: mpsc::Sender<Running>,
-    running: Arc<AtomicU32>,
+    queue: Sender<Running>,
+    gauges: Arc<Gauges>,
 }
 
 impl Engine {
-    /// Starts the thread that owns the computation; at most `max_running` sequences run at the same time.
-    pub fn start(model: Arc<Model>, max_running: u32) -> std::io::Result<Self> {
-        let (queue, incoming) = mpsc::channel(max_running as usize);
-        let running = Arc::new(AtomicU32::new(0));
-        let mut core =
-            Core { model, incoming, running: Vec::new(), max_running: max_running as usize, gauge: running.clone() };
+    /// Starts the thread that owns the computation; at most `max_running` answers move at the same time.
+    pub fn start(compute: impl Compute, space: Arc<BlockSpace>, max_running: u32) -> std::io::Result<Self> {
+        let (queue, incoming) = channel();
+        let gauges = Arc::new(Gauges::default());
+        let max_running = max_running as usize;
+        let mut core = Core { compute, incoming, answers: Vec::new(), max_running, space, gauges: gauges.clone() };
         thread::Builder::new().name("decode-engine".into()).spawn(move || {
-            while core.admit() {
-                core.step();
+            while core.take_in() {
+                let turns = core.schedule();
+                let outcome = core.compute(&turns);
+                core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, running })
+        Ok(Self { queue, gauges })
     }
 
-    /// Hands a sequence to the engine; waits while its queue is full (the caller holds KV memory, so this is bounded).
-    pub async fn submit(&self, sequence: Running) -> Result<(), ServiceError> {
+    /// Hands an answer to the engine. How many there can be is bounded by the KV blocks that they hold.
+    pub fn submit(&self, answer: Running) -> Result<(), ServiceError> {
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the decode engine has stopped");
-        self.queue.send(sequence).await.map_err(stopped)
+        self.queue.send(answer).map_err(stopped)
     }
 
-    /// Sequences that run at this moment.
-    pub fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+    /// What it says of itself.
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
     }
 }
 
 /// What the engine thread owns.
-struct Core {
-    model: Arc<Model>,
-    incoming: mpsc::Receiver<Running>,
-    running: Vec<Running>,
+struct Core<C> {
+    compute: C,
+    incoming: Receiver<Running>,
+    /// In the order in which requests came; the first `max_running` of them move.
+    answers: Vec<Running>,
     max_running: usize,
-    gauge: Arc<AtomicU32>,
+    space: Arc<BlockSpace>,
+    gauges: Arc<Gauges>,
 }
 
-impl Core {
-    /// Takes in what waits; sleeps when there is nothing to do. False: no handle is left.
-    fn admit(&mut self) -> bool {
-        self.gauge.store(self.running.len() as u32, Ordering::Relaxed);
-        if self.running.is_empty() {
-            match self.incoming.blocking_recv() {
-                Some(sequence) => self.running.push(sequence),
-                None => return false,
+impl<C: Compute> Core<C> {
+    /// Takes in what has come and lets go of what nobody waits for; sleeps when there is nothing to do. False: no handle
+    /// is left.
+    fn take_in(&mut self) -> bool {
+        self.answers.retain(|answer| !answer.cancelled.is_cancelled());
+        self.count();
+        if self.answers.is_empty() {
+            match self.incoming.recv() {
+                Ok(answer) => self.join(answer),
+                Err(_) => return false,
             }
         }
-        while self.running.len() < self.max_running {
-            match self.incoming.try_recv() {
-                Ok(sequence) => self.running.push(sequence),
-                Err(_) => break,
-            }
+        while let Ok(answer) = self.incoming.try_recv() {
+            self.join(answer);
         }
-        self.gauge.store(self.running.len() as u32, Ordering::Relaxed);
+        self.count();
         true
     }
 
-    /// One token for every running sequence; those that end are dropped, and their memory with them.
-    fn step(&mut self) {
-        let model = &self.model;
-        self.running.retain_mut(|sequence| advance(model, sequence));
+    fn join(&mut self, answer: Running) {
+        let place = self.answers.partition_point(|other| other.order <= answer.order);
+        self.answers.insert(place, answer);
     }
-}
 
-/// Moves one sequence by one token; false when it is over. A defect that panics ends this sequence, not the node.
-fn advance(model: &Model, running: &mut Running) -> bool {
-    if running.cancelled.is_cancelled() {
-        return false;
-    }
-    catch_unwind(AssertUnwindSafe(|| step(model, running))).unwrap_or_else(|_| {
-        publish(
-            &running.events,
-            Err(ServiceError::new(ErrorCode::Internal, "the decode step failed; the log says why")),
-        );
-        false
-    })
-}
-
-fn step(model: &Model, running: &mut Running) -> bool {
-    let logits = match model.decode_step(&mut running.cache, running.sequence.last()) {
-        Ok(logits) => logits,
-        Err(error) => {
-            publish(&running.events, Err(model_failure(error)));
-            return false;
+    /// Decides who moves; gives out blocks, and takes them from those who have to go.
+    fn schedule(&mut self) -> Vec<Turn> {
+        let need = |(place, answer): (usize, &Running)| Need {
+            grows: place < self.max_running && answer.table.len() == answer.table.capacity(),
+            holds: answer.table.blocks(),
+        };
+        let needs: Vec<Need> = self.answers.iter().enumerate().map(need).collect();
+        let mut turns = turns(&needs, self.space.pool().free_blocks());
+        let stays = turns.iter().take_while(|turn| **turn != Turn::Preempt).count();
+        for answer in self.answers.drain(stays..) {
+            self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
+            end(&answer, Reason::Preempted);
         }
+        turns.truncate(stays);
+        for (turn, answer) in turns.iter_mut().zip(&mut self.answers) {
+            if *turn == (Turn::Step { grows: true }) {
+                // A prompt that arrives may have been faster.
+                match self.space.grow() {
+                    Some(block) => answer.table.grow(vec![block]),
+                    None => *turn = Turn::Stall,
+                }
+            }
+        }
+        turns.truncate(self.max_running);
+        turns
+    }
+
+    /// One token for every answer whose turn it is; a defect that panics ends these answers, not the node.
+    fn compute(&mut self, turns: &[Turn]) -> Result<Vec<Option<Next>>, ServiceError> {
+        let moves = |turn: &Turn| matches!(turn, Turn::Step { .. });
+        let mut rows: Vec<Row<'_>> = Vec::with_capacity(turns.len());
+        for (answer, _) in self.answers.iter_mut().zip(turns).filter(|(_, turn)| moves(turn)) {
+            let (token, position) = (answer.sequence.last(), answer.position);
+            rows.push(Row { token, position, table: &mut answer.table, sampler: answer.sequence.sampler(), drawn: None });
+        }
+        if rows.is_empty() {
+            thread::sleep(STALL);
+            return Ok(vec![None; turns.len()]);
+        }
+        let compute = &mut self.compute;
+        catch_unwind(AssertUnwindSafe(|| compute.step(&mut rows)))
+            .unwrap_or_else(|_| panicked())
+            .map_err(model_failure)?;
+        let mut drawn = rows.into_iter().map(|row| row.drawn).collect::<Vec<_>>().into_iter();
+        let advance = |(answer, turn): (&mut Running, &Turn)| {
+            let drawn = if moves(turn) { drawn.next().flatten() } else { None };
+            drawn.map(|drawn| {
+                answer.position += 1;
+                answer.sequence.push(drawn)
+            })
+        };
+        Ok(self.answers.iter_mut().zip(turns).map(advance).collect())
+    }
+
+    /// Sends what came of the step; answers that are over are dropped, and their blocks with them.
+    fn publish(&mut self, outcome: Result<Vec<Option<Next>>, ServiceError>) {
+        match outcome {
+            Ok(nexts) => {
+                let mut nexts = nexts.into_iter();
+                // Answers behind those of the step did not move.
+                self.answers.retain(|answer| nexts.next().flatten().is_none_or(|next| tell(answer, next)));
+            }
+            Err(error) => {
+                let moved = self.answers.len().min(self.max_running);
+                for answer in self.answers.drain(..moved) {
+                    send(&answer.events, Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn count(&self) {
+        let running = self.answers.len().min(self.max_running);
+        self.gauges.running.store(running as u32, Ordering::Relaxed);
+        self.gauges.waiting.store((self.answers.len() - running) as u32, Ordering::Relaxed);
+    }
+}
+
+fn panicked() -> Result<(), secateur_model::ModelError> {
+    Err(secateur_model::ModelError::Defect { what: "a decode step" })
+}
+
+/// Sends a token; false when the answer is over.
+fn tell(answer: &Running, next: Next) -> bool {
+    let token = |Numbered { index, id, logprob }: Numbered| {
+        let logprobs = logprob.map(handshake::logprob).into_iter().collect();
+        Ok(Event::Tokens(Tokens { index, ids: vec![id], logprobs }))
     };
-    let (sampling, seed, index) = running.sequence.draw();
-    let token = Sampler::pick(sampling, seed, index, &logits);
-    match running.sequence.push(token) {
-        Next::Token { index, id } => {
-            publish(&running.events, Ok(Event::Tokens(Tokens { index, ids: vec![id] })));
+    match next {
+        Next::Token(numbered) => {
+            send(&answer.events, token(numbered));
             true
         }
-        Next::Last { index, id } => {
-            publish(&running.events, Ok(Event::Tokens(Tokens { index, ids: vec![id] })));
-            publish(&running.events, Ok(Event::Done(done(running, Reason::Length))));
+        Next::Last(numbered) => {
+            send(&answer.events, token(numbered));
+            end(answer, Reason::Length);
             false
         }
         Next::Stop => {
-            publish(&running.events, Ok(Event::Done(done(running, Reason::Stop))));
+            end(answer, Reason::Stop);
             false
         }
     }
 }
 
-fn done(running: &Running, reason: Reason) -> DecodeDone {
-    let decode_ms = running.started.elapsed().as_secs_f64() * 1e3;
-    DecodeDone { reason: reason as i32, decode_ms, tokens: running.sequence.generated() }
+fn end(answer: &Running, reason: Reason) {
+    let decode_ms = answer.started.elapsed().as_secs_f64() * 1e3;
+    let done = DecodeDone { reason: reason as i32, decode_ms, tokens: answer.sequence.generated() };
+    send(&answer.events, Ok(Event::Done(done)));
 }
 
-fn publish(events: &Events, event: Result<Event, ServiceError>) {
-    // Fails only when the listener is gone; its leash then cancels the sequence before the next step.
+fn send(events: &Events, event: Result<Event, ServiceError>) {
+    // Fails only when the listener is gone; its leash then cancels the answer before the next step.
     let _ = events.try_send(event);
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,12 +14,12 @@ use secateur_proto::{ErrorCode, ServiceError};
 use secateur_transfer::{Refusal, receive::Accepted};
 use tokio::sync::oneshot;
 
-use secateur_model::KvCache;
+use secateur_model::BlockTable;
 
 /// A prompt's KV, placed and checked.
 pub struct Placed {
-    /// The cache, filled for every position of the prompt.
-    pub cache: KvCache,
+    /// Its blocks, written for every position of the prompt.
+    pub table: BlockTable,
     /// What the shipment's end said.
     pub accepted: Accepted,
 }
@@ -27,18 +27,16 @@ pub struct Placed {
 /// What the shipment's receiver tells the request that waits.
 pub type Outcome = Result<Placed, ServiceError>;
 
-/// Room that a request reserved for its shipment.
+/// What a request said of its shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Most positions that the prompt may fill.
     pub prompt_positions_max: u32,
-    /// Positions that its answer may fill.
-    pub answer_positions: u32,
 }
 
 /// The right to ship to one epoch, once.
 pub struct Claim {
-    /// What was reserved.
+    /// What was said of the shipment.
     pub room: Room,
     /// To the request that waits.
     pub outcome: oneshot::Sender<Outcome>,
@@ -127,7 +125,7 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { prompt_positions_max: 10, answer_positions: 5 };
+    const ROOM: Room = Room { prompt_positions_max: 10 };
 
     #[test]
     fn an_epoch_is_shipped_to_once() {

@@ -1,10 +1,16 @@
-//! `Decode.Generate`: reserve, open the epoch, wait for the KV, stream the tokens. Dropping the response ends it all.
+//! `Decode.Generate`: open the epoch, wait for the KV, stream the tokens. Dropping the response ends it all.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Instant,
+};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::Sampling;
-use secateur_node::{Identity, KvBudget, Leash, Reservation, handshake, host::Describe};
+use secateur_model::{BLOCK_POSITIONS, Sampler, Sampling};
+use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
@@ -15,88 +21,108 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     engine::{Engine, Running},
-    epochs::{Epochs, Open, Placed, Room},
+    epochs::{Epochs, Placed, Room},
     sequence::Sequence,
+    space::BlockSpace,
 };
 
 /// Events besides one per token: opened, done, an error.
 const EVENTS_BESIDE_TOKENS: usize = 3;
+/// Events between a request and the transport.
+const EVENTS_IN_FLIGHT: usize = 16;
 
 /// What serves every request.
 pub struct Generator {
     identity: Arc<Identity>,
     engine: Engine,
-    budget: Arc<KvBudget>,
+    space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
+    /// Requests whose KV has not come yet.
+    waiting: Arc<AtomicU32>,
+    waiting_max: u32,
 }
 
 /// A validated request.
 struct Answer {
     epoch: v1::Epoch,
-    request_id: String,
-    room: Room,
+    prompt_positions_max: u32,
+    max_new_tokens: u32,
     sampling: Sampling,
     stop_token_ids: Vec<u32>,
-    deadline: std::time::Duration,
+    prompt_tokens: Vec<u32>,
+    emitted: Vec<u32>,
 }
 
-type Responses = mpsc::Sender<Result<v1::GenerateEvent, Status>>;
-
 impl Generator {
-    /// Serves over a running engine.
-    pub fn new(identity: Arc<Identity>, engine: Engine, budget: Arc<KvBudget>, epochs: Arc<Epochs>) -> Self {
-        Self { identity, engine, budget, epochs }
+    /// Serves over a running engine; at most `waiting_max` requests may wait for their KV.
+    pub fn new(
+        identity: Arc<Identity>,
+        engine: Engine,
+        space: Arc<BlockSpace>,
+        epochs: Arc<Epochs>,
+        waiting_max: u32,
+    ) -> Self {
+        Self { identity, engine, space, epochs, waiting: Arc::default(), waiting_max }
     }
 
-    fn validate(&self, request: v1::GenerateRequest) -> Result<Answer, ServiceError> {
+    /// Positions that one request can fill at most: what the model allows and the pool holds.
+    fn positions_max(&self) -> u32 {
+        let held = self.space.pool().blocks() * BLOCK_POSITIONS;
+        u32::try_from(held.min(self.identity.model.max_positions)).unwrap_or(u32::MAX)
+    }
+
+    fn validate(&self, request: v1::GenerateRequest) -> Result<(Answer, Terms), ServiceError> {
         handshake::check_model(&self.identity, &request.model_fingerprint, &request.plan_id)?;
-        let limit = self.identity.model.max_positions as u64;
-        let positions = u64::from(request.prompt_positions_max) + u64::from(request.max_new_tokens);
+        let invalid = |text: &str| ServiceError::new(ErrorCode::InvalidRequest, text);
         if request.prompt_positions_max == 0 || request.max_new_tokens == 0 {
-            let text = "prompt_positions_max and max_new_tokens must be at least 1";
-            return Err(ServiceError::new(ErrorCode::InvalidRequest, text));
+            return Err(invalid("prompt_positions_max and max_new_tokens must be at least 1"));
         }
-        if positions > limit {
-            let text = format!("{positions} positions are more than the model's maximum context length of {limit}");
-            return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("max_tokens"));
+        if request.emitted.len() >= request.max_new_tokens as usize {
+            return Err(invalid("the whole answer is emitted already").with_param("emitted"));
         }
-        Ok(Answer {
+        let (needed, limit) = (request.prompt_positions_max, self.positions_max());
+        if needed > limit {
+            let text = format!("{needed} positions are more than the node's maximum context length of {limit}");
+            return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("messages"));
+        }
+        let deadline = handshake::deadline(request.deadline_ms)?;
+        let answer = Answer {
             epoch: handshake::epoch(request.epoch)?,
-            request_id: request.request_id,
-            room: Room { prompt_positions_max: request.prompt_positions_max, answer_positions: request.max_new_tokens },
+            prompt_positions_max: request.prompt_positions_max,
+            max_new_tokens: request.max_new_tokens,
             sampling: handshake::sampling(request.sampling),
             stop_token_ids: request.stop_token_ids,
-            deadline: handshake::deadline(request.deadline_ms)?,
-        })
+            prompt_tokens: request.prompt_tokens,
+            emitted: request.emitted,
+        };
+        Ok((answer, Terms { stage: "decode", request_id: request.request_id, deadline }))
     }
 
-    /// KV bytes that a request can need at most.
-    fn bytes_needed(&self, room: Room) -> u64 {
-        let positions = u64::from(room.prompt_positions_max) + u64::from(room.answer_positions);
-        positions * self.identity.kv_bytes_per_position()
-    }
-
-    /// One request from its reservation to its last token.
-    async fn answer(&self, answer: Answer, responses: &Responses) -> Result<(), ServiceError> {
-        let reservation = self.budget.reserve(self.bytes_needed(answer.room)).await?;
-        let mut open = self.epochs.open(&answer.epoch.id, answer.epoch.attempt, answer.room)?;
-        send(responses, Event::Opened(Opened { node_id: self.identity.node_id.clone() })).await?;
+    /// One request from its epoch to its last token.
+    async fn answer(&self, answer: Answer, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
+        let place = self.take_place()?;
+        let room = Room { prompt_positions_max: answer.prompt_positions_max };
+        let mut open = self.epochs.open(&answer.epoch.id, answer.epoch.attempt, room)?;
+        send(&responses, Event::Opened(Opened { node_id: self.identity.node_id.clone() })).await?;
         let placed = open.shipment().await?;
-        self.generate(answer, placed, reservation, open, responses).await
+        drop(place);
+        self.generate(answer, placed, &responses).await
     }
 
     async fn generate(
         &self,
         answer: Answer,
         placed: Placed,
-        reservation: Reservation,
-        _open: Open,
-        responses: &Responses,
+        responses: &Responses<v1::GenerateEvent>,
     ) -> Result<(), ServiceError> {
         let started = Instant::now();
-        let max_new_tokens = answer.room.answer_positions;
-        let sequence =
-            Sequence::new(answer.sampling, answer.stop_token_ids, max_new_tokens, placed.accepted.first_token);
+        // The prompt's true length is known only now: the answer gets what is left of the context.
+        let room = self.positions_max() - placed.accepted.positions.min(self.positions_max());
+        let emitted = answer.emitted.len() as u32;
+        let max_new_tokens = answer.max_new_tokens.min((emitted + room).max(1));
+        let stop = answer.stop_token_ids;
+        let sampler = Sampler::new(answer.sampling, stop.clone(), &answer.prompt_tokens, &answer.emitted);
+        let sequence = Sequence::new(sampler, stop, max_new_tokens, emitted, placed.accepted.first_token);
         if let Some(reason) = sequence.ended_at_first() {
             let done = DecodeDone { reason: reason as i32, decode_ms: 0.0, tokens: 0 };
             return send(responses, Event::Done(done)).await;
@@ -104,32 +130,49 @@ impl Generator {
         let (events, mut generated) = mpsc::channel(max_new_tokens as usize + EVENTS_BESIDE_TOKENS);
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
-        self.engine.submit(Running { sequence, cache: placed.cache, reservation, events, cancelled, started }).await?;
+        let (order, position) = (answer.epoch.id, placed.accepted.next_position);
+        let table = placed.table;
+        self.engine.submit(Running { order, sequence, table, position, events, cancelled, started })?;
         while let Some(event) = generated.recv().await {
             send(responses, event?).await?;
         }
         Ok(())
     }
+
+    fn take_place(&self) -> Result<Place, ServiceError> {
+        let place = Place(self.waiting.clone());
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
+            let text = format!("{} requests already wait for this node; try again shortly", self.waiting_max);
+            return Err(ServiceError::new(ErrorCode::Overloaded, text));
+        }
+        Ok(place)
+    }
 }
 
-async fn send(responses: &Responses, event: Event) -> Result<(), ServiceError> {
-    let gone = |_| ServiceError::new(ErrorCode::Cancelled, "the router went away");
-    responses.send(Ok(v1::GenerateEvent { event: Some(event) })).await.map_err(gone)
+/// A place among those that wait; given up on drop, also when the waiting future is dropped.
+struct Place(Arc<AtomicU32>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn send(responses: &Responses<v1::GenerateEvent>, event: Event) -> Result<(), ServiceError> {
+    responses.send(v1::GenerateEvent { event: Some(event) }).await
 }
 
 impl Describe for Generator {
     fn describe(&self, draining: bool) -> v1::NodeDescription {
-        let load = v1::Load {
-            running: self.engine.running(),
-            waiting: self.budget.waiting(),
-            queue_limit: self.budget.waiting_max(),
-            kv_bytes_used: self.budget.bytes_used(),
-            kv_bytes_total: self.budget.bytes_total(),
-        };
+        let (gauges, pool) = (self.engine.gauges(), self.space.pool());
+        let mut load = handshake::load(pool, 0);
+        load.running = gauges.running.load(Ordering::Relaxed);
+        load.waiting = gauges.waiting.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed);
+        load.queue_limit = self.waiting_max;
+        load.preemptions = gauges.preemptions.load(Ordering::Relaxed);
         let mut description = self.identity.describe(load, draining);
-        // Routers clamp answers to what can ever fit here, so a small KV budget shortens answers instead of refusing them.
-        let fit = self.budget.bytes_total() / self.identity.kv_bytes_per_position().max(1);
-        description.max_positions = description.max_positions.min(u32::try_from(fit).unwrap_or(u32::MAX));
+        // Routers clamp answers to what can ever fit here, so a small KV pool shortens answers instead of refusing them.
+        description.max_positions = self.positions_max();
         description
     }
 }
@@ -142,25 +185,8 @@ impl decode_server::Decode for GenerateService {
     type GenerateStream = ReceiverStream<Result<v1::GenerateEvent, Status>>;
 
     async fn generate(&self, request: Request<v1::GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
-        let answer = self.0.validate(request.into_inner())?;
-        let (responses, stream) = mpsc::channel(16);
+        let (answer, terms) = self.0.validate(request.into_inner())?;
         let service = self.0.clone();
-        tokio::spawn(async move {
-            let (request_id, deadline) = (answer.request_id.clone(), answer.deadline);
-            tokio::select! {
-                // The stream is dropped when the router goes away: then nothing is worth finishing.
-                () = responses.closed() => tracing::info!(request = %request_id, "decode was cancelled by the router"),
-                outcome = tokio::time::timeout(deadline, service.answer(answer, &responses)) => {
-                    let failed = match outcome {
-                        Ok(Ok(())) => return,
-                        Ok(Err(error)) => error,
-                        Err(_) => ServiceError::new(ErrorCode::Timeout, "the request's deadline passed during decode"),
-                    };
-                    tracing::info!(request = %request_id, code = failed.code.as_str(), error = %failed, "decode failed");
-                    let _ = responses.send(Err(failed.into())).await;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(respond(terms, EVENTS_IN_FLIGHT, |responses| async move { service.answer(answer, responses).await }))
     }
 }

@@ -1,34 +1,43 @@
 //! The decode service: receive, place, generate.
 //!
 //! ```text
-//! generate.rs    Decode.Generate: validate ▸ reserve KV ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
-//! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ place layers ▸ check digests ▸ hand over
+//! generate.rs    Decode.Generate: validate ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
+//! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ lease blocks ▸ place layers ▸ check digests
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
-//! engine.rs      one thread owns the computation: admit, step, publish
+//! space.rs       KV blocks and the prompts that wait for them
+//! engine.rs      one thread owns the computation: take in, schedule, compute, publish
+//! schedule.rs    who moves, who gets a block, who gives its blocks up (plain data)
 //! sequence.rs    one answer under way: what comes after each token (plain data)
+//! compute.rs     what the engine needs of a model
 //! ```
 
+mod compute;
 mod engine;
 mod epochs;
 mod generate;
 mod receive;
+mod schedule;
 mod sequence;
 pub mod settings;
+mod space;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, KvBudget, program};
+use secateur_model::Model;
+use secateur_node::{Host, Identity, memory, program};
 use secateur_proto::v1::{self, decode_server::DecodeServer, kv_transfer_server::KvTransferServer};
 use tokio::net::TcpListener;
 
 use crate::{
+    compute::ModelCompute,
+    engine::Engine,
     epochs::Epochs,
     generate::{GenerateService, Generator},
     receive::ReceiveService,
+    space::BlockSpace,
 };
 pub use settings::DecodeSettings;
 
@@ -48,19 +57,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = settings.node;
-    let options = LoadOptions { device: node.device, dtype: node.dtype, ..LoadOptions::default() };
+    let options = node.load_options();
     let dir = node.model.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let model = Arc::new(model);
     let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id.clone(), &node.model, &model)?);
-    let budget = Arc::new(KvBudget::of(&node));
-    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_bytes = budget.bytes_total(), "decode node is ready");
+    let space = BlockSpace::new(memory::kv_pool(&node, &model)?);
+    let pool = space.pool().clone();
+    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "decode node is ready");
     let epochs = Arc::new(Epochs::default());
-    let engine = engine::Engine::start(model.clone(), settings.max_running)?;
-    let generate = Arc::new(Generator::new(identity.clone(), engine, budget, epochs.clone()));
-    let receive = ReceiveService::new(identity, model, epochs);
+    let engine = Engine::start(ModelCompute::new(model, pool), space.clone(), settings.max_running)?;
+    let generate =
+        Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
+    let receive = ReceiveService::new(identity, space, epochs);
     let mut host = Host::new(generate.clone(), shutdown);
     host.routes()
         .add_service(DecodeServer::new(GenerateService(generate)))

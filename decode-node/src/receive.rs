@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use secateur_model::{KvCache, Model};
+use secateur_model::BlockTable;
 use secateur_node::{Identity, handshake::model_failure};
 use secateur_proto::{
     ServiceError,
@@ -15,19 +15,22 @@ use secateur_transfer::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::epochs::{Epochs, Placed, Room};
+use crate::{
+    epochs::{Epochs, Placed, Room},
+    space::BlockSpace,
+};
 
 /// The gRPC service.
 pub struct ReceiveService {
     identity: Arc<Identity>,
-    model: Arc<Model>,
+    space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
 }
 
 impl ReceiveService {
     /// A service that places KV for the epochs that are open.
-    pub fn new(identity: Arc<Identity>, model: Arc<Model>, epochs: Arc<Epochs>) -> Self {
-        Self { identity, model, epochs }
+    pub fn new(identity: Arc<Identity>, space: Arc<BlockSpace>, epochs: Arc<Epochs>) -> Self {
+        Self { identity, space, epochs }
     }
 
     fn expectation(&self, room: Room) -> Expectation {
@@ -40,6 +43,13 @@ impl ReceiveService {
         }
     }
 
+    /// Writes a layer into its blocks.
+    fn load(&self, table: &mut BlockTable, layer: &ReceivedLayer) -> Result<(), ServiceError> {
+        // The manifest was checked to list exactly the layers of this node.
+        let slot = self.identity.kept_layers.binary_search(&layer.layer).map_err(|_| Refusal::LayerMismatch)?;
+        table.write_layer(slot, 0, &layer.k, &layer.v).map_err(model_failure)
+    }
+
     /// Receives everything after the manifest.
     async fn place(
         &self,
@@ -48,31 +58,28 @@ impl ReceiveService {
         frames: &mut Streaming<v1::ShipFrame>,
     ) -> Result<Placed, ServiceError> {
         self.expectation(room).check(&manifest)?;
-        let capacity = manifest.positions + room.answer_positions;
-        let mut cache = self.model.new_cache(capacity as usize).map_err(model_failure)?;
         let positions = manifest.positions as usize;
+        let mut table = BlockTable::new(self.space.pool());
+        // The answer's first step needs a row too. While this waits, so does the sender: frames stay in the transport.
+        table.grow(self.space.lease(table.missing(positions + 1)).await?);
         let mut receiver = Receiver::new(manifest);
         loop {
             match frames.message().await?.ok_or(Refusal::Truncated)?.frame {
                 Some(Frame::Layer(frame)) => {
                     if let Some(layer) = receiver.layer_frame(frame)? {
                         // A copy of one layer: short enough to do here, and the next frames wait in the transport.
-                        load(&mut cache, positions, &layer)?;
+                        self.load(&mut table, &layer)?;
                     }
                 }
                 Some(Frame::Closing(closing)) => {
                     let accepted = receiver.close(&closing)?;
-                    cache.set_len(positions).map_err(model_failure)?;
-                    return Ok(Placed { cache, accepted });
+                    table.set_len(positions).map_err(model_failure)?;
+                    return Ok(Placed { table, accepted });
                 }
                 Some(Frame::Manifest(_)) | None => return Err(Refusal::OutOfOrder.into()),
             }
         }
     }
-}
-
-fn load(cache: &mut KvCache, positions: usize, layer: &ReceivedLayer) -> Result<(), ServiceError> {
-    cache.load_layer(layer.layer as usize, positions, &layer.k, &layer.v).map_err(model_failure)
 }
 
 #[tonic::async_trait]

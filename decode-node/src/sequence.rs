@@ -1,45 +1,57 @@
 //! One answer under way: what comes after each token. Plain data, tested without a model or a runtime.
 
-use secateur_model::Sampling;
+use secateur_model::{Drawn, Sampler, TokenLogprob};
 use secateur_proto::v1::decode_done::Reason;
 
 /// The rules of one answer and how far it is.
 #[derive(Clone, Debug)]
 pub struct Sequence {
-    sampling: Sampling,
+    sampler: Sampler,
     stop_token_ids: Vec<u32>,
     max_new_tokens: u32,
     /// The newest token: the next step's input.
     last: u32,
-    /// Tokens of the answer so far, the first one, which prefill drew, included.
+    /// Tokens of the answer so far, those made elsewhere included.
     count: u32,
+    /// Those of them that were made elsewhere.
+    made_elsewhere: u32,
 }
 
 /// What a token means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Next {
     /// Send it and go on.
-    Token {
-        /// Its place in the answer, from 0.
-        index: u32,
-        /// The token.
-        id: u32,
-    },
+    Token(Numbered),
     /// Send it and end: there is room for no more.
-    Last {
-        /// Its place in the answer, from 0.
-        index: u32,
-        /// The token.
-        id: u32,
-    },
+    Last(Numbered),
     /// A stop token: end without sending it.
     Stop,
 }
 
+/// A token and its place in the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbered {
+    /// From 0.
+    pub index: u32,
+    /// The token.
+    pub id: u32,
+    /// Where the request asks for it.
+    pub logprob: Option<TokenLogprob>,
+}
+
 impl Sequence {
-    /// An answer whose first token exists.
-    pub fn new(sampling: Sampling, stop_token_ids: Vec<u32>, max_new_tokens: u32, first_token: u32) -> Self {
-        Self { sampling, stop_token_ids, max_new_tokens, last: first_token, count: 1 }
+    /// An answer whose first `emitted` tokens the client has, and behind them `first_token`, which prefill drew. The
+    /// sampler has taken note of the emitted ones.
+    pub fn new(
+        mut sampler: Sampler,
+        stop_token_ids: Vec<u32>,
+        max_new_tokens: u32,
+        emitted: u32,
+        first_token: u32,
+    ) -> Self {
+        sampler.note(first_token);
+        let count = emitted + 1;
+        Self { sampler, stop_token_ids, max_new_tokens, last: first_token, count, made_elsewhere: count }
     }
 
     /// Why the answer is over before a single step, if it is.
@@ -47,7 +59,7 @@ impl Sequence {
         if self.stop_token_ids.contains(&self.last) {
             return Some(Reason::Stop);
         }
-        (self.max_new_tokens <= 1).then_some(Reason::Length)
+        (self.count >= self.max_new_tokens).then_some(Reason::Length)
     }
 
     /// The next step's input.
@@ -55,57 +67,76 @@ impl Sequence {
         self.last
     }
 
-    /// How the next token is drawn: sampling, seed and place.
-    pub fn draw(&self) -> (&Sampling, u64, u64) {
-        (&self.sampling, self.sampling.seed.unwrap_or_default(), u64::from(self.count))
+    /// What draws the next token.
+    pub fn sampler(&mut self) -> &mut Sampler {
+        &mut self.sampler
     }
 
-    /// Tokens generated here, the first one excluded.
+    /// Tokens generated here.
     pub fn generated(&self) -> u32 {
-        self.count - 1
+        self.count - self.made_elsewhere
     }
 
     /// Takes the next token.
-    pub fn push(&mut self, id: u32) -> Next {
+    pub fn push(&mut self, drawn: Drawn) -> Next {
+        let Drawn { token: id, logprob } = drawn;
         if self.stop_token_ids.contains(&id) {
             return Next::Stop;
         }
-        let index = self.count;
+        let numbered = Numbered { index: self.count, id, logprob };
         self.last = id;
         self.count += 1;
-        if self.count >= self.max_new_tokens { Next::Last { index, id } } else { Next::Token { index, id } }
+        if self.count >= self.max_new_tokens { Next::Last(numbered) } else { Next::Token(numbered) }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secateur_model::Sampling;
 
-    fn sequence(max_new_tokens: u32, first: u32) -> Sequence {
-        Sequence::new(Sampling::default(), vec![2], max_new_tokens, first)
+    fn sequence(max_new_tokens: u32, emitted: u32, first: u32) -> Sequence {
+        let sampler = Sampler::new(Sampling::default(), vec![2], &[], &[]);
+        Sequence::new(sampler, vec![2], max_new_tokens, emitted, first)
+    }
+
+    fn push(sequence: &mut Sequence, token: u32) -> Next {
+        sequence.push(Drawn { token, logprob: None })
+    }
+
+    fn numbered(index: u32, id: u32) -> Numbered {
+        Numbered { index, id, logprob: None }
     }
 
     #[test]
     fn tokens_are_numbered_after_the_first() {
-        let mut sequence = sequence(4, 7);
+        let mut sequence = sequence(4, 0, 7);
         assert_eq!(sequence.ended_at_first(), None);
-        assert_eq!(sequence.push(8), Next::Token { index: 1, id: 8 });
-        assert_eq!(sequence.draw().2, 2);
-        assert_eq!(sequence.push(9), Next::Token { index: 2, id: 9 });
-        assert_eq!(sequence.push(9), Next::Last { index: 3, id: 9 });
+        assert_eq!(push(&mut sequence, 8), Next::Token(numbered(1, 8)));
+        assert_eq!(push(&mut sequence, 9), Next::Token(numbered(2, 9)));
+        assert_eq!(push(&mut sequence, 9), Next::Last(numbered(3, 9)));
         assert_eq!(sequence.generated(), 3);
     }
 
     #[test]
+    fn a_replay_goes_on_where_the_answer_was() {
+        let mut sequence = sequence(6, 3, 7);
+        assert_eq!(push(&mut sequence, 8), Next::Token(numbered(4, 8)));
+        assert_eq!(push(&mut sequence, 9), Next::Last(numbered(5, 9)));
+        assert_eq!(sequence.generated(), 2);
+    }
+
+    #[test]
     fn stop_tokens_end_without_being_sent() {
-        let mut sequence = sequence(4, 7);
-        assert_eq!(sequence.push(2), Next::Stop);
+        let mut sequence = sequence(4, 0, 7);
+        assert_eq!(push(&mut sequence, 2), Next::Stop);
         assert_eq!(sequence.generated(), 0);
     }
 
     #[test]
     fn an_answer_can_end_at_its_first_token() {
-        assert_eq!(sequence(4, 2).ended_at_first(), Some(Reason::Stop));
-        assert_eq!(sequence(1, 7).ended_at_first(), Some(Reason::Length));
+        assert_eq!(sequence(4, 0, 2).ended_at_first(), Some(Reason::Stop));
+        assert_eq!(sequence(1, 0, 7).ended_at_first(), Some(Reason::Length));
+        assert_eq!(sequence(4, 3, 7).ended_at_first(), Some(Reason::Length));
     }
 }

@@ -88,6 +88,12 @@ pub enum ModelError {
         /// How many fit.
         limit: usize,
     },
+    /// Something panicked: a defect of this program, whose message is in the log.
+    #[error("{what} panicked")]
+    Defect {
+        /// What was done.
+        what: &'static str,
+    },
     /// A KV cache that does not fit the model, or is not completely filled.
     #[error("KV cache: {problem}")]
     Cache {

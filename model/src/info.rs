@@ -36,8 +36,10 @@ pub struct ModelInfo {
 pub struct VisionInfo {
     /// The placeholder token whose place visual tokens take.
     pub image_token_id: u32,
-    /// Visual tokens of one picture, before pruning.
+    /// Visual tokens of one picture, before pruning; the most there can be where it varies.
     pub tokens_per_image: usize,
-    /// Height and width, in pixels, of the square that the tower sees.
-    pub image_size: usize,
+    /// Whether pictures of other sizes become other numbers of tokens.
+    pub varies: bool,
+    /// Height and width, in pixels, of the square that a CLIP tower sees; `None` for a tower that sees any size.
+    pub image_size: Option<usize>,
 }

@@ -1,14 +1,13 @@
 //! Checkpoints and computation: the only crate of Secateur that knows tensors.
 //!
 //! A checkpoint folder in the Hugging Face layout becomes a [`Model`]. A prefill node lets it [`Model::see`] pictures
-//! and [`Model::prefill`] prompts, and gets the KV of each block as bytes; a decode node puts such bytes into a
-//! [`KvCache`] and goes on with [`Model::decode_step`]. Either may leave out blocks of its own.
+//! and runs prompts with [`Model::forward`], chunk by chunk, many at once; their KV lies in the blocks of a [`KvPool`] and
+//! leaves as bytes through a [`KvView`]. A decode node writes such bytes into a [`BlockTable`] and goes on, all answers
+//! in one [`Model::forward`] per token. Either may leave out blocks of its own.
 //!
 //! What is deliberately not here: tokenizers and chat templates (the router's), choosing visual tokens (`pruning`),
-//! anything about networks (`transfer`), threads. Calls compute on the caller's thread until they are done.
+//! anything about networks (`transfer`), scheduling. Calls return when the computation is done.
 
-mod activation;
-mod attend;
 mod card;
 mod checkpoint;
 mod device;
@@ -16,21 +15,22 @@ mod error;
 mod float;
 mod info;
 mod kv;
-mod layer_kv;
+mod language;
 mod linear;
-mod llama;
 mod model;
 mod sampling;
 mod vision;
+mod whole;
 
 pub use card::{CARD_FILE, Card, Sample, VisualAdvice};
-pub use checkpoint::fingerprint;
+pub use checkpoint::{GenerationDefaults, fingerprint};
 pub use device::DeviceKind;
 pub use error::ModelError;
-pub use float::FloatType;
+pub use float::{FloatType, WeightFormat};
 pub use info::{ModelInfo, VisionInfo};
-pub use kv::KvCache;
-pub use layer_kv::LayerKv;
-pub use model::{LoadOptions, Model, Segment};
-pub use sampling::{Sampler, Sampling};
+pub use kv::{BLOCK_POSITIONS, Block, BlockTable, KvPool, KvView, blocks_for};
+pub use language::{Feed, Input, Prompt, PromptRow, Segment, Wanted, Workspace};
+pub use model::{LoadOptions, Model};
+pub use sampling::{Drawn, Sampler, Sampling, TokenLogprob};
+pub use secateur_kernels::Cpu;
 pub use vision::{Picture, PictureError, PictureLimits, Rows, VisualTokens};

@@ -3,26 +3,31 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Mutex;
 
-use candle_core::{Device, Tensor};
+use secateur_kernels::{Cpu, KvGeometry};
 
-use crate::checkpoint::{Config, LanguageConfig, Weights, fingerprint};
+use crate::checkpoint::{Config, VisionConfig, Weights, fingerprint};
 use crate::device::{self, DeviceKind};
 use crate::error::{ModelError, Result};
-use crate::float::FloatType;
-use crate::info::{ModelInfo, VisionInfo};
-use crate::kv::KvCache;
-use crate::layer_kv::LayerKv;
-use crate::llama::Llama;
+use crate::float::{FloatType, WeightFormat};
+use crate::info::ModelInfo;
+use crate::kv::{self, BLOCK_POSITIONS, KvPool};
+use crate::language::{Feed, Language, Prompt, Segment, Workspace};
+use crate::sampling::{Drawn, Sampler};
 use crate::vision::{Eye, Picture, Rows, VisualTokens};
 
-/// What of a checkpoint to load, and where to.
+/// What of a checkpoint to load, and how to compute with it.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// Where to compute.
     pub device: DeviceKind,
-    /// Format of weights, activations and KV. `None`: f32 on a CPU, the checkpoint's own on a GPU.
+    /// Format of weights and KV. `None`: the checkpoint's own.
     pub dtype: Option<FloatType>,
+    /// How the language model's matrices are kept.
+    pub weights: WeightFormat,
+    /// Threads that compute. `None`: one for each core.
+    pub threads: Option<usize>,
     /// Blocks that this stage leaves out.
     pub blocks_removed: BTreeSet<usize>,
     /// Whether to load the vision tower and the projector.
@@ -31,47 +36,40 @@ pub struct LoadOptions {
 
 /// A loaded checkpoint: the blocks of one stage, and its eye if asked for.
 ///
-/// It does not change after loading, so it is shared by reference; what belongs to one sequence is in [`KvCache`].
+/// It does not change after loading, so it is shared by reference; what belongs to one sequence is in its
+/// [`crate::BlockTable`], and what one pass needs in a [`Workspace`].
 pub struct Model {
     info: ModelInfo,
-    config: LanguageConfig,
     kept_layers: Vec<usize>,
-    language: Llama,
+    language: Language,
     eye: Option<Eye>,
-    device: Device,
-}
-
-/// A stretch of a prompt.
-#[derive(Clone, Debug)]
-pub enum Segment<'a> {
-    /// Token ids.
-    Text(&'a [u32]),
-    /// Visual tokens that were kept, in order.
-    Visual(VisualTokens),
+    cpu: Cpu,
+    /// Whether rows have a position on each of three axes.
+    multi_axis: bool,
 }
 
 impl Model {
     /// Loads the checkpoint in `dir`.
     pub fn load(dir: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
+        device::check(options.device)?;
         let config = Config::read(dir)?;
-        let compute = device::compute_type(options.device, options.dtype, config.stored)?;
-        let device = device::open(options.device)?;
-        let weights = Weights::open(dir, device.clone(), compute)?;
-        let language = Llama::load(&weights, &config.language, &options.blocks_removed, compute, &device)?;
+        let compute = device::compute_type(options.dtype, config.stored);
+        let cpu = Cpu::new(options.threads.unwrap_or_else(all_cores).max(1));
+        let weights = Weights::open(dir, cpu.clone(), compute, options.weights)?;
+        let language = Language::load(&weights, &config.language, &options.blocks_removed)?;
         let eye = match &config.vision {
-            Some(vision) if options.vision => {
-                Some(Eye::load(dir, &weights, vision, config.language.hidden, compute, &device)?)
-            }
+            Some(vision) if options.vision => Some(Eye::load(&weights, vision, config.language.hidden)?),
             _ => None,
         };
         let info = describe(&config, compute, fingerprint(dir)?);
         tracing::info!(
             architecture = %info.architecture, fingerprint = %info.fingerprint, device = %options.device,
-            dtype = %compute, layers = info.layers, kept = language.kept_layers().len(), vision = eye.is_some(),
+            dtype = %compute, weights = options.weights.name(), instructions = %cpu.isa(), threads = cpu.threads(),
+            layers = info.layers, kept = language.kept_layers().len(), vision = eye.is_some(),
             "loaded model"
         );
-        let kept_layers = language.kept_layers();
-        Ok(Model { info, config: config.language, kept_layers, language, eye, device })
+        let (kept_layers, multi_axis) = (language.kept_layers(), config.language.rope.sections.is_some());
+        Ok(Model { info, kept_layers, language, eye, cpu, multi_axis })
     }
 
     /// What this checkpoint is.
@@ -84,91 +82,112 @@ impl Model {
         &self.kept_layers
     }
 
-    /// Pixels to visual tokens: preprocess, tower, feature layer, projector. One entry per picture.
-    pub fn see(&self, images: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
-        let eye = self.eye.as_ref().ok_or(ModelError::NoVision)?;
-        // One after another: a single picture has rows enough to fill the processor.
-        images.iter().map(|image| eye.see(image)).collect()
+    /// The threads and instructions that it computes with; for other work between passes.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
     }
 
-    /// What the tower is shown of a picture: [3, side, side], normalised, as transformers' `pixel_values`.
-    pub fn pixel_values(&self, image: &Picture) -> Result<Vec<f32>, ModelError> {
-        Ok(self.eye.as_ref().ok_or(ModelError::NoVision)?.pixel_values(image))
+    /// Bytes of weights that a step reads, whatever its batch.
+    pub fn weight_bytes_per_step(&self) -> usize {
+        self.language.bytes_per_step()
+    }
+
+    /// KV memory for as many whole blocks as fit in `bytes`.
+    pub fn kv_pool(&self, bytes: u64) -> Result<KvPool, ModelError> {
+        let blocks = bytes / kv::block_bytes(&self.geometry(), self.kept_layers.len()) as u64;
+        if blocks == 0 {
+            let block = kv::block_bytes(&self.geometry(), self.kept_layers.len());
+            return Err(ModelError::cache(format!("{bytes} bytes hold no block of {block} bytes; give KV more memory")));
+        }
+        self.kv_pool_of(usize::try_from(blocks).unwrap_or(usize::MAX))
+    }
+
+    /// KV memory of so many blocks.
+    pub(crate) fn kv_pool_of(&self, blocks: usize) -> Result<KvPool> {
+        KvPool::new(self.geometry(), self.kept_layers.len(), blocks)
+    }
+
+    /// Pixels to visual tokens: preprocess, tower, feature layer, projector. One entry per picture.
+    pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
+        self.eye()?.see(pictures)
+    }
+
+    /// What the tower is shown of a picture, as transformers' `pixel_values`.
+    pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
+        self.eye()?.pixel_values(picture)
     }
 
     /// Input embeddings of text tokens, [tokens, hidden].
     pub fn embed_rows(&self, tokens: &[u32]) -> Result<Rows, ModelError> {
-        self.check_tokens(tokens)?;
-        Rows::from_tensor(&self.language.embed(tokens)?)
-    }
-
-    /// Runs this stage's blocks over a whole prompt and returns the logits of its last position, one per token of
-    /// the vocabulary.
-    ///
-    /// `on_layer` gets the KV of each kept block, in order, on this thread, as soon as it exists; `Break` stops
-    /// everything with [`ModelError::Cancelled`].
-    pub fn prefill(
-        &self,
-        input: &[Segment<'_>],
-        on_layer: &mut dyn FnMut(LayerKv) -> ControlFlow<()>,
-    ) -> Result<Vec<f32>, ModelError> {
-        self.language.prefill(self.embed_prompt(input)?, on_layer)
-    }
-
-    /// An empty cache with room for `capacity` positions in each kept block.
-    pub fn new_cache(&self, capacity: usize) -> Result<KvCache, ModelError> {
-        self.check_length(capacity)?;
-        KvCache::new(&self.config, self.kept_layers.clone(), capacity, self.info.dtype, &self.device)
-    }
-
-    /// Feeds one token at the cache's next position and returns its logits, one per token of the vocabulary.
-    ///
-    /// After an error the cache may be half written; drop it.
-    pub fn decode_step(&self, cache: &mut KvCache, token: u32) -> Result<Vec<f32>, ModelError> {
-        self.check_tokens(&[token])?;
-        if !cache.fits(&self.config, &self.kept_layers, self.info.dtype) {
-            return Err(ModelError::cache("it was made for another model or block set"));
-        }
-        self.language.decode_step(cache, token)
-    }
-
-    /// [tokens, hidden]
-    fn embed_prompt(&self, input: &[Segment<'_>]) -> Result<Tensor> {
-        let mut parts = Vec::with_capacity(input.len());
-        for segment in input {
-            match segment {
-                Segment::Text([]) => {}
-                Segment::Text(tokens) => {
-                    self.check_tokens(tokens)?;
-                    parts.push(self.language.embed(tokens)?);
-                }
-                Segment::Visual(tokens) if tokens.is_empty() => {}
-                Segment::Visual(tokens) => parts.push(tokens.tensor().clone()),
+        let (vocab, width) = (self.info.vocab, self.info.hidden);
+        let mut data = vec![0.0; tokens.len() * width];
+        for (&token, row) in tokens.iter().zip(data.chunks_exact_mut(width)) {
+            if token as usize >= vocab {
+                return Err(ModelError::Token { token, vocab });
             }
+            self.language.embed(token, row);
         }
-        if parts.is_empty() {
-            return Err(ModelError::EmptyPrompt);
+        Ok(Rows { data, width })
+    }
+
+    /// Lays the segments of a prompt behind one another and gives each row its position.
+    pub fn prompt(&self, segments: &[Segment<'_>]) -> Result<Prompt, ModelError> {
+        let prompt = Prompt::new(segments, self.info.vocab, self.multi_axis)?;
+        let limit = self.info.max_positions;
+        if prompt.len() > limit {
+            return Err(ModelError::ContextTooLong { tokens: prompt.len(), limit });
         }
-        let prompt = Tensor::cat(&parts, 0)?;
-        self.check_length(prompt.dim(0)?)?;
         Ok(prompt)
     }
 
-    fn check_tokens(&self, tokens: &[u32]) -> Result<()> {
-        let vocab = self.info.vocab;
-        match tokens.iter().find(|&&token| token as usize >= vocab) {
-            Some(&token) => Err(ModelError::Token { token, vocab }),
-            None => Ok(()),
-        }
+    /// Runs a batch: some rows of each of several sequences. See [`Feed`].
+    ///
+    /// `on_layer` is told each kept block's place, in order, on this thread, as soon as that block's KV of every row is
+    /// stored; `Break` stops everything with [`ModelError::Cancelled`]. Logits of the wanted rows are left in the
+    /// workspace. After an error, what tables hold beyond their length is undefined, and their length is as before.
+    pub fn forward(
+        &self,
+        pool: &KvPool,
+        feeds: &mut [Feed<'_>],
+        space: &mut Workspace,
+        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
+        self.language.forward(pool, feeds, space, on_layer)
     }
 
-    fn check_length(&self, tokens: usize) -> Result<()> {
-        let limit = self.info.max_positions;
-        if tokens > limit {
-            return Err(ModelError::ContextTooLong { tokens, limit });
-        }
-        Ok(())
+    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads.
+    pub fn draw<'a>(
+        &self,
+        space: &mut Workspace,
+        samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Drawn>)>,
+    ) {
+        let rows = space.logits().chunks_exact_mut(self.info.vocab);
+        // Each piece is taken by one thread, so no lock is ever waited for.
+        let pieces: Vec<_> = samplers.zip(rows).map(Mutex::new).collect();
+        self.cpu.run(pieces.len(), &|piece| {
+            if let Ok(mut piece) = pieces[piece].lock() {
+                let ((sampler, drawn), logits) = &mut *piece;
+                **drawn = Some(sampler.draw(logits));
+            }
+        });
     }
+
+    fn eye(&self) -> Result<&Eye> {
+        self.eye.as_ref().ok_or(ModelError::NoVision)
+    }
+
+    fn geometry(&self) -> KvGeometry {
+        KvGeometry {
+            format: self.info.dtype.kernel(),
+            kv_heads: self.info.kv_heads,
+            head_dim: self.info.head_dim,
+            block_tokens: BLOCK_POSITIONS,
+        }
+    }
+}
+
+fn all_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn describe(config: &Config, compute: FloatType, fingerprint: String) -> ModelInfo {
@@ -185,10 +204,6 @@ fn describe(config: &Config, compute: FloatType, fingerprint: String) -> ModelIn
         fingerprint,
         architecture: config.architecture.clone(),
         eos_token_ids: config.eos_token_ids.clone(),
-        vision: config.vision.as_ref().map(|vision| VisionInfo {
-            image_token_id: vision.image_token_id,
-            tokens_per_image: vision.tokens_per_image(),
-            image_size: vision.image_size,
-        }),
+        vision: config.vision.as_ref().map(VisionConfig::info),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use secateur_model::ModelError;
+use secateur_model::{BLOCK_POSITIONS, KvPool, ModelError, TokenLogprob};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 
 use crate::identity::Identity;
@@ -44,11 +44,41 @@ pub fn deadline(deadline_ms: u64) -> Result<Duration, ServiceError> {
 /// Sampling as the model knows it.
 pub fn sampling(message: Option<v1::Sampling>) -> secateur_model::Sampling {
     let sampling = message.unwrap_or_default();
+    // In the message, 0 is "not set" for what has another neutral value.
+    let or_one = |value: f32| if value > 0.0 { value } else { 1.0 };
+    let mut logit_bias: Vec<(u32, f32)> = sampling.logit_bias.into_iter().collect();
+    logit_bias.sort_unstable_by_key(|&(token, _)| token);
     secateur_model::Sampling {
         temperature: sampling.temperature,
-        top_p: if sampling.top_p > 0.0 { sampling.top_p } else { 1.0 },
+        top_p: or_one(sampling.top_p),
         top_k: sampling.top_k,
-        seed: Some(sampling.seed),
+        min_p: sampling.min_p,
+        repetition_penalty: or_one(sampling.repetition_penalty),
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        logit_bias,
+        seed: sampling.seed,
+        top_logprobs: sampling.top_logprobs,
+        min_tokens: sampling.min_tokens,
+    }
+}
+
+/// Log probabilities as a message.
+pub fn logprob(found: TokenLogprob) -> v1::TokenLogprob {
+    let top = found.top.into_iter().map(|(id, logprob)| v1::TopLogprob { id, logprob }).collect();
+    v1::TokenLogprob { logprob: found.logprob, top }
+}
+
+/// The load of a node's KV pool, of which `reclaimable` blocks are held by nothing but a cache.
+pub fn load(pool: &KvPool, reclaimable: usize) -> v1::Load {
+    let used = pool.blocks().saturating_sub(pool.free_blocks() + reclaimable);
+    v1::Load {
+        kv_bytes_used: (used * pool.block_bytes()) as u64,
+        kv_bytes_total: (pool.blocks() * pool.block_bytes()) as u64,
+        kv_blocks_used: used as u32,
+        kv_blocks_total: pool.blocks() as u32,
+        kv_block_positions: BLOCK_POSITIONS as u32,
+        ..v1::Load::default()
     }
 }
 

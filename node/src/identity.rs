@@ -84,6 +84,7 @@ impl Identity {
             max_positions: self.model.max_positions as u32,
             vocab: self.model.vocab as u32,
             visual_tokens_per_image: vision.map_or(0, |vision| vision.tokens_per_image as u32),
+            visual_tokens_vary: vision.is_some_and(|vision| vision.varies),
             image_token_id: vision.map_or(0, |vision| vision.image_token_id),
             stop_token_ids: self.model.eos_token_ids.clone(),
             load: Some(load),

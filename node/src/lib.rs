@@ -1,18 +1,19 @@
 //! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
 //! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
-//! and graceful stop), [`budget`] (KV memory), [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop).
+//! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`program`] (the way from
+//! arguments to a serving process), [`leash`] (cancel on drop).
 
-pub mod budget;
 pub mod handshake;
 pub mod host;
 pub mod identity;
 pub mod leash;
-mod memory;
+pub mod memory;
 pub mod program;
+pub mod respond;
 pub mod settings;
 
-pub use budget::{KvBudget, Reservation};
 pub use host::Host;
 pub use identity::Identity;
 pub use leash::Leash;
+pub use respond::{Responses, Terms, respond};
 pub use settings::NodeSettings;

@@ -1,11 +1,21 @@
-//! How much memory KV may take when nobody says.
+//! KV memory: how much, and the pool that it becomes.
+
+use anyhow::Context;
+use secateur_model::{KvPool, Model};
+
+use crate::settings::NodeSettings;
 
 /// Used where the system does not say what is free.
 const FALLBACK_BYTES: u64 = 1 << 30;
 
-/// A quarter of the memory that is free now: weights are loaded by this time, and a second node, prefill's working
-/// memory and the system have to live beside it.
-pub(crate) fn default_kv_bytes() -> u64 {
+/// The node's KV pool: as large as the settings say, else a quarter of the memory that is free now. Weights are mapped by
+/// this time, and a second node, working memory and the system have to live beside it.
+pub fn kv_pool(settings: &NodeSettings, model: &Model) -> anyhow::Result<KvPool> {
+    let bytes = settings.kv_memory.map_or_else(default_kv_bytes, |size| size.as_u64());
+    model.kv_pool(bytes).context("cannot set up KV memory (--kv-memory)")
+}
+
+fn default_kv_bytes() -> u64 {
     let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
     free.map_or(FALLBACK_BYTES, |bytes| bytes / 4)
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 use bytesize::ByteSize;
 use clap::Args;
 use secateur_common::{config::Layers, telemetry::LogFormat};
-use secateur_model::{DeviceKind, FloatType};
+use secateur_model::{DeviceKind, FloatType, LoadOptions, WeightFormat};
 
 /// Settings of both node programs.
 #[derive(Clone, Debug, Args)]
@@ -22,12 +22,19 @@ pub struct NodeSettings {
     /// Name of this node in receipts and logs [default: the role and a random tail]
     #[arg(long, value_name = "NAME", env = "SECATEUR_NODE_ID")]
     pub node_id: Option<String>,
-    /// Where to compute: cpu, or cuda:N in a build with CUDA
+    /// Where to compute: cpu (this version has no other)
     #[arg(long, default_value = "cpu", value_parser = parse_device, env = "SECATEUR_DEVICE")]
     pub device: DeviceKind,
-    /// Format of weights, activations and KV: f32, bf16 or f16 [default: f32 on a CPU]
+    /// Format of weights and KV: f32, bf16 or f16; [default: the checkpoint's own]
     #[arg(long, value_parser = parse_dtype, env = "SECATEUR_DTYPE")]
     pub dtype: Option<FloatType>,
+    /// How the language model's matrices are kept: native (as --dtype says), or int8 (half the memory and time of bf16, at
+    /// a small loss of quality)
+    #[arg(long, default_value = "native", value_parser = parse_weights, env = "SECATEUR_WEIGHTS")]
+    pub weights: WeightFormat,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024), env = "SECATEUR_THREADS")]
+    pub threads: Option<u32>,
     /// Memory for KV, such as 2GiB [default: a quarter of the memory that is free at start]
     #[arg(long, value_name = "SIZE", env = "SECATEUR_KV_MEMORY")]
     pub kv_memory: Option<ByteSize>,
@@ -43,6 +50,23 @@ pub struct NodeSettings {
     /// Stop when standard input ends
     #[arg(long, hide = true)]
     pub stdin_lifeline: bool,
+}
+
+impl NodeSettings {
+    /// What to load for the language model; the vision tower has to be asked for.
+    pub fn load_options(&self) -> LoadOptions {
+        LoadOptions {
+            device: self.device,
+            dtype: self.dtype,
+            weights: self.weights,
+            threads: self.threads.map(|threads| threads as usize),
+            ..LoadOptions::default()
+        }
+    }
+}
+
+fn parse_weights(text: &str) -> Result<WeightFormat, String> {
+    WeightFormat::from_name(text).ok_or_else(|| format!("`{text}` is neither native nor int8"))
 }
 
 fn parse_device(text: &str) -> Result<DeviceKind, String> {

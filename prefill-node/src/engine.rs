@@ -1,8 +1,10 @@
-//! The computation: one thread, one prompt after another.
+//! The computation: one thread; every step computes rows of several prompts, which join and leave between steps.
 //!
 //! ```text
-//! queue (bounded) ──▶ see ▸ prune ▸ prefill ──▶ ShipStep::Start, Layer, Layer, … Close   to the job's ship task
-//!                                      └──────▶ Progress::FirstToken                      to the job's response
+//! queue ──▶ take in ──▶ look (see, prune) ──▶ admit (blocks) ──▶ schedule ──▶ compute ──▶ publish ──┐
+//!              ▲                                                                                    │
+//!              └────────────────────────────────────────────────────────────────────────────────────┘
+//! publish: ShipStep::Start, Layer, Layer, … Close to the job's ship task; the first token to its response
 //! ```
 
 use std::{
@@ -10,22 +12,33 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{LayerKv, Model, Sampler};
-use secateur_node::{Identity, handshake::model_failure};
+use secateur_model::{
+    BLOCK_POSITIONS, Block, BlockTable, KvPool, KvView, ModelError, Picture, Prompt, Sampler, VisualTokens, blocks_for,
+};
+use secateur_node::handshake::{self, model_failure};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    compute::{Chunk, Compute},
     job::Job,
-    prompt::{self, Prompt},
+    pictures::PictureCache,
+    prefix::{self, Key, PictureDigest, PrefixCache},
+    schedule::chunks,
 };
+
+/// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
+const PICTURES_PER_STEP: usize = 4;
+/// How long to wait before looking again when every prompt waits for blocks that shipments hold.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// What the ship task is told, in order.
 pub enum ShipStep {
@@ -33,10 +46,17 @@ pub enum ShipStep {
     Start {
         /// Positions that the prompt fills.
         positions: u32,
+        /// The rotary position behind it.
+        next_position: u32,
     },
-    /// One block's KV.
-    Layer(LayerKv),
-    /// Every block's KV is out and the first token drawn.
+    /// One block's KV is there for every position.
+    Layer {
+        /// Its place among the blocks that this node runs.
+        slot: usize,
+        /// Where it lies; keeps it there.
+        view: KvView,
+    },
+    /// Every block's KV is there and the first token drawn.
     Close {
         /// The first token.
         first_token: u32,
@@ -57,105 +77,464 @@ pub struct Prefilled {
 pub struct Work {
     /// The request.
     pub job: Arc<Job>,
-    /// To the ship task. Room for every step of a prompt, so that a slow link never stalls the engine: what waits here
-    /// is bounded by the KV memory that jobs reserve before they are queued.
-    pub steps: mpsc::Sender<ShipStep>,
+    /// Its pictures, decoded, with their digests.
+    pub pictures: Vec<(PictureDigest, Picture)>,
+    /// To the ship task, if the KV is shipped. Room for every step, so that a slow link never stalls the engine: what
+    /// waits here are blocks of the pool.
+    pub steps: Option<mpsc::Sender<ShipStep>>,
     /// To the response.
     pub result: oneshot::Sender<Result<Prefilled, ServiceError>>,
     /// Cancelled when nobody waits any more.
     pub cancelled: CancellationToken,
 }
 
+/// A place in the queue, given up when the job gets its blocks or ends without them.
+struct Place(Arc<Gauges>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What the engine says of itself.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
+    pub waiting: AtomicU32,
+    /// Jobs that have their blocks.
+    pub running: AtomicU32,
+    /// Blocks that only the prefix cache holds.
+    pub reclaimable: AtomicUsize,
+    /// Positions looked up in the prefix cache.
+    pub prefix_queries: AtomicU64,
+    /// Positions found there.
+    pub prefix_hits: AtomicU64,
+}
+
+/// Limits of the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Jobs that may wait.
+    pub queue: u32,
+    /// Rows computed in one step.
+    pub step_tokens: usize,
+    /// Bytes of visual tokens that are kept for pictures that come again.
+    pub picture_cache: usize,
+    /// Whether finished KV is kept for prompts that begin alike.
+    pub prefix_cache: bool,
+}
+
 /// The handle to the engine thread.
 pub struct Engine {
-    queue: mpsc::Sender<Work>,
+    queue: Sender<(Work, Place)>,
+    gauges: Arc<Gauges>,
     queue_limit: u32,
-    running: Arc<AtomicU32>,
 }
 
 impl Engine {
     /// Starts the thread that owns the computation.
-    pub fn start(model: Model, identity: Arc<Identity>, queue_limit: u32) -> std::io::Result<Self> {
-        let (queue, mut work) = mpsc::channel::<Work>(queue_limit as usize);
-        let running = Arc::new(AtomicU32::new(0));
-        let counter = running.clone();
+    pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
+        let (queue, incoming) = channel();
+        let gauges = Arc::new(Gauges::default());
+        let mut core = Core {
+            compute,
+            incoming,
+            jobs: Vec::new(),
+            pool,
+            prefix: PrefixCache::default(),
+            pictures: PictureCache::new(limits.picture_cache),
+            limits,
+            gauges: gauges.clone(),
+        };
         thread::Builder::new().name("prefill-engine".into()).spawn(move || {
-            // Ends when the last handle is dropped.
-            while let Some(work) = work.blocking_recv() {
-                counter.store(1, Ordering::Relaxed);
-                run(&model, &identity, work);
-                counter.store(0, Ordering::Relaxed);
+            while core.take_in() {
+                core.look();
+                core.admit();
+                let rows = core.schedule();
+                let outcome = core.compute(&rows);
+                core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, queue_limit, running })
+        Ok(Self { queue, gauges, queue_limit: limits.queue })
     }
 
     /// Queues a job, or says that the queue is full.
     pub fn submit(&self, work: Work) -> Result<(), ServiceError> {
-        self.queue.try_send(work).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                let text =
-                    format!("the prefill node's queue of {} prompts is full; try again shortly", self.queue_limit);
-                ServiceError::new(ErrorCode::Overloaded, text)
-            }
-            mpsc::error::TrySendError::Closed(_) => {
-                ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped")
-            }
-        })
+        let place = Place(self.gauges.clone());
+        if self.gauges.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_limit {
+            let text = format!("the prefill node's queue of {} prompts is full; try again shortly", self.queue_limit);
+            return Err(ServiceError::new(ErrorCode::Overloaded, text));
+        }
+        let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
+        self.queue.send((work, place)).map_err(stopped)
     }
 
-    /// Jobs that run at this moment.
-    pub fn running(&self) -> u32 {
-        self.running.load(Ordering::Relaxed)
+    /// What it says of itself.
+    pub fn gauges(&self) -> &Gauges {
+        &self.gauges
     }
 
-    /// Jobs that wait.
-    pub fn waiting(&self) -> u32 {
-        self.queue_limit - self.queue.capacity() as u32
+    /// Most jobs that may wait.
+    pub fn queue_limit(&self) -> u32 {
+        self.queue_limit
     }
 }
 
-/// A defect that panics, in an image decoder for example, fails this job and not the node.
-fn run(model: &Model, identity: &Identity, work: Work) {
-    if work.cancelled.is_cancelled() {
-        return;
+/// What the engine thread owns.
+struct Core<C> {
+    compute: C,
+    incoming: Receiver<(Work, Place)>,
+    /// In the order in which they came.
+    jobs: Vec<Entry>,
+    pool: KvPool,
+    prefix: PrefixCache<Arc<Block>>,
+    pictures: PictureCache,
+    limits: Limits,
+    gauges: Arc<Gauges>,
+}
+
+/// A job and how far it is.
+struct Entry {
+    work: Work,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its pictures have not been looked at.
+    Queued(Place),
+    /// It waits for blocks.
+    Laid(Laid, Place),
+    /// Its rows are computed, step by step.
+    Running(Box<Running>),
+    /// Between two of these.
+    Moving,
+}
+
+struct Laid {
+    prompt: Prompt,
+    visual: v1::VisualReport,
+    keys: Vec<Key>,
+    started: Instant,
+}
+
+struct Running {
+    laid: Laid,
+    table: BlockTable,
+    cached: usize,
+    sampler: Sampler,
+}
+
+/// What came of a step: for each job, the first token if it is through.
+type Outcome = Result<Vec<Option<Token>>, ServiceError>;
+
+struct Token {
+    drawn: secateur_model::Drawn,
+    at: Instant,
+}
+
+impl<C: Compute> Core<C> {
+    /// Takes in what has come and lets go of what nobody waits for; sleeps when there is nothing to do. False: no handle
+    /// is left.
+    fn take_in(&mut self) -> bool {
+        self.jobs.retain(|entry| !entry.work.cancelled.is_cancelled());
+        self.count();
+        let waits = self.jobs.iter().all(|entry| matches!(entry.stage, Stage::Laid(..)));
+        match self.jobs.is_empty() {
+            true => match self.incoming.recv() {
+                Ok(came) => self.jobs.push(Entry::new(came)),
+                Err(_) => return false,
+            },
+            // Blocks come back when shipments end, on other threads.
+            false if waits => match self.incoming.recv_timeout(PATIENCE) {
+                Ok(came) => self.jobs.push(Entry::new(came)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return false,
+            },
+            false => {}
+        }
+        self.jobs.extend(self.incoming.try_iter().map(Entry::new));
+        self.count();
+        true
     }
-    let result = catch_unwind(AssertUnwindSafe(|| prefill(model, &work)))
-        .unwrap_or_else(|_| Err(ServiceError::new(ErrorCode::Internal, "prefill failed; the node's log says why")));
-    if let Err(error) = &result {
-        tracing::info!(node = %identity.node_id, request = %work.job.request_id, code = error.code.as_str(), %error, "prefill failed");
+
+    /// Looks at the pictures of the jobs that came first, all in one batch, and lays their prompts out.
+    fn look(&mut self) {
+        let mut room = PICTURES_PER_STEP;
+        let mut chosen = 0;
+        for entry in self.jobs.iter().filter(|entry| entry.is_queued()) {
+            let pictures = entry.work.pictures.len();
+            // A job with more pictures than fit is looked at alone.
+            if pictures > room && chosen > 0 {
+                break;
+            }
+            room = room.saturating_sub(pictures);
+            chosen += 1;
+        }
+        self.see_unknown(chosen);
+        let mut left = chosen;
+        let mut at = 0;
+        while left > 0 && at < self.jobs.len() {
+            if !self.jobs[at].is_queued() {
+                at += 1;
+                continue;
+            }
+            left -= 1;
+            match self.lay_out(at) {
+                Ok(laid) => {
+                    self.jobs[at].lay(laid);
+                    at += 1;
+                }
+                Err(error) => fail(self.jobs.remove(at).work, error),
+            }
+        }
     }
+
+    /// Looks at those pictures of the first `chosen` queued jobs that are not known. Failures show when they are laid out.
+    fn see_unknown(&mut self, chosen: usize) {
+        let queued = self.jobs.iter().filter(|entry| entry.is_queued()).take(chosen);
+        let mut unknown: Vec<&(PictureDigest, Picture)> = Vec::new();
+        for picture in queued.flat_map(|entry| &entry.work.pictures) {
+            if self.pictures.get(&picture.0).is_none() && !unknown.iter().any(|other| other.0 == picture.0) {
+                unknown.push(picture);
+            }
+        }
+        if unknown.len() < 2 {
+            return;
+        }
+        let pictures: Vec<Picture> = unknown.iter().map(|(_, picture)| picture.clone()).collect();
+        let compute = &mut self.compute;
+        let seen = contained("looking at pictures", || compute.see(&pictures));
+        for ((digest, _), tokens) in unknown.into_iter().zip(seen.unwrap_or_default()) {
+            self.pictures.insert(*digest, tokens);
+        }
+    }
+
+    fn lay_out(&mut self, at: usize) -> Result<Laid, ServiceError> {
+        let started = Instant::now();
+        let Work { job, pictures, .. } = &self.jobs[at].work;
+        let mut seen: Vec<VisualTokens> = Vec::with_capacity(pictures.len());
+        for (index, (digest, picture)) in pictures.iter().enumerate() {
+            let tokens = match self.pictures.get(digest) {
+                Some(tokens) => tokens,
+                None => {
+                    let compute = &mut self.compute;
+                    let mut tokens = contained("looking at a picture", || compute.see(std::slice::from_ref(picture)))
+                        .map_err(|error| at_picture(model_failure(error), index))?;
+                    let tokens = tokens.pop().ok_or_else(|| internal("the vision tower returned nothing"))?;
+                    self.pictures.insert(*digest, tokens.clone());
+                    tokens
+                }
+            };
+            seen.push(tokens);
+        }
+        let compute = &mut self.compute;
+        let (prompt, visual) = contained("laying out a prompt", || compute.assemble(job, seen)).map_err(too_long)?;
+        let held = self.pool.blocks() * BLOCK_POSITIONS;
+        if prompt.len() > held {
+            return Err(too_long(ModelError::ContextTooLong { tokens: prompt.len(), limit: held }));
+        }
+        let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
+        let keys = if self.limits.prefix_cache { prefix::keys(prompt.rows(), &digests) } else { Vec::new() };
+        Ok(Laid { prompt, visual, keys, started })
+    }
+
+    /// Gives blocks to those that wait, first come, first served.
+    fn admit(&mut self) {
+        for at in 0..self.jobs.len() {
+            let Stage::Laid(laid, _) = &self.jobs[at].stage else { continue };
+            let positions = laid.prompt.len();
+            // The last row is always computed: its logits are wanted.
+            let usable = (positions - 1) / BLOCK_POSITIONS;
+            let shared = self.prefix.lookup(&laid.keys[..usable.min(laid.keys.len())]);
+            let cached = shared.len() * BLOCK_POSITIONS;
+            let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return };
+            let mut table = BlockTable::with_prefix(&self.pool, shared);
+            table.grow(blocks);
+            self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
+            self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
+            self.jobs[at].run(table, cached);
+        }
+    }
+
+    /// Free blocks; what only the prefix cache holds is freed for them.
+    fn lease(&mut self, count: usize) -> Option<Vec<Block>> {
+        loop {
+            if let Some(blocks) = self.pool.lease(count) {
+                return Some(blocks);
+            }
+            if !self.prefix.evict(is_unused) {
+                return None;
+            }
+        }
+    }
+
+    /// How many rows of each job the next step computes; 0 for those that wait.
+    fn schedule(&self) -> Vec<usize> {
+        let remaining = |entry: &Entry| match &entry.stage {
+            Stage::Running(running) => Some(running.laid.prompt.len() - running.table.len()),
+            _ => None,
+        };
+        let running: Vec<usize> = self.jobs.iter().filter_map(remaining).collect();
+        let mut granted = chunks(&running, self.limits.step_tokens).into_iter();
+        self.jobs.iter().map(|entry| remaining(entry).and_then(|_| granted.next()).unwrap_or(0)).collect()
+    }
+
+    /// Computes a step. Layers of prompts that it completes go to their ship tasks as they are done.
+    fn compute(&mut self, rows: &[usize]) -> Outcome {
+        let mut chunks: Vec<Chunk<'_>> = Vec::new();
+        let mut shipping: Vec<(mpsc::Sender<ShipStep>, KvView)> = Vec::new();
+        for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
+            let Stage::Running(running) = &mut entry.stage else { continue };
+            let Running { laid, table, sampler, .. } = &mut **running;
+            let rows = table.len()..table.len() + rows;
+            if let (true, Some(steps)) = (rows.end == laid.prompt.len(), &entry.work.steps) {
+                shipping.push((steps.clone(), table.view(rows.end)));
+            }
+            chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
+        }
+        if chunks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut on_layer = |slot: usize| {
+            for (steps, view) in &shipping {
+                // Fails only when the ship task has ended, which cancels the job or reports its own error.
+                let _ = steps.try_send(ShipStep::Layer { slot, view: view.clone() });
+            }
+            ControlFlow::Continue(())
+        };
+        let compute = &mut self.compute;
+        contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
+        let at = Instant::now();
+        let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
+        let token = |&rows: &usize| if rows > 0 { drawn.next().flatten().map(|drawn| Token { drawn, at }) } else { None };
+        Ok(rows.iter().map(token).collect())
+    }
+
+    /// Sends first tokens; jobs that are through leave, and their blocks stay with shipment and prefix cache.
+    fn publish(&mut self, outcome: Outcome) {
+        let tokens = match outcome {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                let (ran, waiting) = std::mem::take(&mut self.jobs).into_iter().partition(Entry::runs);
+                self.jobs = waiting;
+                let ran: Vec<Entry> = ran;
+                return ran.into_iter().for_each(|entry| fail(entry.work, error.clone()));
+            }
+        };
+        let mut tokens = tokens.into_iter();
+        for entry in std::mem::take(&mut self.jobs) {
+            match (tokens.next().flatten(), entry) {
+                (Some(token), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (_, entry) => self.jobs.push(entry),
+            }
+        }
+    }
+
+    fn finish(&mut self, work: Work, running: Running, token: Token) {
+        self.prefix.insert(&running.laid.keys, running.table.full_blocks());
+        if let Some(steps) = &work.steps {
+            let _ = steps.try_send(ShipStep::Close { first_token: token.drawn.token, compute_end: token.at });
+        }
+        let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
+        let first_token = v1::FirstToken {
+            token: token.drawn.token,
+            prompt_positions: running.laid.prompt.len() as u32,
+            queue_ms: milliseconds(work.job.accepted, running.laid.started),
+            prefill_ms: milliseconds(running.laid.started, token.at),
+            cached_positions: running.cached as u32,
+            logprob: token.drawn.logprob.map(handshake::logprob),
+        };
+        // The receiver is gone when the request was cancelled.
+        let _ = work.result.send(Ok(Prefilled { first_token, visual: running.laid.visual }));
+    }
+
+    fn count(&self) {
+        let running = self.jobs.iter().filter(|entry| entry.runs()).count();
+        self.gauges.running.store(running as u32, Ordering::Relaxed);
+        self.gauges.reclaimable.store(self.prefix.unused(is_unused), Ordering::Relaxed);
+    }
+}
+
+impl Entry {
+    fn new((work, place): (Work, Place)) -> Self {
+        Entry { work, stage: Stage::Queued(place) }
+    }
+
+    /// Its prompt is laid out.
+    fn lay(&mut self, laid: Laid) {
+        self.become_next(|stage| match stage {
+            Stage::Queued(place) => Stage::Laid(laid, place),
+            other => other,
+        });
+    }
+
+    /// It has its blocks.
+    fn run(&mut self, table: BlockTable, cached: usize) {
+        let job = &self.work.job;
+        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &job.tokens, &job.emitted);
+        let steps = self.work.steps.clone();
+        self.become_next(|stage| match stage {
+            Stage::Laid(laid, _place) => {
+                start_shipping(steps.as_ref(), &laid);
+                Stage::Running(Box::new(Running { laid, table, cached, sampler }))
+            }
+            other => other,
+        });
+    }
+
+    fn become_next(&mut self, next: impl FnOnce(Stage) -> Stage) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Moving);
+        self.stage = next(stage);
+    }
+
+    fn is_queued(&self) -> bool {
+        matches!(self.stage, Stage::Queued(_))
+    }
+
+    fn runs(&self) -> bool {
+        matches!(self.stage, Stage::Running(_))
+    }
+}
+
+/// Whether nobody but the cache holds it.
+fn is_unused(block: &Arc<Block>) -> bool {
+    Arc::strong_count(block) == 1
+}
+
+fn start_shipping(steps: Option<&mpsc::Sender<ShipStep>>, laid: &Laid) {
+    if let Some(steps) = steps {
+        let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
+        let _ = steps.try_send(ShipStep::Start { positions, next_position });
+    }
+}
+
+fn fail(work: Work, error: ServiceError) {
     // The receiver is gone when the request was cancelled.
-    let _ = work.result.send(result);
+    let _ = work.result.send(Err(error));
 }
 
-fn prefill(model: &Model, work: &Work) -> Result<Prefilled, ServiceError> {
-    let started = Instant::now();
-    let job = &*work.job;
-    let Prompt { segments, positions, report } = prompt::assemble(model, job, &work.cancelled)?;
-    let positions = positions as u32;
-    // Steps are lost only when the ship task has ended, which cancels the job or reports its own error.
-    let send = |step| work.steps.try_send(step).is_ok();
-    let ships = job.decode_address.is_some();
-    if ships {
-        send(ShipStep::Start { positions });
-    }
-    let mut on_layer = |kv: LayerKv| {
-        let goes_on = !work.cancelled.is_cancelled() && (!ships || send(ShipStep::Layer(kv)));
-        if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
-    let logits = model.prefill(&segments, &mut on_layer).map_err(model_failure)?;
-    let token = Sampler::pick(&job.sampling, job.sampling.seed.unwrap_or_default(), 0, &logits);
-    let compute_end = Instant::now();
-    if ships {
-        send(ShipStep::Close { first_token: token, compute_end });
-    }
-    let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
-    let first_token = v1::FirstToken {
-        token,
-        prompt_positions: positions,
-        queue_ms: milliseconds(job.accepted, started),
-        prefill_ms: milliseconds(started, compute_end),
-    };
-    Ok(Prefilled { first_token, visual: report })
+/// A defect that panics, in a kernel for example, fails what was computed and not the node.
+fn contained<T>(what: &'static str, work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ModelError::Defect { what }))
 }
+
+fn at_picture(error: ServiceError, index: usize) -> ServiceError {
+    match error.code {
+        ErrorCode::InvalidImage => error.with_param(format!("images[{index}]")),
+        _ => error,
+    }
+}
+
+fn too_long(error: ModelError) -> ServiceError {
+    let tells = matches!(error, ModelError::ContextTooLong { .. });
+    let error = model_failure(error);
+    if tells { error.with_param("messages") } else { error }
+}
+
+fn internal(text: &str) -> ServiceError {
+    ServiceError::new(ErrorCode::Internal, text)
+}
+
+#[cfg(test)]
+mod tests;

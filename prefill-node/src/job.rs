@@ -6,10 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use secateur_model::{ModelInfo, Sampling};
+use secateur_model::Sampling;
 use secateur_node::{Identity, handshake};
 use secateur_proto::{ErrorCode, ServiceError, v1};
-use secateur_pruning::{VisualPolicy, budget};
+use secateur_pruning::VisualPolicy;
 use secateur_transfer::{Parties, TransferPolicy, visual};
 
 /// A stretch of the prompt as the request gives it.
@@ -42,6 +42,10 @@ pub struct Job {
     pub transfer: TransferPolicy,
     /// How the first token is drawn.
     pub sampling: Sampling,
+    /// Tokens that end the answer.
+    pub stop_token_ids: Vec<u32>,
+    /// A replay: tokens of the answer that exist already, which follow the prompt.
+    pub emitted: Vec<u32>,
     /// Where the KV goes; none: nowhere.
     pub decode_address: Option<String>,
     /// How long the work may take.
@@ -54,6 +58,7 @@ impl Job {
     /// Validates a request against what this node runs.
     pub fn new(request: v1::PrefillRequest, identity: &Identity) -> Result<Self, ServiceError> {
         handshake::check_model(identity, &request.model_fingerprint, &request.plan_id)?;
+        check_length(&request, identity)?;
         let epoch = handshake::epoch(request.epoch)?;
         let deadline = handshake::deadline(request.deadline_ms)?;
         let visual = match &request.visual {
@@ -63,8 +68,10 @@ impl Job {
         let transfer = TransferPolicy::from_proto(request.transfer)
             .ok_or_else(|| invalid("transfer", format!("unknown transfer policy tag {}", request.transfer)))?;
         let vocab = identity.model.vocab as u32;
-        if let Some(token) = request.tokens.iter().find(|&&token| token >= vocab) {
-            return Err(invalid("tokens", format!("token id {token} is outside the vocabulary of {vocab}")));
+        for (field, tokens) in [("tokens", &request.tokens), ("emitted", &request.emitted)] {
+            if let Some(token) = tokens.iter().find(|&&token| token >= vocab) {
+                return Err(invalid(field, format!("token id {token} is outside the vocabulary of {vocab}")));
+            }
         }
         let pieces = pieces(&request.tokens, request.images.len(), identity)?;
         let user_tokens = user_tokens(&request.tokens, &request.user_spans, identity)?;
@@ -84,6 +91,8 @@ impl Job {
             visual,
             transfer,
             sampling: handshake::sampling(request.sampling),
+            stop_token_ids: request.stop_token_ids,
+            emitted: request.emitted,
             decode_address,
             deadline,
             accepted: Instant::now(),
@@ -91,13 +100,14 @@ impl Job {
     }
 }
 
-impl Job {
-    /// Positions that the prompt will fill, once its pictures are pruned.
-    pub fn positions(&self, model: &ModelInfo) -> usize {
-        let tokens_per_image = model.vision.as_ref().map_or(0, |vision| vision.tokens_per_image);
-        let kept = budget::kept(tokens_per_image, self.visual.keep());
-        self.tokens.len() - self.images.len() + self.images.len() * kept
+/// What cannot fit costs nothing: every picture becomes at least one position, so this is known before any is seen.
+fn check_length(request: &v1::PrefillRequest, identity: &Identity) -> Result<(), ServiceError> {
+    let (positions, limit) = (request.tokens.len() + request.emitted.len(), identity.model.max_positions);
+    if positions > limit {
+        let text = format!("the prompt fills {positions} positions; the model's maximum context length is {limit}");
+        return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("messages"));
     }
+    Ok(())
 }
 
 fn invalid(param: &str, message: String) -> ServiceError {
@@ -155,7 +165,7 @@ fn user_tokens(tokens: &[u32], spans: &[v1::Span], identity: &Identity) -> Resul
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use secateur_model::{FloatType, VisionInfo};
+    use secateur_model::{FloatType, ModelInfo, VisionInfo};
 
     pub(crate) fn identity() -> Identity {
         Identity {
@@ -174,7 +184,7 @@ pub(crate) mod tests {
                 fingerprint: "f".into(),
                 architecture: "LlavaForConditionalGeneration".into(),
                 eos_token_ids: vec![2],
-                vision: Some(VisionInfo { image_token_id: 9, tokens_per_image: 16, image_size: 32 }),
+                vision: Some(VisionInfo { image_token_id: 9, tokens_per_image: 16, varies: false, image_size: Some(32) }),
             },
             kept_layers: vec![0, 1],
             plan_id: String::new(),
@@ -196,12 +206,20 @@ pub(crate) mod tests {
         }
     }
 
+    /// A validated job of text alone.
+    pub(crate) fn text_job(tokens: Vec<u32>) -> Job {
+        let mut identity = identity();
+        (identity.model.vocab, identity.model.max_positions) = (1 << 30, 1 << 20);
+        identity.model.vision = None;
+        let request = v1::PrefillRequest { user_spans: Vec::new(), ..request(&tokens, 0) };
+        Job::new(request, &identity).unwrap()
+    }
+
     #[test]
     fn the_prompt_is_cut_at_its_image_tokens() {
         let job = Job::new(request(&[1, 9, 4, 5, 9], 2), &identity()).unwrap();
         assert_eq!(job.pieces, [Piece::Text(0..1), Piece::Image(0), Piece::Text(2..4), Piece::Image(1)]);
         assert_eq!(job.user_tokens, [1, 4]);
-        assert_eq!(job.positions(&identity().model), 3 + 2 * 16);
         assert_eq!(job.visual, VisualPolicy::KEEP_ALL);
         assert_eq!(job.decode_address, None);
     }
@@ -209,12 +227,14 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_fit_is_refused_by_field() {
         type Edit = fn(&mut v1::PrefillRequest);
-        let cases: [(Edit, &str, ErrorCode); 8] = [
+        let cases: [(Edit, &str, ErrorCode); 10] = [
             (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.epoch = None, "epoch", ErrorCode::InvalidRequest),
             (|r| r.deadline_ms = 0, "deadline_ms", ErrorCode::InvalidRequest),
             (|r| r.tokens[0] = 100, "tokens", ErrorCode::InvalidRequest),
+            (|r| r.emitted = vec![100], "emitted", ErrorCode::InvalidRequest),
+            (|r| r.emitted = vec![1; 62], "messages", ErrorCode::ContextLengthExceeded),
             (|r| r.tokens.clear(), "tokens", ErrorCode::InvalidRequest),
             (|r| r.images.clear(), "images", ErrorCode::InvalidRequest),
             (|r| r.user_spans[0].end = 99, "user_spans", ErrorCode::InvalidRequest),

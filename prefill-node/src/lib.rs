@@ -1,18 +1,24 @@
 //! The prefill service: see, prune, prefill, ship.
 //!
 //! ```text
-//! service.rs   Prefill.Run: validate ▸ queue ▸ stream FirstToken, PrefillDone
-//! job.rs       a request, validated
-//! prompt.rs    decode pictures ▸ vision tower ▸ prune ▸ the sequence to prefill
-//! engine.rs    one thread owns the computation: one job after another
-//! ship.rs      one task per request pushes its KV to decode, layer by layer, while later layers compute
-//! peers.rs     connections to decode nodes, kept between requests
+//! service.rs    Prefill.Run: validate ▸ decode pictures ▸ queue ▸ stream FirstToken, PrefillDone
+//! job.rs        a request, validated
+//! pictures.rs   decoding pictures, and what known ones became
+//! engine.rs     one thread owns the computation: take in, look, admit, schedule, compute, publish
+//! schedule.rs   how many rows of each prompt a step computes (plain data)
+//! prefix.rs     finished KV by what it was computed from (plain data)
+//! compute.rs    what the engine needs of a model: see, prune and lay out, run
+//! ship.rs       one task per request pushes its KV to decode, layer by layer, while later layers compute
+//! peers.rs      connections to decode nodes, kept between requests
 //! ```
 
+mod compute;
 mod engine;
 mod job;
 mod peers;
-mod prompt;
+mod pictures;
+mod prefix;
+mod schedule;
 mod service;
 pub mod settings;
 mod ship;
@@ -23,11 +29,15 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, KvBudget, program};
+use secateur_node::{Host, Identity, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use tokio::net::TcpListener;
 
-use service::{PrefillService, Prefiller};
+use crate::{
+    compute::ModelCompute,
+    engine::{Engine, Limits},
+    service::{PrefillService, Prefiller},
+};
 pub use settings::PrefillSettings;
 
 /// Largest request: pictures travel in it.
@@ -50,17 +60,23 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let node = settings.node;
-    let options = LoadOptions { device: node.device, dtype: node.dtype, vision: true, ..LoadOptions::default() };
+    let options = LoadOptions { vision: true, ..node.load_options() };
     let dir = node.model.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
-    let budget = KvBudget::of(&node);
+    let pool = memory::kv_pool(&node, &model)?;
     let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model)?;
-    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, "prefill node is ready");
+    tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
-    let engine = engine::Engine::start(model, identity.clone(), node.queue_limit)?;
-    let prefiller = Arc::new(Prefiller::new(identity, engine, budget));
+    let limits = Limits {
+        queue: node.queue_limit,
+        step_tokens: settings.step_tokens as usize,
+        picture_cache: usize::try_from(settings.picture_cache.as_u64()).unwrap_or(usize::MAX),
+        prefix_cache: settings.prefix_cache,
+    };
+    let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
+    let prefiller = Arc::new(Prefiller::new(identity, engine, pool));
     let mut host = Host::new(prefiller.clone(), shutdown);
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));

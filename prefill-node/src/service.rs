@@ -1,9 +1,10 @@
 //! `Prefill.Run`: the first token as soon as it exists, then, when decode has the KV, the account of the shipment.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_node::{Identity, KvBudget, Leash, host::Describe};
+use secateur_model::{KvPool, Picture};
+use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
@@ -16,6 +17,8 @@ use crate::{
     engine::{Engine, Prefilled, Work},
     job::Job,
     peers::Peers,
+    pictures,
+    prefix::PictureDigest,
     ship::{Shipment, Shipped},
 };
 
@@ -28,29 +31,26 @@ const STEPS_BESIDE_LAYERS: usize = 2;
 pub struct Prefiller {
     identity: Arc<Identity>,
     engine: Engine,
-    budget: KvBudget,
+    pool: KvPool,
     peers: Peers,
 }
 
-type Events = mpsc::Sender<Result<v1::PrefillEvent, Status>>;
-
 impl Prefiller {
     /// Serves over a running engine.
-    pub fn new(identity: Arc<Identity>, engine: Engine, budget: KvBudget) -> Self {
-        Self { identity, engine, budget, peers: Peers::default() }
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool) -> Self {
+        Self { identity, engine, pool, peers: Peers::default() }
     }
 
-    /// One request from its reservation to the account of its shipment.
-    async fn run(&self, job: Arc<Job>, events: &Events) -> Result<(), ServiceError> {
-        // KV waits in memory until decode has it, so it is reserved before any is made, and held until it is shipped.
-        let positions = job.positions(&self.identity.model) as u64;
-        let _reservation = self.budget.reserve(positions * self.identity.kv_bytes_per_position()).await?;
+    /// One request from its pictures to the account of its shipment.
+    async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
         let channel = job.decode_address.as_deref().map(|address| self.peers.channel(address)).transpose()?;
+        let pictures = decode_pictures(job.clone()).await?;
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
         let (steps, step_queue) = mpsc::channel(self.identity.kept_layers.len() + STEPS_BESIDE_LAYERS);
         let (result, prefilled) = oneshot::channel();
-        self.engine.submit(Work { job: job.clone(), steps, result, cancelled })?;
+        let steps = channel.is_some().then_some(steps);
+        self.engine.submit(Work { job: job.clone(), pictures, steps, result, cancelled })?;
         let (layers, shape) = (self.identity.kept_layers.clone(), self.identity.kv_shape());
         let shipment = Shipment { layers, shape, job };
         let ship = async {
@@ -59,12 +59,21 @@ impl Prefiller {
                 None => Ok(None),
             }
         };
-        // Where the engine stops, its error is the one that ends this; where the shipment fails, dropping its steps
-        // stops the engine at the next block.
-        let (prefilled, shipped) = tokio::try_join!(announce(events, prefilled), ship)?;
+        // Where the engine stops, its error is the one that ends this; where the shipment fails, this future is dropped,
+        // and the leash takes the job out of the engine.
+        let (prefilled, shipped) = tokio::try_join!(announce(&responses, prefilled), ship)?;
         let done = account(&shipment, prefilled, shipped);
-        send(events, Event::Done(done)).await
+        send(&responses, Event::Done(done)).await
     }
+}
+
+/// Decodes a job's pictures beside the engine, which only computes.
+async fn decode_pictures(job: Arc<Job>) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
+    if job.images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let stopped = |_| ServiceError::new(ErrorCode::Internal, "decoding a picture failed; the node's log says why");
+    tokio::task::spawn_blocking(move || pictures::decode(&job.images)).await.map_err(stopped)?
 }
 
 fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) -> v1::PrefillDone {
@@ -74,29 +83,28 @@ fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) 
 
 /// Sends the first token at once, while the shipment may still be on its way.
 async fn announce(
-    events: &Events,
+    responses: &Responses<v1::PrefillEvent>,
     prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>,
 ) -> Result<Prefilled, ServiceError> {
     let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
     let prefilled = prefilled.await.map_err(stopped)??;
-    send(events, Event::FirstToken(prefilled.first_token)).await?;
+    send(responses, Event::FirstToken(prefilled.first_token.clone())).await?;
     Ok(prefilled)
 }
 
-async fn send(events: &Events, event: Event) -> Result<(), ServiceError> {
-    let gone = |_| ServiceError::new(ErrorCode::Cancelled, "the router went away");
-    events.send(Ok(v1::PrefillEvent { event: Some(event) })).await.map_err(gone)
+async fn send(responses: &Responses<v1::PrefillEvent>, event: Event) -> Result<(), ServiceError> {
+    responses.send(v1::PrefillEvent { event: Some(event) }).await
 }
 
 impl Describe for Prefiller {
     fn describe(&self, draining: bool) -> v1::NodeDescription {
-        let load = v1::Load {
-            running: self.engine.running(),
-            waiting: self.engine.waiting() + self.budget.waiting(),
-            queue_limit: self.budget.waiting_max(),
-            kv_bytes_used: self.budget.bytes_used(),
-            kv_bytes_total: self.budget.bytes_total(),
-        };
+        let gauges = self.engine.gauges();
+        let mut load = handshake::load(&self.pool, gauges.reclaimable.load(Ordering::Relaxed));
+        load.running = gauges.running.load(Ordering::Relaxed);
+        load.waiting = gauges.waiting.load(Ordering::Relaxed);
+        load.queue_limit = self.engine.queue_limit();
+        load.prefix_queries = gauges.prefix_queries.load(Ordering::Relaxed);
+        load.prefix_hits = gauges.prefix_hits.load(Ordering::Relaxed);
         self.identity.describe(load, draining)
     }
 }
@@ -110,24 +118,8 @@ impl prefill_server::Prefill for PrefillService {
 
     async fn run(&self, request: Request<v1::PrefillRequest>) -> Result<Response<Self::RunStream>, Status> {
         let job = Arc::new(Job::new(request.into_inner(), &self.0.identity)?);
-        let (events, stream) = mpsc::channel(EVENTS);
+        let terms = Terms { stage: "prefill", request_id: job.request_id.clone(), deadline: job.deadline };
         let prefiller = self.0.clone();
-        tokio::spawn(async move {
-            let (request_id, deadline) = (job.request_id.clone(), job.deadline);
-            let failed = tokio::select! {
-                // The stream is dropped when the router goes away: then nothing is worth finishing.
-                () = events.closed() => {
-                    tracing::info!(request = %request_id, "prefill was cancelled by the router");
-                    return;
-                }
-                outcome = tokio::time::timeout(deadline, prefiller.run(job, &events)) => match outcome {
-                    Ok(Ok(())) => return,
-                    Ok(Err(error)) => error,
-                    Err(_) => ServiceError::new(ErrorCode::Timeout, "the request's deadline passed during prefill"),
-                },
-            };
-            let _ = events.send(Err(failed.into())).await;
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(respond(terms, EVENTS, |responses| async move { prefiller.run(job, responses).await }))
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of a prefill node.
 
+use bytesize::ByteSize;
 use clap::Args;
 use secateur_node::NodeSettings;
 
@@ -9,4 +10,21 @@ pub struct PrefillSettings {
     /// Settings of every node.
     #[command(flatten)]
     pub node: NodeSettings,
+    /// Prompt positions computed in one step, over all prompts; a long prompt takes several steps
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536), env = "SECATEUR_STEP_TOKENS")]
+    pub step_tokens: u32,
+    /// Memory for what pictures became, so that one that comes again is not looked at again; 0 for none
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", env = "SECATEUR_PICTURE_CACHE")]
+    pub picture_cache: ByteSize,
+    /// Keep finished KV for prompts that begin alike: on, or off
+    #[arg(long, default_value = "on", value_parser = parse_switch, action = clap::ArgAction::Set, env = "SECATEUR_PREFIX_CACHE")]
+    pub prefix_cache: bool,
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither on nor off")),
+    }
 }

@@ -74,8 +74,11 @@ impl Shipment {
         mut steps: mpsc::Receiver<ShipStep>,
         frames: mpsc::Sender<ShipFrame>,
     ) -> Result<Pushed, ServiceError> {
-        let Some(ShipStep::Start { positions }) = steps.recv().await else { return engine_stopped().await };
-        let manifest = Manifest::new(self.job.parties.clone(), self.job.transfer, positions, self.shape, &self.layers);
+        let Some(ShipStep::Start { positions, next_position }) = steps.recv().await else {
+            return engine_stopped().await;
+        };
+        let manifest = Manifest::new(self.job.parties.clone(), self.job.transfer, positions, self.shape, &self.layers)
+            .with_next_position(next_position);
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();
@@ -83,8 +86,10 @@ impl Shipment {
         while let Some(step) = steps.recv().await {
             match step {
                 ShipStep::Start { .. } => return engine_stopped().await,
-                ShipStep::Layer(kv) => {
-                    for frame in sender.layer(kv.layer as u32, kv.k, kv.v).map_err(internal)? {
+                ShipStep::Layer { slot, view } => {
+                    // Copied only now: until the transport takes it, the KV waits in its blocks.
+                    let (k, v) = view.layer(slot);
+                    for frame in sender.layer(self.layers[slot], k, v).map_err(internal)? {
                         send(&frames, frame).await?;
                     }
                 }

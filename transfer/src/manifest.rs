@@ -75,13 +75,22 @@ pub struct Manifest {
     pub shape: KvShape,
     /// Layers in the order they come.
     pub layers: Vec<LayerEntry>,
+    /// The rotary position of the token behind the prompt.
+    pub next_position: u32,
 }
 
 impl Manifest {
     /// The manifest of a prompt's shipment under `policy`.
     pub fn new(parties: Parties, policy: TransferPolicy, positions: u32, shape: KvShape, layers: &[u32]) -> Self {
         let entry = |&layer| LayerEntry { layer, spans: policy.spans(positions) };
-        Self { parties, policy, positions, shape, layers: layers.iter().map(entry).collect() }
+        let layers = layers.iter().map(entry).collect();
+        Self { parties, policy, positions, shape, layers, next_position: positions }
+    }
+
+    /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).
+    pub fn with_next_position(mut self, next_position: u32) -> Self {
+        self.next_position = next_position;
+        self
     }
 
     /// Payload bytes of one of its layers.
@@ -113,6 +122,7 @@ impl Manifest {
             head_dim: self.shape.head_dim,
             layers: self.layers.iter().map(layer).collect(),
             total_bytes: self.total_bytes(),
+            next_position: self.next_position,
         }
     }
 
@@ -143,6 +153,7 @@ impl Manifest {
             positions,
             shape: KvShape { kv_heads: message.kv_heads, head_dim: message.head_dim, dtype },
             layers: layers.ok_or(malformed)?,
+            next_position: message.next_position,
         };
         let ascending = manifest.layers.windows(2).all(|pair| pair[0].layer < pair[1].layer);
         if !ascending || manifest.checked_total() != Some(message.total_bytes) || message.total_bytes == 0 {

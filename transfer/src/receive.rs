@@ -68,6 +68,8 @@ pub struct ReceivedLayer {
 pub struct Accepted {
     /// Positions that the prompt fills.
     pub positions: u32,
+    /// The rotary position of the token behind the prompt.
+    pub next_position: u32,
     /// The token that prefill drew.
     pub first_token: u32,
     /// Payload bytes of all layers.
@@ -132,6 +134,7 @@ impl Receiver {
         }
         Ok(Accepted {
             positions: self.manifest.positions,
+            next_position: self.manifest.next_position,
             first_token: closing.first_token,
             payload_bytes: self.manifest.total_bytes(),
         })
@@ -204,7 +207,7 @@ mod tests {
     fn what_is_sent_arrives() {
         let layers = [0, 3, 4];
         let (received, accepted) = receive(shipment(&layers, 50), &expectation(&layers, 64)).unwrap();
-        assert_eq!(accepted, Accepted { positions: 50, first_token: 42, payload_bytes: 3 * 50 * 64 });
+        assert_eq!(accepted, Accepted { positions: 50, next_position: 50, first_token: 42, payload_bytes: 3 * 50 * 64 });
         for (layer, &index) in received.iter().zip(&layers) {
             assert_eq!(layer.layer, index);
             assert_eq!(layer.k, payload(index, 50, 0));

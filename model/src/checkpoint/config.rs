@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::checkpoint::as_typed::{Language, TopLevel};
+use crate::checkpoint::family::Family;
 use crate::checkpoint::generation::{self, token_ids};
 use crate::checkpoint::json;
 use crate::checkpoint::language::LanguageConfig;
@@ -24,56 +25,96 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads `config.json` and `generation_config.json` in `dir`.
+    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`.
     pub fn read(dir: &Path) -> Result<Config> {
         let value: Value = json::read(&dir.join("config.json"))?;
         let mut config = Config::from_json(&value)?;
+        if let Some(vision) = &mut config.vision {
+            vision.read_processor(dir)?;
+        }
         if let Some(ids) = generation::eos_token_ids(dir)? {
             config.eos_token_ids = ids;
         }
         Ok(config)
     }
 
-    fn from_json(value: &Value) -> Result<Config> {
+    pub(super) fn from_json(value: &Value) -> Result<Config> {
         let typed: TopLevel = parse(value)?;
         if typed.quantization_config.is_some() {
             let problem = "quantized checkpoints are not supported";
             return Err(ModelError::config("quantization_config", problem));
         }
-        match typed.model_type.as_deref() {
-            Some("llava") => llava(&typed),
-            Some("llama") => llama(&typed, parse(value)?),
-            other => {
-                let found = other.unwrap_or("nothing");
-                let problem = format!("`{found}` is not supported, only `llava` and `llama`");
-                Err(ModelError::config("model_type", problem))
-            }
+        let kind = typed.model_type.as_deref().unwrap_or("nothing");
+        match (kind, Family::from_model_type(kind)) {
+            ("llava", _) => llava(&typed, "LlavaForConditionalGeneration", false),
+            ("llava_next", _) => llava(&typed, "LlavaNextForConditionalGeneration", true),
+            ("qwen2_5_vl", _) => qwen(&typed, value),
+            (_, Some(family)) => text_only(&typed, family, parse(value)?),
+            (_, None) => Err(ModelError::config("model_type", format!("`{kind}` is not supported"))),
         }
     }
 }
 
-fn llava(typed: &TopLevel) -> Result<Config> {
-    let absent = Language::default();
-    let text = typed.text_config.as_ref().unwrap_or(&absent);
-    let mut language = LanguageConfig::validate(text, "text_config.")?;
-    language.tied_embeddings |= typed.tie_word_embeddings.unwrap_or(false);
-    let eos = typed.eos_token_id.as_ref().or(text.eos_token_id.as_ref());
+fn text_only(typed: &TopLevel, family: Family, text: Language) -> Result<Config> {
     Ok(Config {
-        architecture: architecture(typed, "LlavaForConditionalGeneration")?,
-        language,
-        vision: Some(VisionConfig::validate(typed)?),
-        eos_token_ids: eos_or_default(eos)?,
-        stored: typed.dtype.as_deref().and_then(FloatType::from_name),
+        architecture: architecture(typed, family.architecture())?,
+        language: LanguageConfig::validate(&text, family, "")?,
+        vision: None,
+        eos_token_ids: eos_or_default(text.eos_token_id.as_ref(), family)?,
+        stored: stored(typed),
     })
 }
 
-fn llama(typed: &TopLevel, text: Language) -> Result<Config> {
+/// A LLaVA, or a LLaVA-NeXT, which cuts pictures into `tiles`.
+fn llava(typed: &TopLevel, class: &str, tiles: bool) -> Result<Config> {
+    let absent = Language::default();
+    let text = typed.text_config.as_ref().unwrap_or(&absent);
+    let family = match text.model_type.as_deref().unwrap_or("llama") {
+        "llama" => Family::Llama,
+        "mistral" => Family::Mistral,
+        "qwen2" => Family::Qwen2,
+        other => {
+            let problem = format!("language model `{other}` is not supported, only `llama`, `mistral` and `qwen2`");
+            return Err(ModelError::config("text_config.model_type", problem));
+        }
+    };
+    let vision = VisionConfig::llava(typed, tiles)?;
+    nested(typed, text, family, "text_config.", class, |_| Ok(vision))
+}
+
+fn qwen(typed: &TopLevel, value: &Value) -> Result<Config> {
+    let family = Family::Qwen25Vl;
+    let class = family.architecture();
+    let vision = |language: &LanguageConfig| VisionConfig::qwen(typed, language.hidden);
+    let Some(text) = &typed.text_config else {
+        // Files of before transformers 4.52 have the keys of the language part at the top.
+        return nested(typed, &parse(value)?, family, "", class, vision);
+    };
+    let kind = text.model_type.as_deref().unwrap_or("qwen2_5_vl_text");
+    if !["qwen2_5_vl", "qwen2_5_vl_text"].contains(&kind) {
+        let problem = format!("language model `{kind}` is not supported, only `qwen2_5_vl_text`");
+        return Err(ModelError::config("text_config.model_type", problem));
+    }
+    nested(typed, text, family, "text_config.", class, vision)
+}
+
+fn nested(
+    typed: &TopLevel,
+    text: &Language,
+    family: Family,
+    at: &str,
+    class: &str,
+    vision: impl FnOnce(&LanguageConfig) -> Result<VisionConfig>,
+) -> Result<Config> {
+    let mut language = LanguageConfig::validate(text, family, at)?;
+    language.tied_embeddings |= typed.tie_word_embeddings.unwrap_or(false);
+    let eos = typed.eos_token_id.as_ref().or(text.eos_token_id.as_ref());
     Ok(Config {
-        architecture: architecture(typed, "LlamaForCausalLM")?,
-        language: LanguageConfig::validate(&text, "")?,
-        vision: None,
-        eos_token_ids: eos_or_default(text.eos_token_id.as_ref())?,
-        stored: typed.dtype.as_deref().and_then(FloatType::from_name),
+        architecture: architecture(typed, class)?,
+        vision: Some(vision(&language)?),
+        language,
+        eos_token_ids: eos_or_default(eos, family)?,
+        stored: stored(typed),
     })
 }
 
@@ -89,9 +130,13 @@ fn architecture(typed: &TopLevel, expected: &str) -> Result<String> {
     }
 }
 
-/// `LlamaConfig`'s default end token is 2.
-fn eos_or_default(typed: Option<&Value>) -> Result<Vec<u32>> {
-    typed.map_or(Ok(vec![2]), |value| token_ids(value, "eos_token_id"))
+fn eos_or_default(typed: Option<&Value>, family: Family) -> Result<Vec<u32>> {
+    let default = || Ok(family.defaults().eos_token_id.into_iter().collect());
+    typed.map_or_else(default, |value| token_ids(value, "eos_token_id"))
+}
+
+fn stored(typed: &TopLevel) -> Option<FloatType> {
+    typed.dtype.as_deref().or(typed.torch_dtype.as_deref()).and_then(FloatType::from_name)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
@@ -122,15 +167,26 @@ mod tests {
     }
 
     #[test]
-    fn other_architectures_are_refused() {
+    fn what_is_not_implemented_is_refused_by_name() {
         let cases = [
-            r#"{}"#,
-            r#"{"model_type": "mistral"}"#,
-            r#"{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}"#,
-            r#"{"model_type": "llama", "quantization_config": {"bits": 4}}"#,
+            (r#"{}"#, "model_type"),
+            (r#"{"model_type": "gpt2"}"#, "model_type"),
+            (r#"{"model_type": "qwen2_vl"}"#, "model_type"),
+            (r#"{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"]}"#, "architectures"),
+            (r#"{"model_type": "qwen3", "architectures": ["Qwen2ForCausalLM"]}"#, "architectures"),
+            (r#"{"model_type": "llama", "quantization_config": {"bits": 4}}"#, "quantization_config"),
+            (r#"{"model_type": "llava", "text_config": {"model_type": "gemma"}}"#, "text_config.model_type"),
+            (r#"{"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model"}}"#, "vision_config.model_type"),
+            (r#"{"model_type": "llava_next", "vision_feature_layer": [-2, -5]}"#, "vision_feature_layer"),
+            (r#"{"model_type": "qwen2_5_vl", "text_config": {"model_type": "qwen2"}}"#, "text_config.model_type"),
+            (r#"{"model_type": "qwen2_5_vl", "head_dim": 64}"#, "rope_parameters.mrope_section"),
+            (r#"{"model_type": "qwen2_5_vl"}"#, "vision_config.out_hidden_size"),
         ];
-        for json in cases {
-            assert!(matches!(read(json), Err(ModelError::Config { .. })), "{json}");
+        for (json, expected) in cases {
+            match read(json) {
+                Err(ModelError::Config { field, .. }) => assert_eq!(field, expected, "{json}"),
+                other => panic!("{json}: {other:?}"),
+            }
         }
     }
 }

@@ -2,16 +2,27 @@
 
 mod as_typed;
 mod config;
+mod family;
 mod fingerprint;
 mod generation;
+#[cfg(test)]
+mod hub;
 pub(crate) mod json;
 mod language;
 mod names;
+mod rope;
 mod vision;
 mod weights;
+mod windows;
 
 pub(crate) use config::Config;
 pub use fingerprint::fingerprint;
+pub use generation::GenerationDefaults;
+pub(crate) use family::Family;
 pub(crate) use language::LanguageConfig;
-pub(crate) use vision::{FeatureSelect, VisionConfig};
+pub(crate) use rope::{RopeConfig, RopeScaling};
+pub(crate) use vision::{
+    ClipConfig, ClipProcessor, FeatureSelect, QwenConfig, QwenProcessor, Resize, Scale, Target, TowerConfig,
+    VisionConfig,
+};
 pub(crate) use weights::Weights;

@@ -1,23 +1,30 @@
 //! Tensor names. The same weights are stored under several prefixes; the rest of the crate knows only one of them.
 //!
-//! | part | hub files of llava-hf | transformers 5 in memory | plain Llama | here |
+//! | part | hub files of llava-hf | hub files of Qwen2.5-VL | transformers 5 in memory | here |
 //! |---|---|---|---|---|
-//! | blocks | `language_model.model.layers.` | `model.language_model.layers.` | `model.layers.` | `language.layers.` |
+//! | blocks | `language_model.model.layers.` | `model.layers.` | `model.language_model.layers.` | `language.layers.` |
 //! | head | `language_model.lm_head.` | `lm_head.` | `lm_head.` | `lm_head.` |
-//! | tower | `vision_tower.vision_model.` | `model.vision_tower.` | | `vision.` |
-//! | projector | `multi_modal_projector.` | `model.multi_modal_projector.` | | `projector.` |
+//! | tower | `vision_tower.vision_model.` | `visual.` | `model.vision_tower.`, `model.visual.` | `vision.` |
+//! | projector | `multi_modal_projector.` | | `model.multi_modal_projector.` | `projector.` |
+//! | end of a line | `image_newline` | | `model.image_newline` | `image_newline` |
+//!
+//! Models of text alone are stored as Qwen2.5-VL's language part is.
 
 /// Prefix in the file, prefix here. The first that matches counts, so longer ones stand before their own prefixes.
-const PREFIXES: [(&str, &str); 11] = [
+const PREFIXES: [(&str, &str); 15] = [
     ("language_model.model.", "language."),
     ("language_model.lm_head.", "lm_head."),
     ("model.language_model.", "language."),
     ("model.vision_tower.vision_model.", "vision."),
     ("model.vision_tower.", "vision."),
+    ("model.visual.", "vision."),
     ("model.multi_modal_projector.", "projector."),
+    ("model.image_newline", "image_newline"),
     ("vision_tower.vision_model.", "vision."),
     ("vision_tower.", "vision."),
+    ("visual.", "vision."),
     ("multi_modal_projector.", "projector."),
+    ("image_newline", "image_newline"),
     ("lm_head.", "lm_head."),
     ("model.", "language."),
 ];
@@ -46,6 +53,12 @@ mod tests {
         }
         for stored in ["vision_tower.vision_model.pre_layrnorm.bias", "model.vision_tower.pre_layrnorm.bias"] {
             assert_eq!(unified(stored).unwrap(), "vision.pre_layrnorm.bias");
+        }
+        for stored in ["visual.merger.ln_q.weight", "model.visual.merger.ln_q.weight"] {
+            assert_eq!(unified(stored).unwrap(), "vision.merger.ln_q.weight");
+        }
+        for stored in ["image_newline", "model.image_newline"] {
+            assert_eq!(unified(stored).unwrap(), "image_newline");
         }
         assert_eq!(unified("multi_modal_projector.linear_1.bias").unwrap(), "projector.linear_1.bias");
     }

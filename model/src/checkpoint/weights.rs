@@ -1,36 +1,43 @@
-//! Weights: one safetensors file, or several with an index, memory-mapped and read tensor by tensor.
+//! Weights: one safetensors file, or several with an index, memory-mapped.
+//!
+//! Matrices stay where they are: kernels read rows in the order that checkpoints have them in, so a matrix that is
+//! stored in the format asked for is a slice of the mapped file, which every process on the machine shares. Others are
+//! converted once, into memory of their own.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use bytes::Bytes;
+use candle_core::{Device, Tensor};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
+use secateur_kernels::{Cpu, Matrix, from_f32, to_f32};
 use serde::Deserialize;
 
 use crate::checkpoint::{json, names};
 use crate::error::{ModelError, Result};
-use crate::float::FloatType;
+use crate::float::{FloatType, WeightFormat};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+/// Numbers that are converted at a time, so that no second copy of a matrix is needed.
+const CONVERTED_AT_A_TIME: usize = 1 << 16;
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
-    files: Vec<Mmap>,
     places: HashMap<String, Place>,
-    device: Device,
-    compute: FloatType,
+    cpu: Cpu,
+    /// What matrices are read as.
+    format: FloatType,
+    packing: WeightFormat,
 }
 
 /// Where a tensor lies.
 struct Place {
-    file: usize,
-    /// First byte and length in that file.
-    start: usize,
-    len: usize,
-    dtype: DType,
+    bytes: Bytes,
+    dtype: FloatType,
     shape: Vec<usize>,
 }
 
@@ -41,17 +48,83 @@ struct Index {
 }
 
 impl Weights {
-    /// Maps the weights in `dir`. Tensors will be placed on `device` in the format `compute`.
-    pub fn open(dir: &Path, device: Device, compute: FloatType) -> Result<Weights> {
-        let mut weights = Weights { files: Vec::new(), places: HashMap::new(), device, compute };
+    /// Maps the weights in `dir`. Matrices come in `format`, and the language model's packed as `packing` says.
+    pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
+        let mut weights = Weights { places: HashMap::new(), cpu, format, packing };
         for path in weight_files(dir)? {
             weights.add_file(&path)?;
         }
         Ok(weights)
     }
 
-    /// The tensor of that unified name, which must have exactly this shape.
+    /// What computes with them.
+    pub fn cpu(&self) -> &Cpu {
+        &self.cpu
+    }
+
+    /// The tensor of that unified name, which must have exactly this shape, in f32.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        Ok(Tensor::from_vec(self.numbers(name, shape)?, shape, &Device::Cpu)?)
+    }
+
+    /// A vector of `len` numbers.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        self.numbers(name, &[len])
+    }
+
+    /// The affine map of the language model in `NAME.weight` and, if asked for, `NAME.bias`, packed.
+    pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
+        let matrix = self.plain_linear(name, inputs, outputs, bias)?;
+        Ok(self.packed(matrix))
+    }
+
+    /// The same, as it is stored: for what is not worth packing, or too sensitive.
+    pub fn plain_linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
+        let matrix = self.table(&format!("{name}.weight"), outputs, inputs)?;
+        match bias {
+            true => matrix.with_bias(self.vector(&format!("{name}.bias"), outputs)?).map_err(|error| unfit(name, error)),
+            false => Ok(matrix),
+        }
+    }
+
+    /// A matrix [rows, width] whose rows are looked up.
+    pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<Matrix> {
+        self.reshaped(name, &[rows, width], rows, width)
+    }
+
+    /// A stored tensor of `shape` as a matrix [rows, width] of the same numbers in the same order.
+    pub fn reshaped(&self, name: &str, shape: &[usize], rows: usize, width: usize) -> Result<Matrix> {
+        let place = self.place(name, shape)?;
+        let bytes = match place.dtype == self.format {
+            true => place.bytes.clone(),
+            false => converted(place, self.format),
+        };
+        Matrix::new(self.format.kernel(), rows, width, bytes).map_err(|error| unfit(name, error))
+    }
+
+    /// The head of a model that ties it to its embedding: the same matrix, or a packed copy.
+    pub fn tied_head(&self, name: &str, vocab: usize, hidden: usize, embedding: &Arc<Matrix>) -> Result<Arc<Matrix>> {
+        match self.packing {
+            WeightFormat::Native => Ok(embedding.clone()),
+            WeightFormat::Int8 => Ok(Arc::new(self.packed(self.table(name, vocab, hidden)?))),
+        }
+    }
+
+    fn packed(&self, matrix: Matrix) -> Matrix {
+        match self.packing {
+            WeightFormat::Native => matrix,
+            WeightFormat::Int8 => matrix.quantize(&self.cpu),
+        }
+    }
+
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let place = self.place(name, shape)?;
+        let mut numbers = vec![0.0; shape.iter().product()];
+        to_f32(place.dtype.kernel(), &place.bytes, &mut numbers);
+        Ok(numbers)
+    }
+
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
         let missing = || ModelError::MissingTensor { name: name.to_owned() };
         let place = self.places.get(name).ok_or_else(missing)?;
         if place.shape != shape {
@@ -61,40 +134,49 @@ impl Weights {
                 found: place.shape.clone(),
             });
         }
-        let bytes = &self.files[place.file][place.start..place.start + place.len];
-        let stored = Tensor::from_raw_buffer(bytes, place.dtype, shape, &self.device)?;
-        Ok(stored.to_dtype(self.compute.candle())?)
+        Ok(place)
     }
 
     fn add_file(&mut self, path: &Path) -> Result<()> {
-        let mapped = map(path)?;
+        let mapped = Bytes::from_owner(map(path)?);
         let broken = |problem: String| ModelError::Weights { path: path.into(), problem };
         let tensors = SafeTensors::deserialize(&mapped).map_err(|error| broken(error.to_string()))?;
-        let base = mapped.as_ptr() as usize;
-        let mut places = Vec::with_capacity(tensors.len());
         for (stored, view) in tensors.tensors() {
             let Some(name) = names::unified(&stored) else { continue };
-            let Some(dtype) = float_dtype(view.dtype()) else { continue };
-            let start = view.data().as_ptr() as usize - base;
-            let (len, shape) = (view.data().len(), view.shape().to_vec());
-            places.push((name, Place { file: self.files.len(), start, len, dtype, shape }));
-        }
-        for (name, place) in places {
+            let Some(dtype) = float_type(view.dtype()) else { continue };
+            let place = Place { bytes: mapped.slice_ref(view.data()), dtype, shape: view.shape().to_vec() };
             if self.places.insert(name.clone(), place).is_some() {
                 return Err(broken(format!("`{name}` is stored twice")));
             }
         }
-        self.files.push(mapped);
         Ok(())
     }
 }
 
+/// A copy of a tensor's numbers in another format.
+fn converted(place: &Place, format: FloatType) -> Bytes {
+    let (from, to) = (place.dtype.size_bytes(), format.size_bytes());
+    let mut bytes = vec![0; place.bytes.len() / from * to];
+    let mut numbers = vec![0.0; CONVERTED_AT_A_TIME];
+    let pieces = place.bytes.chunks(CONVERTED_AT_A_TIME * from).zip(bytes.chunks_mut(CONVERTED_AT_A_TIME * to));
+    for (stored, made) in pieces {
+        let numbers = &mut numbers[..stored.len() / from];
+        to_f32(place.dtype.kernel(), stored, numbers);
+        from_f32(format.kernel(), numbers, made);
+    }
+    bytes.into()
+}
+
+fn unfit(name: &str, error: secateur_kernels::MatrixError) -> ModelError {
+    ModelError::Weights { path: name.into(), problem: error.to_string() }
+}
+
 /// The formats that hold weights. Others (integer buffers, packed quantized values) count as not there.
-fn float_dtype(stored: safetensors::Dtype) -> Option<DType> {
+fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     match stored {
-        safetensors::Dtype::F32 => Some(DType::F32),
-        safetensors::Dtype::F16 => Some(DType::F16),
-        safetensors::Dtype::BF16 => Some(DType::BF16),
+        safetensors::Dtype::F32 => Some(FloatType::F32),
+        safetensors::Dtype::F16 => Some(FloatType::F16),
+        safetensors::Dtype::BF16 => Some(FloatType::Bf16),
         _ => None,
     }
 }
@@ -102,8 +184,8 @@ fn float_dtype(stored: safetensors::Dtype) -> Option<DType> {
 fn map(path: &Path) -> Result<Mmap> {
     let io = |source| ModelError::Io { path: path.into(), source };
     let file = File::open(path).map_err(io)?;
-    // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while it is being loaded would
-    // give wrong weights or a bus error; nothing at this level can prevent that, and a loaded model holds copies.
+    // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would give
+    // wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
     unsafe { Mmap::map(&file) }.map_err(io)
 }
 
@@ -128,6 +210,7 @@ pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::DType;
 
     fn save(dir: &Path, file: &str, tensors: &[(&str, &Tensor)]) {
         let tensors: HashMap<&str, Tensor> = tensors.iter().map(|(name, tensor)| (*name, (*tensor).clone())).collect();
@@ -135,7 +218,7 @@ mod tests {
     }
 
     fn open(dir: &Path) -> Result<Weights> {
-        Weights::open(dir, Device::Cpu, FloatType::F32)
+        Weights::open(dir, Cpu::new(1), FloatType::F32, WeightFormat::Native)
     }
 
     #[test]
@@ -148,7 +231,7 @@ mod tests {
         std::fs::write(dir.path().join(INDEX), index).unwrap();
         let weights = open(dir.path()).unwrap();
         for name in ["language.norm.weight", "lm_head.weight"] {
-            assert_eq!(weights.tensor(name, &[2]).unwrap().to_vec1::<f32>().unwrap(), [1.0, 2.0]);
+            assert_eq!(weights.vector(name, 2).unwrap(), [1.0, 2.0]);
         }
     }
 

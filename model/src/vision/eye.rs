@@ -1,51 +1,49 @@
 //! Everything between a picture and its visual tokens, in one piece.
 
-use std::path::Path;
-
-use candle_core::Device;
-
-use crate::checkpoint::{VisionConfig, Weights};
-use crate::error::Result;
-use crate::float::FloatType;
-use crate::vision::clip::Clip;
+use crate::checkpoint::{TowerConfig, VisionConfig, Weights};
+use crate::error::{ModelError, Result};
+use crate::vision::llava::LlavaEye;
 use crate::vision::picture::Picture;
-use crate::vision::processor::Processor;
-use crate::vision::projector::Projector;
+use crate::vision::qwen::QwenEye;
 use crate::vision::tokens::VisualTokens;
 
-/// The vision side of a LLaVA.
+/// The vision side of a checkpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Eye {
-    processor: Processor,
-    tower: Clip,
-    projector: Projector,
+pub(crate) enum Eye {
+    Llava(LlavaEye),
+    Qwen(QwenEye),
 }
 
 impl Eye {
-    /// Loads the vision side of the checkpoint in `dir` for a language model of width `hidden`.
-    pub fn load(
-        dir: &Path,
-        weights: &Weights,
-        config: &VisionConfig,
-        hidden: usize,
-        compute: FloatType,
-        device: &Device,
-    ) -> Result<Eye> {
-        Ok(Eye {
-            processor: Processor::read(dir, config)?,
-            tower: Clip::load(weights, config, compute, device)?,
-            projector: Projector::load(weights, config, hidden)?,
-        })
+    /// Loads the vision side for a language model of width `hidden`.
+    pub fn load(weights: &Weights, config: &VisionConfig, hidden: usize) -> Result<Eye> {
+        match &config.tower {
+            TowerConfig::Clip(config) => Ok(Eye::Llava(LlavaEye::load(weights, config, hidden)?)),
+            TowerConfig::Qwen(config) => Ok(Eye::Qwen(QwenEye::load(weights, config)?)),
+        }
     }
 
-    /// Pixel values [3, side, side] of a picture, as the tower takes them.
-    pub fn pixel_values(&self, picture: &Picture) -> Vec<f32> {
-        self.processor.apply(picture)
+    /// What the tower is shown of a picture, in the layout of transformers' `pixel_values`: LLaVA [3, side, side],
+    /// LLaVA-NeXT [tiles, 3, side, side], Qwen2.5-VL [patches, 3 * 2 * patch * patch].
+    pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>> {
+        match self {
+            Eye::Llava(eye) => Ok(eye.pixel_values(picture)),
+            Eye::Qwen(eye) => eye.pixel_values(picture),
+        }
     }
 
-    /// The visual tokens of a picture.
-    pub fn see(&self, picture: &Picture) -> Result<VisualTokens> {
-        let features = self.tower.forward(&self.pixel_values(picture))?;
-        Ok(VisualTokens::new(self.projector.forward(&features)?))
+    /// The visual tokens of each picture.
+    pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
+        match self {
+            Eye::Llava(eye) => eye.see(pictures),
+            Eye::Qwen(eye) => eye.see(pictures),
+        }
     }
+}
+
+/// The processor of an eye that has to look.
+pub(crate) fn present<P: Clone>(processor: &Option<P>) -> Result<P> {
+    processor.clone().ok_or_else(|| {
+        ModelError::config("preprocessor_config.json", "there is none, nor in processor_config.json")
+    })
 }

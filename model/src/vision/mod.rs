@@ -1,16 +1,17 @@
 //! From picture bytes to visual tokens: decode, preprocess, look, project.
 
-mod clip;
-mod clip_layer;
+mod activation;
+mod attend;
 mod eye;
-mod layer_norm;
+mod llava;
 mod picture;
-mod preprocess;
-mod processor;
-mod projector;
+mod qwen;
 mod resample;
 mod tokens;
 
+pub(crate) use activation::Activation;
 pub(crate) use eye::Eye;
 pub use picture::{Picture, PictureError, PictureLimits};
+pub(crate) use qwen::RATIO_MAX;
+pub(crate) use resample::Filter;
 pub use tokens::{Rows, VisualTokens};

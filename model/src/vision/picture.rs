@@ -5,6 +5,8 @@ use std::io::Cursor;
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use crate::vision::resample::Pixels;
+
 /// An RGB picture of 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -48,6 +50,16 @@ pub enum PictureError {
     Memory {
         /// The limit.
         limit: u64,
+    },
+    /// Too narrow for the model's eye.
+    #[error("the picture has {width} x {height} pixels; one side may be at most {limit} times the other")]
+    Ratio {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// The limit on the ratio of its sides.
+        limit: usize,
     },
     /// Damaged or truncated.
     #[error("the picture cannot be decoded: {0}")]
@@ -100,8 +112,13 @@ impl Picture {
         self.pixels.height() as usize
     }
 
+    pub(crate) fn pixels(&self) -> Pixels<'_> {
+        Pixels { bytes: self.pixels.as_raw().into(), height: self.height(), width: self.width() }
+    }
+
     /// [height, width, 3]
-    pub(crate) fn bytes(&self) -> &[u8] {
+    #[cfg(test)]
+    fn bytes(&self) -> &[u8] {
         self.pixels.as_raw()
     }
 }

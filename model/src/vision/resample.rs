@@ -56,6 +56,11 @@ pub(crate) fn resize_window<'a>(
     }
 }
 
+/// The whole picture, resized to `height` x `width`.
+pub(crate) fn resize<'a>(picture: Pixels<'a>, (height, width): (usize, usize), filter: Filter) -> Pixels<'a> {
+    resize_window(picture, (height, width), (0..height, 0..width), filter)
+}
+
 /// Which pass comes first shows in the last bit, because of the rounding in between. This is Pillow's rule since
 /// version 13; earlier ones always went across first.
 fn is_down_first(picture: &Pixels<'_>, height: usize, width: usize) -> bool {

@@ -1,14 +1,34 @@
 //! Visual tokens, and rows of numbers for those who choose among them.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use candle_core::{DType, Tensor};
 
 use crate::error::{ModelError, Result};
 
-/// Visual tokens of one picture, ready to stand in a prompt. They stay on the device; clones share them.
-#[derive(Clone, Debug)]
+/// Visual tokens of one picture, ready to stand in a prompt, on the host. Clones share them.
+///
+/// Each remembers where in the picture it was, so that pruning changes neither its position nor that of the text
+/// behind the picture where the model gives tokens places in two dimensions.
+#[derive(Clone, Debug, PartialEq)]
 pub struct VisualTokens {
-    /// [tokens, hidden]
-    rows: Tensor,
+    /// [tokens, width]
+    data: Arc<Vec<f32>>,
+    width: usize,
+    /// For each token, its index before pruning.
+    origins: Arc<[u32]>,
+    /// For each token; M-RoPE only.
+    offsets: Option<Arc<[[u32; 3]]>>,
+    picture: Arc<Whole>,
+}
+
+/// What pruning does not change.
+#[derive(Debug, PartialEq)]
+struct Whole {
+    /// M-RoPE: how many positions the picture takes.
+    advance: Option<u32>,
+    tiles: Vec<Range<usize>>,
 }
 
 /// Rows of f32 on the host.
@@ -21,17 +41,28 @@ pub struct Rows {
 }
 
 impl VisualTokens {
-    pub(crate) fn new(rows: Tensor) -> VisualTokens {
-        VisualTokens { rows }
+    /// The unpruned tokens of a picture, [tokens, width], whose positions follow one another. `tiles` are row ranges.
+    pub(crate) fn in_line(data: Vec<f32>, width: usize, tiles: Vec<Range<usize>>) -> VisualTokens {
+        VisualTokens::whole(data, width, None, Whole { advance: None, tiles })
     }
 
-    pub(crate) fn tensor(&self) -> &Tensor {
-        &self.rows
+    /// The unpruned tokens of a picture, line by line of a grid `columns` wide, whose positions are the grid's.
+    pub(crate) fn in_grid(data: Vec<f32>, width: usize, columns: usize) -> VisualTokens {
+        let tokens = data.len() / width;
+        let place = |token: usize| [0, (token / columns) as u32, (token % columns) as u32];
+        let advance = Some((tokens / columns).max(columns) as u32);
+        let whole = Whole { advance, tiles: std::iter::once(0..tokens).collect() };
+        VisualTokens::whole(data, width, Some((0..tokens).map(place).collect()), whole)
+    }
+
+    fn whole(data: Vec<f32>, width: usize, offsets: Option<Arc<[[u32; 3]]>>, picture: Whole) -> VisualTokens {
+        let origins = (0..(data.len() / width) as u32).collect();
+        VisualTokens { data: Arc::new(data), width, origins, offsets, picture: Arc::new(picture) }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.rows.dims()[0]
+        self.origins.len()
     }
 
     /// Whether there is none.
@@ -39,9 +70,42 @@ impl VisualTokens {
         self.len() == 0
     }
 
-    /// A copy of them on the host, [tokens, hidden].
-    pub fn rows(&self) -> Result<Rows, ModelError> {
-        Rows::from_tensor(&self.rows)
+    /// Numbers in a token, which is the width of the language model.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// All tokens, one after another: [tokens, width].
+    pub fn data(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// A copy of them, [tokens, width].
+    pub fn rows(&self) -> Rows {
+        Rows { data: self.data.to_vec(), width: self.width }
+    }
+
+    /// For each row, its index among the picture's unpruned tokens.
+    pub fn origins(&self) -> &[u32] {
+        &self.origins
+    }
+
+    /// M-RoPE models only: for each row, how far its position lies from the picture's first one in time, height and
+    /// width.
+    pub fn offsets(&self) -> Option<&[[u32; 3]]> {
+        self.offsets.as_deref()
+    }
+
+    /// How far the next text token's position lies from the picture's first one: the number of rows, or, for M-RoPE
+    /// models, the longer side of the picture's grid, pruned or not.
+    pub fn advance(&self) -> u32 {
+        self.picture.advance.unwrap_or(self.len() as u32)
+    }
+
+    /// Row ranges of the unpruned picture, for methods that prune each part by itself: for LLaVA-NeXT the picture as
+    /// a whole and then the grid of its tiles; for others one.
+    pub fn tiles(&self) -> &[Range<usize>] {
+        &self.picture.tiles
     }
 
     /// Only the tokens at these indices, in this order.
@@ -50,9 +114,14 @@ impl VisualTokens {
         if let Some(&index) = indices.iter().find(|&&index| index >= len) {
             return Err(ModelError::OutOfRange { what: "visual token", index, len });
         }
-        let ids: Vec<u32> = indices.iter().map(|&index| index as u32).collect();
-        let ids = Tensor::from_vec(ids, indices.len(), self.rows.device())?;
-        Ok(VisualTokens { rows: self.rows.index_select(&ids, 0)? })
+        let row = |index: &usize| &self.data[index * self.width..][..self.width];
+        Ok(VisualTokens {
+            data: Arc::new(indices.iter().flat_map(row).copied().collect()),
+            width: self.width,
+            origins: indices.iter().map(|index| self.origins[*index]).collect(),
+            offsets: self.offsets.as_ref().map(|offsets| indices.iter().map(|index| offsets[*index]).collect()),
+            picture: self.picture.clone(),
+        })
     }
 }
 
@@ -82,21 +151,37 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     fn tokens() -> VisualTokens {
-        VisualTokens::new(Tensor::new(&[[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]], &Device::Cpu).unwrap())
+        VisualTokens::in_line(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, vec![0..1, 1..3])
     }
 
     #[test]
     fn kept_tokens_come_in_the_order_asked_for() {
-        let rows = tokens().keep(&[2, 0]).unwrap().rows().unwrap();
+        let kept = tokens().keep(&[2, 0]).unwrap();
+        let rows = kept.rows();
         assert_eq!((rows.len(), rows.row(0), rows.row(1)), (2, &[5.0, 6.0][..], &[1.0, 2.0][..]));
+        assert_eq!((kept.data(), kept.width()), (&[5.0, 6.0, 1.0, 2.0][..], 2));
     }
 
     #[test]
     fn none_may_be_kept_but_none_invented() {
         assert!(tokens().keep(&[]).unwrap().is_empty());
         assert!(matches!(tokens().keep(&[3]), Err(ModelError::OutOfRange { index: 3, len: 3, .. })));
+    }
+
+    #[test]
+    fn kept_tokens_know_where_they_were() {
+        let kept = tokens().keep(&[1, 2]).unwrap().keep(&[1]).unwrap();
+        assert_eq!((kept.origins(), kept.advance(), kept.tiles()), (&[2][..], 1, &[0..1, 1..3][..]));
+        assert_eq!(kept.offsets(), None);
+    }
+
+    #[test]
+    fn places_in_a_grid_outlive_pruning() {
+        let grid = VisualTokens::in_grid(vec![0.0; 6], 1, 3);
+        let kept = grid.keep(&[5, 1]).unwrap();
+        assert_eq!(kept.offsets().unwrap(), [[0, 1, 2], [0, 0, 1]]);
+        assert_eq!((kept.origins(), kept.advance(), grid.advance()), (&[5, 1][..], 3, 3));
     }
 }

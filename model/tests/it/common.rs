@@ -3,8 +3,12 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use safetensors::SafeTensors;
-use secateur_model::{KvCache, LayerKv, LoadOptions, Model, Picture, PictureLimits, Segment, VisualTokens};
+use secateur_model::{
+    BlockTable, Feed, Input, KvPool, LoadOptions, Model, ModelError, Picture, PictureLimits, Segment, VisualTokens, Wanted,
+    Workspace,
+};
 
 /// The placeholder of a visual token in the fixture's prompts.
 pub const IMAGE_TOKEN: u32 = 90;
@@ -53,11 +57,12 @@ impl Expected {
         bytes.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
     }
 
+    /// Whole numbers, token ids for example.
     pub fn tokens(&self, name: &str) -> Vec<u32> {
         let tensors = SafeTensors::deserialize(&self.0).unwrap();
         let tensor = tensors.tensor(name).unwrap();
-        // Token ids are whole numbers of four or of eight bytes; the upper half of the latter is 0.
-        let size = tensor.data().len() / tensor.shape()[0];
+        // They have four or eight bytes; the upper half of the latter is 0.
+        let size = tensor.data().len() / tensor.shape().iter().product::<usize>();
         tensor.data().chunks_exact(size).map(|bytes| u32::from_le_bytes(bytes[..4].try_into().unwrap())).collect()
     }
 }
@@ -81,21 +86,91 @@ pub fn segments<'a>(prompt: &'a [u32], visual: &VisualTokens) -> Vec<Segment<'a>
     vec![Segment::Text(&prompt[..start]), Segment::Visual(visual.clone()), Segment::Text(rest)]
 }
 
-/// Prefills and keeps what a prefill node would ship.
-pub fn prefill(model: &Model, input: &[Segment<'_>]) -> (Vec<f32>, Vec<LayerKv>) {
-    let mut shipped = Vec::new();
-    let logits = model.prefill(input, &mut |kv| {
-        shipped.push(kv);
-        ControlFlow::Continue(())
-    });
-    (logits.unwrap(), shipped)
+/// KV of one block, as it goes over the wire.
+pub struct LayerKv {
+    pub layer: usize,
+    pub tokens: usize,
+    pub k: Bytes,
+    pub v: Bytes,
 }
 
-/// A cache filled with what was shipped, and room for `more` tokens.
-pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> KvCache {
-    let mut cache = model.new_cache(shipped[0].tokens + more).unwrap();
-    for kv in shipped {
-        cache.load_layer(kv.layer, kv.tokens, &kv.k, &kv.v).unwrap();
+/// A sequence on memory of its own.
+pub struct Sequence {
+    pool: KvPool,
+    table: BlockTable,
+    position: u32,
+}
+
+fn sequence(model: &Model, positions: usize) -> Sequence {
+    let pool = model.kv_pool(16 << 20).unwrap();
+    let mut table = BlockTable::new(&pool);
+    table.grow(pool.lease(table.missing(positions)).unwrap());
+    Sequence { pool, table, position: 0 }
+}
+
+/// Runs one feed and returns its wanted logits.
+pub fn run(model: &Model, sequence: &mut Sequence, input: Input<'_>, wanted: Wanted) -> Result<Vec<f32>, ModelError> {
+    let mut space = Workspace::default();
+    let mut feeds = [Feed { input, table: &mut sequence.table, wanted }];
+    model.forward(&sequence.pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(()))?;
+    Ok(space.logits().to_vec())
+}
+
+/// Prefills and keeps what a prefill node would ship.
+pub fn prefill(model: &Model, input: &[Segment<'_>]) -> (Vec<f32>, Vec<LayerKv>) {
+    prefill_in_chunks(model, input, usize::MAX)
+}
+
+/// The same, so many rows at a time.
+pub fn prefill_in_chunks(model: &Model, input: &[Segment<'_>], rows: usize) -> (Vec<f32>, Vec<LayerKv>) {
+    let prompt = model.prompt(input).unwrap();
+    let mut sequence = sequence(model, prompt.len());
+    let mut logits = Vec::new();
+    while sequence.table.len() < prompt.len() {
+        let start = sequence.table.len();
+        let end = start.saturating_add(rows).min(prompt.len());
+        let wanted = if end == prompt.len() { Wanted::Last } else { Wanted::Nothing };
+        logits = run(model, &mut sequence, Input::Prompt(&prompt, start..end), wanted).unwrap();
     }
-    cache
+    let view = sequence.table.view(prompt.len());
+    let layer = |(slot, &layer): (usize, &usize)| {
+        let (k, v) = view.layer(slot);
+        LayerKv { layer, tokens: prompt.len(), k, v }
+    };
+    (logits, model.kept_layers().iter().enumerate().map(layer).collect())
+}
+
+/// A sequence filled with what was shipped of a prompt of text, and room for `more` tokens.
+pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> Sequence {
+    let tokens = shipped[0].tokens;
+    let mut sequence = sequence(model, tokens + more);
+    for kv in shipped {
+        let slot = model.kept_layers().binary_search(&kv.layer).unwrap();
+        sequence.table.write_layer(slot, 0, &kv.k, &kv.v).unwrap();
+    }
+    sequence.table.set_len(tokens).unwrap();
+    sequence.position = tokens as u32;
+    sequence
+}
+
+/// Feeds one token and returns its logits.
+pub fn step(model: &Model, sequence: &mut Sequence, token: u32) -> Vec<f32> {
+    let input = Input::Token { id: token, position: sequence.position };
+    sequence.position += 1;
+    run(model, sequence, input, Wanted::Last).unwrap()
+}
+
+/// Feeds one token of each sequence, all in one pass; tables are of one pool.
+pub fn step_together(model: &Model, pool: &KvPool, rows: &mut [(u32, u32, &mut BlockTable)]) -> Vec<Vec<f32>> {
+    let mut space = Workspace::default();
+    let mut feeds: Vec<Feed<'_>> = rows
+        .iter_mut()
+        .map(|(id, position, table)| Feed {
+            input: Input::Token { id: *id, position: *position },
+            table,
+            wanted: Wanted::Last,
+        })
+        .collect();
+    model.forward(pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(())).unwrap();
+    space.logits().chunks_exact(model.info().vocab).map(<[f32]>::to_vec).collect()
 }

@@ -1,10 +1,13 @@
 //! What the two stages rely on: prefill and decode agree, blocks can be left out, misuse is refused.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
-use crate::common::{argmax, distance, folder, load, picture, prefill, receive};
-use secateur_model::{FloatType, LoadOptions, Model, ModelError, Segment};
+use crate::common::{
+    argmax, distance, folder, load, picture, prefill, prefill_in_chunks, receive, run, step, step_together,
+};
+use secateur_model::{
+    BlockTable, FloatType, Input, LoadOptions, Model, ModelError, Segment, Wanted, WeightFormat, Workspace,
+};
 
 const TOKENS: [u32; 9] = [1, 17, 40, 33, 8, 71, 52, 9, 60];
 
@@ -13,48 +16,71 @@ fn without(blocks: &[usize]) -> Model {
     Model::load(&folder(), &LoadOptions { blocks_removed, ..LoadOptions::default() }).unwrap()
 }
 
+/// Bit for bit: what a preempted answer is recomputed to is what it was.
 #[test]
 fn decoding_token_by_token_is_prefilling_them_all() {
     let model = load();
-    let mut cache = model.new_cache(TOKENS.len()).unwrap();
-    for end in 1..=TOKENS.len() {
-        let stepped = model.decode_step(&mut cache, TOKENS[end - 1]).unwrap();
-        let (whole, _) = prefill(&model, &[Segment::Text(&TOKENS[..end])]);
-        assert!(distance(&stepped, &whole) < 1e-4, "{end}");
-    }
+    let (first, shipped) = prefill(&model, &[Segment::Text(&TOKENS[..1])]);
+    let mut sequence = receive(&model, &shipped, TOKENS.len());
+    let mut stepped = vec![first];
+    stepped.extend(TOKENS[1..].iter().map(|&token| step(&model, &mut sequence, token)));
+    let whole = model.logits(&[Segment::Text(&TOKENS)]).unwrap();
+    assert_eq!(stepped.concat(), whole);
 }
 
 #[test]
-fn sequences_do_not_disturb_each_other() {
+fn chunks_are_the_whole_bit_for_bit() {
     let model = load();
-    let (_, shipped) = prefill(&model, &[Segment::Text(&TOKENS)]);
-    let mut alone = receive(&model, &shipped, 4);
-    let expected: Vec<_> = [5, 6, 7].map(|token| model.decode_step(&mut alone, token).unwrap()).into();
-    let (mut one, mut other) = (receive(&model, &shipped, 4), receive(&model, &shipped, 4));
-    for (token, expected) in [5, 6, 7].into_iter().zip(expected) {
-        model.decode_step(&mut other, 80).unwrap();
-        assert_eq!(model.decode_step(&mut one, token).unwrap(), expected);
+    let visual = model.see(&[picture("waves")]).unwrap().remove(0);
+    let prompt = [Segment::Text(&TOKENS[..5]), Segment::Visual(visual), Segment::Text(&TOKENS)];
+    let (logits, shipped) = prefill(&model, &prompt);
+    for rows in [1, 7, 16] {
+        let (chunked, kv) = prefill_in_chunks(&model, &prompt, rows);
+        assert_eq!(chunked, logits, "{rows} rows at a time");
+        assert!(kv.iter().zip(&shipped).all(|(a, b)| a.k == b.k && a.v == b.v));
     }
 }
 
-/// A node shares one model between its threads, and moves caches among them.
 #[test]
-fn a_model_can_be_shared_and_a_cache_sent() {
+fn who_else_is_in_the_batch_changes_nothing() {
+    for (dtype, weights) in [
+        (FloatType::F32, WeightFormat::Native),
+        (FloatType::Bf16, WeightFormat::Native),
+        (FloatType::F16, WeightFormat::Native),
+        (FloatType::Bf16, WeightFormat::Int8),
+    ] {
+        let model =
+            Model::load(&folder(), &LoadOptions { dtype: Some(dtype), weights, ..LoadOptions::default() }).unwrap();
+        let prompts: Vec<Vec<u32>> = (1..7).map(|len| (0..len * 5).map(|at| (at * 7 + len) % 90).collect()).collect();
+        let pool = model.kv_pool(1 << 20).unwrap();
+        let mut alone = Vec::new();
+        let mut tables: Vec<BlockTable> = Vec::new();
+        for prompt in &prompts {
+            let (_, shipped) = prefill(&model, &[Segment::Text(prompt)]);
+            let mut sequence = receive(&model, &shipped, 1);
+            alone.push(step(&model, &mut sequence, 5));
+            let mut table = BlockTable::new(&pool);
+            table.grow(pool.lease(table.missing(prompt.len() + 1)).unwrap());
+            for (slot, kv) in shipped.iter().enumerate() {
+                table.write_layer(slot, 0, &kv.k, &kv.v).unwrap();
+            }
+            table.set_len(prompt.len()).unwrap();
+            tables.push(table);
+        }
+        let rows = tables.iter_mut().zip(&prompts).map(|(table, prompt)| (5, prompt.len() as u32, table));
+        let together = step_together(&model, &pool, &mut rows.collect::<Vec<_>>());
+        assert_eq!(together, alone, "{dtype} {weights:?}");
+    }
+}
+
+/// A node shares one model between its threads, and moves tables among them.
+#[test]
+fn a_model_can_be_shared_and_a_table_sent() {
     fn shared<T: Send + Sync>() {}
     fn sent<T: Send>() {}
     shared::<Model>();
-    sent::<secateur_model::KvCache>();
-}
-
-#[test]
-fn a_rolled_back_cache_goes_on_from_there() {
-    let model = load();
-    let (_, shipped) = prefill(&model, &[Segment::Text(&TOKENS)]);
-    let mut cache = receive(&model, &shipped, 4);
-    let first = model.decode_step(&mut cache, 5).unwrap();
-    model.decode_step(&mut cache, 80).unwrap();
-    cache.set_len(TOKENS.len()).unwrap();
-    assert_eq!(model.decode_step(&mut cache, 5).unwrap(), first);
+    sent::<BlockTable>();
+    sent::<Workspace>();
 }
 
 #[test]
@@ -68,21 +94,8 @@ fn stages_may_leave_out_different_blocks() {
     assert!(distance(&dense, &pruned) > 1e-2);
     // Prefill ran every block; decode takes the KV of those that it has.
     let kept: Vec<_> = shipped.into_iter().filter(|kv| kv.layer != 1).collect();
-    let mut cache = receive(&narrow, &kept, 1);
-    assert_eq!(cache.kept_layers(), [0, 2]);
-    narrow.decode_step(&mut cache, argmax(&dense)).unwrap();
-}
-
-#[test]
-fn a_caller_can_stop_between_blocks() {
-    let model = load();
-    let mut seen = 0;
-    let stopped = model.prefill(&[Segment::Text(&TOKENS)], &mut |_| {
-        seen += 1;
-        if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    assert!(matches!(stopped, Err(ModelError::Cancelled)));
-    assert_eq!(seen, 2);
+    let mut sequence = receive(&narrow, &kept, 1);
+    step(&narrow, &mut sequence, argmax(&dense));
 }
 
 #[test]
@@ -93,8 +106,8 @@ fn half_precision_is_close_and_ships_half_the_bytes() {
     let run = |model: &Model| {
         let visual = model.see(&[picture("waves")]).unwrap().remove(0);
         let (logits, shipped) = prefill(model, &[Segment::Text(&TOKENS[..3]), Segment::Visual(visual)]);
-        let mut cache = receive(model, &shipped, 1);
-        model.decode_step(&mut cache, 5).unwrap();
+        let mut sequence = receive(model, &shipped, 1);
+        step(model, &mut sequence, 5);
         (logits, shipped)
     };
     let ((logits, shipped), (half_logits, half_shipped)) = (run(&full), run(&half));
@@ -103,17 +116,40 @@ fn half_precision_is_close_and_ships_half_the_bytes() {
 }
 
 #[test]
+fn eight_bit_weights_are_close() {
+    let options = LoadOptions { weights: WeightFormat::Int8, ..LoadOptions::default() };
+    let small = Model::load(&folder(), &options).unwrap();
+    let (full, found) = (load().logits(&[Segment::Text(&TOKENS)]), small.logits(&[Segment::Text(&TOKENS)]));
+    let (full, found) = (full.unwrap(), found.unwrap());
+    let spread = full.iter().fold(0.0, |most: f32, logit| most.max(logit.abs()));
+    let off = distance(&full, &found);
+    assert!(off > 0.0 && off < 0.1 * spread, "{off} of {spread}");
+}
+
+#[test]
 fn misuse_is_refused() {
     let model = load();
-    let go_on = &mut |_| ControlFlow::Continue(());
-    assert!(matches!(model.prefill(&[], go_on), Err(ModelError::EmptyPrompt)));
-    assert!(matches!(model.prefill(&[Segment::Text(&[96])], go_on), Err(ModelError::Token { token: 96, vocab: 96 })));
+    assert!(matches!(model.prompt(&[]), Err(ModelError::EmptyPrompt)));
+    let unknown = model.prompt(&[Segment::Text(&[96])]);
+    assert!(matches!(unknown, Err(ModelError::Token { token: 96, vocab: 96 })));
     let long = vec![5; 257];
-    let error = model.prefill(&[Segment::Text(&long)], go_on).unwrap_err();
+    let error = model.prompt(&[Segment::Text(&long)]).unwrap_err();
     assert!(matches!(error, ModelError::ContextTooLong { tokens: 257, limit: 256 }));
-    assert!(matches!(model.new_cache(257), Err(ModelError::ContextTooLong { .. })));
-    let mut foreign = without(&[1]).new_cache(4).unwrap();
-    assert!(matches!(model.decode_step(&mut foreign, 5), Err(ModelError::Cache { .. })));
+    let (_, shipped) = prefill(&model, &[Segment::Text(&TOKENS)]);
+    let mut full = receive(&model, &shipped, 16 - TOKENS.len());
+    for token in TOKENS.len()..16 {
+        step(&model, &mut full, token as u32);
+    }
+    let beyond = run(&model, &mut full, Input::Token { id: 1, position: 16 }, Wanted::Last);
+    assert!(matches!(beyond, Err(ModelError::Cache { .. })));
+    let foreign = model.kv_pool(1 << 20).unwrap();
+    let mut table = BlockTable::new(&foreign);
+    let feed = secateur_model::Feed { input: Input::Token { id: 1, position: 0 }, table: &mut table, wanted: Wanted::Last };
+    let other = model.kv_pool(1 << 20).unwrap();
+    let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+    let refused = model.forward(&other, &mut [feed], &mut Workspace::default(), go_on);
+    assert!(matches!(refused, Err(ModelError::Cache { .. })));
+    assert!(matches!(model.kv_pool(10), Err(ModelError::Cache { .. })));
     let blind = without(&[]);
     assert!(matches!(blind.see(&[picture("pixel")]), Err(ModelError::NoVision)));
     assert!(blind.info().vision.is_some());

@@ -1,0 +1,164 @@
+//! Load on a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
+
+use super::*;
+use secateur_model::{Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
+
+/// Answers `token + 1` forever, and checks what a model would rely on.
+struct Simulated;
+
+impl Compute for Simulated {
+    fn step(&mut self, rows: &mut [Row<'_>]) -> Result<(), ModelError> {
+        for row in rows {
+            assert_eq!(row.position as usize, row.table.len(), "the newest token's KV goes behind what is there");
+            let len = row.table.len() + 1;
+            row.table.set_len(len)?;
+            row.drawn = Some(Drawn { token: row.token + 1, logprob: None });
+        }
+        Ok(())
+    }
+}
+
+struct Client {
+    events: mpsc::Receiver<Result<Event, ServiceError>>,
+    first: u32,
+    left: u32,
+    order: String,
+}
+
+fn space(blocks: usize) -> Arc<BlockSpace> {
+    BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap())
+}
+
+/// Starts an answer on a prompt of `prompt` positions that has `left` tokens to go.
+async fn start(engine: &Engine, space: &Arc<BlockSpace>, order: &str, prompt: usize, first: u32, left: u32) -> Client {
+    let mut table = BlockTable::new(space.pool());
+    table.grow(space.lease(table.missing(prompt)).await.unwrap());
+    table.set_len(prompt).unwrap();
+    let (events, receiver) = mpsc::channel(left as usize + 3);
+    let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
+    let answer = Running {
+        order: order.to_owned(),
+        sequence: Sequence::new(sampler, Vec::new(), left + 1, 0, first),
+        table,
+        position: prompt as u32,
+        events,
+        cancelled: CancellationToken::new(),
+        started: Instant::now(),
+    };
+    engine.submit(answer).unwrap();
+    Client { events: receiver, first, left, order: order.to_owned() }
+}
+
+/// Reads to the end: checks that tokens count up without a gap; returns the reason and how many came.
+async fn finish(client: &mut Client) -> (Reason, u32) {
+    let mut count = 0;
+    while let Some(event) = client.events.recv().await {
+        match event.unwrap() {
+            Event::Tokens(tokens) => {
+                count += 1;
+                assert_eq!((tokens.index, tokens.ids), (count, vec![client.first + count]));
+            }
+            Event::Done(done) => {
+                assert_eq!(done.tokens, count);
+                return (done.reason(), count);
+            }
+            Event::Opened(_) => panic!("nobody opens here"),
+        }
+    }
+    panic!("the stream ended without a reason")
+}
+
+#[tokio::test]
+async fn thousands_of_answers_share_a_small_pool_and_give_it_all_back() {
+    const ANSWERS: u32 = 4_000;
+    let space = space(64);
+    let engine = Arc::new(Engine::start(Simulated, space.clone(), 16).unwrap());
+    let mut tasks = Vec::new();
+    for number in 0..ANSWERS {
+        let (engine, space) = (engine.clone(), space.clone());
+        tasks.push(tokio::spawn(async move {
+            let (mut prompt, mut first, mut left) = (1 + (number * 37 % 150) as usize, 1_000 * number, 1 + number * 13 % 90);
+            let mut replays = 0;
+            loop {
+                let mut client = start(&engine, &space, &format!("{number:06}"), prompt, first, left).await;
+                let (reason, count) = finish(&mut client).await;
+                match reason {
+                    Reason::Length => {
+                        assert_eq!(count, client.left);
+                        return replays;
+                    }
+                    // As the router does: the prompt and all tokens so far are the next attempt's prompt; its prefill
+                    // draws one token.
+                    Reason::Preempted => {
+                        replays += 1;
+                        prompt += 1 + count as usize;
+                        first += count + 1;
+                        left -= count + 1;
+                        if left == 0 {
+                            return replays;
+                        }
+                    }
+                    other => panic!("{other:?} of {}", client.order),
+                }
+            }
+        }));
+    }
+    let mut replays = 0;
+    for task in tasks {
+        replays += task.await.unwrap();
+    }
+    assert_eq!(replays, engine.gauges().preemptions.load(Ordering::Relaxed));
+    assert_eq!(space.pool().free_blocks(), 64);
+}
+
+#[tokio::test]
+async fn when_blocks_run_out_the_last_to_come_is_recomputed() {
+    let space = space(4);
+    let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
+    // Each has two blocks and needs a third one after 16 tokens.
+    let mut first = start(&engine, &space, "1", 17, 0, 40).await;
+    let mut second = start(&engine, &space, "2", 17, 500, 40).await;
+    let (first, second) = tokio::join!(finish(&mut first), finish(&mut second));
+    assert_eq!(first, (Reason::Length, 40));
+    assert_eq!(second.0, Reason::Preempted);
+    assert_eq!(space.pool().free_blocks(), 4);
+}
+
+#[tokio::test]
+async fn a_cancelled_answer_frees_its_blocks() {
+    let space = space(8);
+    let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
+    let mut other = start(&engine, &space, "1", 3, 0, 100).await;
+    let mut table = BlockTable::new(space.pool());
+    table.grow(space.lease(1).await.unwrap());
+    let cancelled = CancellationToken::new();
+    let (events, _gone) = mpsc::channel(3);
+    let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
+    let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
+    let (order, started) = ("2".to_owned(), Instant::now());
+    let answer = Running { order, sequence, table, position: 0, events, cancelled: cancelled.clone(), started };
+    cancelled.cancel();
+    engine.submit(answer).unwrap();
+    finish(&mut other).await;
+    assert_eq!(space.pool().free_blocks(), 8);
+}
+
+/// A model with a defect.
+struct Broken;
+
+impl Compute for Broken {
+    fn step(&mut self, _: &mut [Row<'_>]) -> Result<(), ModelError> {
+        panic!("a defect")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_fails_the_answers_of_its_step_and_not_the_node() {
+    let space = space(8);
+    let engine = Engine::start(Broken, space.clone(), 8).unwrap();
+    for order in ["1", "2"] {
+        let mut client = start(&engine, &space, order, 3, 0, 10).await;
+        assert_eq!(client.events.recv().await.unwrap().unwrap_err().code, ErrorCode::Internal);
+    }
+    assert_eq!(space.pool().free_blocks(), 8);
+}

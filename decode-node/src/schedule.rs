@@ -1,0 +1,107 @@
+//! Who moves in the next step, who gets a block for it, and who has to give its blocks up. Plain data: tested without a
+//! model or a runtime.
+
+/// What an answer that runs asks of the next step. Answers are listed in the order in which their requests came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Whether its next row needs another block.
+    pub grows: bool,
+    /// Blocks that it holds.
+    pub holds: usize,
+}
+
+/// What an answer does in the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It moves by a token; with one more block, if `grows`.
+    Step {
+        /// Whether to take a block for it first.
+        grows: bool,
+    },
+    /// It waits for a block, since all are held by prompts that arrive.
+    Stall,
+    /// It gives its blocks up and is recomputed later.
+    Preempt,
+}
+
+/// The turn of each answer, given the blocks that are free.
+///
+/// First come, first served: an answer gets its block from the free ones, else from the answer that came last. The
+/// oldest is never preempted, so something always ends; if nobody younger is left, the answer stalls until a prompt that
+/// holds blocks begins to run, and is then younger.
+pub fn turns(needs: &[Need], free: usize) -> Vec<Turn> {
+    let mut turns = vec![Turn::Step { grows: false }; needs.len()];
+    let mut free = free;
+    let mut end = needs.len();
+    let mut at = 0;
+    while at < end {
+        if needs[at].grows {
+            while free == 0 && end > at + 1 {
+                end -= 1;
+                turns[end] = Turn::Preempt;
+                free += needs[end].holds;
+            }
+            turns[at] = match free.checked_sub(1) {
+                Some(rest) => {
+                    free = rest;
+                    Turn::Step { grows: true }
+                }
+                None => Turn::Stall,
+            };
+        }
+        at += 1;
+    }
+    turns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Turn::{Preempt, Stall};
+
+    const STEP: Turn = Turn::Step { grows: false };
+    const GROW: Turn = Turn::Step { grows: true };
+
+    fn need(grows: bool, holds: usize) -> Need {
+        Need { grows, holds }
+    }
+
+    #[test]
+    fn all_step_while_there_are_blocks() {
+        let needs = [need(true, 1), need(false, 1), need(true, 1)];
+        assert_eq!(turns(&needs, 2), [GROW, STEP, GROW]);
+    }
+
+    #[test]
+    fn the_last_to_come_gives_its_blocks_to_the_first() {
+        let needs = [need(true, 1), need(false, 1), need(true, 1)];
+        assert_eq!(turns(&needs, 1), [GROW, STEP, Stall]);
+        assert_eq!(turns(&needs, 0), [GROW, STEP, Preempt]);
+        // Two blocks come back: one answer's worth serves both.
+        let needs = [need(true, 1), need(true, 1), need(false, 2)];
+        assert_eq!(turns(&needs, 0), [GROW, GROW, Preempt]);
+    }
+
+    #[test]
+    fn the_oldest_stalls_rather_than_being_preempted() {
+        assert_eq!(turns(&[need(true, 3)], 0), [Stall]);
+        assert_eq!(turns(&[need(true, 3), need(true, 0)], 0), [Stall, Preempt]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn blocks_are_never_given_twice_and_the_order_is_fair(
+            needs in proptest::collection::vec((proptest::bool::ANY, 1usize..4), 0..40), free in 0usize..10,
+        ) {
+            let needs: Vec<Need> = needs.into_iter().map(|(grows, holds)| Need { grows, holds }).collect();
+            let turns = turns(&needs, free);
+            let given = turns.iter().filter(|turn| **turn == GROW).count();
+            let back: usize = turns.iter().zip(&needs).filter(|(turn, _)| **turn == Preempt).map(|(_, need)| need.holds).sum();
+            proptest::prop_assert!(given <= free + back);
+            // Whoever is preempted came after everyone who goes on.
+            let preempted = turns.iter().position(|turn| *turn == Preempt).unwrap_or(turns.len());
+            proptest::prop_assert!(turns[preempted..].iter().all(|turn| *turn == Preempt));
+            proptest::prop_assert!(turns.first().is_none_or(|turn| *turn != Preempt));
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! KV blocks for prompts that arrive: who cannot have them yet waits, first come, first served.
+//!
+//! Answers that run take further blocks past the queue ([`BlockSpace::grow`]): what has begun is finished first. So that
+//! they can, a few blocks are kept free when prompts are let in.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use secateur_model::{Block, KvPool};
+use secateur_proto::{ErrorCode, ServiceError};
+use tokio::sync::oneshot;
+
+/// One in this many blocks is kept for answers that run.
+const KEPT_FREE: usize = 100;
+
+/// The pool of a decode node and the prompts that wait for blocks of it.
+pub struct BlockSpace {
+    pool: KvPool,
+    // Held for a look at the queue only, never across an await, and never while a block is dropped.
+    waiting: Mutex<VecDeque<Waiter>>,
+}
+
+struct Waiter {
+    blocks: usize,
+    granted: oneshot::Sender<Vec<Block>>,
+}
+
+impl BlockSpace {
+    /// Takes charge of a pool.
+    pub fn new(pool: KvPool) -> Arc<Self> {
+        let space = Arc::new(Self { pool, waiting: Mutex::default() });
+        let weak = Arc::downgrade(&space);
+        space.pool.on_release(move || {
+            if let Some(space) = weak.upgrade() {
+                space.serve();
+            }
+        });
+        space
+    }
+
+    /// `blocks` blocks, waiting for others to finish if need be. What can never fit is refused at once.
+    pub async fn lease(&self, blocks: usize) -> Result<Vec<Block>, ServiceError> {
+        if blocks > self.pool.blocks() {
+            let text = format!("the prompt needs {blocks} KV blocks; the node has {} in all", self.pool.blocks());
+            return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text));
+        }
+        let (granted, answer) = oneshot::channel();
+        self.queue().push_back(Waiter { blocks, granted });
+        self.serve();
+        answer.await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping"))
+    }
+
+    /// One more block for an answer that runs, if there is one.
+    pub fn grow(&self) -> Option<Block> {
+        self.pool.lease(1)?.pop()
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &KvPool {
+        &self.pool
+    }
+
+    /// Prompts that wait.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.queue().len()
+    }
+
+    /// Grants blocks to those at the front of the queue for whom there are enough.
+    fn serve(&self) {
+        loop {
+            let mut queue = self.queue();
+            let Some(granted) = self.grant_first(&mut queue) else { return };
+            drop(queue);
+            // Whoever stopped waiting leaves the blocks to the next one; they are dropped here, without the lock.
+            drop(granted);
+        }
+    }
+
+    /// Serves the first who still waits; `None` when nobody can be served.
+    fn grant_first(&self, queue: &mut VecDeque<Waiter>) -> Option<Result<(), Vec<Block>>> {
+        while queue.front().is_some_and(|first| first.granted.is_closed()) {
+            queue.pop_front();
+        }
+        let first = queue.front()?;
+        let (free, all) = (self.pool.free_blocks(), self.pool.blocks());
+        let kept = if free == all { 0 } else { all / KEPT_FREE };
+        if free < first.blocks + kept {
+            return None;
+        }
+        let blocks = self.pool.lease(first.blocks)?;
+        let first = queue.pop_front()?;
+        Some(first.granted.send(blocks))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
+        self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secateur_model::FloatType;
+
+    fn space(blocks: usize) -> Arc<BlockSpace> {
+        BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_served_in_order_when_blocks_come_back() {
+        let space = space(4);
+        let held = space.lease(3).await.unwrap();
+        let wait = |blocks| {
+            let space = space.clone();
+            tokio::spawn(async move { space.lease(blocks).await })
+        };
+        let large = wait(2);
+        while space.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        // One block is free, but the one who came first gets it first.
+        let small = wait(1);
+        while space.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!small.is_finished());
+        drop(held);
+        assert_eq!(large.await.unwrap().unwrap().len(), 2);
+        assert_eq!(small.await.unwrap().unwrap().len(), 1);
+        assert_eq!(space.pool().free_blocks(), 4);
+    }
+
+    #[tokio::test]
+    async fn who_stops_waiting_is_passed_over() {
+        let space = space(2);
+        let held = space.lease(2).await.unwrap();
+        let waiter = tokio::spawn({
+            let space = space.clone();
+            async move { space.lease(2).await }
+        });
+        while space.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        waiter.abort();
+        assert!(waiter.await.is_err());
+        drop(held);
+        assert_eq!(space.pool().free_blocks(), 2);
+        assert_eq!(space.lease(2).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn what_can_never_fit_is_refused_and_a_runner_grows_past_the_queue() {
+        let space = space(2);
+        assert_eq!(space.lease(3).await.unwrap_err().code, ErrorCode::ContextLengthExceeded);
+        let _held = space.lease(1).await.unwrap();
+        assert!(space.grow().is_some());
+    }
+}

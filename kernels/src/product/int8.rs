@@ -1,0 +1,376 @@
+//! Products with int8 weights.
+//!
+//! x is quantised per row and group of 256 inputs: q = round(x * 127 / largest), stored as u8 = q + 128. The sum of one
+//! output: in a group exact in i32; the groups' sums, times the group's scale of x, are added in order (fused) in f32;
+//! then the output's scale of the weights, the bias, and what y holds.
+
+use crate::Isa;
+use crate::quantized::{GROUP, LANES, PANEL, Quantized};
+use crate::simd::{Portable, Simd};
+
+/// The integer side of an instruction set: vectors of i32, four inputs of a vector of outputs at a time.
+///
+/// # Safety
+///
+/// The functions need the instruction set and valid memory.
+pub(crate) trait Bytes: Copy {
+    /// Vectors of f32 with as many lanes.
+    type S: Simd;
+    /// A vector of i32.
+    type I: Copy;
+    /// Four inputs of one row, for every lane.
+    type X: Copy;
+    /// Rows of a register tile.
+    const ROWS: usize;
+    /// Vectors of outputs of a register tile.
+    const COLUMNS: usize;
+
+    /// What a group's sums start with: the corrections, where x is taken as unsigned.
+    unsafe fn start(corrections: *const i32) -> Self::I;
+    unsafe fn x(four: *const u8) -> Self::X;
+    unsafe fn mac(sums: Self::I, x: Self::X, w: *const i8) -> Self::I;
+    unsafe fn to_f32(sums: Self::I) -> <Self::S as Simd>::V;
+}
+
+/// Plain Rust.
+impl Bytes for Portable {
+    type S = Portable;
+    type I = [i32; 8];
+    type X = [i32; 4];
+    const ROWS: usize = 2;
+    const COLUMNS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn start(_: *const i32) -> [i32; 8] {
+        [0; 8]
+    }
+    #[inline(always)]
+    unsafe fn x(four: *const u8) -> [i32; 4] {
+        // SAFETY: as the caller promises.
+        unsafe { four.cast::<[u8; 4]>().read() }.map(|x| i32::from(x) - 128)
+    }
+    #[inline(always)]
+    unsafe fn mac(sums: [i32; 8], x: [i32; 4], w: *const i8) -> [i32; 8] {
+        // SAFETY: as the caller promises.
+        let w = unsafe { w.cast::<[[i8; 4]; 8]>().read_unaligned() };
+        std::array::from_fn(|i| sums[i] + (0..4).map(|k| x[k] * i32::from(w[i][k])).sum::<i32>())
+    }
+    #[inline(always)]
+    unsafe fn to_f32(sums: [i32; 8]) -> [f32; 8] {
+        sums.map(|x| x as f32)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Bytes;
+    use crate::simd::{Avx2, Avx512};
+
+    // SAFETY of everything below: the trait's promises are the intrinsics' own.
+
+    /// The unsigned factor of `vpmaddubsw` is |x| and the sign goes to the weight, so that no pair saturates.
+    impl Bytes for Avx2 {
+        type S = Avx2;
+        type I = __m256i;
+        type X = (__m256i, __m256i);
+        const ROWS: usize = 3;
+        const COLUMNS: usize = 2;
+
+        #[inline(always)]
+        unsafe fn start(_: *const i32) -> __m256i {
+            unsafe { _mm256_setzero_si256() }
+        }
+        #[inline(always)]
+        unsafe fn x(four: *const u8) -> (__m256i, __m256i) {
+            unsafe {
+                let x = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
+                let x = _mm256_xor_si256(x, _mm256_set1_epi8(-128));
+                (_mm256_abs_epi8(x), x)
+            }
+        }
+        #[inline(always)]
+        unsafe fn mac(sums: __m256i, x: (__m256i, __m256i), w: *const i8) -> __m256i {
+            unsafe {
+                let w = _mm256_sign_epi8(_mm256_loadu_si256(w.cast()), x.1);
+                let pairs = _mm256_maddubs_epi16(x.0, w);
+                _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn to_f32(sums: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(sums) }
+        }
+    }
+
+    /// AVX-512 with VNNI.
+    impl Bytes for Avx512 {
+        type S = Avx512;
+        type I = __m512i;
+        type X = __m512i;
+        const ROWS: usize = 6;
+        const COLUMNS: usize = 4;
+
+        #[inline(always)]
+        unsafe fn start(corrections: *const i32) -> __m512i {
+            unsafe { _mm512_loadu_si512(corrections.cast()) }
+        }
+        #[inline(always)]
+        unsafe fn x(four: *const u8) -> __m512i {
+            unsafe { _mm512_set1_epi32(four.cast::<i32>().read_unaligned()) }
+        }
+        #[inline(always)]
+        unsafe fn mac(sums: __m512i, x: __m512i, w: *const i8) -> __m512i {
+            unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.cast())) }
+        }
+        #[inline(always)]
+        unsafe fn to_f32(sums: __m512i) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(sums) }
+        }
+    }
+}
+
+/// Where quantised x of some rows lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows {
+    numbers: *mut u8,
+    scales: *mut f32,
+    inputs: usize,
+}
+
+impl Rows {
+    /// Bytes from one row to the next: not a multiple of 4096, which would put all rows in the same sets of the cache.
+    fn stride(inputs: usize) -> usize {
+        inputs.next_multiple_of(128) + 64
+    }
+
+    pub(crate) fn bytes(rows: usize, inputs: usize) -> usize {
+        rows * (Self::stride(inputs) + inputs.div_ceil(GROUP) * 4)
+    }
+
+    pub(crate) fn at(memory: *mut u8, rows: usize, inputs: usize) -> Rows {
+        let scales = memory.wrapping_add(rows * Self::stride(inputs)).cast();
+        Rows { numbers: memory, scales, inputs }
+    }
+
+    fn row(&self, row: usize) -> *mut u8 {
+        self.numbers.wrapping_add(row * Self::stride(self.inputs))
+    }
+
+    fn scale(&self, row: usize) -> *mut f32 {
+        self.scales.wrapping_add(row * self.inputs.div_ceil(GROUP))
+    }
+}
+
+/// Quantises one row of x.
+pub(crate) struct Quantise {
+    pub(crate) x: *const f32,
+    pub(crate) rows: Rows,
+    pub(crate) row: usize,
+}
+
+impl crate::simd::Task for Quantise {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let inputs = self.rows.inputs;
+        let mut at = 0;
+        let mut group = 0;
+        while at < inputs {
+            let count = (inputs - at).min(GROUP);
+            // SAFETY: inside the row of x and its quantised form, as the caller promises.
+            unsafe {
+                let x = self.x.add(at);
+                let (mut high, mut low) = (S::zero(), S::zero());
+                let mut i = 0;
+                while i < count {
+                    let v = S::load_part(x.add(i), (count - i).min(S::WIDTH));
+                    high = S::max(high, v);
+                    low = S::min(low, v);
+                    i += S::WIDTH;
+                }
+                let largest = S::largest(S::max(high, S::sub(S::zero(), low)));
+                let inverse = S::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+                *self.rows.scale(self.row).add(group) = largest / 127.0;
+                let into = self.rows.row(self.row).add(at);
+                let mut i = 0;
+                while i < count {
+                    let rest = (count - i).min(S::WIDTH);
+                    let q = S::round(S::mul(S::load_part(x.add(i), rest), inverse));
+                    // A NaN or infinity of x gives some number here; the scale carries it into y.
+                    let q = S::add(S::min(S::max(q, S::splat(-127.0)), S::splat(127.0)), S::splat(128.0));
+                    S::store_bytes(into.add(i), q, rest);
+                    i += S::WIDTH;
+                }
+            }
+            at += count;
+            group += 1;
+        }
+        // The weights there are zero; the padding only has to be something.
+        while at % 4 != 0 {
+            // SAFETY: inside the row's stride.
+            unsafe { *self.rows.row(self.row).add(at) = 128 };
+            at += 1;
+        }
+    }
+}
+
+/// One panel of outputs for all rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a> {
+    pub(crate) x: Rows,
+    /// First row.
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
+    pub(crate) weights: &'a Quantized,
+    pub(crate) bias: *const f32,
+    pub(crate) panel: usize,
+    /// Outputs of the panel that there are.
+    pub(crate) outputs: usize,
+    /// Where the panel's first output of the first row goes.
+    pub(crate) y: *mut f32,
+    pub(crate) stride: usize,
+    pub(crate) add: bool,
+}
+
+/// Runs the product with the instruction set's bytes.
+///
+/// # Safety
+/// The machine has `isa`; the product's pointers are valid for its shape.
+pub(crate) unsafe fn run(isa: Isa, product: Product<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match isa {
+            Isa::Portable => product.run::<Portable>(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 | Isa::Avx512 => with_avx2(product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni | Isa::Avx512Bf16 => with_vnni(product),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => product.run::<Portable>(),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn with_avx2(product: Product<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe { product.run::<crate::simd::Avx2>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn with_vnni(product: Product<'_>) {
+    // SAFETY: as the caller promises.
+    unsafe { product.run::<crate::simd::Avx512>() }
+}
+
+impl Product<'_> {
+    #[inline(always)]
+    unsafe fn run<B: Bytes>(self) {
+        let width = self.weights.width(self.panel);
+        let tile = B::COLUMNS * B::S::WIDTH;
+        let mut row = 0;
+        while row < self.rows {
+            // As equally large tiles as there can be: 8 rows are 4 and 4, not 6 and 2.
+            let left = self.rows - row;
+            let rows = left.div_ceil(left.div_ceil(B::ROWS));
+            let mut column = 0;
+            while column < width {
+                let columns = (width - column).min(tile) / B::S::WIDTH;
+                // SAFETY: as the caller promises.
+                unsafe {
+                    match rows {
+                        1 => self.columns::<B, 1>(row, column, columns),
+                        2 => self.columns::<B, 2>(row, column, columns),
+                        3 if B::ROWS > 2 => self.columns::<B, 3>(row, column, columns),
+                        4 if B::ROWS > 3 => self.columns::<B, 4>(row, column, columns),
+                        5 if B::ROWS > 3 => self.columns::<B, 5>(row, column, columns),
+                        6 if B::ROWS > 3 => self.columns::<B, 6>(row, column, columns),
+                        _ => unreachable!("a tile of {rows} rows"),
+                    }
+                }
+                column += columns * B::S::WIDTH;
+            }
+            row += rows;
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn columns<B: Bytes, const R: usize>(&self, row: usize, column: usize, columns: usize) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match columns {
+                1 => self.tile::<B, R, 1>(row, column),
+                2 => self.tile::<B, R, 2>(row, column),
+                3 if B::COLUMNS > 2 => self.tile::<B, R, 3>(row, column),
+                4 if B::COLUMNS > 2 => self.tile::<B, R, 4>(row, column),
+                _ => unreachable!("a tile of {columns} vectors"),
+            }
+        }
+    }
+
+    /// R rows, and C vectors of outputs from `column` of the panel on.
+    #[inline(always)]
+    unsafe fn tile<B: Bytes, const R: usize, const C: usize>(&self, row: usize, column: usize) {
+        let width = self.weights.width(self.panel);
+        let lanes = B::S::WIDTH;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mut sums = [[B::S::zero(); C]; R];
+            let mut weights = self.weights.panel(self.panel);
+            let inputs = self.x.inputs;
+            for group in 0..inputs.div_ceil(GROUP) {
+                let fours = (inputs - group * GROUP).min(GROUP).div_ceil(4);
+                let corrections = weights.cast::<i32>().add(column);
+                let mut part = [[B::start(corrections); C]; R];
+                for c in 1..C {
+                    let start = B::start(corrections.add(c * lanes));
+                    for part in &mut part {
+                        part[c] = start;
+                    }
+                }
+                let mut w = weights.add(width * 4 + column * 4).cast::<i8>();
+                let mut x = self.x.row(self.first + row).cast_const().add(group * GROUP);
+                let stride = Rows::stride(inputs);
+                for _ in 0..fours {
+                    for (r, part) in part.iter_mut().enumerate() {
+                        let four = B::x(x.add(r * stride));
+                        for (c, part) in part.iter_mut().enumerate() {
+                            *part = B::mac(*part, four, w.add(c * lanes * 4));
+                        }
+                    }
+                    x = x.add(4);
+                    w = w.add(width * 4);
+                }
+                for r in 0..R {
+                    let scale = B::S::splat(*self.x.scale(self.first + row + r).add(group));
+                    for c in 0..C {
+                        sums[r][c] = B::S::fma(B::to_f32(part[r][c]), scale, sums[r][c]);
+                    }
+                }
+                weights = weights.add(width * 4 + fours * 4 * width);
+            }
+            let output = self.panel * PANEL + column;
+            for c in 0..C {
+                let scales = B::S::load(self.weights.scales.as_ptr().add(output + c * lanes));
+                let there = self.outputs.saturating_sub(column + c * lanes).min(lanes);
+                for (r, sums) in sums.iter().enumerate() {
+                    let mut value = B::S::mul(sums[c], scales);
+                    if !self.bias.is_null() {
+                        let bias = self.bias.wrapping_add(output + c * lanes);
+                        value = B::S::add(value, B::S::load_part(bias, there));
+                    }
+                    let y = self.y.wrapping_add((row + r) * self.stride + column + c * lanes);
+                    if self.add {
+                        value = B::S::add(B::S::load_part(y, there), value);
+                    }
+                    B::S::store_part(y, value, there);
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(PANEL.is_multiple_of(LANES) && LANES.is_multiple_of(16));

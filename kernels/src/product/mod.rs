@@ -1,0 +1,278 @@
+//! Products of rows with weights: what is packed, how the work is divided, and the gated unit.
+
+mod dot;
+mod int8;
+mod plain;
+
+use crate::matrix::Store;
+use crate::scratch::with_local;
+use crate::simd::{Simd, Task, dispatch, silu};
+use crate::{Cpu, Format, Matrix, SendMut};
+use plain::{Pack, Packing, packing, with_dot};
+
+/// Multiply-adds below which a call is not worth waking anyone (some microseconds of one core).
+const SMALL: usize = 256 << 10;
+impl Cpu {
+    /// y = x Wᵀ (+ bias) for matrices that share x: their outputs stand side by side in every row of y.
+    /// x: [rows, inputs], y: [rows, sum of outputs]. With `add`, y += instead (residual).
+    pub fn project(&self, x: &[f32], rows: usize, matrices: &[&Matrix], y: &mut [f32], add: bool) {
+        let width: usize = matrices.iter().map(|m| m.outputs).sum();
+        assert_eq!(y.len(), rows * width, "y is [rows, sum of outputs]");
+        for matrix in matrices {
+            assert_eq!(x.len(), rows * matrix.inputs, "x is [rows, inputs]");
+        }
+        let Some(inputs) = matrices.first().map(|m| m.inputs) else { return };
+        if rows == 0 || width == 0 {
+            return;
+        }
+        let inline = rows * inputs * width <= SMALL;
+        let mut memory = self.scratch();
+        let packed = Packed::new(self, x, rows, inputs, matrices, &mut memory, inline);
+        let into = SendMut(y.as_mut_ptr());
+        let pieces = |matrix: &Matrix| matrix.outputs.div_ceil(piece_outputs(self, rows, matrix));
+        let work = |piece: usize| {
+            let (mut piece, mut column) = (piece, 0);
+            for matrix in matrices {
+                let here = pieces(matrix);
+                if piece < here {
+                    let step = piece_outputs(self, rows, matrix);
+                    let (from, to) = (piece * step, matrix.outputs.min((piece + 1) * step));
+                    // SAFETY: inside y; every piece has columns of its own.
+                    unsafe {
+                        let y = into.get().add(column + from);
+                        with_local(scratch_bytes(matrix), |scratch| {
+                            packed.product(self, matrix, 0..rows, from, to, y, width, add, scratch);
+                        });
+                    }
+                    return;
+                }
+                piece -= here;
+                column += matrix.outputs;
+            }
+        };
+        self.pieces(matrices.iter().map(|m| pieces(m)).sum(), inline, &work);
+    }
+
+    /// y = silu(x gateᵀ) * (x upᵀ); x: [rows, inputs], y: [rows, outputs]. Gate and up themselves are written only to
+    /// scratch that stays in the cache.
+    pub fn gated(&self, x: &[f32], rows: usize, gate: &Matrix, up: &Matrix, y: &mut [f32]) {
+        let (outputs, inputs) = (gate.outputs, gate.inputs);
+        assert_eq!((outputs, inputs), (up.outputs, up.inputs), "gate and up have one shape");
+        assert_eq!(y.len(), rows * outputs, "y is [rows, outputs]");
+        assert_eq!(x.len(), rows * inputs, "x is [rows, inputs]");
+        if rows == 0 || outputs == 0 {
+            return;
+        }
+        let inline = 2 * rows * inputs * outputs <= SMALL;
+        let mut memory = self.scratch();
+        let packed = Packed::new(self, x, rows, inputs, &[gate, up], &mut memory, inline);
+        let into = SendMut(y.as_mut_ptr());
+        let step = piece_outputs(self, rows, gate).max(piece_outputs(self, rows, up));
+        let chunk = rows.min(plain::CHUNK);
+        let work = |piece: usize| {
+            let (from, to) = (piece * step, outputs.min((piece + 1) * step));
+            let width = to - from;
+            let own = scratch_bytes(gate).max(scratch_bytes(up));
+            with_local(own + 2 * chunk * width * 4, |scratch| {
+                // SAFETY: the scratch is that large; every piece has columns of y of its own.
+                unsafe {
+                    let gates = scratch.add(own).cast::<f32>();
+                    let ups = gates.add(chunk * width);
+                    for first in (0..rows).step_by(chunk) {
+                        let part = first..rows.min(first + chunk);
+                        packed.product(self, gate, part.clone(), from, to, gates, width, false, scratch);
+                        packed.product(self, up, part.clone(), from, to, ups, width, false, scratch);
+                        let y = into.get().add(first * outputs + from);
+                        let task = Gate { gates, ups, rows: part.len(), width, y, stride: outputs };
+                        dispatch(self.isa(), task);
+                    }
+                }
+            });
+        };
+        self.pieces(outputs.div_ceil(step), inline, &work);
+    }
+
+    fn pieces(&self, pieces: usize, inline: bool, work: &(dyn Fn(usize) + Sync)) {
+        if inline {
+            (0..pieces).for_each(work);
+        } else {
+            self.run(pieces, work);
+        }
+    }
+}
+
+/// Outputs of a piece of work.
+fn piece_outputs(cpu: &Cpu, rows: usize, matrix: &Matrix) -> usize {
+    match &matrix.store {
+        Store::Plain { format, .. } => {
+            plain::piece_outputs(rows, matrix.outputs, matrix.inputs * format.bytes(), cpu.threads())
+        }
+        Store::Int8(_) => crate::quantized::PANEL,
+    }
+}
+
+fn scratch_bytes(matrix: &Matrix) -> usize {
+    match &matrix.store {
+        Store::Plain { format, .. } => plain::scratch_bytes(*format),
+        Store::Int8(_) => 0,
+    }
+}
+
+/// x in the forms that the matrices of a call need.
+struct Packed {
+    wide: *mut u8,
+    pairs: *mut u8,
+    int8: Option<int8::Rows>,
+    inputs: usize,
+}
+
+// SAFETY: pointers into scratch that outlives the call; written before the products read it.
+unsafe impl Sync for Packed {}
+
+impl Packed {
+    fn new(
+        cpu: &Cpu,
+        x: &[f32],
+        rows: usize,
+        inputs: usize,
+        matrices: &[&Matrix],
+        memory: &mut crate::scratch::Buffer,
+        inline: bool,
+    ) -> Packed {
+        let isa = cpu.isa();
+        let needs = |wanted: Packing| {
+            matrices.iter().any(|m| matches!(&m.store, Store::Plain { format, .. } if packing(isa, *format) == wanted))
+        };
+        let needs_int8 = matrices.iter().any(|m| matches!(m.store, Store::Int8(_)));
+        let bytes = |needed: bool, bytes: usize| if needed { bytes.next_multiple_of(64) } else { 0 };
+        let wide = bytes(needs(Packing::Wide), plain::packed_bytes(isa, Packing::Wide, rows, inputs));
+        let pairs = bytes(needs(Packing::Pairs), plain::packed_bytes(isa, Packing::Pairs, rows, inputs));
+        let int8 = bytes(needs_int8, int8::Rows::bytes(rows, inputs));
+        let start = memory.reserve(wide + pairs + int8);
+        let packed = Packed {
+            wide: start,
+            pairs: start.wrapping_add(wide),
+            int8: needs_int8.then(|| int8::Rows::at(start.wrapping_add(wide + pairs), rows, inputs)),
+            inputs,
+        };
+        let (has_wide, has_pairs) = (wide > 0, pairs > 0);
+        let shared = &packed;
+        let work = |piece: usize| {
+            // SAFETY: rows of x, and room for their forms; every piece has rows and panels of its own.
+            unsafe {
+                let panels = piece..piece + 1;
+                let pack = |into| Pack { x: x.as_ptr(), rows, inputs, into, panels: panels.clone() };
+                if has_wide {
+                    with_dot(isa, Format::F32, pack(shared.wide));
+                }
+                if has_pairs {
+                    with_dot(isa, Format::Bf16, pack(shared.pairs));
+                }
+                if let Some(quantised) = shared.int8 {
+                    for row in piece * 2..rows.min(piece * 2 + 2) {
+                        let x = x.as_ptr().add(row * inputs);
+                        dispatch(isa, int8::Quantise { x, rows: quantised, row });
+                    }
+                }
+            }
+        };
+        cpu.pieces(plain::pack_pieces(rows), inline || rows * inputs <= 16 << 10, &work);
+        packed
+    }
+
+    /// Outputs from..to of rows of x.
+    ///
+    /// # Safety
+    /// y (where output `from` of the first row goes) and the scratch are large enough and nobody else's.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn product(
+        &self,
+        cpu: &Cpu,
+        matrix: &Matrix,
+        rows: std::ops::Range<usize>,
+        from: usize,
+        to: usize,
+        y: *mut f32,
+        stride: usize,
+        add: bool,
+        scratch: *mut u8,
+    ) {
+        let bias = matrix.bias.as_ref().map_or(std::ptr::null(), |b| b.as_ptr());
+        match &matrix.store {
+            Store::Plain { format, data } => {
+                let x = match packing(cpu.isa(), *format) {
+                    Packing::Wide => self.wide,
+                    Packing::Pairs => self.pairs,
+                };
+                let product = plain::Product {
+                    x,
+                    first: rows.start,
+                    rows: rows.len(),
+                    inputs: self.inputs,
+                    weights: data.as_ptr(),
+                    bias,
+                    from,
+                    to,
+                    y,
+                    stride,
+                    add,
+                    scratch,
+                };
+                // SAFETY: as the caller promises; the matrix has as many bytes as its shape says.
+                unsafe { with_dot(cpu.isa(), *format, product) };
+            }
+            Store::Int8(weights) => {
+                let Some(x) = self.int8 else { unreachable!("x was quantised for int8 weights") };
+                for panel in from / crate::quantized::PANEL..to.div_ceil(crate::quantized::PANEL) {
+                    let start = panel * crate::quantized::PANEL;
+                    let product = int8::Product {
+                        x,
+                        first: rows.start,
+                        rows: rows.len(),
+                        weights,
+                        bias,
+                        panel,
+                        outputs: (to - start).min(crate::quantized::PANEL),
+                        y: y.wrapping_add(start - from),
+                        stride,
+                        add,
+                    };
+                    // SAFETY: as the caller promises; pieces of int8 matrices begin with a panel.
+                    unsafe { int8::run(cpu.isa(), product) };
+                }
+            }
+        }
+    }
+}
+
+/// y = silu(gates) * ups
+struct Gate {
+    gates: *const f32,
+    ups: *const f32,
+    rows: usize,
+    width: usize,
+    y: *mut f32,
+    stride: usize,
+}
+
+impl Task for Gate {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for row in 0..self.rows {
+            let mut i = 0;
+            while i < self.width {
+                let count = (self.width - i).min(S::WIDTH);
+                // SAFETY: inside the rows, as the caller promises.
+                unsafe {
+                    let gate = S::load_part(self.gates.add(row * self.width + i), count);
+                    let up = S::load_part(self.ups.add(row * self.width + i), count);
+                    S::store_part(self.y.add(row * self.stride + i), S::mul(silu::<S>(gate), up), count);
+                }
+                i += S::WIDTH;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Vectors of f32, one implementation per instruction set, and the way from an instruction set to code compiled for it.
+//!
+//! A kernel is written once over [`Simd`] with everything `#[inline(always)]`; [`dispatch`] calls it inside a function
+//! that has the target features, so that it is compiled with them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use crate::Isa;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+/// A vector of f32 and its operations.
+///
+/// # Safety
+///
+/// Every function needs the instruction set (run it below [`dispatch`]), and loads and stores need valid memory of any
+/// alignment. Memory that is `*const u8` holds numbers of a storage format.
+pub(crate) trait Simd: Copy {
+    /// Numbers in a vector.
+    const WIDTH: usize;
+    /// Vectors of columns that a register tile of 6 rows holds.
+    const COLUMNS: usize;
+    /// Rows of a register tile with 4 columns.
+    const ROWS: usize;
+    /// The vector.
+    type V: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(from: *const f32) -> Self::V;
+    /// The first `count` numbers, zero after them.
+    unsafe fn load_part(from: *const f32, count: usize) -> Self::V;
+    unsafe fn store(into: *mut f32, v: Self::V);
+    unsafe fn store_part(into: *mut f32, v: Self::V, count: usize);
+    unsafe fn load_bf16(from: *const u8) -> Self::V;
+    unsafe fn load_f16(from: *const u8) -> Self::V;
+    /// Rounds to nearest even.
+    unsafe fn store_bf16(into: *mut u8, v: Self::V);
+    unsafe fn store_f16(into: *mut u8, v: Self::V);
+    /// Stores the first `count` numbers, whole ones in 0..=255, as bytes.
+    unsafe fn store_bytes(into: *mut u8, v: Self::V, count: usize);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// a * b + c
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    /// Nearest integer, ties to even.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// 2^n for whole n in -126..=127.
+    unsafe fn power_of_two(n: Self::V) -> Self::V;
+    /// Halves added to halves until one number is left.
+    unsafe fn sum(a: Self::V) -> f32;
+    /// The sums of four vectors, each with the bits that `sum` gives.
+    unsafe fn sum4(a: Self::V, b: Self::V, c: Self::V, d: Self::V) -> [f32; 4];
+    unsafe fn largest(a: Self::V) -> f32;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::V {
+        // SAFETY: as the caller promises.
+        unsafe { Self::splat(0.0) }
+    }
+}
+
+/// e^x to about 1e-7 relative; 0 below -87.3, and x is taken as at most 88.
+#[inline(always)]
+pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as the caller promises.
+    unsafe { exp2::<S>(S::mul(x, S::splat(std::f32::consts::LOG2_E))) }
+}
+
+/// 2^x to about 1e-7 relative (2^-126 to 2^127; smaller x give 2^-126 * 0 = 0).
+#[inline(always)]
+pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
+    // Minimax polynomial of 2^f on [-1/2, 1/2].
+    const C: [f32; 7] =
+        [1.0, std::f32::consts::LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_13, 0.001_333_355_8, 0.000_154_035_3];
+    // SAFETY: as the caller promises.
+    unsafe {
+        let low = S::splat(-127.0);
+        let x = S::min(S::max(x, low), S::splat(127.0));
+        let n = S::round(x);
+        let f = S::sub(x, n);
+        let mut p = S::splat(C[6]);
+        p = S::fma(p, f, S::splat(C[5]));
+        p = S::fma(p, f, S::splat(C[4]));
+        p = S::fma(p, f, S::splat(C[3]));
+        p = S::fma(p, f, S::splat(C[2]));
+        p = S::fma(p, f, S::splat(C[1]));
+        p = S::fma(p, f, S::splat(C[0]));
+        // -127 has exponent bits 0: the power is 0, which is what masked scores need.
+        S::mul(p, S::power_of_two(n))
+    }
+}
+
+/// x / (1 + e^-x)
+#[inline(always)]
+pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: as the caller promises.
+    unsafe {
+        let e = exp::<S>(S::sub(S::zero(), x));
+        S::div(x, S::add(S::splat(1.0), e))
+    }
+}
+
+/// Something to do with vectors.
+pub(crate) trait Task {
+    /// # Safety
+    /// The instruction set of `S` is there, and what the task itself asks for.
+    unsafe fn run<S: Simd>(self);
+}
+
+/// Runs the task with the vectors of the instruction set.
+///
+/// # Safety
+/// The machine has `isa`, and what the task itself asks for.
+#[inline]
+pub(crate) unsafe fn dispatch<T: Task>(isa: Isa, task: T) {
+    // SAFETY: as the caller promises.
+    unsafe {
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16 => with_avx512(task),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => with_avx2(task),
+            _ => task.run::<Portable>(),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+unsafe fn with_avx512<T: Task>(task: T) {
+    // SAFETY: as the caller promises.
+    unsafe { task.run::<Avx512>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn with_avx2<T: Task>(task: T) {
+    // SAFETY: as the caller promises.
+    unsafe { task.run::<Avx2>() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Exp<'a>(&'a [f32], &'a mut [f32]);
+    impl Task for Exp<'_> {
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) {
+            for (x, y) in self.0.iter().zip(self.1) {
+                // SAFETY: one number is there to be stored.
+                unsafe { S::store_part(y, exp::<S>(S::splat(*x)), 1) };
+            }
+        }
+    }
+
+    #[test]
+    fn exp_is_exp() {
+        let x: Vec<f32> = (-8600..8700).map(|i| i as f32 * 0.01).collect();
+        for isa in Isa::all_here() {
+            let mut y = vec![0.0; x.len()];
+            // SAFETY: the machine has it.
+            unsafe { dispatch(isa, Exp(&x, &mut y)) };
+            for (x, y) in x.iter().zip(&y) {
+                let want = f64::from(*x).exp();
+                let error = (f64::from(*y) - want).abs() / want;
+                // The argument's own rounding grows with its size.
+                assert!(error < 3e-7 + 1.2e-7 * f64::from(x.abs()), "{isa} e^{x} = {y}, not {want}");
+            }
+            let mut y = [1.0; 2];
+            // SAFETY: the machine has it.
+            unsafe { dispatch(isa, Exp(&[f32::NEG_INFINITY, -1e4], &mut y)) };
+            assert_eq!(y, [0.0, 0.0], "{isa}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! KV memory: one preallocated pool per node, in blocks of [`BLOCK_POSITIONS`] positions.
+//!
+//! ```text
+//! pool.rs    the memory, its free blocks, and how long one block is
+//! table.rs   the blocks of one sequence, in order: where forward passes write and read
+//! view.rs    a sequence's finished KV, read-only: what shipping and the prefix cache hold on to
+//! ```
+//!
+//! What makes sharing this memory sound: a row (layer, slot) is written once, by the one table that owns the slot,
+//! before anyone else hears of it, and is never written again until every handle of its block is dropped.
+
+mod pool;
+mod table;
+mod view;
+
+#[cfg(test)]
+pub(crate) use pool::tests::pool as tests_pool;
+pub use pool::{BLOCK_POSITIONS, Block, KvPool, blocks_for};
+pub(crate) use pool::block_bytes;
+pub use table::BlockTable;
+pub use view::KvView;

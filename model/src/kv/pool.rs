@@ -1,0 +1,238 @@
+//! The pool: one allocation, cut into blocks that are leased, shared by reference count, and free again on drop.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use secateur_kernels::{BlockAddress, Format, KvGeometry};
+
+use crate::error::{ModelError, Result};
+use crate::float::FloatType;
+
+/// Positions that a block holds, in every layer.
+pub const BLOCK_POSITIONS: usize = 16;
+/// Every K and every V plane begins on a cache line.
+const ALIGNMENT: usize = 64;
+
+type Hook = Box<dyn Fn() + Send + Sync>;
+
+/// All KV memory of one node. Clones share it.
+#[derive(Clone)]
+pub struct KvPool(Arc<Arena>);
+
+struct Arena {
+    memory: NonNull<u8>,
+    layout: Layout,
+    geometry: KvGeometry,
+    /// Layers that have KV here, by their place among the blocks that this stage runs.
+    layers: usize,
+    blocks: usize,
+    /// Last freed, first leased: a pool that is mostly empty stays small in memory, since pages count once touched.
+    free: Mutex<Vec<u32>>,
+    on_release: OnceLock<Hook>,
+}
+
+// SAFETY: the memory is only reached through `Block`s, whose rows have one writer (see the module's comment).
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+/// One block of the pool. Dropping it frees it.
+pub struct Block {
+    arena: Arc<Arena>,
+    index: u32,
+}
+
+impl KvPool {
+    /// A pool of `blocks` blocks for `layers` layers.
+    pub(crate) fn new(geometry: KvGeometry, layers: usize, blocks: usize) -> Result<KvPool> {
+        let too_large = || ModelError::cache(format!("{blocks} blocks of KV do not fit this machine's addresses"));
+        let blocks = blocks.clamp(1, u32::MAX as usize);
+        let bytes = block_bytes(&geometry, layers).checked_mul(blocks).ok_or_else(too_large)?;
+        let layout = Layout::from_size_align(bytes.max(ALIGNMENT), ALIGNMENT).map_err(|_| too_large())?;
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let free = Mutex::new((0..blocks as u32).rev().collect());
+        Ok(KvPool(Arc::new(Arena { memory, layout, geometry, layers, blocks, free, on_release: OnceLock::new() })))
+    }
+
+    /// A pool for KV of that shape, without a model: for simulations.
+    pub fn of_shape(
+        dtype: FloatType,
+        kv_heads: usize,
+        head_dim: usize,
+        layers: usize,
+        blocks: usize,
+    ) -> Result<KvPool, ModelError> {
+        let geometry = KvGeometry { format: dtype.kernel(), kv_heads, head_dim, block_tokens: BLOCK_POSITIONS };
+        KvPool::new(geometry, layers, blocks)
+    }
+
+    /// Takes `count` free blocks, or none.
+    pub fn lease(&self, count: usize) -> Option<Vec<Block>> {
+        let mut free = self.0.free();
+        let rest = free.len().checked_sub(count)?;
+        let taken = free.split_off(rest);
+        drop(free);
+        Some(taken.into_iter().rev().map(|index| Block { arena: self.0.clone(), index }).collect())
+    }
+
+    /// Blocks in all.
+    pub fn blocks(&self) -> usize {
+        self.0.blocks
+    }
+
+    /// Blocks that nobody holds.
+    pub fn free_blocks(&self) -> usize {
+        self.0.free().len()
+    }
+
+    /// Bytes of one block in all layers.
+    pub fn block_bytes(&self) -> usize {
+        block_bytes(&self.0.geometry, self.0.layers)
+    }
+
+    /// Calls `hook` after each block that becomes free, on the thread that dropped it. It can be set once, and must be quick.
+    pub fn on_release(&self, hook: impl Fn() + Send + Sync + 'static) {
+        // A second hook would be a mistake in the program that starts the node; the first one stays.
+        let _ = self.0.on_release.set(Box::new(hook));
+    }
+
+    pub(crate) fn geometry(&self) -> KvGeometry {
+        self.0.geometry
+    }
+
+    pub(crate) fn layers(&self) -> usize {
+        self.0.layers
+    }
+
+    pub(crate) fn arena(&self) -> *const u8 {
+        self.0.memory.as_ptr()
+    }
+
+    /// Whether a block comes from this pool.
+    pub(crate) fn owns(&self, block: &Block) -> bool {
+        Arc::ptr_eq(&self.0, &block.arena)
+    }
+}
+
+/// Blocks needed for so many positions.
+pub fn blocks_for(positions: usize) -> usize {
+    positions.div_ceil(BLOCK_POSITIONS)
+}
+
+/// Bytes of a pool's block, for sizing a pool before it exists.
+pub(crate) fn block_bytes(geometry: &KvGeometry, layers: usize) -> usize {
+    2 * layers * plane_bytes(geometry)
+}
+
+/// K, or V, of one block in one layer: [positions, kv_heads, head_dim], up to a whole number of cache lines.
+fn plane_bytes(geometry: &KvGeometry) -> usize {
+    (geometry.block_tokens * row_bytes(geometry)).next_multiple_of(ALIGNMENT)
+}
+
+/// K, or V, of one position in one layer.
+pub(crate) fn row_bytes(geometry: &KvGeometry) -> usize {
+    geometry.kv_heads * geometry.head_dim * format_bytes(geometry.format)
+}
+
+fn format_bytes(format: Format) -> usize {
+    match format {
+        Format::F32 => 4,
+        Format::F16 | Format::Bf16 => 2,
+    }
+}
+
+impl Arena {
+    fn free(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout; no block is left, since each holds the arena.
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) }
+    }
+}
+
+impl Block {
+    /// Where K and V of one layer lie.
+    pub(crate) fn address(&self, layer_slot: usize) -> BlockAddress {
+        debug_assert!(layer_slot < self.arena.layers);
+        let plane = plane_bytes(&self.arena.geometry);
+        let start = self.index as usize * block_bytes(&self.arena.geometry, self.arena.layers) + 2 * layer_slot * plane;
+        // SAFETY: inside the allocation, by the sizes it was made with.
+        unsafe { BlockAddress { k: self.arena.memory.as_ptr().add(start), v: self.arena.memory.as_ptr().add(start + plane) } }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        self.arena.free().push(self.index);
+        if let Some(hook) = self.arena.on_release.get() {
+            hook();
+        }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Block({})", self.index)
+    }
+}
+
+impl fmt::Debug for KvPool {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "KvPool({} of {} blocks free)", self.free_blocks(), self.blocks())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Two layers of one head of two f32 values.
+    pub(crate) fn pool(blocks: usize) -> KvPool {
+        let geometry = KvGeometry { format: Format::F32, kv_heads: 1, head_dim: 2, block_tokens: BLOCK_POSITIONS };
+        KvPool::new(geometry, 2, blocks).unwrap()
+    }
+
+    #[test]
+    fn blocks_are_leased_all_or_none_and_come_back_on_drop() {
+        let pool = pool(3);
+        let two = pool.lease(2).unwrap();
+        assert!(pool.lease(2).is_none());
+        assert_eq!(pool.free_blocks(), 1);
+        drop(two);
+        assert_eq!(pool.free_blocks(), 3);
+        assert_eq!(pool.lease(3).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn the_hook_runs_once_for_each_block() {
+        let pool = pool(3);
+        let count = Arc::new(AtomicUsize::new(0));
+        let counter = count.clone();
+        pool.on_release(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+        drop(pool.lease(3));
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn no_two_planes_overlap() {
+        let pool = pool(4);
+        let blocks = pool.lease(4).unwrap();
+        let plane = plane_bytes(&pool.geometry());
+        let mut starts: Vec<usize> = blocks
+            .iter()
+            .flat_map(|block| (0..2).flat_map(|layer| [block.address(layer).k as usize, block.address(layer).v as usize]))
+            .collect();
+        starts.sort_unstable();
+        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= plane));
+        assert!(starts.iter().all(|start| start.is_multiple_of(ALIGNMENT)));
+    }
+}

@@ -1,0 +1,174 @@
+//! The blocks of one sequence.
+
+use std::sync::Arc;
+
+use secateur_kernels::BlockAddress;
+
+use crate::error::{ModelError, Result};
+use crate::kv::pool::{BLOCK_POSITIONS, Block, KvPool, blocks_for, row_bytes};
+use crate::kv::view::KvView;
+
+/// The blocks of one sequence, in order. Slot `i` of the sequence lies in block `i / BLOCK_POSITIONS`.
+///
+/// The first `len` slots are written in every layer; what follows is this table's own to write.
+#[derive(Debug)]
+pub struct BlockTable {
+    pool: KvPool,
+    blocks: Vec<Arc<Block>>,
+    len: usize,
+}
+
+impl BlockTable {
+    /// A table without blocks.
+    pub fn new(pool: &KvPool) -> BlockTable {
+        BlockTable { pool: pool.clone(), blocks: Vec::new(), len: 0 }
+    }
+
+    /// A table that begins with finished blocks of another sequence.
+    pub fn with_prefix(pool: &KvPool, prefix: Vec<Arc<Block>>) -> BlockTable {
+        debug_assert!(prefix.iter().all(|block| pool.owns(block)));
+        let len = prefix.len() * BLOCK_POSITIONS;
+        BlockTable { pool: pool.clone(), blocks: prefix, len }
+    }
+
+    /// Slots that are written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Slots that there are blocks for.
+    pub fn capacity(&self) -> usize {
+        self.blocks.len() * BLOCK_POSITIONS
+    }
+
+    /// Blocks that it holds.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Blocks that are missing to hold so many positions.
+    pub fn missing(&self, positions: usize) -> usize {
+        blocks_for(positions).saturating_sub(self.blocks.len())
+    }
+
+    /// Takes more blocks in.
+    pub fn grow(&mut self, blocks: Vec<Block>) {
+        debug_assert!(blocks.iter().all(|block| self.pool.owns(block)));
+        self.blocks.extend(blocks.into_iter().map(Arc::new));
+    }
+
+    /// The blocks that are full, for a prefix cache.
+    pub fn full_blocks(&self) -> &[Arc<Block>] {
+        &self.blocks[..self.len / BLOCK_POSITIONS]
+    }
+
+    /// The KV of the first `positions` slots, which shipping may hold on to. What is not written yet must not be read.
+    pub fn view(&self, positions: usize) -> KvView {
+        debug_assert!(positions <= self.capacity());
+        KvView::new(self.blocks[..blocks_for(positions)].into(), self.pool.geometry(), positions)
+    }
+
+    /// Writes K and V of one layer, both [rows, kv_heads, head_dim] in the pool's format, from slot `first` on. They count
+    /// as written once [`BlockTable::set_len`] says so.
+    pub fn write_layer(&mut self, layer_slot: usize, first: usize, k: &[u8], v: &[u8]) -> Result<(), ModelError> {
+        let row = row_bytes(&self.pool.geometry());
+        let rows = k.len() / row;
+        if k.len() != v.len() || rows * row != k.len() {
+            let found = vec![k.len(), v.len()];
+            return Err(ModelError::Shape { name: "shipped KV".into(), expected: vec![rows * row; 2], found });
+        }
+        if layer_slot >= self.pool.layers() || first < self.len || first + rows > self.capacity() {
+            return Err(ModelError::cache("shipped rows lie outside what was reserved for them"));
+        }
+        let mut done = 0;
+        while done < rows {
+            let (block, at) = ((first + done) / BLOCK_POSITIONS, (first + done) % BLOCK_POSITIONS);
+            let count = (BLOCK_POSITIONS - at).min(rows - done);
+            let BlockAddress { k: to_k, v: to_v } = self.blocks[block].address(layer_slot);
+            // SAFETY: `count` rows from `at` on lie inside the block's planes, and slots from `len` on are this table's
+            // own to write, which `&mut self` holds.
+            unsafe {
+                std::ptr::copy_nonoverlapping(k.as_ptr().add(done * row), to_k.add(at * row), count * row);
+                std::ptr::copy_nonoverlapping(v.as_ptr().add(done * row), to_v.add(at * row), count * row);
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Says that every layer is written up to slot `len`.
+    pub fn set_len(&mut self, len: usize) -> Result<(), ModelError> {
+        if len < self.len || len > self.capacity() {
+            return Err(ModelError::cache(format!("{len} slots are not between {} and {}", self.len, self.capacity())));
+        }
+        self.len = len;
+        Ok(())
+    }
+
+    /// Where the layer's blocks lie, appended to `into`.
+    pub(crate) fn addresses(&self, layer_slot: usize, into: &mut Vec<BlockAddress>) {
+        into.extend(self.blocks.iter().map(|block| block.address(layer_slot)));
+    }
+
+    pub(crate) fn is_of(&self, pool: &KvPool) -> bool {
+        std::ptr::eq(self.pool.arena(), pool.arena())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::pool::tests::pool;
+
+    fn bytes(range: std::ops::Range<usize>) -> Vec<u8> {
+        range.flat_map(|slot| [slot as f32, -(slot as f32)]).flat_map(f32::to_le_bytes).collect()
+    }
+
+    #[test]
+    fn what_is_written_across_blocks_is_read_back() {
+        let pool = pool(3);
+        let mut table = BlockTable::new(&pool);
+        assert_eq!(table.missing(40), 3);
+        table.grow(pool.lease(3).unwrap());
+        for layer in 0..2 {
+            table.write_layer(layer, 0, &bytes(0..20), &bytes(100..120)).unwrap();
+            table.write_layer(layer, 20, &bytes(20..40), &bytes(120..140)).unwrap();
+        }
+        table.set_len(40).unwrap();
+        assert_eq!(table.full_blocks().len(), 2);
+        let (k, v) = table.view(40).layer(1);
+        assert_eq!((k, v), (bytes(0..40).into(), bytes(100..140).into()));
+    }
+
+    #[test]
+    fn a_prefix_is_shared_and_never_written() {
+        let pool = pool(2);
+        let mut first = BlockTable::new(&pool);
+        first.grow(pool.lease(1).unwrap());
+        first.set_len(16).unwrap();
+        let mut second = BlockTable::with_prefix(&pool, first.full_blocks().to_vec());
+        assert_eq!((second.len(), second.missing(17)), (16, 1));
+        drop(first);
+        assert_eq!(pool.free_blocks(), 1);
+        assert!(second.write_layer(0, 15, &bytes(0..1), &bytes(0..1)).is_err());
+        drop(second);
+        assert_eq!(pool.free_blocks(), 2);
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_are_refused() {
+        let pool = pool(1);
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(1).unwrap());
+        assert!(table.write_layer(0, 0, &bytes(0..17), &bytes(0..17)).is_err());
+        assert!(table.write_layer(2, 0, &bytes(0..1), &bytes(0..1)).is_err());
+        assert!(table.write_layer(0, 0, &bytes(0..2), &bytes(0..1)).is_err());
+        assert!(table.write_layer(0, 0, &bytes(0..2)[..9], &bytes(0..2)[..9]).is_err());
+        assert!(table.set_len(17).is_err());
+    }
+}

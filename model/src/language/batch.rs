@@ -1,0 +1,154 @@
+//! Feeds laid side by side: which rows each has in the pass, and which rows' logits are wanted.
+
+use secateur_kernels::{BlockAddress, Run};
+
+use crate::error::{ModelError, Result};
+use crate::language::feed::{Feed, Input, Wanted};
+
+/// Consecutive rows of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stretch {
+    /// Which feed's.
+    feed: usize,
+    /// First row in the pass.
+    row: usize,
+    rows: usize,
+    /// KV slot of the first row.
+    slot: usize,
+}
+
+/// The rows of a pass.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    stretches: Vec<Stretch>,
+    rows: usize,
+    /// Rows whose logits are wanted, ascending.
+    wanted: Vec<usize>,
+}
+
+impl Batch {
+    /// Checks that each feed has room for its rows and that prompts go on where their tables end.
+    pub fn new(feeds: &[Feed<'_>], vocab: usize) -> Result<Batch> {
+        let mut batch = Batch { stretches: Vec::with_capacity(feeds.len()), rows: 0, wanted: Vec::new() };
+        for (index, feed) in feeds.iter().enumerate() {
+            let (rows, slot) = (feed.input.len(), feed.table.len());
+            check(feed, vocab)?;
+            batch.stretches.push(Stretch { feed: index, row: batch.rows, rows, slot });
+            batch.rows += rows;
+            match feed.wanted {
+                Wanted::Nothing => {}
+                Wanted::Last => batch.wanted.push(batch.rows - 1),
+                Wanted::All => batch.wanted.extend(batch.rows - rows..batch.rows),
+            }
+        }
+        Ok(batch)
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn wanted(&self) -> &[usize] {
+        &self.wanted
+    }
+
+    /// The same sequences with only the wanted rows, moved up to stand side by side.
+    pub fn only_wanted(&self) -> Batch {
+        let mut stretches = Vec::with_capacity(self.wanted.len());
+        for (row, &from) in self.wanted.iter().enumerate() {
+            // Stretches cover all rows in order, so there is one.
+            let at = self.stretches.partition_point(|stretch| stretch.row + stretch.rows <= from);
+            let Stretch { feed, row: first, slot, .. } = self.stretches[at];
+            stretches.push(Stretch { feed, row, rows: 1, slot: slot + from - first });
+        }
+        Batch { stretches, rows: self.wanted.len(), wanted: (0..self.wanted.len()).collect() }
+    }
+
+    /// Hands `work` the runs of one layer.
+    pub fn with_runs<T>(&self, feeds: &[Feed<'_>], layer_slot: usize, work: impl FnOnce(&[Run<'_>]) -> T) -> T {
+        let mut addresses: Vec<BlockAddress> = Vec::new();
+        let mut starts = Vec::with_capacity(feeds.len() + 1);
+        for feed in feeds {
+            starts.push(addresses.len());
+            feed.table.addresses(layer_slot, &mut addresses);
+        }
+        starts.push(addresses.len());
+        let run = |stretch: &Stretch| Run {
+            row: stretch.row,
+            rows: stretch.rows,
+            slot: stretch.slot,
+            blocks: &addresses[starts[stretch.feed]..starts[stretch.feed + 1]],
+        };
+        let runs: Vec<Run<'_>> = self.stretches.iter().map(run).collect();
+        work(&runs)
+    }
+}
+
+fn check(feed: &Feed<'_>, vocab: usize) -> Result<()> {
+    let (rows, slot) = (feed.input.len(), feed.table.len());
+    if rows == 0 {
+        return Err(ModelError::EmptyPrompt);
+    }
+    if slot + rows > feed.table.capacity() {
+        return Err(ModelError::cache(format!("{rows} rows do not fit behind {slot} of {}", feed.table.capacity())));
+    }
+    match &feed.input {
+        Input::Token { id, .. } if *id as usize >= vocab => Err(ModelError::Token { token: *id, vocab }),
+        Input::Token { .. } => Ok(()),
+        Input::Prompt(prompt, range) if range.start != slot || range.end > prompt.len() => {
+            Err(ModelError::cache(format!("rows {range:?} of {} do not follow slot {slot}", prompt.len())))
+        }
+        Input::Prompt(..) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kv::BlockTable;
+    use crate::kv::tests_pool as pool;
+    use crate::language::feed::{Prompt, Segment};
+
+    #[test]
+    fn feeds_stand_side_by_side_and_wanted_rows_know_their_slots() {
+        let pool = pool(4);
+        let mut tables = [BlockTable::new(&pool), BlockTable::new(&pool)];
+        for table in &mut tables {
+            table.grow(pool.lease(2).unwrap());
+        }
+        tables[1].set_len(9).unwrap();
+        let prompt = Prompt::new(&[Segment::Text(&[1, 2, 3, 4])], 10, false).unwrap();
+        let [first, second] = &mut tables;
+        let feeds = [
+            Feed { input: Input::Prompt(&prompt, 0..4), table: first, wanted: Wanted::Last },
+            Feed { input: Input::Token { id: 3, position: 9 }, table: second, wanted: Wanted::Last },
+        ];
+        let batch = Batch::new(&feeds, 10).unwrap();
+        assert_eq!((batch.rows(), batch.wanted()), (5, &[3, 4][..]));
+        let narrow = batch.only_wanted();
+        let slots = narrow.with_runs(&feeds, 0, |runs| runs.iter().map(|run| (run.row, run.slot)).collect::<Vec<_>>());
+        assert_eq!(slots, [(0, 3), (1, 9)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_or_follow_is_refused() {
+        let pool = pool(1);
+        let mut table = BlockTable::new(&pool);
+        let prompt = Prompt::new(&[Segment::Text(&[1, 2, 3, 4])], 10, false).unwrap();
+        let mut refused = |input: Input<'_>| {
+            let feeds = [Feed { input, table: &mut table, wanted: Wanted::Last }];
+            Batch::new(&feeds, 10).is_err()
+        };
+        assert!(refused(Input::Token { id: 1, position: 0 }));
+        assert!(refused(Input::Prompt(&prompt, 0..0)));
+        table.grow(pool.lease(1).unwrap());
+        let mut refused = |input: Input<'_>| {
+            let feeds = [Feed { input, table: &mut table, wanted: Wanted::Last }];
+            Batch::new(&feeds, 10).is_err()
+        };
+        assert!(refused(Input::Token { id: 10, position: 0 }));
+        assert!(refused(Input::Prompt(&prompt, 1..2)));
+        assert!(refused(Input::Prompt(&prompt, 0..5)));
+        assert!(!refused(Input::Prompt(&prompt, 0..4)));
+    }
+}

@@ -1,0 +1,54 @@
+//! The weights of one transformer block.
+
+use crate::checkpoint::{LanguageConfig, Weights};
+use crate::error::Result;
+use secateur_kernels::Matrix;
+
+/// A block of the checkpoint.
+pub(crate) struct Block {
+    /// Its index in the checkpoint, whichever other blocks are loaded.
+    pub layer: usize,
+    pub before_attention: Vec<f32>, // [hidden]
+    pub query: Matrix,              // hidden -> heads * head_dim
+    pub key: Matrix,                // hidden -> kv_heads * head_dim
+    pub value: Matrix,              // hidden -> kv_heads * head_dim
+    /// Qwen3: every query and every key head is normalised with these, [head_dim], before it is turned.
+    pub head_norms: Option<(Vec<f32>, Vec<f32>)>,
+    pub output: Matrix,       // heads * head_dim -> hidden
+    pub before_mlp: Vec<f32>, // [hidden]
+    pub gate: Matrix,         // hidden -> intermediate
+    pub up: Matrix,           // hidden -> intermediate
+    pub down: Matrix,         // intermediate -> hidden
+    /// A row sees this many last slots, itself included.
+    pub window: Option<usize>,
+}
+
+impl Block {
+    pub fn load(weights: &Weights, layer: usize, config: &LanguageConfig) -> Result<Block> {
+        let name = format!("language.layers.{layer}");
+        let (hidden, inner) = (config.hidden, config.intermediate);
+        let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let vector = |part: &str, len: usize| weights.vector(&format!("{name}.{part}.weight"), len);
+        let matrix = |part: &str, inputs: usize, outputs: usize, bias: bool| {
+            weights.linear(&format!("{name}.{part}"), inputs, outputs, bias)
+        };
+        let head_norms = match config.qk_norm {
+            true => Some((vector("self_attn.q_norm", config.head_dim)?, vector("self_attn.k_norm", config.head_dim)?)),
+            false => None,
+        };
+        Ok(Block {
+            layer,
+            before_attention: vector("input_layernorm", hidden)?,
+            query: matrix("self_attn.q_proj", hidden, wide, config.qkv_bias)?,
+            key: matrix("self_attn.k_proj", hidden, narrow, config.qkv_bias)?,
+            value: matrix("self_attn.v_proj", hidden, narrow, config.qkv_bias)?,
+            head_norms,
+            output: matrix("self_attn.o_proj", wide, hidden, config.output_bias)?,
+            before_mlp: vector("post_attention_layernorm", hidden)?,
+            gate: matrix("mlp.gate_proj", hidden, inner, config.mlp_bias)?,
+            up: matrix("mlp.up_proj", hidden, inner, config.mlp_bias)?,
+            down: matrix("mlp.down_proj", inner, hidden, config.mlp_bias)?,
+            window: config.windows[layer],
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! The buffers of a forward pass, kept between passes so that a decode step allocates next to nothing.
+
+/// Buffers of a forward pass. Whoever runs passes owns one; it grows to the largest pass and stays.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// The residual stream, [rows, hidden].
+    pub(crate) x: Vec<f32>,
+    /// [rows, hidden]
+    pub(crate) normed: Vec<f32>,
+    /// Queries, keys and values side by side, [rows, (heads + 2 kv_heads) head_dim].
+    pub(crate) qkv: Vec<f32>,
+    /// [rows, heads * head_dim]
+    pub(crate) mixed: Vec<f32>,
+    /// [rows, intermediate]
+    pub(crate) inner: Vec<f32>,
+    /// [rows, head_dim / 2]
+    pub(crate) cos: Vec<f32>,
+    /// [rows, head_dim / 2]
+    pub(crate) sin: Vec<f32>,
+    /// [wanted rows, vocab]
+    pub(crate) logits: Vec<f32>,
+}
+
+impl Workspace {
+    /// Logits of the last pass, [wanted rows, vocab], in the order of the feeds; free to be overwritten.
+    pub fn logits(&mut self) -> &mut [f32] {
+        &mut self.logits
+    }
+}
+
+/// The first `len` numbers of a buffer, which grows if need be. What they are is left over from before.
+pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// Copies the rows at `indices` to the front, in order. Indices ascend, so nothing is overwritten before it is read.
+pub(crate) fn gather_rows(rows: &mut [f32], width: usize, indices: &[usize]) {
+    for (to, &from) in indices.iter().enumerate() {
+        if to != from {
+            rows.copy_within(from * width..(from + 1) * width, to * width);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_move_to_the_front() {
+        let mut rows = vec![0.0, 0.5, 1.0, 1.5, 2.0, 2.5];
+        gather_rows(&mut rows, 2, &[0, 2]);
+        assert_eq!(rows[..4], [0.0, 0.5, 2.0, 2.5]);
+    }
+
+    #[test]
+    fn a_buffer_only_grows() {
+        let mut buffer = Vec::new();
+        assert_eq!(sized(&mut buffer, 4).len(), 4);
+        assert_eq!(sized(&mut buffer, 2).len(), 2);
+        assert_eq!(buffer.len(), 4);
+    }
+}

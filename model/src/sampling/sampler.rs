@@ -1,0 +1,218 @@
+//! One answer's sampler.
+
+use std::collections::{HashMap, HashSet};
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::sampling::logprobs::{Reference, TokenLogprob};
+use crate::sampling::nucleus::candidates;
+use crate::sampling::params::Sampling;
+
+/// Draws the tokens of one answer, one after another.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    stop_token_ids: Vec<u32>,
+    prompt: HashSet<u32>,
+    /// How often each token stands in the answer; only kept where a penalty needs it.
+    counts: HashMap<u32, u32>,
+    /// Tokens of the answer so far.
+    index: u64,
+}
+
+/// A drawn token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// Where the request asks for it.
+    pub logprob: Option<TokenLogprob>,
+}
+
+impl Sampler {
+    /// A sampler for an answer of which the tokens `emitted` exist. `prompt` is only looked at where
+    /// [`Sampling::repels_prompt`].
+    pub fn new(sampling: Sampling, stop_token_ids: Vec<u32>, prompt: &[u32], emitted: &[u32]) -> Sampler {
+        let prompt = if sampling.repels_prompt() { prompt.iter().copied().collect() } else { HashSet::new() };
+        let mut sampler = Sampler { sampling, stop_token_ids, prompt, counts: HashMap::new(), index: 0 };
+        for &token in emitted {
+            sampler.note(token);
+        }
+        sampler
+    }
+
+    /// Takes note of a token of the answer that was drawn elsewhere.
+    pub fn note(&mut self, token: u32) {
+        self.index += 1;
+        if self.sampling.has_penalties() {
+            *self.counts.entry(token).or_default() += 1;
+        }
+    }
+
+    /// Draws the next token and takes note of it. The logits are changed.
+    pub fn draw(&mut self, logits: &mut [f32]) -> Drawn {
+        let reference = self.sampling.top_logprobs.map(|top| Reference::of(logits, top as usize));
+        // Only bias, penalties and bans change logits, and then the drawn token's own has to be kept.
+        let unchanged = reference.is_some().then(|| logits.to_vec());
+        self.shape(logits);
+        let token = self.pick(logits);
+        self.note(token);
+        let logprob = reference.zip(unchanged).map(|(reference, logits)| reference.report(logits[token as usize]));
+        Drawn { token, logprob }
+    }
+
+    /// Bias, bans and penalties, in vLLM's order.
+    fn shape(&self, logits: &mut [f32]) {
+        for &(token, bias) in &self.sampling.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        if self.index < u64::from(self.sampling.min_tokens) {
+            for &token in &self.stop_token_ids {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+        }
+        if self.sampling.repels_prompt() {
+            for &token in self.prompt.iter().chain(self.counts.keys().filter(|token| !self.prompt.contains(token))) {
+                if let Some(logit) = logits.get_mut(token as usize) {
+                    let penalty = self.sampling.repetition_penalty;
+                    *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+                }
+            }
+        }
+        for (&token, &count) in &self.counts {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit -= count as f32 * self.sampling.frequency_penalty + self.sampling.presence_penalty;
+            }
+        }
+    }
+
+    fn pick(&self, logits: &[f32]) -> u32 {
+        let Sampling { temperature, min_p, top_k, top_p, seed, .. } = self.sampling;
+        if self.sampling.is_greedy() {
+            return argmax(logits);
+        }
+        let left = candidates(logits, temperature, min_p, top_k, top_p);
+        let Some(&(last, _)) = left.last() else { return argmax(logits) };
+        let total: f64 = left.iter().map(|(_, weight)| weight).sum();
+        let mut rest = uniform(seed, self.index) * total;
+        for &(token, weight) in &left {
+            rest -= weight;
+            if rest < 0.0 {
+                return token;
+            }
+        }
+        // Rounding can leave a sliver of the draw behind the last weight.
+        last
+    }
+}
+
+/// The most likely token; the lower id where two are equal.
+fn argmax(logits: &[f32]) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, &logit) in logits.iter().enumerate() {
+        if logit > best.1 {
+            best = (token as u32, logit);
+        }
+    }
+    best.0
+}
+
+/// A number in [0, 1) from one stream of ChaCha8 per index, keyed by the seed.
+fn uniform(seed: u64, index: u64) -> f64 {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut stream = ChaCha8Rng::from_seed(key);
+    stream.set_stream(index);
+    // The upper 53 bits, all that an f64 holds.
+    (stream.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, f32::NEG_INFINITY];
+
+    fn warm(seed: u64) -> Sampling {
+        Sampling { temperature: 1.0, seed, ..Sampling::default() }
+    }
+
+    fn draws(sampling: Sampling, emitted: &[u32], count: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(sampling, vec![3], &[], emitted);
+        (0..count).map(|_| sampler.draw(&mut LOGITS.clone()).token).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_lower_id_of_equals() {
+        assert_eq!(draws(Sampling::default(), &[], 1), [1]);
+        assert_eq!(draws(Sampling { temperature: 1e-30, ..warm(0) }, &[], 1), [1]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_probabilities() {
+        let drawn = draws(warm(7), &[], 4000);
+        let total: f32 = LOGITS.iter().map(|logit| logit.exp()).sum();
+        for (token, logit) in LOGITS.iter().enumerate() {
+            let count = drawn.iter().filter(|&&drawn| drawn == token as u32).count();
+            let expected = logit.exp() / total * 4000.0;
+            assert!((count as f32 - expected).abs() < 120.0, "{token}: {count}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn a_sampler_started_in_the_middle_goes_on_alike() {
+        let sampling = Sampling { frequency_penalty: 0.4, repetition_penalty: 1.3, ..warm(11) };
+        let all = draws(sampling.clone(), &[], 20);
+        assert_eq!(all[8..], draws(sampling, &all[..8], 12));
+    }
+
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(draws(warm(1), &[], 64), draws(warm(2), &[], 64));
+    }
+
+    #[test]
+    fn stop_tokens_are_banned_until_there_are_enough() {
+        let sampling = Sampling { logit_bias: vec![(3, 50.0), (99, 1.0)], min_tokens: 2, ..Sampling::default() };
+        assert_eq!(draws(sampling, &[], 3), [1, 1, 3]);
+    }
+
+    #[test]
+    fn penalties_repel_what_was_said() {
+        let sampling = Sampling { presence_penalty: 2.0, ..Sampling::default() };
+        assert_eq!(draws(sampling, &[], 3), [1, 3, 2]);
+        let sampling = Sampling { frequency_penalty: 0.6, ..Sampling::default() };
+        assert_eq!(draws(sampling, &[], 4), [1, 3, 1, 3]);
+        let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
+        let mut sampler = Sampler::new(sampling, Vec::new(), &[1, 3], &[]);
+        assert_eq!(sampler.draw(&mut LOGITS.clone()).token, 2);
+    }
+
+    #[test]
+    fn log_probabilities_are_the_models_own() {
+        let sampling = Sampling { logit_bias: vec![(0, 100.0)], top_logprobs: Some(1), ..Sampling::default() };
+        let drawn = Sampler::new(sampling, Vec::new(), &[], &[]).draw(&mut LOGITS.clone());
+        let logprob = drawn.logprob.unwrap();
+        assert_eq!((drawn.token, logprob.top[0].0), (0, 1));
+        assert!((logprob.logprob - (logprob.top[0].1 - 2.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_random_stream_never_changes() {
+        // Nodes of different versions must agree; these are the first numbers of this definition.
+        let found = [uniform(0, 0), uniform(0, 1), uniform(1, 0)];
+        assert_eq!(found, [0.836_919_756_882_647_2, 0.789_161_889_278_416_4, 0.381_489_413_238_261]);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_do_not_panic() {
+        let mut sampler = Sampler::new(warm(0), Vec::new(), &[], &[]);
+        assert_eq!(sampler.draw(&mut [f32::NAN; 3]).token, 0);
+        assert_eq!(sampler.draw(&mut [f32::NAN, 1.0, f32::NAN]).token, 1);
+    }
+}

@@ -1,0 +1,89 @@
+//! The CLIP vision tower, as far as its features are used.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use crate::checkpoint::{ClipConfig, FeatureSelect, Weights};
+use crate::error::Result;
+use crate::vision::llava::clip_layer::ClipLayer;
+use crate::vision::llava::layer_norm::LayerNorm;
+
+/// Patch embedding and the layers up to the one whose output is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Clip {
+    /// [1, hidden]
+    class: Tensor,
+    /// [hidden, 3 * patch * patch], the convolution's kernel flattened: with stride equal to size it is one product.
+    patches: Tensor,
+    /// [1 + grid * grid, hidden]
+    positions: Tensor,
+    norm: LayerNorm,
+    layers: Vec<ClipLayer>,
+    grid: usize,
+    patch: usize,
+    select: FeatureSelect,
+}
+
+impl Clip {
+    pub fn load(weights: &Weights, config: &ClipConfig) -> Result<Clip> {
+        let (hidden, patch, grid) = (config.hidden, config.patch_size, config.grid());
+        let kernel = weights.tensor("vision.embeddings.patch_embedding.weight", &[hidden, 3, patch, patch])?;
+        let layers = (0..config.layers_run).map(|layer| ClipLayer::load(weights, layer, config));
+        let positions = &[grid * grid + 1, hidden];
+        Ok(Clip {
+            class: weights.tensor("vision.embeddings.class_embedding", &[hidden])?.unsqueeze(0)?,
+            patches: kernel.flatten_from(1)?,
+            positions: weights.tensor("vision.embeddings.position_embedding.weight", positions)?,
+            // The checkpoints do spell it so.
+            norm: LayerNorm::load(weights, "vision.pre_layrnorm", hidden, config.norm_epsilon)?,
+            layers: layers.collect::<Result<_>>()?,
+            grid,
+            patch,
+            select: config.select,
+        })
+    }
+
+    /// Rows of features of one tile.
+    pub fn tokens(&self) -> usize {
+        self.kept().len()
+    }
+
+    /// Features of tiles, each [3, side, side], in one pass: the linear maps see all rows at once, attention each
+    /// tile by itself -> [tiles * tokens, hidden].
+    pub fn forward(&self, tiles: &[Vec<f32>]) -> candle_core::Result<Tensor> {
+        let rows = 1 + self.grid * self.grid;
+        let embedded: Vec<Tensor> = tiles.iter().map(|tile| self.embed(tile)).collect::<candle_core::Result<_>>()?;
+        let ranges: Vec<Range<usize>> = (0..tiles.len()).map(|tile| tile * rows..(tile + 1) * rows).collect();
+        let mut x = self.norm.forward(&Tensor::cat(&embedded, 0)?)?; // [tiles * rows, hidden]
+        for layer in &self.layers {
+            x = layer.forward(&x, &ranges)?;
+        }
+        let (_, hidden) = x.dims2()?;
+        let (by_tile, kept) = (x.reshape((tiles.len(), rows, hidden))?, self.kept());
+        by_tile.narrow(1, kept.start, kept.len())?.reshape((tiles.len() * kept.len(), hidden))
+    }
+
+    /// The rows of a tile that are used; the class token is the first.
+    fn kept(&self) -> Range<usize> {
+        let end = 1 + self.grid * self.grid;
+        match self.select {
+            FeatureSelect::Full => 0..end,
+            FeatureSelect::Default => 1..end,
+        }
+    }
+
+    /// pixels: [3, side, side] -> [1 + grid * grid, hidden]
+    fn embed(&self, pixels: &[f32]) -> candle_core::Result<Tensor> {
+        let embedded = self.to_patches(pixels)?.matmul(&self.patches.t()?)?; // [grid * grid, hidden]
+        Tensor::cat(&[&self.class, &embedded], 0)? + &self.positions
+    }
+
+    /// [3, side, side] -> [grid * grid, 3 * patch * patch]: one row per patch, in the kernel's order.
+    fn to_patches(&self, pixels: &[f32]) -> candle_core::Result<Tensor> {
+        let (grid, patch) = (self.grid, self.patch);
+        let squares = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), self.class.device())?;
+        // channel, patch row, row, patch column, column -> patch row, patch column, channel, row, column
+        squares.permute((1, 3, 0, 2, 4))?.reshape((grid * grid, 3 * patch * patch))
+    }
+}

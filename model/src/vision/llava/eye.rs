@@ -1,0 +1,83 @@
+//! From pictures to visual tokens with a CLIP tower.
+
+use crate::checkpoint::{ClipConfig, ClipProcessor, Weights};
+use crate::error::Result;
+use crate::vision::eye::present;
+use crate::vision::llava::anyres::Anyres;
+use crate::vision::llava::clip::Clip;
+use crate::vision::llava::projector::Projector;
+use crate::vision::picture::Picture;
+use crate::vision::tokens::VisualTokens;
+
+/// Tiles that the tower is shown in one pass. More would only take more memory: these are rows enough to be fast.
+const TILES_AT_ONCE: usize = 8;
+
+/// The vision side of a LLaVA or LLaVA-NeXT.
+#[derive(Clone, Debug)]
+pub(crate) struct LlavaEye {
+    processor: ClipProcessor,
+    tower: Clip,
+    projector: Projector,
+    /// LLaVA-NeXT only.
+    anyres: Option<Anyres>,
+    /// Width of a visual token.
+    width: usize,
+}
+
+impl LlavaEye {
+    /// Loads the vision side for a language model of width `hidden`.
+    pub fn load(weights: &Weights, config: &ClipConfig, hidden: usize) -> Result<LlavaEye> {
+        let processor = present(&config.processor)?;
+        let anyres = |pinpoints: &Vec<(usize, usize)>| -> Result<Anyres> {
+            let newline = weights.tensor("image_newline", &[hidden])?.to_vec1()?;
+            Ok(Anyres { pinpoints: pinpoints.clone(), side: config.image_size, grid: config.grid(), newline })
+        };
+        Ok(LlavaEye {
+            processor,
+            tower: Clip::load(weights, config)?,
+            projector: Projector::load(weights, config, hidden)?,
+            anyres: config.pinpoints.as_ref().map(anyres).transpose()?,
+            width: hidden,
+        })
+    }
+
+    /// [tiles, 3, side, side], where LLaVA has one tile.
+    pub fn pixel_values(&self, picture: &Picture) -> Vec<f32> {
+        self.tiles(picture).concat()
+    }
+
+    /// The visual tokens of each picture.
+    pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
+        let mut tiles = pictures.iter().flat_map(|picture| self.tiles(picture));
+        let mut features: Vec<f32> = Vec::new(); // [tiles of all pictures, tokens of a tile, width]
+        loop {
+            let shown: Vec<Vec<f32>> = tiles.by_ref().take(TILES_AT_ONCE).collect();
+            if shown.is_empty() {
+                break;
+            }
+            let seen = self.projector.forward(&self.tower.forward(&shown)?)?;
+            features.extend(seen.flatten_all()?.to_vec1::<f32>()?);
+        }
+        let mut rest = features.as_slice();
+        let visual = pictures.iter().map(|picture| {
+            let size = (picture.height(), picture.width());
+            let tiles = 1 + self.anyres.as_ref().map_or(0, |anyres| anyres.tiles(size));
+            let (own, others) = rest.split_at(tiles * self.tower.tokens() * self.width);
+            rest = others;
+            match &self.anyres {
+                Some(anyres) => anyres.pack(own, size),
+                None => VisualTokens::in_line(own.to_vec(), self.width, vec![0..self.tower.tokens()]),
+            }
+        });
+        Ok(visual.collect())
+    }
+
+    /// The picture as a whole and then its tiles, each [3, side, side].
+    fn tiles(&self, picture: &Picture) -> Vec<Vec<f32>> {
+        let mut tiles = vec![self.processor.apply(picture)];
+        if let Some(anyres) = &self.anyres {
+            tiles.extend(anyres.cut(&self.processor, picture));
+        }
+        tiles
+    }
+}

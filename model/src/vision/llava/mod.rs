@@ -1,0 +1,11 @@
+//! The eyes of LLaVA and LLaVA-NeXT: a CLIP tower, a projector, and for the latter a picture cut into tiles.
+
+mod anyres;
+mod clip;
+mod clip_layer;
+mod eye;
+mod layer_norm;
+mod preprocess;
+mod projector;
+
+pub(crate) use eye::LlavaEye;

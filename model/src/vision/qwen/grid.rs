@@ -1,0 +1,80 @@
+//! The size at which a picture is seen (transformers' `smart_resize`).
+
+use crate::checkpoint::QwenConfig;
+use crate::error::Result;
+use crate::vision::picture::{Picture, PictureError};
+
+/// One side of a picture may be at most so many times the other; the reference refuses others too.
+pub(crate) const RATIO_MAX: usize = 200;
+
+/// Rows and columns of visual tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub rows: usize,
+    pub columns: usize,
+}
+
+impl Grid {
+    /// The grid of a picture whose pixels shall lie between the bounds, as close to its shape as whole tokens allow.
+    pub fn of(picture: &Picture, config: &QwenConfig, (min, max): (usize, usize)) -> Result<Grid, PictureError> {
+        Grid::fit((picture.height(), picture.width()), config.factor(), (min, max))
+    }
+
+    pub fn tokens(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    fn fit((height, width): (usize, usize), factor: usize, (min, max): (usize, usize)) -> Result<Grid, PictureError> {
+        let (short, long) = (height.min(width), height.max(width));
+        if long > RATIO_MAX * short {
+            return Err(PictureError::Ratio { width, height, limit: RATIO_MAX });
+        }
+        let (h, w, f) = (height as f64, width as f64, factor as f64);
+        // Python's `round`: halves go to the even neighbour.
+        let nearest = |side: f64| (side / f).round_ties_even() as usize;
+        let near = Grid { rows: nearest(h), columns: nearest(w) };
+        let pixels = near.tokens() * factor * factor;
+        if pixels > max {
+            let down = (h * w / max as f64).sqrt();
+            let shrunk = |side: f64| ((side / down / f).floor() as usize).max(1);
+            return Ok(Grid { rows: shrunk(h), columns: shrunk(w) });
+        }
+        if pixels < min {
+            let up = (min as f64 / (h * w)).sqrt();
+            let grown = |side: f64| (side * up / f).ceil() as usize;
+            return Ok(Grid { rows: grown(h), columns: grown(w) });
+        }
+        Ok(near)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fit(height: usize, width: usize, max: usize) -> (usize, usize) {
+        let grid = Grid::fit((height, width), 28, (3136, max)).unwrap();
+        (grid.rows * 28, grid.columns * 28)
+    }
+
+    /// Numbers of transformers' `smart_resize`.
+    #[test]
+    fn sizes_are_the_references() {
+        const MAX: usize = 12_845_056;
+        assert_eq!(fit(1, 1, MAX), (56, 56));
+        assert_eq!(fit(3000, 20, MAX), (2996, 28));
+        assert_eq!(fit(14, 2000, MAX), (28, 672));
+        // 42 and 70 are one and a half and two and a half times 28: both become 56.
+        assert_eq!(fit(42, 70, MAX), (56, 56));
+        assert_eq!(fit(6000, 4000, MAX), (4368, 2912));
+        assert_eq!(fit(480, 640, 50_176), (168, 252));
+        assert_eq!(fit(3000, 20, 3136), (672, 28));
+    }
+
+    #[test]
+    fn a_side_more_than_200_times_the_other_is_refused() {
+        assert!(Grid::fit((2, 400), 28, (3136, 5000)).is_ok());
+        let refused = Grid::fit((2, 401), 28, (3136, 5000));
+        assert!(matches!(refused, Err(PictureError::Ratio { width: 401, height: 2, limit: 200 })));
+    }
+}

@@ -1,0 +1,13 @@
+//! The eye of Qwen2.5-VL: pictures of any size, seen in windows.
+
+mod block;
+mod eye;
+mod grid;
+mod layout;
+mod merger;
+mod patches;
+mod rms_norm;
+mod tower;
+
+pub(crate) use eye::QwenEye;
+pub(crate) use grid::RATIO_MAX;

@@ -1,0 +1,113 @@
+//! The frame around every request: a stream of events that ends with the work, a deadline, or the one who asked.
+
+use std::{future::Future, time::Duration};
+
+use secateur_proto::{ErrorCode, ServiceError};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
+
+/// Where a request's events go.
+#[derive(Debug)]
+pub struct Responses<T>(mpsc::Sender<Result<T, Status>>);
+
+impl<T> Clone for Responses<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Responses<T> {
+    /// Sends an event; waits while the router is slow.
+    pub async fn send(&self, event: T) -> Result<(), ServiceError> {
+        let gone = |_| ServiceError::new(ErrorCode::Cancelled, "the router went away");
+        self.0.send(Ok(event)).await.map_err(gone)
+    }
+}
+
+/// What a request is called in the log, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// What is done, for example `decode`.
+    pub stage: &'static str,
+    /// The request's id.
+    pub request_id: String,
+    /// From now.
+    pub deadline: Duration,
+}
+
+/// Runs `work` and streams what it sends. It is dropped, and with it all that it holds, when the stream is dropped, which
+/// is how a router says that nobody waits any more, or when the deadline passes.
+pub fn respond<T, F>(
+    terms: Terms,
+    room: usize,
+    work: impl FnOnce(Responses<T>) -> F,
+) -> Response<ReceiverStream<Result<T, Status>>>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<(), ServiceError>> + Send + 'static,
+{
+    let (responses, stream) = mpsc::channel(room);
+    let work = work(Responses(responses.clone()));
+    tokio::spawn(async move {
+        let Terms { stage, request_id, deadline } = terms;
+        let failed = tokio::select! {
+            () = responses.closed() => {
+                tracing::info!(request = %request_id, stage, "cancelled by the router");
+                return;
+            }
+            outcome = tokio::time::timeout(deadline, work) => match outcome {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => ServiceError::new(ErrorCode::Timeout, format!("the request's deadline passed during {stage}")),
+            },
+        };
+        tracing::info!(request = %request_id, stage, code = failed.code.as_str(), error = %failed, "failed");
+        let _ = responses.send(Err(failed.into())).await;
+    });
+    Response::new(ReceiverStream::new(stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secateur_common::shutdown::CancellationToken;
+    use tokio_stream::StreamExt as _;
+
+    use crate::Leash;
+
+    fn terms(deadline: Duration) -> Terms {
+        Terms { stage: "test", request_id: "r".into(), deadline }
+    }
+
+    #[tokio::test]
+    async fn events_then_the_error_reach_the_stream() {
+        let mut stream = respond(terms(Duration::from_secs(5)), 4, |responses| async move {
+            responses.send(7).await?;
+            Err(ServiceError::new(ErrorCode::Overloaded, "full"))
+        })
+        .into_inner();
+        assert_eq!(stream.next().await.unwrap().unwrap(), 7);
+        let status = stream.next().await.unwrap().unwrap_err();
+        assert_eq!(ServiceError::from(status).code, ErrorCode::Overloaded);
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_deadline_ends_it() {
+        let mut stream = respond::<u32, _>(terms(Duration::from_millis(5)), 4, |_| std::future::pending()).into_inner();
+        assert_eq!(ServiceError::from(stream.next().await.unwrap().unwrap_err()).code, ErrorCode::Timeout);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_stream_drops_the_work() {
+        let token = CancellationToken::new();
+        let leash = Leash::new(token.clone());
+        let stream = respond::<u32, _>(terms(Duration::from_secs(5)), 4, |_| async move {
+            let _held = leash;
+            std::future::pending().await
+        });
+        drop(stream);
+        token.cancelled().await;
+    }
+}

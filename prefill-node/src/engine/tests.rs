@@ -1,0 +1,164 @@
+//! Load on a simulated model: thousands of prompts in seconds, on the real engine, pool, scheduler and prefix cache.
+
+use super::*;
+use crate::job::tests::text_job;
+use secateur_model::{Drawn, FloatType};
+
+/// Counts the rows that it computes; the first token is the prompt's length.
+#[derive(Clone, Default)]
+struct Simulated {
+    rows: Arc<AtomicUsize>,
+    largest_step: Arc<AtomicUsize>,
+}
+
+impl Compute for Simulated {
+    fn see(&mut self, _: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
+        Err(ModelError::NoVision)
+    }
+
+    fn assemble(&mut self, job: &Job, _: Vec<VisualTokens>) -> Result<(Prompt, v1::VisualReport), ModelError> {
+        Ok((Prompt::of_text(&job.tokens)?, v1::VisualReport::default()))
+    }
+
+    fn run(
+        &mut self,
+        chunks: &mut [Chunk<'_>],
+        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+    ) -> Result<(), ModelError> {
+        let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.largest_step.fetch_max(rows, Ordering::Relaxed);
+        for layer in 0..2 {
+            let _ = on_layer(layer);
+        }
+        for chunk in chunks {
+            assert_eq!(chunk.rows.start, chunk.table.len());
+            assert!(chunk.rows.end <= chunk.table.capacity());
+            chunk.table.set_len(chunk.rows.end)?;
+            if chunk.is_last() {
+                chunk.drawn = Some(Drawn { token: chunk.prompt.len() as u32, logprob: None });
+            }
+        }
+        Ok(())
+    }
+}
+
+const LIMITS: Limits = Limits { queue: 5_000, step_tokens: 64, picture_cache: 0, prefix_cache: true };
+
+fn pool(blocks: usize) -> KvPool {
+    KvPool::of_shape(FloatType::F32, 1, 2, 2, blocks).unwrap()
+}
+
+struct Client {
+    result: oneshot::Receiver<Result<Prefilled, ServiceError>>,
+    steps: mpsc::Receiver<ShipStep>,
+    cancelled: CancellationToken,
+}
+
+fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
+    let (steps, steps_queue) = mpsc::channel(4);
+    let (result, answer) = oneshot::channel();
+    let cancelled = CancellationToken::new();
+    let job = Arc::new(text_job(tokens));
+    engine.submit(Work { job, pictures: Vec::new(), steps: Some(steps), result, cancelled: cancelled.clone() })?;
+    Ok(Client { result: answer, steps: steps_queue, cancelled })
+}
+
+async fn finish(client: Client) -> v1::FirstToken {
+    let prefilled = client.result.await.unwrap().unwrap();
+    let Client { mut steps, .. } = client;
+    let mut names = Vec::new();
+    while let Some(step) = steps.recv().await {
+        names.push(match step {
+            ShipStep::Start { .. } => "start",
+            ShipStep::Layer { .. } => "layer",
+            ShipStep::Close { .. } => "close",
+        });
+    }
+    assert_eq!(names, ["start", "layer", "layer", "close"]);
+    prefilled.first_token
+}
+
+#[tokio::test]
+async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
+    let (simulated, pool) = (Simulated::default(), pool(40));
+    let engine = Engine::start(simulated.clone(), pool.clone(), LIMITS).unwrap();
+    let mut clients = Vec::new();
+    for number in 0..3_000u32 {
+        let len = 1 + number * 37 % 600;
+        clients.push((len, submit(&engine, (number..number + len).collect()).unwrap()));
+    }
+    for (len, client) in clients {
+        assert_eq!(finish(client).await.token, len);
+    }
+    assert!(simulated.largest_step.load(Ordering::Relaxed) <= LIMITS.step_tokens);
+    settles(|| pool.free_blocks() + engine.gauges().reclaimable.load(Ordering::Relaxed) == 40).await;
+    assert_eq!(engine.gauges().waiting.load(Ordering::Relaxed), 0);
+}
+
+/// What the engine's thread does after an answer is there a moment later.
+async fn settles(condition: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it does not settle");
+}
+
+#[tokio::test]
+async fn a_prompt_that_begins_like_another_computes_only_its_own_rows() {
+    let (simulated, pool) = (Simulated::default(), pool(40));
+    let engine = Engine::start(simulated.clone(), pool.clone(), LIMITS).unwrap();
+    let first = finish(submit(&engine, (0..100).collect()).unwrap()).await;
+    assert_eq!(first.cached_positions, 0);
+    // The same prompt once more: all but the rows behind the last full block, and at least one.
+    let again = finish(submit(&engine, (0..100).collect()).unwrap()).await;
+    assert_eq!((again.cached_positions, again.prompt_positions), (96, 100));
+    let whole = finish(submit(&engine, (0..96).collect()).unwrap()).await;
+    assert_eq!(whole.cached_positions, 80);
+    let longer = finish(submit(&engine, (0..200).collect()).unwrap()).await;
+    assert_eq!(longer.cached_positions, 96);
+    assert_eq!(simulated.rows.load(Ordering::Relaxed), 100 + 4 + 16 + 104);
+    let gauges = engine.gauges();
+    assert_eq!(gauges.prefix_queries.load(Ordering::Relaxed), 496);
+    assert_eq!(gauges.prefix_hits.load(Ordering::Relaxed), 96 + 80 + 96);
+}
+
+#[tokio::test]
+async fn the_cache_makes_room_for_prompts() {
+    let (simulated, pool) = (Simulated::default(), pool(10));
+    let engine = Engine::start(simulated, pool.clone(), LIMITS).unwrap();
+    for start in 0..20 {
+        let first = finish(submit(&engine, (start * 1_000..start * 1_000 + 150).collect()).unwrap()).await;
+        assert_eq!(first.cached_positions, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
+    let pool = pool(10);
+    let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
+    let error = submit(&engine, (0..161).collect()).unwrap().result.await.unwrap().err().unwrap();
+    assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
+    // All blocks are held by a shipment that does not move.
+    let held = pool.lease(10).unwrap();
+    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    let waiting = submit(&engine, vec![1]).unwrap();
+    assert_eq!(submit(&engine, vec![1]).err().unwrap().code, ErrorCode::Overloaded);
+    drop(held);
+    assert_eq!(finish(waiting).await.token, 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_gives_its_place_up_at_once() {
+    let pool = pool(1);
+    let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
+    let held = pool.lease(1).unwrap();
+    let client = submit(&engine, vec![1]).unwrap();
+    client.cancelled.cancel();
+    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    drop(held);
+    assert_eq!(finish(submit(&engine, vec![2]).unwrap()).await.token, 1);
+}
