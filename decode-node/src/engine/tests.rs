@@ -25,6 +25,17 @@ struct Client {
     order: String,
 }
 
+/// The engine's thread drops an answer a moment after its client heard of its end.
+async fn all_free(space: &BlockSpace) {
+    for _ in 0..2_000 {
+        if space.pool().free_blocks() == space.pool().blocks() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("{:?}", space.pool());
+}
+
 fn space(blocks: usize) -> Arc<BlockSpace> {
     BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap())
 }
@@ -108,7 +119,7 @@ async fn thousands_of_answers_share_a_small_pool_and_give_it_all_back() {
         replays += task.await.unwrap();
     }
     assert_eq!(replays, engine.gauges().preemptions.load(Ordering::Relaxed));
-    assert_eq!(space.pool().free_blocks(), 64);
+    all_free(&space).await;
 }
 
 #[tokio::test]
@@ -121,7 +132,7 @@ async fn when_blocks_run_out_the_last_to_come_is_recomputed() {
     let (first, second) = tokio::join!(finish(&mut first), finish(&mut second));
     assert_eq!(first, (Reason::Length, 40));
     assert_eq!(second.0, Reason::Preempted);
-    assert_eq!(space.pool().free_blocks(), 4);
+    all_free(&space).await;
 }
 
 #[tokio::test]
@@ -140,7 +151,7 @@ async fn a_cancelled_answer_frees_its_blocks() {
     cancelled.cancel();
     engine.submit(answer).unwrap();
     finish(&mut other).await;
-    assert_eq!(space.pool().free_blocks(), 8);
+    all_free(&space).await;
 }
 
 /// A model with a defect.
@@ -160,5 +171,5 @@ async fn a_panic_fails_the_answers_of_its_step_and_not_the_node() {
         let mut client = start(&engine, &space, order, 3, 0, 10).await;
         assert_eq!(client.events.recv().await.unwrap().unwrap_err().code, ErrorCode::Internal);
     }
-    assert_eq!(space.pool().free_blocks(), 8);
+    all_free(&space).await;
 }

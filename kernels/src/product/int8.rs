@@ -6,7 +6,11 @@
 
 use crate::Isa;
 use crate::quantized::{GROUP, LANES, PANEL, Quantized};
+use crate::simd::prefetch;
 use crate::simd::{Portable, Simd};
+
+/// Bytes ahead of the weights in use that are fetched: what the memory's delay asks for, with room to spare.
+const AHEAD: usize = 16 << 10;
 
 /// The integer side of an instruction set: vectors of i32, four inputs of a vector of outputs at a time.
 ///
@@ -334,7 +338,12 @@ impl Product<'_> {
                 let mut w = weights.add(width * 4 + column * 4).cast::<i8>();
                 let mut x = self.x.row(self.first + row).cast_const().add(group * GROUP);
                 let stride = Rows::stride(inputs);
+                // The first rows bring the panel from memory (it goes on into the next one); the others find it in L2.
+                let ahead = if row == 0 { AHEAD } else { 0 };
                 for _ in 0..fours {
+                    for c in 0..C {
+                        prefetch(w.cast::<u8>().wrapping_add(c * lanes * 4 + ahead));
+                    }
                     for (r, part) in part.iter_mut().enumerate() {
                         let four = B::x(x.add(r * stride));
                         for (c, part) in part.iter_mut().enumerate() {

@@ -6,7 +6,7 @@
 
 use super::dot::{Bf16, Dot, F16, F32, Wide};
 use crate::format::Widen;
-use crate::simd::{Simd, Task, dispatch};
+use crate::simd::{Simd, Task, dispatch, prefetch};
 use crate::{Format, Isa};
 
 /// Inputs of a block: a panel of x of it lies in the L1 cache.
@@ -404,15 +404,4 @@ impl Part<'_> {
             y.write_unaligned(new);
         }
     }
-}
-
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }

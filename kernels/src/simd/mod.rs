@@ -111,6 +111,18 @@ pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// Asks for a cache line to be brought to L2; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch of any address is harmless.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 /// Something to do with vectors.
 pub(crate) trait Task {
     /// # Safety

@@ -176,7 +176,10 @@ mod tests {
             (r#"{"model_type": "qwen3", "architectures": ["Qwen2ForCausalLM"]}"#, "architectures"),
             (r#"{"model_type": "llama", "quantization_config": {"bits": 4}}"#, "quantization_config"),
             (r#"{"model_type": "llava", "text_config": {"model_type": "gemma"}}"#, "text_config.model_type"),
-            (r#"{"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model"}}"#, "vision_config.model_type"),
+            (
+                r#"{"model_type": "llava", "vision_config": {"model_type": "siglip_vision_model"}}"#,
+                "vision_config.model_type",
+            ),
             (r#"{"model_type": "llava_next", "vision_feature_layer": [-2, -5]}"#, "vision_feature_layer"),
             (r#"{"model_type": "qwen2_5_vl", "text_config": {"model_type": "qwen2"}}"#, "text_config.model_type"),
             (r#"{"model_type": "qwen2_5_vl", "head_dim": 64}"#, "rope_parameters.mrope_section"),

@@ -24,12 +24,8 @@ fn llama_3_2_1b() {
             "rope_theta": 500000.0, "tie_word_embeddings": true, "torch_dtype": "bfloat16",
             "transformers_version": "4.45.0.dev0", "use_cache": true, "vocab_size": 128256}"#,
     );
-    let scaling = RopeScaling::Llama3 {
-        factor: 32.0,
-        low_freq_factor: 1.0,
-        high_freq_factor: 4.0,
-        original_positions: 8192,
-    };
+    let scaling =
+        RopeScaling::Llama3 { factor: 32.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_positions: 8192 };
     let expected = LanguageConfig {
         vocab: 128_256,
         hidden: 2048,

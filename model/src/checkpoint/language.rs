@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn families_differ_in_their_defaults() {
         let of = |family| validate("{}", family).unwrap();
-        let shape = |config: LanguageConfig| (config.vocab, config.hidden, config.layers, config.heads, config.kv_heads);
+        let shape =
+            |config: LanguageConfig| (config.vocab, config.hidden, config.layers, config.heads, config.kv_heads);
         assert_eq!(shape(of(Family::Llama)), (32_000, 4096, 32, 32, 32));
         assert_eq!(shape(of(Family::Mistral)), (32_000, 4096, 32, 32, 8));
         assert_eq!(shape(of(Family::Qwen2)), (151_936, 4096, 32, 32, 32));

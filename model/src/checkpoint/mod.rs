@@ -18,9 +18,10 @@ mod windows;
 pub(crate) use config::Config;
 pub use fingerprint::fingerprint;
 pub use generation::GenerationDefaults;
-pub(crate) use family::Family;
 pub(crate) use language::LanguageConfig;
-pub(crate) use rope::{RopeConfig, RopeScaling};
+pub(crate) use rope::RopeConfig;
+#[cfg(test)]
+pub(crate) use rope::RopeScaling;
 pub(crate) use vision::{
     ClipConfig, ClipProcessor, FeatureSelect, QwenConfig, QwenProcessor, Resize, Scale, Target, TowerConfig,
     VisionConfig,

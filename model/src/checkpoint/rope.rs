@@ -170,12 +170,18 @@ mod tests {
     /// Numbers of transformers' `LlamaRotaryEmbedding.inv_freq`, for both spellings.
     #[test]
     fn frequencies_are_the_references() {
-        let plain = [
-            1.0, 0.749_894_2, 0.1, 0.017_782_794, 0.01, 0.005_623_413, 0.003_162_277_9, 0.001, 0.000_133_352_15,
-        ];
+        let plain =
+            [1.0, 0.749_894_2, 0.1, 0.017_782_794, 0.01, 0.005_623_413, 0.003_162_277_9, 0.001, 0.000_133_352_15];
         assert_close(frequencies("{}"), plain);
         let linear = [
-            0.4, 0.259_752_66, 0.012_649_111, 0.000_948_549_54, 0.000_4, 0.000_168_678_6, 7.113_117e-5, 1.264_911e-5,
+            0.4,
+            0.259_752_66,
+            0.012_649_111,
+            0.000_948_549_54,
+            0.000_4,
+            0.000_168_678_6,
+            7.113_117e-5,
+            1.264_911e-5,
             6.159_706_3e-7,
         ];
         let old = r#"{"rope_theta": 1000000.0, "rope_scaling": {"type": "linear", "factor": 2.5}}"#;
@@ -183,8 +189,15 @@ mod tests {
         let new = r#"{"rope_parameters": {"rope_type": "linear", "factor": 2.5, "rope_theta": 1000000.0}}"#;
         assert_close(frequencies(new), linear);
         let llama3 = [
-            1.0, 0.663_601_3, 0.037_606_03, 0.003_211_446, 0.000_429_556_7, 1.946_163_9e-5, 8.570_256e-6,
-            1.661_967_4e-6, 9.418_306e-8,
+            1.0,
+            0.663_601_3,
+            0.037_606_03,
+            0.003_211_446,
+            0.000_429_556_7,
+            1.946_163_9e-5,
+            8.570_256e-6,
+            1.661_967_4e-6,
+            9.418_306e-8,
         ];
         let scaling = r#"{"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 8192}"#;

@@ -72,9 +72,8 @@ mod tests {
 
     #[test]
     fn qwen_slides_only_when_told_to_and_in_its_last_layers() {
-        let json = |used: bool| {
-            format!(r#"{{"use_sliding_window": {used}, "sliding_window": 7, "max_window_layers": 2}}"#)
-        };
+        let json =
+            |used: bool| format!(r#"{{"use_sliding_window": {used}, "sliding_window": 7, "max_window_layers": 2}}"#);
         assert_eq!(of(Family::Qwen2, &json(false)).unwrap(), [None; 3]);
         assert_eq!(of(Family::Qwen3, &json(true)).unwrap(), [None, None, Some(7)]);
         let listed = r#"{"use_sliding_window": true, "sliding_window": 7,
@@ -86,9 +85,21 @@ mod tests {
     fn kinds_that_cannot_be_followed_are_refused() {
         let cases = [
             (Family::Qwen2, r#"{"layer_types": ["full_attention"]}"#, "layer_types"),
-            (Family::Qwen2, r#"{"layer_types": ["full_attention", "full_attention", "linear_attention"]}"#, "layer_types"),
-            (Family::Qwen3, r#"{"layer_types": ["full_attention", "full_attention", "sliding_attention"]}"#, "layer_types"),
-            (Family::Mistral, r#"{"layer_types": ["full_attention", "full_attention", "full_attention"]}"#, "layer_types"),
+            (
+                Family::Qwen2,
+                r#"{"layer_types": ["full_attention", "full_attention", "linear_attention"]}"#,
+                "layer_types",
+            ),
+            (
+                Family::Qwen3,
+                r#"{"layer_types": ["full_attention", "full_attention", "sliding_attention"]}"#,
+                "layer_types",
+            ),
+            (
+                Family::Mistral,
+                r#"{"layer_types": ["full_attention", "full_attention", "full_attention"]}"#,
+                "layer_types",
+            ),
             (Family::Mistral, r#"{"sliding_window": 0}"#, "sliding_window"),
         ];
         for (family, json, expected) in cases {

@@ -39,13 +39,13 @@ mod tests {
 
     /// One head and one row at a time, straight from the definition.
     fn by_definition(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Range<usize>]) -> Vec<f32> {
-        let (heads, rows, dim) = q.dims3().unwrap();
-        let [q, k, v] = [q, k, v].map(|t| t.to_vec3::<f32>().unwrap());
+        let (heads, _, dim) = q.dims3().unwrap();
+        let [q, k, v] = [q.transpose(0, 1).unwrap(), k.clone(), v.clone()].map(|t| t.to_vec3::<f32>().unwrap());
         let mut out = Vec::new();
-        for row in 0..rows {
+        for (row, by_head) in q.iter().enumerate() {
             let seen = segments.iter().find(|segment| segment.contains(&row)).unwrap().clone();
             for head in 0..heads {
-                let dot = |key: &Vec<f32>| q[head][row].iter().zip(key).map(|(a, b)| a * b).sum::<f32>();
+                let dot = |key: &Vec<f32>| by_head[head].iter().zip(key).map(|(a, b)| a * b).sum::<f32>();
                 let weight = |key: &Vec<f32>| (dot(key) / (dim as f32).sqrt()).exp();
                 let weights: Vec<f32> = k[head][seen.clone()].iter().map(weight).collect();
                 let total: f32 = weights.iter().sum();

@@ -43,7 +43,7 @@ impl Eye {
 
 /// The processor of an eye that has to look.
 pub(crate) fn present<P: Clone>(processor: &Option<P>) -> Result<P> {
-    processor.clone().ok_or_else(|| {
-        ModelError::config("preprocessor_config.json", "there is none, nor in processor_config.json")
-    })
+    processor
+        .clone()
+        .ok_or_else(|| ModelError::config("preprocessor_config.json", "there is none, nor in processor_config.json"))
 }

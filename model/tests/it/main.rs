@@ -4,6 +4,10 @@
 
 mod common;
 mod demo;
+mod families;
+mod families_fixture;
+mod families_seen;
 mod golden;
 mod names;
 mod stages;
+

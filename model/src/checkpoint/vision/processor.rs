@@ -54,10 +54,8 @@ pub(crate) struct Normalize {
 }
 
 /// The means and deviations that CLIP was trained with, the default of all processors here.
-pub(crate) const CLIP_NORMALIZE: Normalize = Normalize {
-    mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-    std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
-};
+pub(crate) const CLIP_NORMALIZE: Normalize =
+    Normalize { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_6, 0.275_777_1] };
 
 /// What the folder says about pixels; of two files that say something, transformers' choice.
 pub(crate) fn read(dir: &Path) -> Result<Option<AsTyped>> {

@@ -49,9 +49,8 @@ impl Anyres {
         };
         let (rows, columns) = self.shape(size);
         let places = (0..rows * columns).map(|tile| (tile / columns, tile % columns));
-        let tile = |(row, column)| {
-            numbers(&processor.scale, &scaled, &line(row, height, above), &line(column, width, left))
-        };
+        let tile =
+            |(row, column)| numbers(&processor.scale, &scaled, &line(row, height, above), &line(column, width, left));
         places.map(tile).collect()
     }
 

@@ -66,7 +66,10 @@ impl LlavaEye {
             rest = others;
             match &self.anyres {
                 Some(anyres) => anyres.pack(own, size),
-                None => VisualTokens::in_line(own.to_vec(), self.width, vec![0..self.tower.tokens()]),
+                None => {
+                    let whole = std::iter::once(0..self.tower.tokens());
+                    VisualTokens::in_line(own.to_vec(), self.width, whole.collect())
+                }
             }
         });
         Ok(visual.collect())

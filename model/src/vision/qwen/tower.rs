@@ -68,7 +68,8 @@ impl Tower {
         });
         let angles: Vec<f32> = angles.collect();
         let pairs = 2 * self.frequencies.len();
-        let angles = Tensor::from_vec(angles, (layout.cells.len() * self.merge * self.merge, pairs), self.patches.device())?;
+        let angles =
+            Tensor::from_vec(angles, (layout.cells.len() * self.merge * self.merge, pairs), self.patches.device())?;
         Ok(Turns { cos: angles.cos()?, sin: angles.sin()? })
     }
 }
