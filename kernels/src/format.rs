@@ -83,15 +83,8 @@ impl Task for Widen {
         let (whole, rest) = (count - count % S::WIDTH, count % S::WIDTH);
         // SAFETY: within the ranges; the last vector goes through memory of its own.
         unsafe {
-            let each = |format: Format| {
-                for i in (0..whole).step_by(S::WIDTH) {
-                    S::store(into.add(i), load::<S>(format, from.add(i * bytes)));
-                }
-            };
-            match format {
-                Format::F32 => each(Format::F32),
-                Format::F16 => each(Format::F16),
-                Format::Bf16 => each(Format::Bf16),
+            for i in (0..whole).step_by(S::WIDTH) {
+                S::store(into.add(i), load::<S>(format, from.add(i * bytes)));
             }
             if rest > 0 {
                 let mut last = [0u8; 64];
@@ -118,15 +111,8 @@ impl Task for Narrow {
         let (whole, rest) = (count - count % S::WIDTH, count % S::WIDTH);
         // SAFETY: within the ranges; the last vector goes through memory of its own.
         unsafe {
-            let each = |format: Format| {
-                for i in (0..whole).step_by(S::WIDTH) {
-                    store::<S>(format, into.add(i * bytes), S::load(from.add(i)));
-                }
-            };
-            match format {
-                Format::F32 => each(Format::F32),
-                Format::F16 => each(Format::F16),
-                Format::Bf16 => each(Format::Bf16),
+            for i in (0..whole).step_by(S::WIDTH) {
+                store::<S>(format, into.add(i * bytes), S::load(from.add(i)));
             }
             if rest > 0 {
                 let mut last = [0u8; 64];

@@ -121,6 +121,11 @@ impl ServiceError {
     }
 }
 
+/// Whether a program of the cluster failed knowingly; otherwise the transport did, and its words may name addresses.
+pub fn is_from_service(status: &Status) -> bool {
+    status.metadata().contains_key(CODE_KEY)
+}
+
 fn truncated(text: String) -> String {
     match text.char_indices().nth(MESSAGE_CHARS_MAX) {
         None => text,
@@ -195,6 +200,12 @@ mod tests {
         let error = ServiceError::from(Status::unknown("transport error"));
         assert_eq!(error.code, ErrorCode::Unavailable);
         assert!(error.is_retryable());
+    }
+
+    #[test]
+    fn a_services_own_failure_is_told_from_the_transports() {
+        assert!(is_from_service(&ServiceError::new(ErrorCode::Unavailable, "stopping").into()));
+        assert!(!is_from_service(&Status::unavailable("tcp connect error")));
     }
 
     #[test]

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use secateur_proto::{ErrorCode, ServiceError, v1::Role};
+use secateur_proto::{ErrorCode, ServiceError};
 
 use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
-    metrics::{Metrics, Snapshot},
+    metrics::{Metrics, NodeFigures, Snapshot},
     openai::Limits,
     served::ServedModel,
 };
@@ -22,8 +22,8 @@ use crate::{
 pub struct App {
     /// Tokenizer, template, defaults.
     pub model: Arc<ServedModel>,
-    /// The nodes.
-    pub cluster: Cluster,
+    /// The nodes; shared with the requests in flight, which may need others.
+    pub cluster: Arc<Cluster>,
     /// Bounds on requests.
     pub admission: Admission,
     /// Counters.
@@ -66,7 +66,7 @@ impl App {
         Self {
             metrics: Arc::new(Metrics::new(&parts.model.name)),
             model: parts.model,
-            cluster: parts.cluster,
+            cluster: Arc::new(parts.cluster),
             admission: parts.admission,
             limits: parts.limits,
             body_bytes_max: parts.body_bytes_max,
@@ -106,20 +106,14 @@ impl App {
 
     /// Gauges of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot =
-            Snapshot { running: self.admission.running(), waiting: self.admission.waiting(), ..Default::default() };
-        for node in self.cluster.nodes() {
-            let state = node.state();
-            if let NodeState::Up(description) = &state
-                && node.role == Role::Decode
-                && let Some(load) = &description.load
-            {
-                snapshot.kv_bytes.0 += load.kv_bytes_used;
-                snapshot.kv_bytes.1 += load.kv_bytes_total;
-            }
-            snapshot.nodes.push((node.labels(), matches!(state, NodeState::Up(_))));
-        }
-        snapshot
+        let nodes = self.cluster.nodes().map(|node| {
+            let description = match node.state() {
+                NodeState::Up(description) => Some(description),
+                NodeState::Down(_) => None,
+            };
+            NodeFigures { labels: node.labels(), description }
+        });
+        Snapshot { running: self.admission.running(), waiting: self.admission.waiting(), nodes: nodes.collect() }
     }
 }
 

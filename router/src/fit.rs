@@ -7,13 +7,19 @@ use crate::{cluster::Facts, openai::ChatJob};
 /// A request's share of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fitted {
-    /// Text and all visual tokens, before pruning: an upper bound, and what the client is told it sent.
-    pub prompt_positions: u32,
-    /// What is left for the answer, or what was asked for if that is less.
+    /// Text tokens.
+    pub text_tokens: u32,
+    /// Text and all visual tokens, before pruning: an upper bound, and what the client is told it sent until the prefill
+    /// node has counted.
+    pub prompt_positions_max: u32,
+    /// What may be left for the answer, or what was asked for if that is less.
     pub max_new_tokens: u32,
 }
 
 /// Counts the prompt of `tokens` tokens, in which each picture is one, and bounds the answer.
+///
+/// Where pictures become more or fewer visual tokens by their size, only the prefill node, which decodes them, can say
+/// that a prompt is too long; here a picture is then held to be one token, so that nothing is refused that could fit.
 pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, ServiceError> {
     let pictures = job.pictures.len();
     if let Some(picture) = job.pictures.first()
@@ -23,22 +29,49 @@ pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, Servic
             .with_param(picture.param.clone()));
     }
     let context = u64::from(facts.max_positions);
-    let visual = pictures as u64 * u64::from(facts.visual_tokens_per_image);
-    let prompt = (tokens - pictures.min(tokens)) as u64 + visual;
+    let text = tokens.saturating_sub(pictures) as u64;
+    let visual_max = pictures as u64 * u64::from(facts.visual_tokens_per_image);
+    let visual_min = if facts.visual_tokens_vary { pictures as u64 } else { visual_max };
+    let prompt_min = text + visual_min;
     let too_long =
         |message: String, param| Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(param));
-    let limit = format!("this model's maximum context length is {context} tokens");
-    if prompt >= context {
-        return too_long(format!("{limit}; the messages are {prompt} ({visual} of them visual)"), "messages");
+    let limit = maximum_context_length(facts);
+    if prompt_min >= context {
+        let least = if facts.visual_tokens_vary && pictures > 0 { "at least " } else { "" };
+        return too_long(
+            format!("{limit}; the messages are {least}{prompt_min} ({visual_min} of them visual)"),
+            "messages",
+        );
     }
     if let Some(asked) = job.max_tokens
         && u64::from(asked) > context
     {
         return too_long(format!("{limit}; {} asks for {asked}", job.max_tokens_field), job.max_tokens_field);
     }
-    // Both fit in 32 bits, as the context does.
-    let left = (context - prompt) as u32;
-    Ok(Fitted { prompt_positions: prompt as u32, max_new_tokens: job.max_tokens.map_or(left, |asked| asked.min(left)) })
+    // All three fit in 32 bits, as the context does.
+    let left = (context - prompt_min) as u32;
+    Ok(Fitted {
+        text_tokens: text as u32,
+        prompt_positions_max: (text + visual_max).min(context) as u32,
+        max_new_tokens: job.max_tokens.map_or(left, |asked| asked.min(left)),
+    })
+}
+
+/// The words that clients look for in an error about length.
+const MAXIMUM_CONTEXT_LENGTH: &str = "maximum context length";
+
+fn maximum_context_length(facts: &Facts) -> String {
+    format!("this model's {MAXIMUM_CONTEXT_LENGTH} is {} tokens", facts.max_positions)
+}
+
+/// A prefill node's refusal for length, in the words and with the field that the router's own would have.
+pub fn too_long_after_all(error: ServiceError, facts: &Facts) -> ServiceError {
+    if error.code != ErrorCode::ContextLengthExceeded || error.message.contains(MAXIMUM_CONTEXT_LENGTH) {
+        return error;
+    }
+    let message = format!("{}; {}", maximum_context_length(facts), error.message);
+    let param = error.param.unwrap_or_else(|| "messages".to_owned());
+    ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(param)
 }
 
 #[cfg(test)]
@@ -63,7 +96,7 @@ mod tests {
     #[test]
     fn pictures_count_before_pruning_and_the_answer_gets_the_rest() {
         let fitted = fit(&job(Value::Null, 2), 12, &facts()).unwrap();
-        assert_eq!(fitted, Fitted { prompt_positions: 30, max_new_tokens: 70 });
+        assert_eq!(fitted, Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 70 });
         assert_eq!(fit(&job(json!(5), 0), 12, &facts()).unwrap().max_new_tokens, 5);
         assert_eq!(fit(&job(json!(100), 0), 12, &facts()).unwrap().max_new_tokens, 88);
     }
@@ -79,6 +112,31 @@ mod tests {
             assert_eq!((error.code, error.param.as_deref()), (ErrorCode::ContextLengthExceeded, Some(param)));
             assert!(error.message.contains("maximum context length is 100 tokens"), "{error}");
         }
+    }
+
+    #[test]
+    fn pictures_of_unknown_size_are_refused_only_if_they_cannot_fit() {
+        let facts = Facts { visual_tokens_vary: true, ..facts() };
+        let fitted = fit(&job(Value::Null, 9), 30, &facts).unwrap();
+        assert_eq!(fitted, Fitted { text_tokens: 21, prompt_positions_max: 100, max_new_tokens: 70 });
+        let fitted = fit(&job(Value::Null, 2), 12, &facts).unwrap();
+        assert_eq!(fitted, Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 88 });
+        let error = fit(&job(Value::Null, 9), 100, &facts).unwrap_err();
+        assert!(
+            error.message.contains("maximum context length is 100 tokens; the messages are at least 100"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_prefill_nodes_refusal_says_the_maximum_context_length() {
+        let refused = ServiceError::new(ErrorCode::ContextLengthExceeded, "the prompt fills 120 positions");
+        let error = too_long_after_all(refused, &facts());
+        assert_eq!(error.message, "this model's maximum context length is 100 tokens; the prompt fills 120 positions");
+        assert_eq!(error.param.as_deref(), Some("messages"));
+        assert_eq!(too_long_after_all(error.clone(), &facts()), error);
+        let other = ServiceError::new(ErrorCode::InvalidImage, "broken");
+        assert_eq!(too_long_after_all(other.clone(), &facts()), other);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
+
 use secateur_proto::v1::VisualMethod;
 use serde_json::{Value, json};
 use support::{
@@ -127,6 +129,87 @@ async fn an_end_token_at_once_is_an_empty_answer() {
     assert_eq!(reply["choices"][0]["finish_reason"], "stop");
     assert_eq!(reply["secateur"]["transfer"]["bytes_sent"], 1_000);
     support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
+}
+
+#[tokio::test]
+async fn sampling_reaches_both_nodes() {
+    let cluster = Cluster::one().await;
+    cluster
+        .ask(json!({
+            "temperature": 0.5, "top_p": 0.5, "top_k": 7, "min_p": 0.25, "seed": 9, "frequency_penalty": 0.5,
+            "presence_penalty": -0.5, "repetition_penalty": 1.5, "logit_bias": {"7": -100}, "min_tokens": 2,
+            "stop_token_ids": [5], "max_tokens": 20,
+        }))
+        .await;
+    let prefill = cluster.prefill[0].script.prefill_request.lock().unwrap().clone().unwrap();
+    let generate = cluster.decode[0].script.generate_request.lock().unwrap().clone().unwrap();
+    assert_eq!((&prefill.sampling, &prefill.stop_token_ids), (&generate.sampling, &generate.stop_token_ids));
+    assert_eq!(generate.stop_token_ids, [END_TOKEN, 5]);
+    let sampling = prefill.sampling.unwrap();
+    assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p), (0.5, 0.5, 7, 0.25));
+    assert_eq!((sampling.frequency_penalty, sampling.presence_penalty, sampling.repetition_penalty), (0.5, -0.5, 1.5));
+    assert_eq!((sampling.seed, sampling.min_tokens, sampling.top_logprobs), (9, 2, None));
+    assert_eq!(sampling.logit_bias.get(&7), Some(&-100.0));
+    assert_eq!(generate.prompt_tokens, prefill.tokens, "a repetition penalty needs the prompt");
+}
+
+#[tokio::test]
+async fn only_a_repetition_penalty_sends_the_prompt_to_decode_and_never_its_pictures() {
+    let cluster = Cluster::one().await;
+    let content = json!([{"type": "image_url", "image_url": {"url": PNG}}, {"type": "text", "text": "what?"}]);
+    let messages = json!([{"role": "user", "content": content}]);
+    let sent = async |penalty: f64| {
+        cluster.ask(json!({"messages": messages, "repetition_penalty": penalty})).await;
+        cluster.decode[0].script.generate_request.lock().unwrap().clone().unwrap().prompt_tokens
+    };
+    assert!(sent(1.0).await.is_empty());
+    let tokens = sent(1.1).await;
+    let all = cluster.prefill[0].script.prefill_request.lock().unwrap().clone().unwrap().tokens;
+    assert_eq!(tokens.len(), all.len() - 1);
+    assert!(!tokens.contains(&3));
+}
+
+#[tokio::test]
+async fn ignored_end_tokens_do_not_end_the_answer() {
+    let cluster = Cluster::one().await;
+    let tokens = [answer_tokens("hello"), answer_tokens(" world")].concat();
+    cluster.prefill[0].script.answer(tokens.clone());
+    cluster.decode[0].script.answer(tokens.clone());
+    let reply = cluster.ask(json!({"ignore_eos": true, "max_tokens": tokens.len()})).await;
+    assert_eq!(reply["choices"][0]["message"]["content"], "hello world");
+    assert_eq!(reply["usage"]["completion_tokens"], tokens.len());
+    let generate = cluster.decode[0].script.generate_request.lock().unwrap().clone().unwrap();
+    assert!(generate.stop_token_ids.is_empty());
+    let reply = cluster.ask(json!({"ignore_eos": true, "stop_token_ids": [END_TOKEN]})).await;
+    assert_eq!(reply["choices"][0]["message"]["content"], "hello", "the client's own end tokens count");
+}
+
+#[tokio::test]
+async fn pictures_of_varying_size_are_counted_by_prefill() {
+    let cluster = Cluster::one().await;
+    for node in cluster.prefill.iter().chain(&cluster.decode) {
+        let mut description = node.script.description.lock().unwrap();
+        description.visual_tokens_vary = true;
+        description.visual_tokens_per_image = 400;
+    }
+    cluster.prefill[0].script.visual_tokens.store(5, Ordering::SeqCst);
+    cluster.prefill[0].script.cached_positions.store(7, Ordering::SeqCst);
+    support::router::until("the router knows", async || {
+        let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
+        view["nodes"].as_array().unwrap().iter().all(|node| node["node"]["visual_tokens_vary"] == true)
+    })
+    .await;
+    let picture = json!({"type": "image_url", "image_url": {"url": PNG}});
+    let content = json!([picture, picture, {"type": "text", "text": "what?"}]);
+    let body = json!({"messages": [{"role": "user", "content": content}], "stream_options": {"include_usage": true}});
+    let events = cluster.stream(body).await;
+    let request = cluster.prefill[0].script.prefill_request.lock().unwrap().clone().unwrap();
+    let usage = &events[events.len() - 2]["usage"];
+    assert_eq!(usage["prompt_tokens"], request.tokens.len() - 2 + 10);
+    assert_eq!(usage["prompt_tokens_details"]["cached_tokens"], 7);
+    let generate = cluster.decode[0].script.generate_request.lock().unwrap().clone().unwrap();
+    assert_eq!(generate.prompt_positions_max, 512, "two pictures of 400 could not fit; these do");
+    assert_eq!(generate.max_new_tokens as usize, 512 - request.tokens.len());
 }
 
 #[tokio::test]

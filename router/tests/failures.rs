@@ -10,6 +10,7 @@ use futures::StreamExt;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Value, json};
 use support::{
+    answer_tokens,
     nodes::Act,
     router::{Cluster, joined, question, until},
 };
@@ -130,13 +131,17 @@ async fn a_client_that_leaves_cancels_both_legs() {
 }
 
 #[tokio::test]
-async fn a_failure_inside_a_stream_is_an_error_event_and_then_the_end() {
+async fn an_answer_that_is_lost_again_and_again_ends_with_an_error_event() {
     let cluster = Cluster::one().await;
-    cluster.decode[0].script.set(Act::Break(2, unavailable()));
+    let text = "hello world, hello world";
+    cluster.prefill[0].script.answer(answer_tokens(text));
+    cluster.decode[0].script.answer(answer_tokens(text));
+    cluster.decode[0].script.set(Act::Break(1, unavailable()));
     let events = cluster.stream(json!({})).await;
     let last = events.last().unwrap();
     assert_eq!(last["error"]["code"], "unavailable", "{last}");
-    assert!("hello world".starts_with(&joined(&events)));
+    assert!(text.starts_with(&joined(&events)) && !joined(&events).is_empty());
+    assert_eq!(cluster.decode[0].script.calls(), 4, "the first attempt and three replays");
     assert_eq!(cluster.post(&question(json!({}))).await.status(), 503);
 }
 

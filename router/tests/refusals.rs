@@ -69,7 +69,19 @@ async fn thirty_malformed_bodies_each_get_a_4xx_with_an_openai_body() {
         (extra(json!({"stop": ""})), "stop"),
         (extra(json!({"stream": "yes"})), "stream"),
         (extra(json!({"tools": [{"type": "function"}]})), "tools"),
-        (extra(json!({"logprobs": true})), "logprobs"),
+        (extra(json!({"logprobs": 5})), "logprobs"),
+        (extra(json!({"top_logprobs": 3})), "top_logprobs"),
+        (extra(json!({"logprobs": true, "top_logprobs": 21})), "top_logprobs"),
+        (extra(json!({"min_p": 1.5})), "min_p"),
+        (extra(json!({"repetition_penalty": 0})), "repetition_penalty"),
+        (extra(json!({"presence_penalty": 3})), "presence_penalty"),
+        (extra(json!({"frequency_penalty": -3})), "frequency_penalty"),
+        (extra(json!({"logit_bias": {"5": 101}})), "logit_bias"),
+        (extra(json!({"logit_bias": {"300000": 1}})), "logit_bias"),
+        (extra(json!({"min_tokens": 5, "max_tokens": 4})), "min_tokens"),
+        (extra(json!({"stop_token_ids": [300_000]})), "stop_token_ids"),
+        (extra(json!({"ignore_eos": "yes"})), "ignore_eos"),
+        (extra(json!({"best_of": 2})), "best_of"),
         (extra(json!({"secateur": {"visual": {"method": "magic"}}})), "secateur.visual.method"),
         (extra(json!({"secateur": {"transfer": {"policy": "tiered"}}})), "secateur.transfer.policy"),
         (content(json!("an <image> in words")), "messages[0].content"),
@@ -147,6 +159,19 @@ async fn a_broken_picture_is_the_clients_error_and_names_its_field() {
     assert_eq!(error["param"], "messages[0].content[1].image_url.url");
     assert_eq!(cluster.prefill[0].script.calls(), 1, "no other pair would do better");
     support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
+}
+
+#[tokio::test]
+async fn a_prompt_that_only_prefill_finds_too_long_is_the_clients_error() {
+    use secateur_proto::{ErrorCode, ServiceError};
+    let cluster = Cluster::one().await;
+    let long = ServiceError::new(ErrorCode::ContextLengthExceeded, "the prompt fills 600 positions");
+    cluster.prefill[0].script.set(Act::Refuse(long));
+    let (status, error) = check_error(cluster.post(&question(json!({}))).await, "long").await;
+    assert_eq!((status.as_u16(), error["code"].as_str()), (400, Some("context_length_exceeded")));
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("maximum context length is 512 tokens; the prompt fills 600"), "{message}");
+    assert_eq!(cluster.prefill[0].script.calls(), 1, "no other pair would do better");
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ pub struct Plan {
     pub prefill: u32,
     /// Decode nodes.
     pub decode: u32,
+    /// Further flags of every node.
+    pub node: Vec<String>,
     /// The router's port; 0: a free one.
     pub port: u16,
     /// What the roles log.
@@ -46,7 +48,8 @@ impl Cluster {
         for (role, count) in [("prefill", plan.prefill), ("decode", plan.decode)] {
             for index in 0..count {
                 let id = format!("{role}-{index}");
-                let arguments = ["--model", &model, "--log", &plan.log, "--node-id", &id];
+                let mut arguments = vec!["--model", &model, "--log", &plan.log, "--node-id", &id];
+                arguments.extend(plan.node.iter().map(String::as_str));
                 children.push(Child::start(command(role, &arguments), free).await?);
             }
         }

@@ -2,6 +2,7 @@
 
 mod child;
 mod cluster;
+mod node_options;
 mod report;
 mod sample;
 
@@ -16,6 +17,7 @@ use secateur_common::{
 
 use crate::demo;
 use cluster::{Cluster, Plan};
+use node_options::NodeOptions;
 use report::{Outcome, Urls};
 use sample::Question;
 
@@ -34,6 +36,9 @@ pub struct UpArguments {
     /// Port of the router; 0 takes a free one [default: 8080, or a free one with --once]
     #[arg(long, value_name = "PORT")]
     port: Option<u16>,
+    /// How the nodes compute.
+    #[command(flatten)]
+    node: NodeOptions,
     /// Exit after the sample answer
     #[arg(long)]
     once: bool,
@@ -71,6 +76,7 @@ async fn start(arguments: UpArguments) -> anyhow::Result<()> {
         model: model.clone(),
         prefill: arguments.prefill,
         decode: arguments.decode,
+        node: arguments.node.flags(arguments.model.is_none()),
         log: arguments.log.clone(),
     };
     report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));

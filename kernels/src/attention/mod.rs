@@ -1,7 +1,21 @@
-//! Paged attention.
+//! Paged attention: the interface, and how the work is divided.
+
+mod kernel;
+mod math;
+mod slots;
+mod step;
+mod tile;
 
 use crate::scratch::with_local;
-use crate::{Cpu, Format, SendMut, from_f32, to_f32};
+use crate::simd::dispatch;
+use crate::{Cpu, Format, SendMut, from_f32};
+use math::with_math;
+use slots::{partitions, seen};
+use step::{Merge, Step};
+use tile::{Tile, tile_rows};
+
+/// Multiply-adds below which a call is not worth waking anyone (some microseconds of one core).
+const SMALL: usize = 256 << 10;
 
 /// Geometry of paged KV of one layer. A block holds K and V, each [block_tokens, kv_heads, head_dim] in `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,57 +129,135 @@ impl Cpu {
     /// The blocks' addresses are valid for the geometry, every slot up to a run's last row has been stored, and nobody
     /// writes to them meanwhile.
     pub unsafe fn attend(&self, attention: &Attention<'_>, q: &[f32], stride: usize, q_offset: usize, out: &mut [f32]) {
-        let Attention { geometry, heads, scale, window, runs } = *attention;
+        let Attention { geometry, heads, window, runs, .. } = *attention;
         let dim = geometry.head_dim;
+        assert!(dim.is_multiple_of(2), "head_dim {dim} is odd");
         assert!(q_offset + heads * dim <= stride, "q reaches past the row");
-        let group = heads / geometry.kv_heads;
+        let group = heads / geometry.kv_heads.max(1);
         assert_eq!(group * geometry.kv_heads, heads, "heads are a multiple of kv_heads");
-        let out_len = out.len();
-        let into = SendMut(out.as_mut_ptr());
+        let mut work = 0;
         for run in runs {
             assert!((run.row + run.rows) * stride <= q.len(), "a run reaches past the rows of q");
-            assert!((run.row + run.rows) * heads * dim <= out_len, "a run reaches past the rows of out");
+            assert!((run.row + run.rows) * heads * dim <= out.len(), "a run reaches past the rows of out");
             let end = run.slot + run.rows;
             assert!(end <= run.blocks.len() * geometry.block_tokens, "a run reaches past its blocks");
-            self.run(run.rows * heads, &|item| {
-                let (row, head) = (item / heads, item % heads);
-                let slot = run.slot + row;
-                let first = window.map_or(0, |w| (slot + 1).saturating_sub(w));
-                let q = &q[(run.row + row) * stride + q_offset + head * dim..][..dim];
-                let at = (run.row + row) * heads * dim + head * dim;
-                // SAFETY: inside out; this piece's own part.
-                let out = unsafe { std::slice::from_raw_parts_mut(into.get().add(at), dim) };
-                let kv = |slot: usize, v: bool, into: &mut [f32]| {
-                    let block = &run.blocks[slot / geometry.block_tokens];
-                    let start = if v { block.v } else { block.k };
-                    let bytes = dim * geometry.format.bytes();
-                    let at = slot % geometry.block_tokens * geometry.token_bytes() + head / group * bytes;
-                    // SAFETY: as the caller promises.
-                    to_f32(geometry.format, unsafe { std::slice::from_raw_parts(start.add(at), bytes) }, into);
-                };
-                with_local(dim * 4, |line| {
-                    // SAFETY: the scratch is that large, aligned, and initialised.
-                    let line = unsafe { std::slice::from_raw_parts_mut(line.cast::<f32>(), dim) };
-                    let (mut largest, mut sum) = (f32::NEG_INFINITY, 0.0);
-                    out.fill(0.0);
-                    for slot in first..=slot {
-                        kv(slot, false, line);
-                        let score = line.iter().zip(q).map(|(k, q)| k * q).sum::<f32>() * scale;
-                        let m = largest.max(score);
-                        let (old, p) = ((largest - m).exp(), (score - m).exp());
-                        largest = m;
-                        sum = sum * old + p;
-                        kv(slot, true, line);
-                        for (o, v) in out.iter_mut().zip(&*line) {
-                            *o = *o * old + p * v;
-                        }
-                    }
-                    for o in out {
-                        *o /= sum;
-                    }
-                });
-            });
+            work += 2 * run.rows * end * heads * dim;
         }
+        if work == 0 {
+            return;
+        }
+        // Where every run's pieces and results start. Runs of many rows come first: their pieces are long.
+        let mut plan = self.scratch();
+        let plan = plan.reserve(runs.len() * size_of::<Start>()).cast::<Start>();
+        // SAFETY: the scratch is that large, aligned, and initialised.
+        let plan = unsafe { std::slice::from_raw_parts_mut(plan, runs.len()) };
+        let (mut pieces, mut results) = (0, 0);
+        for long in [true, false] {
+            for (run, start) in runs.iter().zip(&mut *plan) {
+                if (run.rows > step::ROWS) != long || run.rows == 0 {
+                    continue;
+                }
+                *start = Start { piece: pieces, result: results };
+                if long {
+                    pieces += run.rows.div_ceil(tile_rows(group)) * geometry.kv_heads;
+                } else {
+                    let parts = partitions(&seen(run, window, 0..run.rows)).len();
+                    pieces += parts;
+                    results += parts * run.rows * heads * step::result_stride(dim);
+                }
+            }
+        }
+        let mut memory = self.scratch();
+        let memory = SendMut(memory.reserve(results * 4).cast::<f32>());
+        let into = SendMut(out.as_mut_ptr());
+        let q = q[q_offset..].as_ptr();
+        let shared = Shared { attention, plan, q, stride };
+        let bytes = tile::scratch_bytes(group, dim).max(step::scratch_bytes(step::ROWS * heads, dim));
+        let piece = |piece: usize| {
+            with_local(bytes, |scratch| {
+                // SAFETY: shapes were checked; the caller vouches for the blocks; every piece has rows and heads, or
+                // results, of its own.
+                unsafe { shared.piece(self, piece, memory.get(), into.get(), scratch.cast()) };
+            });
+        };
+        let merge = |run: usize| {
+            for row in 0..runs[run].rows {
+                if runs[run].rows <= step::ROWS {
+                    // SAFETY: as above; the results have been written.
+                    unsafe {
+                        let results = memory.get().add(shared.plan[run].result);
+                        dispatch(self.isa(), Merge { attention, run, row, results, out: into.get() });
+                    }
+                }
+            }
+        };
+        let few = results < 64 << 10;
+        if work <= SMALL {
+            (0..pieces).for_each(piece);
+        } else {
+            self.run(pieces, &piece);
+        }
+        if few {
+            (0..runs.len()).for_each(merge);
+        } else {
+            self.run(runs.len(), &merge);
+        }
+    }
+}
+
+/// Where a run's pieces of work, and its results, start.
+#[derive(Clone, Copy)]
+struct Start {
+    piece: usize,
+    result: usize,
+}
+
+/// What the pieces of one call share.
+struct Shared<'a> {
+    attention: &'a Attention<'a>,
+    plan: &'a [Start],
+    q: *const f32,
+    stride: usize,
+}
+
+// SAFETY: the pointer is to a slice that outlives the call, and only read through.
+unsafe impl Sync for Shared<'_> {}
+
+impl Shared<'_> {
+    unsafe fn piece(&self, cpu: &Cpu, piece: usize, memory: *mut f32, out: *mut f32, scratch: *mut f32) {
+        let &Shared { attention, plan, q, stride } = self;
+        let Attention { geometry, heads, window, runs, .. } = *attention;
+        let group = heads / geometry.kv_heads;
+        let (isa, format) = (cpu.isa(), geometry.format);
+        for (index, (run, start)) in runs.iter().zip(plan).enumerate() {
+            let Some(piece) = piece.checked_sub(start.piece).filter(|_| run.rows > 0) else { continue };
+            if run.rows > step::ROWS {
+                let step = tile_rows(group);
+                let tiles = run.rows.div_ceil(step);
+                if piece >= tiles * geometry.kv_heads {
+                    continue;
+                }
+                // The last rows see most and come first, so that the last pieces are short.
+                let tile = tiles - 1 - piece / geometry.kv_heads;
+                let rows = tile * step..run.rows.min((tile + 1) * step);
+                let kv_head = piece % geometry.kv_heads;
+                let tile = Tile { attention, run: index, rows, kv_head, q, stride, out, scratch };
+                // SAFETY: as the caller promises.
+                return unsafe { with_math(isa, format, tile) };
+            }
+            let parts = partitions(&seen(run, window, 0..run.rows));
+            if piece >= parts.len() {
+                continue;
+            }
+            let partition = parts.start + piece;
+            // SAFETY: as the caller promises.
+            return unsafe {
+                let results = start.result + piece * run.rows * heads * step::result_stride(geometry.head_dim);
+                let results = memory.add(results);
+                with_math(isa, format, Step { attention, run: index, partition, q, stride, results, scratch })
+            };
+        }
+        unreachable!("piece {piece} belongs to no run");
     }
 }
 

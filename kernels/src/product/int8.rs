@@ -338,11 +338,13 @@ impl Product<'_> {
                 let mut w = weights.add(width * 4 + column * 4).cast::<i8>();
                 let mut x = self.x.row(self.first + row).cast_const().add(group * GROUP);
                 let stride = Rows::stride(inputs);
-                // The first rows bring the panel from memory (it goes on into the next one); the others find it in L2.
-                let ahead = if row == 0 { AHEAD } else { 0 };
+                // Where the first rows are all rows, memory is the limit (the panel goes on into the next one).
+                let fetch = self.rows <= B::ROWS;
                 for _ in 0..fours {
-                    for c in 0..C {
-                        prefetch(w.cast::<u8>().wrapping_add(c * lanes * 4 + ahead));
+                    if fetch {
+                        for c in 0..C {
+                            prefetch(w.cast::<u8>().wrapping_add(c * lanes * 4 + AHEAD));
+                        }
                     }
                     for (r, part) in part.iter_mut().enumerate() {
                         let four = B::x(x.add(r * stride));

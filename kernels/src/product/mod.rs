@@ -8,6 +8,7 @@ use crate::matrix::Store;
 use crate::scratch::with_local;
 use crate::simd::{Simd, Task, dispatch, silu};
 use crate::{Cpu, Format, Matrix, SendMut};
+pub(crate) use dot::{Bf16, F16, F32, Stored};
 use plain::{Pack, Packing, packing, with_dot};
 
 /// Multiply-adds below which a call is not worth waking anyone (some microseconds of one core).

@@ -152,4 +152,29 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)))
         }
     }
+    #[inline(always)]
+    unsafe fn store_transposed(rows: *const V, into: *mut f32, stride: usize) {
+        unsafe {
+            // No closures here: they would be compiled without the instruction set.
+            let r: [V; 8] = rows.cast::<[V; 8]>().read();
+            for half in 0..2 {
+                let mut pairs = [r[0]; 4];
+                for i in 0..4 {
+                    pairs[i] = if half == 0 {
+                        _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1])
+                    } else {
+                        _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1])
+                    };
+                }
+                let [a, b, c, d] = pairs;
+                let even = (_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0x44>(c, d));
+                let odd = (_mm256_shuffle_ps::<0xee>(a, b), _mm256_shuffle_ps::<0xee>(c, d));
+                let into = into.add(half * 2 * stride);
+                _mm256_storeu_ps(into, _mm256_permute2f128_ps::<0x20>(even.0, even.1));
+                _mm256_storeu_ps(into.add(stride), _mm256_permute2f128_ps::<0x20>(odd.0, odd.1));
+                _mm256_storeu_ps(into.add(4 * stride), _mm256_permute2f128_ps::<0x31>(even.0, even.1));
+                _mm256_storeu_ps(into.add(5 * stride), _mm256_permute2f128_ps::<0x31>(odd.0, odd.1));
+            }
+        }
+    }
 }

@@ -145,4 +145,34 @@ impl Simd for Avx512 {
             _mm_cvtss_f32(_mm_max_ss(a2, _mm_movehdup_ps(a2)))
         }
     }
+    #[inline(always)]
+    unsafe fn store_transposed(rows: *const V, into: *mut f32, stride: usize) {
+        unsafe {
+            // No closures here: they would be compiled without the instruction set.
+            let r: [V; 16] = rows.cast::<[V; 16]>().read();
+            let mut pairs = r;
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            // Lane l of fours[column][i] is column 4 * l + `column` of rows 4 * i and on.
+            let mut fours = [[r[0]; 4]; 4];
+            for i in 0..4 {
+                let (low, high) = ((pairs[4 * i], pairs[4 * i + 2]), (pairs[4 * i + 1], pairs[4 * i + 3]));
+                fours[0][i] = _mm512_shuffle_ps::<0x44>(low.0, low.1);
+                fours[1][i] = _mm512_shuffle_ps::<0xee>(low.0, low.1);
+                fours[2][i] = _mm512_shuffle_ps::<0x44>(high.0, high.1);
+                fours[3][i] = _mm512_shuffle_ps::<0xee>(high.0, high.1);
+            }
+            for (column, [a, b, c, d]) in fours.into_iter().enumerate() {
+                let (ab02, ab13) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                let (cd02, cd13) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+                let into = into.add(column * stride);
+                _mm512_storeu_ps(into, _mm512_shuffle_f32x4::<0x88>(ab02, cd02));
+                _mm512_storeu_ps(into.add(4 * stride), _mm512_shuffle_f32x4::<0x88>(ab13, cd13));
+                _mm512_storeu_ps(into.add(8 * stride), _mm512_shuffle_f32x4::<0xdd>(ab02, cd02));
+                _mm512_storeu_ps(into.add(12 * stride), _mm512_shuffle_f32x4::<0xdd>(ab13, cd13));
+            }
+        }
+    }
 }

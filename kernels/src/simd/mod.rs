@@ -62,6 +62,8 @@ pub(crate) trait Simd: Copy {
     /// The sums of four vectors, each with the bits that `sum` gives.
     unsafe fn sum4(a: Self::V, b: Self::V, c: Self::V, d: Self::V) -> [f32; 4];
     unsafe fn largest(a: Self::V) -> f32;
+    /// Stores WIDTH rows as columns: number j of row i goes to into[j * stride + i].
+    unsafe fn store_transposed(rows: *const Self::V, into: *mut f32, stride: usize);
 
     #[inline(always)]
     unsafe fn zero() -> Self::V {
@@ -173,6 +175,37 @@ mod tests {
             for (x, y) in self.0.iter().zip(self.1) {
                 // SAFETY: one number is there to be stored.
                 unsafe { S::store_part(y, exp::<S>(S::splat(*x)), 1) };
+            }
+        }
+    }
+
+    struct Transpose<'a>(&'a [f32], &'a mut [f32]);
+    impl Task for Transpose<'_> {
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) {
+            // SAFETY: 16 rows of 16 numbers are enough for any width.
+            unsafe {
+                let mut rows = [S::zero(); 16];
+                for (i, row) in rows.iter_mut().enumerate().take(S::WIDTH) {
+                    *row = S::load(self.0.as_ptr().add(i * 16));
+                }
+                S::store_transposed(rows.as_ptr(), self.1.as_mut_ptr(), 16);
+                self.1[255] = S::WIDTH as f32;
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_columns() {
+        let x: Vec<f32> = (0..256).map(|i| i as f32).collect();
+        for isa in Isa::all_here() {
+            let mut y = vec![0.0; 256];
+            // SAFETY: the machine has it.
+            unsafe { dispatch(isa, Transpose(&x, &mut y)) };
+            let width = y[255] as usize;
+            for i in 0..width * width - 1 {
+                let (row, column) = (i / width, i % width);
+                assert_eq!(y[column * 16 + row], x[row * 16 + column], "{isa}");
             }
         }
     }

@@ -144,4 +144,13 @@ impl Simd for Portable {
     unsafe fn largest(a: V) -> f32 {
         a.into_iter().fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b })
     }
+    #[inline(always)]
+    unsafe fn store_transposed(rows: *const V, into: *mut f32, stride: usize) {
+        for i in 0..8 {
+            for j in 0..8 {
+                // SAFETY: as the caller promises.
+                unsafe { into.add(i * stride + j).write((*rows.add(j))[i]) };
+            }
+        }
+    }
 }

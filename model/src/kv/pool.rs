@@ -1,10 +1,9 @@
 //! The pool: one allocation, cut into blocks that are leased, shared by reference count, and free again on drop.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
-use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use memmap2::{MmapOptions, MmapRaw};
 use secateur_kernels::{BlockAddress, Format, KvGeometry};
 
 use crate::error::{ModelError, Result};
@@ -22,8 +21,8 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 pub struct KvPool(Arc<Arena>);
 
 struct Arena {
-    memory: NonNull<u8>,
-    layout: Layout,
+    /// Anonymous pages: they cost memory only once they are touched.
+    memory: MmapRaw,
     geometry: KvGeometry,
     /// Layers that have KV here, by their place among the blocks that this stage runs.
     layers: usize,
@@ -32,11 +31,6 @@ struct Arena {
     free: Mutex<Vec<u32>>,
     on_release: OnceLock<Hook>,
 }
-
-// SAFETY: the memory is only reached through `Block`s, whose rows have one writer (see the module's comment).
-unsafe impl Send for Arena {}
-// SAFETY: as above.
-unsafe impl Sync for Arena {}
 
 /// One block of the pool. Dropping it frees it.
 pub struct Block {
@@ -50,12 +44,10 @@ impl KvPool {
         let too_large = || ModelError::cache(format!("{blocks} blocks of KV do not fit this machine's addresses"));
         let blocks = blocks.clamp(1, u32::MAX as usize);
         let bytes = block_bytes(&geometry, layers).checked_mul(blocks).ok_or_else(too_large)?;
-        let layout = Layout::from_size_align(bytes.max(ALIGNMENT), ALIGNMENT).map_err(|_| too_large())?;
-        // SAFETY: the layout is not empty.
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let refused = |error| ModelError::cache(format!("the system gives no {bytes} bytes for KV: {error}"));
+        let memory = MmapOptions::new().len(bytes.max(ALIGNMENT)).map_anon().map_err(refused)?.into();
         let free = Mutex::new((0..blocks as u32).rev().collect());
-        Ok(KvPool(Arc::new(Arena { memory, layout, geometry, layers, blocks, free, on_release: OnceLock::new() })))
+        Ok(KvPool(Arc::new(Arena { memory, geometry, layers, blocks, free, on_release: OnceLock::new() })))
     }
 
     /// A pool for KV of that shape, without a model: for simulations.
@@ -151,13 +143,6 @@ impl Arena {
     }
 }
 
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this layout; no block is left, since each holds the arena.
-        unsafe { dealloc(self.memory.as_ptr(), self.layout) }
-    }
-}
-
 impl Block {
     /// Where K and V of one layer lie.
     pub(crate) fn address(&self, layer_slot: usize) -> BlockAddress {
@@ -165,7 +150,9 @@ impl Block {
         let plane = plane_bytes(&self.arena.geometry);
         let start = self.index as usize * block_bytes(&self.arena.geometry, self.arena.layers) + 2 * layer_slot * plane;
         // SAFETY: inside the allocation, by the sizes it was made with.
-        unsafe { BlockAddress { k: self.arena.memory.as_ptr().add(start), v: self.arena.memory.as_ptr().add(start + plane) } }
+        let k = unsafe { self.arena.memory.as_mut_ptr().add(start) };
+        // SAFETY: as above.
+        BlockAddress { k, v: unsafe { k.add(plane) } }
     }
 }
 
@@ -217,7 +204,9 @@ pub(crate) mod tests {
         let pool = pool(3);
         let count = Arc::new(AtomicUsize::new(0));
         let counter = count.clone();
-        pool.on_release(move || drop(counter.fetch_add(1, Ordering::Relaxed)));
+        pool.on_release(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
         drop(pool.lease(3));
         assert_eq!(count.load(Ordering::Relaxed), 3);
     }

@@ -3,8 +3,6 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
-
 use crate::error::{ModelError, Result};
 
 /// Visual tokens of one picture, ready to stand in a prompt, on the host. Clones share them.
@@ -126,12 +124,6 @@ impl VisualTokens {
 }
 
 impl Rows {
-    /// x: [rows, width]
-    pub(crate) fn from_tensor(x: &Tensor) -> Result<Rows> {
-        let (_, width) = x.dims2()?;
-        Ok(Rows { data: x.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, width })
-    }
-
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.data.len().checked_div(self.width).unwrap_or(0)

@@ -16,6 +16,7 @@ use secateur_proto::{ServiceError, v1::Role};
 
 pub use channel::{AddressError, check_address};
 pub use node::{Node, NodeState};
+pub use pairing::{Pair, Wish};
 pub use placement::{Facts, Placement};
 
 use pairing::{Choice, NodeView};
@@ -56,17 +57,17 @@ impl Cluster {
     /// What the next request's pair would agree on; an error says why there is none.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
         let (prefill, decode) = self.views();
-        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &[], 0)?;
+        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &Wish::default(), 0)?;
         Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
     }
 
-    /// Chooses a pair and counts the request on both. Nodes in `avoid` are taken only if there are no others.
-    pub fn place(&self, avoid: &[String]) -> Result<Placement, ServiceError> {
+    /// Chooses a pair that suits `wish` best and counts the request on both.
+    pub fn place(&self, wish: &Wish) -> Result<Placement, ServiceError> {
         // Poisoned only if choosing panicked; the number is still a number.
         let mut turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (prefill, decode) = self.views();
         let Choice { prefill: p, decode: d, is_avoided } =
-            pairing::choose(&prefill, &decode, &self.tokenizer_digest, avoid, *turn)?;
+            pairing::choose(&prefill, &decode, &self.tokenizer_digest, wish, *turn)?;
         *turn = turn.wrapping_add(1);
         let facts = Facts::of(&prefill[p], &decode[d]);
         Ok(Placement::new(self.prefill[p].clone(), self.decode[d].clone(), facts, is_avoided))

@@ -23,6 +23,32 @@ pub struct NodeView {
     pub in_flight: u32,
 }
 
+/// What earlier attempts of a request say about its next pair.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Addresses of nodes that failed it: taken only if there are no others.
+    pub avoid: Vec<String>,
+    /// The pair that its answer was begun on.
+    pub again: Option<Pair>,
+}
+
+/// Two nodes and what they hold.
+///
+/// An answer goes on with the model and plan that began it or not at all: the rest of another model's answer would be
+/// wrong text. Within that, its prompt is in this prefill node's prefix cache, which is worth more than a shorter queue;
+/// the decode node keeps nothing of it, and only breaks ties.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Address of the prefill node.
+    pub prefill: String,
+    /// Address of the decode node.
+    pub decode: String,
+    /// Digest of the model.
+    pub model_fingerprint: String,
+    /// Plan in force; empty: none.
+    pub plan_id: String,
+}
+
 /// Indices into the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -32,6 +58,21 @@ pub struct Choice {
     pub decode: usize,
     /// One of them should have been avoided, but there was no other.
     pub is_avoided: bool,
+}
+
+impl Wish {
+    /// Whether prefill and decode node are others than the ones the request was on.
+    fn differs(&self, prefill: &NodeView, decode: &NodeView) -> (bool, bool) {
+        self.again
+            .as_ref()
+            .map_or((false, false), |pair| (pair.prefill != prefill.address, pair.decode != decode.address))
+    }
+
+    /// Whether a node holds what the answer was begun with.
+    fn permits(&self, node: &NodeDescription) -> bool {
+        let is_same = |pair: &Pair| pair.model_fingerprint == node.model_fingerprint && pair.plan_id == node.plan_id;
+        self.again.as_ref().is_none_or(is_same)
+    }
 }
 
 impl NodeView {
@@ -69,7 +110,7 @@ pub fn choose(
     prefill: &[NodeView],
     decode: &[NodeView],
     tokenizer_digest: &str,
-    avoid: &[String],
+    wish: &Wish,
     turn: usize,
 ) -> Result<Choice, ServiceError> {
     let prefill_ready = ready(prefill, tokenizer_digest);
@@ -77,20 +118,19 @@ pub fn choose(
     let mut pairs = Vec::new();
     for &(p, p_description) in &prefill_ready {
         for &(d, d_description) in &decode_ready {
-            if !matches(p_description, d_description) {
+            if !matches(p_description, d_description) || !wish.permits(p_description) {
                 continue;
             }
-            let is_avoided = avoid.contains(&prefill[p].address) || avoid.contains(&decode[d].address);
-            let load = prefill[p].load(p_description) + decode[d].load(d_description);
-            pairs.push((is_avoided, load, Choice { prefill: p, decode: d, is_avoided }));
+            let (prefill, decode) = (&prefill[p], &decode[d]);
+            let is_avoided = wish.avoid.contains(&prefill.address) || wish.avoid.contains(&decode.address);
+            let (is_other_prefill, is_other_decode) = wish.differs(prefill, decode);
+            let load = prefill.load(p_description) + decode.load(d_description);
+            let rank = (is_avoided, is_other_prefill, load, is_other_decode);
+            pairs.push((rank, Choice { prefill: p, decode: d, is_avoided }));
         }
     }
-    let best = pairs.iter().map(|&(is_avoided, load, _)| (is_avoided, load)).min();
-    let best: Vec<Choice> = pairs
-        .into_iter()
-        .filter(|&(is_avoided, load, _)| Some((is_avoided, load)) == best)
-        .map(|pair| pair.2)
-        .collect();
+    let best = pairs.iter().map(|(rank, _)| *rank).min();
+    let best: Vec<Choice> = pairs.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|pair| pair.1).collect();
     match best.len() {
         0 => Err(why_none(prefill, decode, tokenizer_digest, prefill_ready.len(), decode_ready.len())),
         count => Ok(best[turn % count]),
@@ -130,7 +170,7 @@ fn why_none(
     }
     if missing.is_empty() {
         code = ErrorCode::Incompatible;
-        missing.push("no prefill and decode node hold the same model and plan".to_owned());
+        missing.push("no prefill and decode node hold the model and plan that are needed".to_owned());
     }
     ServiceError::new(code, format!("{}; try again soon", missing.join(" and ")))
 }
@@ -167,9 +207,17 @@ mod tests {
         node
     }
 
+    fn pair(prefill: &str, decode: &str, model: &str) -> Pair {
+        let (prefill, decode) = (prefill.into(), decode.into());
+        Pair { prefill, decode, model_fingerprint: model.into(), plan_id: String::new() }
+    }
+
+    fn avoiding(names: &[&str]) -> Wish {
+        Wish { avoid: names.iter().map(|name| (*name).to_owned()).collect(), again: None }
+    }
+
     fn chosen(prefill: &[NodeView], decode: &[NodeView], avoid: &[&str], turn: usize) -> (usize, usize) {
-        let avoid: Vec<String> = avoid.iter().map(|name| (*name).to_owned()).collect();
-        let choice = choose(prefill, decode, "t", &avoid, turn).unwrap();
+        let choice = choose(prefill, decode, "t", &avoiding(avoid), turn).unwrap();
         (choice.prefill, choice.decode)
     }
 
@@ -194,8 +242,37 @@ mod tests {
     fn failed_nodes_are_avoided_while_there_are_others() {
         let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0")]);
         assert_eq!(chosen(&p, &d, &["p0"], 0), (1, 0));
-        let choice = choose(&p[..1], &d, "t", &["p0".to_owned()], 0).unwrap();
+        let choice = choose(&p[..1], &d, "t", &avoiding(&["p0"]), 0).unwrap();
         assert!(choice.is_avoided);
+    }
+
+    #[test]
+    fn a_replay_returns_to_its_prefix_cache_unless_that_node_failed_it() {
+        let (mut busy, full) = (
+            prefill("p0"),
+            with(decode("d0"), |node| {
+                node.load = Some(Load { running: 9, ..Default::default() });
+            }),
+        );
+        busy.in_flight = 3;
+        let (p, d) = ([busy, prefill("p1")], [full, decode("d1"), decode("d2")]);
+        let pair = |prefill, decode| Some(pair(prefill, decode, "m"));
+        let choice = |wish: &Wish| choose(&p, &d, "t", wish, 1).map(|choice| (choice.prefill, choice.decode)).unwrap();
+        assert_eq!(choice(&Wish { again: pair("p0", "d1"), ..Default::default() }), (0, 1), "idle ones: the same");
+        assert_eq!(choice(&Wish { again: pair("p0", "d2"), ..Default::default() }), (0, 2));
+        assert_ne!(choice(&Wish { again: pair("p0", "d0"), ..Default::default() }).1, 0, "a full one is left");
+        assert_eq!(choice(&Wish { again: pair("p0", "d1"), ..avoiding(&["p0"]) }), (1, 1));
+    }
+
+    #[test]
+    fn an_answer_never_goes_on_with_another_model() {
+        let newer = |node| with(node, |node| node.model_fingerprint = "newer".into());
+        let (p, d) = ([newer(prefill("p0")), prefill("p1")], [newer(decode("d0")), decode("d1")]);
+        let wish = Wish { again: Some(pair("p1", "d1", "m")), ..avoiding(&["p1", "d1"]) };
+        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
+        assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (1, 1, true));
+        let error = choose(&p[..1], &d[..1], "t", &wish, 0).unwrap_err();
+        assert_eq!(error.code, ErrorCode::Incompatible);
     }
 
     #[test]
@@ -204,7 +281,7 @@ mod tests {
             [(|node| node.model_fingerprint = "x".into()) as fn(&mut NodeDescription), |node| node.plan_id = "x".into()]
         {
             let other = with(decode("d0"), change);
-            let error = choose(&[prefill("p0")], std::slice::from_ref(&other), "t", &[], 0).unwrap_err();
+            let error = choose(&[prefill("p0")], std::slice::from_ref(&other), "t", &Wish::default(), 0).unwrap_err();
             assert_eq!(error.code, ErrorCode::Incompatible);
             assert_eq!(chosen(&[prefill("p0")], &[other, decode("d1")], &[], 0), (0, 1));
         }
@@ -224,7 +301,7 @@ mod tests {
             (tokenizer, ErrorCode::Incompatible, "tokenizer"),
             (role, ErrorCode::Incompatible, "role"),
         ] {
-            let error = choose(&[node], &[decode("d0")], "t", &[], 0).unwrap_err();
+            let error = choose(&[node], &[decode("d0")], "t", &Wish::default(), 0).unwrap_err();
             assert_eq!(error.code, code);
             assert!(error.message.contains("no prefill node is ready"), "{error}");
             assert!(error.message.contains(reason), "{error}");

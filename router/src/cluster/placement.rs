@@ -6,7 +6,7 @@ use secateur_proto::v1::VisualPolicy;
 
 use super::{
     node::{Node, NodeState},
-    pairing::NodeView,
+    pairing::{NodeView, Pair},
 };
 
 /// What two nodes agree on, as far as requests need it.
@@ -18,8 +18,10 @@ pub struct Facts {
     pub plan_id: String,
     /// The smaller of the two nodes' limits.
     pub max_positions: u32,
-    /// 0: no pictures.
+    /// Of one picture, at most; 0: no pictures.
     pub visual_tokens_per_image: u32,
+    /// Small pictures become fewer.
+    pub visual_tokens_vary: bool,
     /// End tokens of both.
     pub stop_token_ids: Vec<u32>,
     /// What `auto` stands for.
@@ -44,6 +46,7 @@ impl Facts {
             plan_id: prefill.plan_id.clone(),
             max_positions: prefill.max_positions.min(decode.max_positions),
             visual_tokens_per_image: prefill.visual_tokens_per_image,
+            visual_tokens_vary: prefill.visual_tokens_vary,
             stop_token_ids,
             recommended_visual: prefill.recommended_visual,
             prefill_node: prefill.node_id.clone(),
@@ -70,6 +73,25 @@ impl Placement {
         prefill.take();
         decode.take();
         Self { prefill, decode, facts, is_avoided }
+    }
+
+    /// A request failed on these of the two: look again now.
+    pub fn suspect(&self, addresses: &[String]) {
+        for node in [&self.prefill, &self.decode] {
+            if addresses.contains(&node.address) {
+                node.suspect();
+            }
+        }
+    }
+
+    /// Where it is, and with what.
+    pub fn pair(&self) -> Pair {
+        Pair {
+            prefill: self.prefill.address.clone(),
+            decode: self.decode.address.clone(),
+            model_fingerprint: self.facts.model_fingerprint.clone(),
+            plan_id: self.facts.plan_id.clone(),
+        }
     }
 }
 

@@ -24,14 +24,16 @@ use crate::{
     answer::{Answer, AnswerContext},
     app::{App, unix_seconds},
     cluster::Facts,
-    fit::fit,
-    legs::{Order, RequestIds, retry},
+    fit::{Fitted, fit, too_long_after_all},
+    legs::{Order, RequestIds, Run},
     metrics::RequestClock,
     openai::{
         ChatJob, Picture, StreamOptions, chat,
-        response::{ChatCompletion, FinishReason, Head},
+        logprobs::Logprobs,
+        response::{ChatCompletion, Content, FinishReason, Head},
     },
     prompt::{self, Prompt},
+    served::penalizes_repetition,
 };
 
 /// Handles the route.
@@ -59,19 +61,19 @@ async fn answer(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Res
     let job = read_job(app, request, deadline).await?;
     let (mut job, prompt) = build_prompt(app, job).await?;
     let facts = app.cluster.facts()?;
-    let images = job.pictures.iter().map(|picture| picture.bytes.clone()).collect();
-    let order = order(app, ids, &job, prompt, images, &facts, deadline)?;
-    release_bytes(&mut job.pictures);
+    let fitted = fit(&job, prompt.tokens.len(), &facts)?;
+    let order = order(app, ids, &mut job, prompt, fitted, &facts, deadline);
 
     let prepared = Instant::now();
     let turn = ticket.turn(deadline).await?;
-    let queued = prepared.elapsed();
+    let context = context(&order, &job, fitted, prepared.elapsed(), accepted);
     let clock = RequestClock::new(app.metrics.clone(), accepted);
-    let started = start(app, &order, &job.pictures).await?;
     let head = head(app, &order, job.stream);
-    let stream = job.stream;
-    let answer = begin(app, job, order, started, queued, accepted, clock);
-    match stream {
+    let run = Run::start(app.cluster.clone(), app.metrics.clone(), order)
+        .await
+        .map_err(|error| in_client_terms(too_long_after_all(error, &facts), &job.pictures))?;
+    let answer = Answer::new(run, context, app.model.clone(), clock);
+    match job.stream {
         Some(options) => Ok(sse::response(answer, head, options, turn, app.metrics.clone())),
         None => whole(answer, head, turn).await,
     }
@@ -100,52 +102,61 @@ async fn build_prompt(app: &Arc<App>, job: ChatJob) -> Result<(ChatJob, Prompt),
     })
 }
 
+/// The order takes the pictures' bytes over; of the job only their field names are needed from here on.
 fn order(
     app: &App,
     ids: RequestIds,
-    job: &ChatJob,
+    job: &mut ChatJob,
     prompt: Prompt,
-    images: Vec<bytes::Bytes>,
+    fitted: Fitted,
     facts: &Facts,
     deadline: Instant,
-) -> Result<Order, ServiceError> {
-    let fitted = fit(job, prompt.tokens.len(), facts)?;
-    let mut stop_token_ids = [app.model.stop_token_ids.as_slice(), &facts.stop_token_ids, &job.stop.token_ids].concat();
-    stop_token_ids.sort_unstable();
-    stop_token_ids.dedup();
-    Ok(Order {
+) -> Order {
+    let sampling = app.model.defaults.complete(&job.sampling, job.stop.min_tokens);
+    let penalized_tokens = if penalizes_repetition(&sampling) { text_tokens(app, &prompt) } else { Vec::new() };
+    Order {
         epoch: ids::time_ordered(),
         ids,
+        penalized_tokens,
         tokens: prompt.tokens,
         user_spans: prompt.user_spans,
-        images,
-        sampling: app.model.defaults.complete(&job.sampling),
+        images: job.pictures.iter_mut().map(|picture| std::mem::take(&mut picture.bytes)).collect(),
+        sampling,
         max_new_tokens: fitted.max_new_tokens,
-        prompt_positions_max: fitted.prompt_positions,
-        stop_token_ids,
+        prompt_positions_max: fitted.prompt_positions_max,
+        stop_token_ids: stop_token_ids(app, job, facts),
         visual: job.visual,
-        transfer: job.transfer.to_wire(),
+        transfer: job.transfer,
         deadline,
-    })
-}
-
-/// The order holds the pictures from here on; only their field names are still needed.
-fn release_bytes(pictures: &mut [Picture]) {
-    for picture in pictures {
-        picture.bytes = bytes::Bytes::new();
     }
 }
 
-async fn start(app: &App, order: &Order, pictures: &[Picture]) -> Result<retry::Started, ServiceError> {
-    match retry::start(&app.cluster, order).await {
-        Ok(started) => {
-            app.metrics.attempts(started.attempts - 1, 1);
-            Ok(started)
-        }
-        Err(not_started) => {
-            app.metrics.attempts(not_started.attempts, 0);
-            Err(in_client_terms(not_started.error, pictures))
-        }
+fn text_tokens(app: &App, prompt: &Prompt) -> Vec<u32> {
+    let image = app.model.image_token.as_ref().map(|token| token.id);
+    prompt.tokens.iter().copied().filter(|id| Some(*id) != image).collect()
+}
+
+/// The client's, and the model's own unless the client ignores those.
+fn stop_token_ids(app: &App, job: &ChatJob, facts: &Facts) -> Vec<u32> {
+    let mut ids = job.stop.token_ids.clone();
+    if !job.stop.ignores_end_tokens {
+        ids.extend(app.model.stop_token_ids.iter().chain(&facts.stop_token_ids));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn context(order: &Order, job: &ChatJob, fitted: Fitted, queued: Duration, accepted: Instant) -> AnswerContext {
+    AnswerContext {
+        epoch: order.epoch.clone(),
+        text_tokens: fitted.text_tokens,
+        prompt_tokens_max: fitted.prompt_positions_max,
+        stop: job.stop.clone(),
+        stop_token_ids: order.stop_token_ids.iter().copied().collect(),
+        top_logprobs: job.sampling.top_logprobs,
+        queued,
+        accepted,
     }
 }
 
@@ -161,26 +172,6 @@ fn in_client_terms(error: ServiceError, pictures: &[Picture]) -> ServiceError {
     }
 }
 
-fn begin(
-    app: &App,
-    job: ChatJob,
-    order: Order,
-    started: retry::Started,
-    queued: Duration,
-    accepted: Instant,
-    clock: RequestClock,
-) -> Answer {
-    let context = AnswerContext {
-        epoch: order.epoch,
-        prompt_tokens: order.prompt_positions_max,
-        max_new_tokens: order.max_new_tokens,
-        stop_token_ids: order.stop_token_ids.into_iter().collect(),
-        queued,
-        accepted,
-    };
-    Answer::new(started, context, app.model.clone(), job.stop.texts, clock)
-}
-
 fn head(app: &App, order: &Order, stream: Option<StreamOptions>) -> Head {
     Head {
         id: format!("chatcmpl-{}", order.epoch),
@@ -192,15 +183,20 @@ fn head(app: &App, order: &Order, stream: Option<StreamOptions>) -> Head {
 
 /// The answer in one piece.
 async fn whole(mut answer: Answer, head: Head, turn: Turn) -> Result<Response, ServiceError> {
-    let mut content = String::new();
-    let mut finish = FinishReason::Stop;
+    let mut text = String::new();
+    let mut logprobs = None;
+    let mut finish_reason = FinishReason::Stop;
     while let Some(piece) = answer.next().await? {
-        content.push_str(&piece.text);
-        finish = piece.finish.unwrap_or(finish);
+        text.push_str(&piece.text);
+        if let Some(entries) = piece.logprobs {
+            logprobs.get_or_insert_with(Vec::new).extend(entries);
+        }
+        finish_reason = piece.finish.unwrap_or(finish_reason);
     }
-    let receipt = answer.receipt(finish).await;
+    let receipt = answer.receipt(finish_reason).await;
     drop(turn);
-    Ok(error::json(StatusCode::OK, &ChatCompletion::new(head, content, finish, answer.usage(), receipt)))
+    let content = Content { text, logprobs: logprobs.map(Logprobs::from), finish_reason };
+    Ok(error::json(StatusCode::OK, &ChatCompletion::new(head, content, answer.usage(), receipt)))
 }
 
 #[cfg(test)]

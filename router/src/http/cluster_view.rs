@@ -55,8 +55,9 @@ fn describe(node: &NodeDescription) -> Value {
         "plan": node.plan_id,
         "max_positions": node.max_positions,
         "visual_tokens_per_image": node.visual_tokens_per_image,
+        "visual_tokens_vary": node.visual_tokens_vary,
         "recommended_visual": node.recommended_visual.as_ref().map(|policy| {
-            json!({"method": method_name(policy.method()), "keep": policy.keep})
+            json!({"method": method_name(policy.method), "keep": policy.keep})
         }),
         "draining": node.draining,
         "load": {
@@ -65,6 +66,12 @@ fn describe(node: &NodeDescription) -> Value {
             "queue_limit": load.queue_limit,
             "kv_bytes_used": load.kv_bytes_used,
             "kv_bytes_total": load.kv_bytes_total,
+            "kv_blocks_used": load.kv_blocks_used,
+            "kv_blocks_total": load.kv_blocks_total,
+            "kv_block_positions": load.kv_block_positions,
+            "preemptions": load.preemptions,
+            "prefix_queries": load.prefix_queries,
+            "prefix_hits": load.prefix_hits,
         },
     })
 }

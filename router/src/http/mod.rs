@@ -11,6 +11,7 @@ mod models;
 mod request_ids;
 mod server;
 mod sse;
+mod tokenize;
 
 use std::{any::Any, sync::Arc};
 
@@ -32,6 +33,7 @@ pub use server::run;
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/tokenize", post(tokenize::tokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/cluster", get(cluster_view::show))

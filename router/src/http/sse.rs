@@ -18,6 +18,7 @@ use crate::{
     metrics::Metrics,
     openai::{
         StreamOptions,
+        logprobs::Logprobs,
         response::{FinishReason, Head},
         stream::{self, ChunkWriter},
     },
@@ -93,7 +94,7 @@ impl Events {
     }
 
     async fn text(&mut self) {
-        let Piece { text, finish } = match self.answer.next().await {
+        let Piece { text, logprobs, finish } = match self.answer.next().await {
             Ok(piece) => piece.unwrap_or_default(),
             Err(failure) => {
                 tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
@@ -103,8 +104,10 @@ impl Events {
                 return;
             }
         };
-        if !text.is_empty() {
-            self.ready.push_back(self.chunks.text(&text, self.answer.usage()));
+        let logprobs = logprobs.map(Logprobs::from);
+        // Tokens without text, special ones, may be the last to come out.
+        if !text.is_empty() || logprobs.as_ref().is_some_and(|logprobs| !logprobs.content.is_empty()) {
+            self.ready.push_back(self.chunks.text(&text, logprobs.as_ref(), self.answer.usage()));
         }
         if let Some(finish) = finish {
             self.ready.push_back(self.chunks.finish(finish, self.answer.usage()));

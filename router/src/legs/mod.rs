@@ -7,15 +7,23 @@
 //!   router ◀─ Tokens, DecodeDone ─ D
 //! ```
 //!
-//! [`open`] brings both up to the first token, [`start`](retry::start) tries other pairs until that holds, and [`Legs`]
-//! then hands out tokens. Dropping `Legs` drops both streams, which cancels the work on both nodes.
+//! [`open()`] brings both up to the first token, `retry` tries other pairs until that holds, and [`Legs`] then hands out
+//! tokens. [`Run`] goes on with further attempts where one ends before its answer does: the [`Order`] stays the same, and
+//! [`SoFar`] says where to go on. Dropping any of them drops both streams, which cancels the work on both nodes.
 
+mod account;
 mod node_error;
 mod open;
 mod order;
-pub mod retry;
+mod patience;
+mod retry;
+mod run;
 mod running;
+mod so_far;
 
+pub use account::Account;
 pub use open::{LegFailure, open};
 pub use order::{Order, RequestIds};
-pub use running::{Legs, Progress, Reports};
+pub use run::{Run, Step};
+pub use running::{Legs, Progress, Reports, Token};
+pub use so_far::SoFar;

@@ -1,14 +1,11 @@
 //! What a node's failure means for the client.
 
-use secateur_proto::{ErrorCode, ServiceError, v1::Role};
+use secateur_proto::{ErrorCode, ServiceError, error::is_from_service, v1::Role};
 use tonic::{Code, Status};
-
-/// Set by nodes that failed knowingly; absent when the transport failed.
-const CODE_KEY: &str = "secateur-error-code";
 
 /// A failed call, in terms that name no address.
 pub fn from_status(status: Status, role: Role) -> ServiceError {
-    if status.metadata().contains_key(CODE_KEY) {
+    if is_from_service(&status) {
         return from_node(ServiceError::from(status), role);
     }
     let name = name(role);

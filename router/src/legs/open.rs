@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use secateur_proto::{
     ErrorCode, ServiceError,
+    error::is_from_service,
     v1::{
         FirstToken, GenerateEvent, PrefillEvent, Role, decode_client::DecodeClient, generate_event,
         prefill_client::PrefillClient, prefill_event,
@@ -11,7 +12,7 @@ use secateur_proto::{
 };
 use tonic::{Request, Streaming, metadata::MetadataValue};
 
-use super::{node_error, order::Order, running::Legs};
+use super::{node_error, order::Order, running::Legs, so_far::SoFar};
 use crate::cluster::{Node, Placement};
 
 /// A failed attempt.
@@ -30,15 +31,15 @@ struct DecodeLeg {
     early: VecDeque<GenerateEvent>,
 }
 
-/// Opens both legs on `placement` and waits for the first token.
-pub async fn open(placement: Placement, order: &Order, attempt: u32) -> Result<Legs, LegFailure> {
+/// Opens both legs of the attempt that `so_far` has begun on `placement`, and waits for the first token.
+pub async fn open(placement: Placement, order: &Order, so_far: &SoFar) -> Result<Legs, LegFailure> {
     let opening = async {
-        let mut decode = match order.needs_decode() {
-            true => Some(open_decode(&placement, order, attempt).await?),
+        let mut decode = match so_far.needs_decode(order.max_new_tokens) {
+            true => Some(open_decode(&placement, order, so_far).await?),
             false => None,
         };
         let (prefill, first) = tokio::select! {
-            first = open_prefill(&placement, order, attempt) => first?,
+            first = open_prefill(&placement, order, so_far) => first?,
             failure = watch(decode.as_mut(), &placement.decode) => return Err(failure),
         };
         Ok((prefill, first, decode))
@@ -46,9 +47,12 @@ pub async fn open(placement: Placement, order: &Order, attempt: u32) -> Result<L
     match tokio::time::timeout_at(order.deadline, opening).await {
         Ok(Ok((prefill, first, decode))) => {
             let (stream, early) = decode.map(|leg| (leg.stream, leg.early)).unzip();
-            Ok(Legs::new(placement, order, first, prefill, stream, early.unwrap_or_default()))
+            Ok(Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default()))
         }
-        Ok(Err(failure)) => Err(failure),
+        Ok(Err(failure)) => {
+            placement.suspect(&failure.nodes);
+            Err(failure)
+        }
         Err(_) => Err(LegFailure { error: timed_out(), nodes: Vec::new() }),
     }
 }
@@ -58,10 +62,10 @@ pub fn timed_out() -> ServiceError {
     ServiceError::new(ErrorCode::Timeout, "the request took longer than this server allows")
 }
 
-async fn open_decode(placement: &Placement, order: &Order, attempt: u32) -> Result<DecodeLeg, LegFailure> {
+async fn open_decode(placement: &Placement, order: &Order, so_far: &SoFar) -> Result<DecodeLeg, LegFailure> {
     let node = &placement.decode;
     let failed = |error| LegFailure { error, nodes: vec![node.address.clone()] };
-    let message = request(order.generate_request(&placement.facts, attempt), order);
+    let message = request(order.generate_request(&placement.facts, so_far), order);
     let call = DecodeClient::new(node.channel.clone()).generate(message).await;
     let mut stream = call.map_err(|status| failed(node_error::from_status(status, Role::Decode)))?.into_inner();
     match stream.message().await {
@@ -77,10 +81,10 @@ async fn open_decode(placement: &Placement, order: &Order, attempt: u32) -> Resu
 async fn open_prefill(
     placement: &Placement,
     order: &Order,
-    attempt: u32,
+    so_far: &SoFar,
 ) -> Result<(Streaming<PrefillEvent>, FirstToken), LegFailure> {
     let node = &placement.prefill;
-    let message = request(order.prefill_request(&placement.facts, &placement.decode.address, attempt), order);
+    let message = request(order.prefill_request(&placement.facts, &placement.decode.address, so_far), order);
     let call = PrefillClient::new(node.channel.clone()).run(message).await;
     let mut stream = call.map_err(|status| prefill_failure(status, placement))?.into_inner();
     match stream.message().await {
@@ -95,11 +99,11 @@ async fn open_prefill(
 }
 
 /// A prefill node that is alive and says "unavailable" means the way to the decode node, or that node: avoid both.
-fn prefill_failure(status: tonic::Status, placement: &Placement) -> LegFailure {
+pub fn prefill_failure(status: tonic::Status, placement: &Placement) -> LegFailure {
     let (prefill, decode) = (&placement.prefill.address, &placement.decode.address);
-    let is_from_transport = status.metadata().get("secateur-error-code").is_none();
+    let is_its_own = is_from_service(&status);
     let error = node_error::from_status(status, Role::Prefill);
-    let is_about_both = !is_from_transport && error.code != ErrorCode::Overloaded;
+    let is_about_both = is_its_own && error.code != ErrorCode::Overloaded;
     let nodes = if is_about_both { vec![prefill.clone(), decode.clone()] } else { vec![prefill.clone()] };
     LegFailure { error, nodes }
 }

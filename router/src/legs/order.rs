@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use secateur_proto::v1::{Epoch, GenerateRequest, PrefillRequest, Sampling, Span, TransferPolicy};
+use secateur_proto::v1::{Epoch, GenerateRequest, PrefillRequest, Sampling, Span};
+use secateur_transfer::{policy::TransferPolicy, visual::policy_to_proto};
 use tokio::time::Instant;
 
+use super::so_far::SoFar;
 use crate::{cluster::Facts, openai::VisualChoice};
 
 /// Names under which a request can be followed through the cluster.
@@ -26,6 +28,8 @@ pub struct Order {
     pub ids: RequestIds,
     /// The prompt.
     pub tokens: Vec<u32>,
+    /// Its text tokens once more, for decode's repetition penalty; empty where there is none.
+    pub penalized_tokens: Vec<u32>,
     /// The users' words in it.
     pub user_spans: Vec<Span>,
     /// Encoded pictures.
@@ -34,7 +38,7 @@ pub struct Order {
     pub sampling: Sampling,
     /// The first one included.
     pub max_new_tokens: u32,
-    /// Before pruning.
+    /// Text and visual tokens before pruning, at most.
     pub prompt_positions_max: u32,
     /// What ends the answer.
     pub stop_token_ids: Vec<u32>,
@@ -47,50 +51,101 @@ pub struct Order {
 }
 
 impl Order {
-    /// The first token comes from prefill: a longer answer needs a decode node.
-    pub fn needs_decode(&self) -> bool {
-        self.max_new_tokens > 1
-    }
-
-    /// The decode node's share.
-    pub fn generate_request(&self, facts: &Facts, attempt: u32) -> GenerateRequest {
+    /// The decode node's share of the attempt that `so_far` has begun.
+    pub fn generate_request(&self, facts: &Facts, so_far: &SoFar) -> GenerateRequest {
+        let positions = self.prompt_positions_max.saturating_add(so_far.next_index());
         GenerateRequest {
-            epoch: Some(self.epoch(attempt)),
+            epoch: Some(self.epoch(so_far)),
             request_id: self.ids.request_id.clone(),
             model_fingerprint: facts.model_fingerprint.clone(),
             plan_id: facts.plan_id.clone(),
-            prompt_positions_max: self.prompt_positions_max,
+            prompt_positions_max: positions.min(facts.max_positions),
             max_new_tokens: self.max_new_tokens,
-            sampling: Some(self.sampling),
+            sampling: Some(self.sampling.clone()),
             stop_token_ids: self.stop_token_ids.clone(),
             deadline_ms: self.remaining_ms(),
+            emitted: so_far.emitted.clone(),
+            prompt_tokens: self.penalized_tokens.clone(),
         }
     }
 
-    /// The prefill node's share.
-    pub fn prefill_request(&self, facts: &Facts, decode_address: &str, attempt: u32) -> PrefillRequest {
+    /// The prefill node's share of the attempt that `so_far` has begun.
+    pub fn prefill_request(&self, facts: &Facts, decode_address: &str, so_far: &SoFar) -> PrefillRequest {
+        let needs_decode = so_far.needs_decode(self.max_new_tokens);
+        let visual = self.visual.resolve(facts.recommended_visual.as_ref(), self.images.len());
         PrefillRequest {
-            epoch: Some(self.epoch(attempt)),
+            epoch: Some(self.epoch(so_far)),
             request_id: self.ids.request_id.clone(),
             model_fingerprint: facts.model_fingerprint.clone(),
             plan_id: facts.plan_id.clone(),
             tokens: self.tokens.clone(),
             user_spans: self.user_spans.clone(),
             images: self.images.clone(),
-            visual: Some(self.visual.resolve(facts.recommended_visual.as_ref(), self.images.len())),
-            transfer: self.transfer as i32,
-            sampling: Some(self.sampling),
-            decode_address: if self.needs_decode() { decode_address.to_owned() } else { String::new() },
+            visual: Some(policy_to_proto(visual)),
+            transfer: self.transfer.to_proto() as i32,
+            sampling: Some(self.sampling.clone()),
+            decode_address: if needs_decode { decode_address.to_owned() } else { String::new() },
             deadline_ms: self.remaining_ms(),
+            stop_token_ids: self.stop_token_ids.clone(),
+            emitted: so_far.emitted.clone(),
         }
     }
 
-    fn epoch(&self, attempt: u32) -> Epoch {
-        Epoch { id: self.epoch.clone(), attempt }
+    fn epoch(&self, so_far: &SoFar) -> Epoch {
+        Epoch { id: self.epoch.clone(), attempt: so_far.attempts }
     }
 
     fn remaining_ms(&self) -> u64 {
         let remaining = self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> Order {
+        Order {
+            epoch: "e".into(),
+            ids: RequestIds::default(),
+            tokens: vec![5, 3, 6],
+            penalized_tokens: vec![5, 6],
+            user_spans: Vec::new(),
+            images: vec![Bytes::from_static(b"png")],
+            sampling: Sampling { seed: 7, min_tokens: 2, ..Default::default() },
+            max_new_tokens: 4,
+            prompt_positions_max: 18,
+            stop_token_ids: vec![1],
+            visual: VisualChoice::default(),
+            transfer: TransferPolicy::Dense,
+            deadline: Instant::now() + Duration::from_secs(9),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replay_is_the_same_request_with_the_tokens_so_far() {
+        let (order, facts) = (order(), Facts { max_positions: 100, ..Default::default() });
+        let first = SoFar { emitted: Vec::new(), attempts: 1 };
+        let replay = SoFar { emitted: vec![8, 9], attempts: 2 };
+        let (before, after) = (order.generate_request(&facts, &first), order.generate_request(&facts, &replay));
+        assert_eq!((before.prompt_positions_max, after.prompt_positions_max), (18, 20));
+        assert_eq!((before.max_new_tokens, after.max_new_tokens), (4, 4), "of the whole answer");
+        assert_eq!(after.epoch, Some(Epoch { id: "e".into(), attempt: 2 }));
+        assert_eq!((after.emitted, after.prompt_tokens), (vec![8, 9], vec![5, 6]));
+        assert_eq!((before.sampling, before.stop_token_ids), (after.sampling, after.stop_token_ids));
+        let prefill = order.prefill_request(&facts, "d:1", &replay);
+        assert_eq!((prefill.tokens, prefill.emitted), (vec![5, 3, 6], vec![8, 9]));
+        assert_eq!((prefill.decode_address.as_str(), prefill.stop_token_ids), ("d:1", vec![1]));
+        assert_eq!(prefill.images, order.images);
+        assert_eq!(prefill.sampling.unwrap().min_tokens, 2);
+    }
+
+    #[tokio::test]
+    async fn the_last_token_of_a_replay_needs_no_decode_node_and_positions_end_at_the_models() {
+        let facts = Facts { max_positions: 20, ..Default::default() };
+        let replay = SoFar { emitted: vec![8, 9, 10], attempts: 2 };
+        assert_eq!(order().prefill_request(&facts, "d:1", &replay).decode_address, "");
+        assert_eq!(order().generate_request(&facts, &replay).prompt_positions_max, 20);
     }
 }

@@ -1,7 +1,7 @@
 //! Tries pairs until one has brought the first token.
 //!
-//! Until then nothing has reached the client, so a failure that another pair may not have costs only time. How often and
-//! for how long is bounded: the client hears of a dead cluster within two seconds.
+//! Until then nothing of this attempt has reached the client, so a failure that another pair may not have costs only
+//! time. How often and for how long is bounded: the client hears of a dead cluster within two seconds.
 
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use super::{
     open::{LegFailure, open},
     order::Order,
     running::Legs,
+    so_far::SoFar,
 };
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Wish};
 
 const ATTEMPTS_MAX: u32 = 3;
 /// After the first failure, attempts begin only within this time.
@@ -22,61 +23,53 @@ const RETRY_WINDOW: Duration = Duration::from_millis(900);
 const FAST: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Legs that reached the first token, and the attempts that took.
-pub struct Started {
-    /// In flight.
-    pub legs: Legs,
-    /// The successful one included.
-    pub attempts: u32,
+/// What came of it.
+pub struct Tried {
+    /// Legs that reached the first token, or what the client is told.
+    pub result: Result<Legs, ServiceError>,
+    /// Attempts that failed.
+    pub failed: u32,
 }
 
-/// A request that no pair would take.
-#[derive(Debug)]
-pub struct NotStarted {
-    /// For the client.
-    pub error: ServiceError,
-    /// Attempts made.
-    pub attempts: u32,
+/// Starts `order` where `so_far` ended, on the pair that suits `wish` best, and on others if that fails.
+pub async fn start(cluster: &Cluster, order: &Order, so_far: &mut SoFar, wish: Wish) -> Tried {
+    let before = so_far.attempts;
+    let result = try_pairs(cluster, order, so_far, wish).await;
+    let failed = so_far.attempts - before - u32::from(result.is_ok());
+    Tried { result, failed }
 }
 
-/// Starts `order` on the best pair, and on others if that fails.
-pub async fn start(cluster: &Cluster, order: &Order) -> Result<Started, NotStarted> {
-    let mut avoid: Vec<String> = Vec::new();
+async fn try_pairs(cluster: &Cluster, order: &Order, so_far: &mut SoFar, mut wish: Wish) -> Result<Legs, ServiceError> {
     let mut last: Option<Failed> = None;
-    for attempt in 1..=ATTEMPTS_MAX {
-        let made = attempt - 1;
-        let placement = match cluster.place(&avoid) {
+    for _ in 0..ATTEMPTS_MAX {
+        let placement = match cluster.place(&wish) {
             Ok(placement) => placement,
             // The first failure says more than "nothing is left".
-            Err(none) => return Err(NotStarted { error: last.map_or(none, |last| last.error), attempts: made }),
+            Err(none) => return Err(last.map_or(none, |last| last.error)),
         };
         if let Some(last) = &last
             && placement.is_avoided
             && !last.may_ask_again()
         {
-            return Err(NotStarted { error: last.error.clone(), attempts: made });
+            return Err(last.error.clone());
         }
-        let nodes = [placement.prefill.clone(), placement.decode.clone()];
         let began = Instant::now();
-        let failure = match open(placement, order, attempt).await {
-            Ok(legs) => return Ok(Started { legs, attempts: attempt }),
+        let attempt = so_far.begin_attempt();
+        let LegFailure { error, nodes } = match open(placement, order, so_far).await {
+            Ok(legs) => return Ok(legs),
             Err(failure) => failure,
         };
-        for node in nodes.iter().filter(|node| failure.nodes.contains(&node.address)) {
-            node.suspect();
-        }
-        let LegFailure { error, nodes } = failure;
         tracing::warn!(request_id = order.ids.request_id, attempt, code = error.code.as_str(), %error, ?nodes, "attempt failed");
         let first_at = last.as_ref().map_or_else(Instant::now, |last| last.first_at);
         if !error.is_retryable() || first_at.elapsed() > RETRY_WINDOW {
-            return Err(NotStarted { error, attempts: attempt });
+            return Err(error);
         }
-        avoid.extend(nodes);
+        wish.avoid.extend(nodes);
         last = Some(Failed { error, first_at, took: began.elapsed() });
         sleep(PAUSE).await;
     }
-    let error = last.map_or_else(|| ServiceError::new(ErrorCode::Internal, "no attempt was made"), |last| last.error);
-    Err(NotStarted { error, attempts: ATTEMPTS_MAX })
+    let none = || ServiceError::new(ErrorCode::Internal, "no attempt was made");
+    Err(last.map_or_else(none, |last| last.error))
 }
 
 struct Failed {

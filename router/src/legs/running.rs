@@ -5,38 +5,58 @@ use std::{collections::VecDeque, time::Duration};
 use secateur_proto::{
     ServiceError,
     v1::{
-        DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, Tokens, generate_event, prefill_event,
+        DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens,
+        decode_done::Reason, generate_event, prefill_event,
     },
 };
 use tokio::time::{Instant, timeout};
 use tonic::{Status, Streaming};
 
-use super::{node_error, open::timed_out, order::Order};
-use crate::cluster::{Facts, Placement};
+use super::{
+    node_error,
+    open::{LegFailure, prefill_failure, timed_out},
+    order::Order,
+    so_far::SoFar,
+};
+use crate::cluster::{Facts, Pair, Placement};
+
+/// A token of the answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    /// Its id.
+    pub id: u32,
+    /// Present where the request asks for it.
+    pub logprob: Option<TokenLogprob>,
+}
 
 /// What the legs brought forth.
 #[derive(Debug, PartialEq)]
 pub enum Progress {
     /// The next tokens, in order.
-    Tokens(Vec<u32>),
-    /// The decode node is done.
-    Done(DecodeDone),
+    Tokens(Vec<Token>),
+    /// The nodes are done.
+    Done(Reason),
 }
 
-/// A request in flight. Dropping it cancels both legs.
+/// An attempt in flight. Dropping it cancels both legs.
 pub struct Legs {
-    /// The first token and what prefill took.
+    /// The first token of this attempt and what prefill took.
     pub first: FirstToken,
     /// What the nodes agreed on.
     pub facts: Facts,
+    is_first_taken: bool,
     decode: Option<Streaming<GenerateEvent>>,
     early: VecDeque<GenerateEvent>,
     /// None: it has ended.
     prefill: Option<Streaming<PrefillEvent>>,
     report: Option<PrefillDone>,
-    /// Index of the next token; the first one is 0.
+    done: Option<DecodeDone>,
+    /// Tokens have come from decode.
+    has_decoded: bool,
+    /// Index of the next token in the answer.
     next_index: u32,
     max_new_tokens: u32,
+    asks_logprobs: bool,
     deadline: Instant,
     /// Counts the request on its nodes.
     placement: Placement,
@@ -75,6 +95,7 @@ impl Legs {
     pub fn new(
         placement: Placement,
         order: &Order,
+        so_far: &SoFar,
         first: FirstToken,
         prefill: Streaming<PrefillEvent>,
         decode: Option<Streaming<GenerateEvent>>,
@@ -83,30 +104,48 @@ impl Legs {
         Self {
             first,
             facts: placement.facts.clone(),
+            is_first_taken: false,
             decode,
             early,
             prefill: Some(prefill),
             report: None,
-            next_index: 1,
+            done: None,
+            has_decoded: false,
+            next_index: so_far.next_index(),
             max_new_tokens: order.max_new_tokens,
+            asks_logprobs: order.sampling.top_logprobs.is_some(),
             deadline: order.deadline,
             placement,
         }
     }
 
-    /// Tokens after the first, then the end. A gap, a repeat, or the loss of either leg is an error. Cancel safe.
-    pub async fn next(&mut self) -> Result<Progress, ServiceError> {
+    /// The first token alone, then those of decode, then the end. A gap, a repeat, or the loss of either leg is an error.
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Result<Progress, LegFailure> {
+        if !self.is_first_taken {
+            self.is_first_taken = true;
+            return self.first_token();
+        }
+        if self.decode.is_none() {
+            return Ok(Progress::Done(Reason::Length));
+        }
         loop {
             if let Some(event) = self.early.pop_front() {
                 return self.on_decode(event);
             }
             let event = tokio::time::timeout_at(self.deadline, receive(&mut self.decode, &mut self.prefill)).await;
-            match event.map_err(|_| timed_out())? {
+            match event.map_err(|_| LegFailure { error: timed_out(), nodes: Vec::new() })? {
                 Event::Decode(Ok(Some(event))) => return self.on_decode(event),
-                Event::Decode(Ok(None)) => return Err(self.lost(Role::Decode)),
-                Event::Decode(Err(status)) => return Err(self.failed(status, Role::Decode)),
+                Event::Decode(Ok(None)) => return Err(self.failed(node_error::lost(Role::Decode), Role::Decode)),
+                Event::Decode(Err(status)) => {
+                    return Err(self.failed(node_error::from_status(status, Role::Decode), Role::Decode));
+                }
                 Event::Prefill(Ok(event)) => self.on_prefill(event)?,
-                Event::Prefill(Err(status)) => return Err(self.failed(status, Role::Prefill)),
+                Event::Prefill(Err(status)) => {
+                    let failure = prefill_failure(status, &self.placement);
+                    self.placement.suspect(&failure.nodes);
+                    return Err(failure);
+                }
             }
         }
     }
@@ -116,11 +155,22 @@ impl Legs {
         self.decode.is_some()
     }
 
-    /// Ends the request and gathers the nodes' reports, for which it waits at most `patience`: prefill's always, decode's
-    /// if it is known to be at its end. The decode leg is kept until then, since dropping it would break off a shipment
-    /// that is about to be reported.
-    pub async fn finish(mut self, patience: Duration, awaits_decode: bool) -> Reports {
-        let mut reports = Reports { prefill: self.report.take(), decode: None };
+    /// What prefill said at its end, if that has come.
+    pub fn report(&self) -> Option<&PrefillDone> {
+        self.report.as_ref()
+    }
+
+    /// The nodes it is on.
+    pub fn pair(&self) -> Pair {
+        self.placement.pair()
+    }
+
+    /// Ends the attempt and gathers the nodes' reports, for which it waits at most `patience`: prefill's always, decode's
+    /// if `expects_report` (the last token ended the answer) and that token was decode's. The decode leg is kept until
+    /// then, since dropping it would break off a shipment that is about to be reported.
+    pub async fn finish(mut self, patience: Duration, expects_report: bool) -> Reports {
+        let awaits_decode = expects_report && self.has_decoded;
+        let mut reports = Reports { prefill: self.report.take(), decode: self.done.take() };
         for event in self.early.drain(..) {
             reports.on_decode(event);
         }
@@ -143,56 +193,75 @@ impl Legs {
         reports
     }
 
-    fn on_decode(&mut self, event: GenerateEvent) -> Result<Progress, ServiceError> {
+    fn first_token(&mut self) -> Result<Progress, LegFailure> {
+        let logprobs = Vec::from_iter(self.first.logprob.take());
+        let tokens = self.scored(vec![self.first.token], logprobs, Role::Prefill)?;
+        self.next_index += 1;
+        Ok(Progress::Tokens(tokens))
+    }
+
+    fn on_decode(&mut self, event: GenerateEvent) -> Result<Progress, LegFailure> {
         match event.event {
             Some(generate_event::Event::Tokens(tokens)) => self.in_order(tokens).map(Progress::Tokens),
-            Some(generate_event::Event::Done(done)) => Ok(Progress::Done(done)),
-            Some(generate_event::Event::Opened(_)) | None => {
-                Err(node_error::confused(Role::Decode, "an event out of turn"))
+            Some(generate_event::Event::Done(done)) => {
+                self.done = Some(done);
+                Ok(Progress::Done(done.reason()))
             }
+            Some(generate_event::Event::Opened(_)) | None => Err(self.confused(Role::Decode, "an event out of turn")),
         }
     }
 
     /// A token that reached the client is never repeated or lost, so what is not next in line is never passed on.
-    fn in_order(&mut self, tokens: Tokens) -> Result<Vec<u32>, ServiceError> {
+    fn in_order(&mut self, tokens: Tokens) -> Result<Vec<Token>, LegFailure> {
         let count = u32::try_from(tokens.ids.len()).unwrap_or(u32::MAX);
         if tokens.index != self.next_index {
-            return Err(node_error::confused(Role::Decode, "tokens are missing or repeated"));
+            return Err(self.confused(Role::Decode, "tokens are missing or repeated"));
         }
         if count > self.max_new_tokens - self.next_index.min(self.max_new_tokens) {
-            return Err(node_error::confused(Role::Decode, "more tokens than were asked for"));
+            return Err(self.confused(Role::Decode, "more tokens than were asked for"));
         }
         self.next_index += count;
-        Ok(tokens.ids)
+        self.has_decoded = true;
+        self.scored(tokens.ids, tokens.logprobs, Role::Decode)
     }
 
-    fn on_prefill(&mut self, event: Option<PrefillEvent>) -> Result<(), ServiceError> {
+    /// Tokens with their log probabilities, which are there for all of them or not asked for.
+    fn scored(&self, ids: Vec<u32>, logprobs: Vec<TokenLogprob>, role: Role) -> Result<Vec<Token>, LegFailure> {
+        if !self.asks_logprobs {
+            return Ok(ids.into_iter().map(|id| Token { id, logprob: None }).collect());
+        }
+        if ids.len() != logprobs.len() {
+            return Err(self.confused(role, "log probabilities are missing"));
+        }
+        let token = |(id, logprob)| Token { id, logprob: Some(logprob) };
+        Ok(ids.into_iter().zip(logprobs).map(token).collect())
+    }
+
+    fn on_prefill(&mut self, event: Option<PrefillEvent>) -> Result<(), LegFailure> {
         match event.and_then(|event| event.event) {
             Some(prefill_event::Event::Done(done)) => {
                 self.report = Some(done);
                 self.prefill = None;
                 Ok(())
             }
-            Some(prefill_event::Event::FirstToken(_)) => {
-                Err(node_error::confused(Role::Prefill, "a second first token"))
-            }
-            None => Err(self.lost(Role::Prefill)),
+            Some(prefill_event::Event::FirstToken(_)) => Err(self.confused(Role::Prefill, "a second first token")),
+            None => Err(self.failed(node_error::lost(Role::Prefill), Role::Prefill)),
         }
     }
 
-    fn lost(&self, role: Role) -> ServiceError {
-        self.suspect(role);
-        node_error::lost(role)
+    fn confused(&self, role: Role, what: &str) -> LegFailure {
+        LegFailure { error: node_error::confused(role, what), nodes: vec![self.address(role)] }
     }
 
-    fn failed(&self, status: Status, role: Role) -> ServiceError {
-        self.suspect(role);
-        node_error::from_status(status, role)
+    fn failed(&self, error: ServiceError, role: Role) -> LegFailure {
+        let failure = LegFailure { error, nodes: vec![self.address(role)] };
+        self.placement.suspect(&failure.nodes);
+        failure
     }
 
-    fn suspect(&self, role: Role) {
+    fn address(&self, role: Role) -> String {
         let node = if role == Role::Decode { &self.placement.decode } else { &self.placement.prefill };
-        node.suspect();
+        node.address.clone()
     }
 }
 

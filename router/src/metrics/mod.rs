@@ -2,7 +2,10 @@
 //! beside them. Each help text states the figure's formula.
 
 mod clock;
+mod nodes;
 mod registry;
+mod tally;
 
 pub use clock::RequestClock;
-pub use registry::{Metrics, NodeLabels, Snapshot};
+pub use nodes::{NodeFigures, NodeLabels};
+pub use registry::{AttemptOutcome, Metrics, Snapshot};

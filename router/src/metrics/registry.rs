@@ -13,6 +13,8 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use super::nodes::{NodeFigures, NodeMetrics};
+
 /// One label, whose key the field names.
 macro_rules! label {
     ($name:ident, $field:ident) => {
@@ -31,13 +33,25 @@ label!(Stage, stage);
 label!(Outcome, outcome);
 label!(Code, code);
 
-/// A node, by its role and address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct NodeLabels {
-    /// `prefill` or `decode`.
-    pub role: String,
-    /// `host:port` as configured.
-    pub node: String,
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptOutcome {
+    /// The answer came to its end, or its reader left.
+    Ok,
+    /// Refused or lost.
+    Failed,
+    /// Decode took its KV blocks for others.
+    Preempted,
+}
+
+impl AttemptOutcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            AttemptOutcome::Ok => "ok",
+            AttemptOutcome::Failed => "failed",
+            AttemptOutcome::Preempted => "preempted",
+        }
+    }
 }
 
 const TTFT_SECONDS: &[f64] = &[
@@ -54,7 +68,8 @@ const WIRE_SECONDS: &[f64] =
 const PRUNE_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 type Labelled<L, M> = Family<L, M>;
-type FloatGauge = Gauge<f64, AtomicU64>;
+/// A gauge of parts.
+pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Every metric of the router.
 pub struct Metrics {
@@ -80,8 +95,7 @@ pub struct Metrics {
     pub(super) errors: Labelled<Code, Counter>,
     running: Gauge,
     waiting: Gauge,
-    kv_usage: FloatGauge,
-    nodes_up: Labelled<NodeLabels, Gauge>,
+    nodes: NodeMetrics,
 }
 
 /// Figures that are read when asked for, not counted.
@@ -91,19 +105,18 @@ pub struct Snapshot {
     pub running: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
-    /// Used and total KV bytes of all decode nodes.
-    pub kv_bytes: (u64, u64),
-    /// Each node and whether it is up.
-    pub nodes: Vec<(NodeLabels, bool)>,
+    /// Each node.
+    pub nodes: Vec<NodeFigures>,
 }
 
 /// Registers as it builds, so that no metric can be counted and not shown.
-struct Builder {
+pub struct Builder {
     registry: Registry,
 }
 
 impl Builder {
-    fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+    /// Adds a metric.
+    pub fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
         self.registry.register(name, help, metric.clone());
         metric
     }
@@ -188,16 +201,15 @@ impl Metrics {
             ),
             visual_tokens: to.counters("secateur_visual_tokens", "Visual tokens before and after pruning"),
             prune: to.histogram("secateur_visual_prune_seconds", "Time to choose the visual tokens", PRUNE_SECONDS),
-            attempts: to.counters("secateur_request_attempts", "Pairs tried: ok (brought the first token), or failed"),
+            attempts: to.counters(
+                "secateur_request_attempts",
+                "Pairs tried, by how that ended: ok (with the answer), failed (refused, or a node was lost), or preempted \
+                 (KV blocks taken, replayed)",
+            ),
             errors: to.counters("secateur_request_errors", "Requests answered with an error, by its code"),
             running: to.add("vllm:num_requests_running", "Requests at the nodes", Gauge::default()),
             waiting: to.add("vllm:num_requests_waiting", "Requests that wait for their turn", Gauge::default()),
-            kv_usage: to.add(
-                "vllm:kv_cache_usage_perc",
-                "KV bytes in use over KV bytes there are, over all decode nodes; 1 is full",
-                FloatGauge::default(),
-            ),
-            nodes_up: to.add("secateur_node_up", "1: the node answers; 0: it does not", Family::default()),
+            nodes: NodeMetrics::new(&mut to),
             registry: to.registry,
         }
     }
@@ -207,22 +219,16 @@ impl Metrics {
         self.errors.get_or_create(&Code { code: code.to_owned() }).inc();
     }
 
-    /// Counts the attempts of one request.
-    pub fn attempts(&self, failed: u32, ok: u32) {
-        for (outcome, count) in [("failed", failed), ("ok", ok)] {
-            self.attempts.get_or_create(&Outcome { outcome: outcome.to_owned() }).inc_by(count.into());
-        }
+    /// Counts an attempt that has ended.
+    pub fn attempt(&self, outcome: AttemptOutcome) {
+        self.attempts.get_or_create(&Outcome { outcome: outcome.as_str().to_owned() }).inc();
     }
 
     /// The page, with `snapshot` for what is not counted.
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
-        let (used, total) = snapshot.kv_bytes;
-        self.kv_usage.set(if total == 0 { 0.0 } else { used as f64 / total as f64 });
-        for (node, is_up) in snapshot.nodes {
-            self.nodes_up.get_or_create(&node).set(is_up.into());
-        }
+        self.nodes.update(&snapshot.nodes);
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
         Ok(page)
@@ -232,28 +238,79 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::NodeLabels;
+    use secateur_proto::v1::{Load, NodeDescription, Role};
+
+    fn node(role: Role, name: &str, load: Load) -> NodeFigures {
+        let description =
+            NodeDescription { node_id: name.into(), role: role as i32, load: Some(load), ..Default::default() };
+        let role = if role == Role::Decode { "decode" } else { "prefill" };
+        let labels = NodeLabels { role: role.into(), node: format!("{name}:1") };
+        NodeFigures { labels, description: Some(Box::new(description)) }
+    }
+
+    fn decode(name: &str, kv_blocks_used: u32, preemptions: u64) -> NodeFigures {
+        node(Role::Decode, name, Load { kv_blocks_used, kv_blocks_total: 8, preemptions, ..Default::default() })
+    }
+
+    fn page(metrics: &Metrics, nodes: Vec<NodeFigures>) -> String {
+        metrics.render(Snapshot { running: 2, waiting: 0, nodes }).unwrap()
+    }
+
+    /// Labels may come in any order.
+    fn check(page: &str, lines: &[&str]) {
+        let parts = |line: &str| {
+            let (key, value) = line.rsplit_once(' ').unwrap();
+            let (name, labels) = key.trim_end_matches('}').split_once('{').unwrap();
+            let mut labels: Vec<String> = labels.split(',').map(str::to_owned).collect();
+            labels.sort();
+            (name.to_owned(), labels, value.to_owned())
+        };
+        for line in lines {
+            let found = page.lines().filter(|line| !line.starts_with('#')).any(|found| parts(found) == parts(line));
+            assert!(found, "{line}\n{page}");
+        }
+    }
 
     #[test]
     fn the_page_has_vllms_names_and_ours() {
         let metrics = Metrics::new("demo");
         metrics.error("overloaded");
-        metrics.attempts(1, 1);
-        let nodes = vec![(NodeLabels { role: "prefill".into(), node: "p:1".into() }, true)];
-        let page = metrics.render(Snapshot { running: 2, kv_bytes: (1, 4), nodes, ..Default::default() }).unwrap();
-        for line in [
-            "vllm:num_requests_running{model_name=\"demo\"} 2",
-            "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.25",
-            "vllm:prompt_tokens_total{model_name=\"demo\"} 0",
-            "vllm:time_to_first_token_seconds_bucket{le=\"0.001\",model_name=\"demo\"} 0",
-            "secateur_request_errors_total{code=\"overloaded\",model_name=\"demo\"} 1",
-            "secateur_node_up{role=\"prefill\",node=\"p:1\",model_name=\"demo\"} 1",
-        ] {
-            let key = line.rsplit_once(' ').unwrap();
-            let name = key.0.split('{').next().unwrap();
-            assert!(
-                page.lines().any(|found| found.starts_with(name) && found.ends_with(&format!(" {}", key.1))),
-                "{line}\n{page}"
-            );
-        }
+        metrics.attempt(AttemptOutcome::Preempted);
+        let prefix = Load { prefix_queries: 30, prefix_hits: 10, ..Default::default() };
+        let nodes = vec![node(Role::Prefill, "p", prefix), decode("d0", 2, 3), decode("d1", 6, 4)];
+        check(
+            &page(&metrics, nodes),
+            &[
+                "vllm:num_requests_running{model_name=\"demo\"} 2",
+                "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.75",
+                "vllm:kv_cache_usage_perc{model_name=\"demo\",role=\"decode\",node=\"d0:1\"} 0.25",
+                "vllm:num_preemptions_total{model_name=\"demo\"} 7",
+                "vllm:prefix_cache_queries_total{model_name=\"demo\"} 30",
+                "vllm:prefix_cache_hits_total{model_name=\"demo\"} 10",
+                "secateur_kv_blocks_leased{model_name=\"demo\",role=\"decode\",node=\"d1:1\"} 6",
+                "secateur_kv_blocks_total{model_name=\"demo\",role=\"decode\",node=\"d1:1\"} 8",
+                "vllm:prompt_tokens_total{model_name=\"demo\"} 0",
+                "vllm:time_to_first_token_seconds_bucket{le=\"0.001\",model_name=\"demo\"} 0",
+                "secateur_request_errors_total{code=\"overloaded\",model_name=\"demo\"} 1",
+                "secateur_request_attempts_total{outcome=\"preempted\",model_name=\"demo\"} 1",
+                "secateur_node_up{role=\"prefill\",node=\"p:1\",model_name=\"demo\"} 1",
+            ],
+        );
+    }
+
+    #[test]
+    fn counters_of_nodes_never_go_back_and_gauges_go_with_them() {
+        let metrics = Metrics::new("demo");
+        page(&metrics, vec![decode("d0", 2, 3)]);
+        let restarted = page(&metrics, vec![decode("d0", 0, 1)]);
+        check(&restarted, &["vllm:num_preemptions_total{model_name=\"demo\"} 4"]);
+        let gone = NodeFigures { description: None, ..decode("d0", 0, 0) };
+        let gone = page(&metrics, vec![gone]);
+        check(
+            &gone,
+            &["vllm:num_preemptions_total{model_name=\"demo\"} 4", "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.0"],
+        );
+        assert!(!gone.contains("secateur_kv_blocks_leased{"), "{gone}");
     }
 }

@@ -1,13 +1,15 @@
 //! The body of `POST /v1/chat/completions`, from JSON to a validated [`ChatJob`].
 
 use secateur_proto::ServiceError;
+use secateur_transfer::TransferPolicy;
 use serde_json::Value;
 
 use super::{
-    extension::{self, TransferChoice, VisualChoice},
+    extension::{self, VisualChoice},
     fields::{Fields, unsupported},
     messages::{self, Message, Picture},
-    sampling::{self, SamplingChoice, StopConditions},
+    sampling::{self, SamplingChoice},
+    stop::{self, StopConditions},
     unsupported,
 };
 
@@ -53,7 +55,7 @@ pub struct ChatJob {
     /// Visual pruning.
     pub visual: VisualChoice,
     /// What is shipped.
-    pub transfer: TransferChoice,
+    pub transfer: TransferPolicy,
 }
 
 /// Reads and validates a request body.
@@ -71,8 +73,8 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
         pictures,
         max_tokens,
         max_tokens_field,
-        sampling: sampling::parse(&fields)?,
-        stop: sampling::parse_stop(&fields, limits.vocab)?,
+        sampling: sampling::parse(&fields, limits.vocab)?,
+        stop: stop::parse(&fields, limits.vocab, max_tokens)?,
         stream: stream(&fields)?,
         visual,
         transfer,
@@ -155,6 +157,20 @@ mod tests {
         let error = refused(json!({"n": 2}));
         assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some("n")));
         assert_eq!(refused(json!({"n": 0})).code, ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn supported_parameters_reach_the_job() {
+        let body = with(json!({
+            "ignore_eos": true, "min_tokens": 3, "max_completion_tokens": 3, "logprobs": true, "top_logprobs": 2,
+            "min_p": 0.1, "repetition_penalty": 1.1, "frequency_penalty": 0.5, "presence_penalty": -0.5,
+            "logit_bias": {"7": -100}, "stop_token_ids": [9],
+        }));
+        let job = parse(&body, &LIMITS).unwrap();
+        assert_eq!((job.sampling.top_logprobs, job.sampling.logit_bias.len()), (Some(2), 1));
+        assert_eq!((job.stop.min_tokens, job.stop.ignores_end_tokens), (3, true));
+        let error = refused(json!({"min_tokens": 4, "max_completion_tokens": 3}));
+        assert_eq!(error.param.as_deref(), Some("min_tokens"));
     }
 
     #[test]

@@ -1,15 +1,10 @@
 //! The request's one extension: `secateur.visual` and `secateur.transfer`.
 
-use secateur_proto::{
-    ServiceError,
-    v1::{TransferPolicy, VisualMethod, VisualPolicy},
-};
+use secateur_proto::{ServiceError, v1};
+use secateur_pruning::{VisualMethod, VisualPolicy};
+use secateur_transfer::{policy::TransferPolicy, visual};
 
 use super::fields::{Fields, unsupported};
-
-/// Share of visual tokens that TrimTokenator keeps when neither request nor checkpoint says: 64 of LLaVA's 576, the
-/// paper's middle setting.
-const KEEP_DEFAULT: f64 = 0.111;
 
 /// What the client asked of visual pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -25,57 +20,32 @@ impl VisualChoice {
     ///
     /// `auto` leaves several pictures whole: the method for these, TrimTokenator-LC, is not built yet, and the one for a
     /// single picture, with the rate measured for one, costs far more there.
-    pub fn resolve(&self, recommended: Option<&VisualPolicy>, pictures: usize) -> VisualPolicy {
+    pub fn resolve(&self, recommended: Option<&v1::VisualPolicy>, pictures: usize) -> VisualPolicy {
         let is_auto = self.method.is_none() && self.keep.is_none();
         if is_auto && pictures > 1 {
-            return VisualPolicy { method: VisualMethod::None as i32, keep: 1.0 };
+            return VisualPolicy::KEEP_ALL;
         }
-        let recommended = recommended.filter(|policy| policy.method() != VisualMethod::Unspecified);
-        let method =
-            self.method.or_else(|| recommended.map(VisualPolicy::method)).unwrap_or(VisualMethod::Trimtokenator);
-        let recommended_keep = recommended.filter(|policy| policy.method() == method).map(|policy| policy.keep);
-        let keep = match method {
-            VisualMethod::None | VisualMethod::Unspecified => 1.0,
-            VisualMethod::Trimtokenator => self.keep.or(recommended_keep).unwrap_or(KEEP_DEFAULT),
-        };
-        VisualPolicy { method: method as i32, keep }
-    }
-}
-
-/// What is shipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TransferChoice {
-    /// All kept tokens, native dtype.
-    #[default]
-    Dense,
-}
-
-impl TransferChoice {
-    /// As the nodes know it.
-    pub fn to_wire(self) -> TransferPolicy {
-        match self {
-            TransferChoice::Dense => TransferPolicy::Dense,
-        }
+        let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok());
+        let method = self.method.or(recommended.map(|policy| policy.method())).unwrap_or(VisualMethod::TrimTokenator);
+        let recommended_keep = recommended.filter(|policy| policy.method() == method).map(|policy| policy.keep());
+        let keep = self.keep.or(recommended_keep).unwrap_or(VisualPolicy::PUBLISHED_KEEP);
+        // Both sources of a rate have been checked, so nothing is out of range here.
+        VisualPolicy::new(method, keep).unwrap_or(VisualPolicy::KEEP_ALL)
     }
 }
 
 /// The receipt's word for a method.
-pub fn method_name(method: VisualMethod) -> &'static str {
-    match method {
-        VisualMethod::Trimtokenator => "trimtokenator",
-        VisualMethod::None | VisualMethod::Unspecified => "none",
-    }
+pub fn method_name(method: i32) -> &'static str {
+    visual::method_from_proto(method).unwrap_or(VisualMethod::None).as_str()
 }
 
 /// The receipt's word for a policy.
-pub fn policy_name(policy: TransferPolicy) -> &'static str {
-    match policy {
-        TransferPolicy::Dense | TransferPolicy::Unspecified => "dense",
-    }
+pub fn policy_name(policy: i32) -> &'static str {
+    TransferPolicy::from_proto(policy).unwrap_or_default().as_str()
 }
 
 /// Reads the extension. A misspelt key would silently mean another policy, so unknown keys are refused here.
-pub fn parse(fields: &Fields) -> Result<(VisualChoice, TransferChoice), ServiceError> {
+pub fn parse(fields: &Fields) -> Result<(VisualChoice, TransferPolicy), ServiceError> {
     let Some(extension) = fields.object("secateur")? else {
         return Ok(Default::default());
     };
@@ -89,21 +59,25 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
     refuse_unknown(fields, &["method", "keep"])?;
     let method = match fields.text("method")? {
         None | Some("auto") => None,
-        Some("none") => Some(VisualMethod::None),
-        Some("trimtokenator") => Some(VisualMethod::Trimtokenator),
         Some(later @ ("trimtokenator-lc" | "coverage")) => return Err(not_built(fields, "method", later)),
-        Some(_) => return Err(fields.invalid("method", "must be auto, trimtokenator or none")),
+        Some(name) => {
+            let known = || VisualMethod::ALL.map(VisualMethod::as_str).join(", ");
+            Some(name.parse().map_err(|_| fields.invalid("method", format!("must be one of auto, {}", known())))?)
+        }
     };
     let keep = fields.number_where("keep", "above 0 and at most 1", |keep| keep > 0.0 && keep <= 1.0)?;
     Ok(VisualChoice { method, keep })
 }
 
-fn parse_transfer(fields: &Fields) -> Result<TransferChoice, ServiceError> {
+fn parse_transfer(fields: &Fields) -> Result<TransferPolicy, ServiceError> {
     refuse_unknown(fields, &["policy"])?;
     match fields.text("policy")? {
-        None | Some("dense") => Ok(TransferChoice::Dense),
+        None => Ok(TransferPolicy::default()),
         Some(later @ ("pdtrim" | "tiered")) => Err(not_built(fields, "policy", later)),
-        Some(_) => Err(fields.invalid("policy", "must be dense")),
+        Some(name) => {
+            let known = || TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
+            name.parse().map_err(|_| fields.invalid("policy", format!("must be one of {}", known())))
+        }
     }
 }
 
@@ -124,22 +98,25 @@ mod tests {
     use secateur_proto::ErrorCode;
     use serde_json::{Value, json};
 
-    fn parse_json(extension: Value) -> Result<(VisualChoice, TransferChoice), ServiceError> {
+    fn parse_json(extension: Value) -> Result<(VisualChoice, TransferPolicy), ServiceError> {
         let body = json!({"secateur": extension});
         parse(&Fields::of(&body, "").unwrap())
     }
 
     #[test]
     fn auto_follows_the_checkpoint_and_the_request_wins() {
-        let card = VisualPolicy { method: VisualMethod::Trimtokenator as i32, keep: 0.25 };
+        let recommended = VisualPolicy::new(VisualMethod::TrimTokenator, 0.25).unwrap();
+        let card = visual::policy_to_proto(recommended);
         let (auto, _) = parse_json(json!({"visual": {"method": "auto"}})).unwrap();
-        assert_eq!(auto.resolve(Some(&card), 1), card);
-        assert_eq!(auto.resolve(Some(&card), 2).method(), VisualMethod::None);
-        assert_eq!(auto.resolve(None, 1).keep, KEEP_DEFAULT);
+        assert_eq!(auto.resolve(Some(&card), 1), recommended);
+        assert_eq!(auto.resolve(Some(&card), 2), VisualPolicy::KEEP_ALL);
+        assert_eq!(auto.resolve(None, 1).keep(), VisualPolicy::PUBLISHED_KEEP);
+        let broken = v1::VisualPolicy { keep: 7.0, ..card };
+        assert_eq!(auto.resolve(Some(&broken), 1).keep(), VisualPolicy::PUBLISHED_KEEP);
         let (kept, _) = parse_json(json!({"visual": {"keep": 0.5}})).unwrap();
-        assert_eq!(kept.resolve(Some(&card), 3).keep, 0.5);
+        assert_eq!(kept.resolve(Some(&card), 3).keep(), 0.5);
         let (none, _) = parse_json(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}})).unwrap();
-        assert_eq!(none.resolve(Some(&card), 1), VisualPolicy { method: VisualMethod::None as i32, keep: 1.0 });
+        assert_eq!(none.resolve(Some(&card), 1), VisualPolicy::KEEP_ALL);
     }
 
     #[test]
@@ -160,6 +137,8 @@ mod tests {
         for (extension, param) in [
             (json!({"visuals": {}}), "secateur.visuals"),
             (json!({"visual": {"kept": 1}}), "secateur.visual.kept"),
+            (json!({"visual": {"method": "magic"}}), "secateur.visual.method"),
+            (json!({"transfer": {"policy": "magic"}}), "secateur.transfer.policy"),
             (json!({"visual": {"keep": 0}}), "secateur.visual.keep"),
             (json!({"visual": {"keep": 1.1}}), "secateur.visual.keep"),
             (json!({"visual": "none"}), "secateur.visual"),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::receipt::Receipt;
+use super::{logprobs::Logprobs, receipt::Receipt};
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -58,13 +58,13 @@ pub struct PromptTokensDetails {
 }
 
 impl Usage {
-    /// Usage of `prompt` and `completion` tokens.
-    pub fn new(prompt: u32, completion: u32) -> Self {
+    /// Usage of `prompt` and `completion` tokens, `cached` of the prompt's found in the prefix cache.
+    pub fn new(prompt: u32, completion: u32, cached: u32) -> Self {
         Self {
             prompt_tokens: prompt,
             completion_tokens: completion,
-            total_tokens: prompt + completion,
-            prompt_tokens_details: PromptTokensDetails::default(),
+            total_tokens: prompt.saturating_add(completion),
+            prompt_tokens_details: PromptTokensDetails { cached_tokens: cached.min(prompt) },
         }
     }
 }
@@ -84,8 +84,7 @@ pub struct ChatCompletion {
 struct Choice {
     index: u32,
     message: AssistantMessage,
-    // Always null: asking for them is refused.
-    logprobs: Option<()>,
+    logprobs: Option<Logprobs>,
     finish_reason: FinishReason,
 }
 
@@ -96,11 +95,23 @@ struct AssistantMessage {
     refusal: Option<()>,
 }
 
+/// What the one choice holds.
+#[derive(Debug)]
+pub struct Content {
+    /// The answer.
+    pub text: String,
+    /// None: not asked for.
+    pub logprobs: Option<Logprobs>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
 impl ChatCompletion {
     /// The reply with `content`.
-    pub fn new(head: Head, content: String, finish_reason: FinishReason, usage: Usage, receipt: Receipt) -> Self {
-        let message = AssistantMessage { role: "assistant", content, refusal: None };
-        let choice = Choice { index: 0, message, logprobs: None, finish_reason };
+    pub fn new(head: Head, content: Content, usage: Usage, receipt: Receipt) -> Self {
+        let Content { text, logprobs, finish_reason } = content;
+        let message = AssistantMessage { role: "assistant", content: text, refusal: None };
+        let choice = Choice { index: 0, message, logprobs, finish_reason };
         Self { head, system_fingerprint: None, choices: [choice], usage, secateur: receipt }
     }
 }
@@ -112,7 +123,8 @@ mod tests {
     #[test]
     fn every_key_of_the_contract_is_present() {
         let head = Head { id: "chatcmpl-1".into(), object: "chat.completion", created: 1, model: "m".into() };
-        let reply = ChatCompletion::new(head, "hi".into(), FinishReason::Stop, Usage::new(3, 2), Receipt::default());
+        let content = Content { text: "hi".into(), logprobs: None, finish_reason: FinishReason::Stop };
+        let reply = ChatCompletion::new(head, content, Usage::new(3, 2, 9), Receipt::default());
         let json = serde_json::to_value(&reply).unwrap();
         for key in ["id", "object", "created", "model", "usage", "choices", "secateur", "system_fingerprint"] {
             assert!(json.get(key).is_some(), "{key}");
@@ -123,7 +135,7 @@ mod tests {
         }
         assert!(choice["message"].get("refusal").is_some());
         assert_eq!(json["usage"]["total_tokens"], 5);
-        assert_eq!(json["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+        assert_eq!(json["usage"]["prompt_tokens_details"]["cached_tokens"], 3, "never more than there are");
         for key in ["queue_ms", "prefill_ms", "ttft_ms", "decode_ms", "tpot_ms"] {
             assert!(json["secateur"]["timing"].get(key).is_some(), "{key}");
         }

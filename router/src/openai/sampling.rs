@@ -1,9 +1,14 @@
-//! How tokens are drawn, and what ends the answer.
+//! How tokens are drawn, and what is reported of them.
+
+use std::collections::HashMap;
 
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::fields::{Fields, invalid, whole};
+use super::{
+    fields::{Fields, whole},
+    logit_bias,
+};
 
 /// Sampling as far as the client said; the rest comes from the model's generation defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,28 +21,51 @@ pub struct SamplingChoice {
     pub top_k: Option<u32>,
     /// Folded to 64 bits.
     pub seed: Option<u64>,
+    /// [0, 1]; 0 is off.
+    pub min_p: Option<f64>,
+    /// Above 0; 1 is off.
+    pub repetition_penalty: Option<f64>,
+    /// [-2, 2]; 0 is off.
+    pub frequency_penalty: Option<f64>,
+    /// [-2, 2]; 0 is off.
+    pub presence_penalty: Option<f64>,
+    /// Added to logits, by token id.
+    pub logit_bias: HashMap<u32, f32>,
+    /// Present when log probabilities are asked for: of so many of the most likely tokens beside the drawn one.
+    pub top_logprobs: Option<u32>,
 }
 
-/// What ends an answer besides the model's own end token.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StopConditions {
-    /// Texts that are cut off with everything after them.
-    pub texts: Vec<String>,
-    /// Further end tokens.
-    pub token_ids: Vec<u32>,
-}
+/// Most alternatives that are reported for one token.
+const TOP_LOGPROBS_MAX: u32 = 20;
 
-const STOP_TEXTS_MAX: usize = 64;
-const STOP_TEXT_CHARS_MAX: usize = 1_000;
-
-/// Reads temperature, top_p, top_k and seed.
-pub fn parse(fields: &Fields) -> Result<SamplingChoice, ServiceError> {
+/// Reads everything that says how tokens are drawn; token ids must be below `vocab`.
+pub fn parse(fields: &Fields, vocab: u32) -> Result<SamplingChoice, ServiceError> {
+    let penalty = |key| fields.number_where(key, "between -2 and 2", |value| (-2.0..=2.0).contains(&value));
     Ok(SamplingChoice {
         temperature: fields.number_where("temperature", "between 0 and 2", |value| (0.0..=2.0).contains(&value))?,
         top_p: fields.number_where("top_p", "above 0 and at most 1", |value| value > 0.0 && value <= 1.0)?,
         top_k: top_k(fields)?,
         seed: fields.get("seed").map(|value| seed(fields, value)).transpose()?,
+        min_p: fields.number_where("min_p", "between 0 and 1", |value| (0.0..=1.0).contains(&value))?,
+        repetition_penalty: fields.number_where("repetition_penalty", "above 0", |value| value > 0.0)?,
+        frequency_penalty: penalty("frequency_penalty")?,
+        presence_penalty: penalty("presence_penalty")?,
+        logit_bias: logit_bias::parse(fields, vocab)?,
+        top_logprobs: top_logprobs(fields)?,
     })
+}
+
+/// `logprobs` asks for the drawn tokens', `top_logprobs` for those of so many others; 0 of them need no asking.
+fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
+    let is_asked = fields.flag("logprobs")?.unwrap_or(false);
+    let top = fields.integer_from("top_logprobs", 0)?;
+    match top {
+        Some(top) if top > TOP_LOGPROBS_MAX => {
+            Err(fields.invalid("top_logprobs", format!("must be between 0 and {TOP_LOGPROBS_MAX}, not {top}")))
+        }
+        Some(1..) if !is_asked => Err(fields.invalid("top_logprobs", "is only allowed when logprobs is true")),
+        top => Ok(is_asked.then_some(top.unwrap_or(0))),
+    }
 }
 
 /// vLLM's clients switch top-k off with -1, others with 0.
@@ -65,63 +93,13 @@ fn seed(fields: &Fields, value: &Value) -> Result<u64, ServiceError> {
     Ok(u64::from_le_bytes(std::array::from_fn(|index| digest.as_bytes()[index])))
 }
 
-/// Reads `stop` and vLLM's `stop_token_ids`.
-pub fn parse_stop(fields: &Fields, vocab: u32) -> Result<StopConditions, ServiceError> {
-    Ok(StopConditions { texts: stop_texts(fields)?, token_ids: stop_token_ids(fields, vocab)? })
-}
-
-fn stop_texts(fields: &Fields) -> Result<Vec<String>, ServiceError> {
-    let texts = match fields.get("stop") {
-        None => Vec::new(),
-        Some(Value::String(text)) => vec![(fields.path("stop"), text.clone())],
-        Some(Value::Array(values)) => {
-            let text = |(index, value): (usize, &Value)| {
-                let path = format!("{}[{index}]", fields.path("stop"));
-                match value.as_str() {
-                    Some(text) => Ok((path, text.to_owned())),
-                    None => Err(invalid(path.clone(), format!("{path} must be a string"))),
-                }
-            };
-            values.iter().enumerate().map(text).collect::<Result<_, _>>()?
-        }
-        Some(_) => return Err(fields.invalid("stop", "must be a string or a list of strings")),
-    };
-    if texts.len() > STOP_TEXTS_MAX {
-        return Err(fields.invalid("stop", format!("may have at most {STOP_TEXTS_MAX} entries")));
-    }
-    for (path, text) in &texts {
-        if text.is_empty() {
-            return Err(invalid(path.clone(), format!("{path} must not be empty")));
-        }
-        if text.chars().count() > STOP_TEXT_CHARS_MAX {
-            return Err(invalid(path.clone(), format!("{path} may have at most {STOP_TEXT_CHARS_MAX} characters")));
-        }
-    }
-    Ok(texts.into_iter().map(|(_, text)| text).collect())
-}
-
-fn stop_token_ids(fields: &Fields, vocab: u32) -> Result<Vec<u32>, ServiceError> {
-    let values = fields.list("stop_token_ids")?.unwrap_or_default();
-    if values.len() > STOP_TEXTS_MAX {
-        return Err(fields.invalid("stop_token_ids", format!("may have at most {STOP_TEXTS_MAX} entries")));
-    }
-    let id = |value: &Value| whole(value).and_then(|id| u32::try_from(id).ok()).filter(|id| *id < vocab);
-    let ids: Option<Vec<u32>> = values.iter().map(id).collect();
-    ids.ok_or_else(|| fields.invalid("stop_token_ids", format!("must hold token ids below {vocab}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sampling(body: &str) -> Result<SamplingChoice, ServiceError> {
         let body: Value = serde_json::from_str(body).unwrap();
-        parse(&Fields::of(&body, "").unwrap())
-    }
-
-    fn stop(body: &str) -> Result<StopConditions, ServiceError> {
-        let body: Value = serde_json::from_str(body).unwrap();
-        parse_stop(&Fields::of(&body, "").unwrap(), 300)
+        parse(&Fields::of(&body, "").unwrap(), 300)
     }
 
     #[test]
@@ -146,18 +124,28 @@ mod tests {
             (r#"{"top_k": -2}"#, "top_k"),
             (r#"{"seed": 1.5}"#, "seed"),
             (r#"{"seed": "x"}"#, "seed"),
+            (r#"{"min_p": -0.1}"#, "min_p"),
+            (r#"{"min_p": 1.1}"#, "min_p"),
+            (r#"{"repetition_penalty": 0}"#, "repetition_penalty"),
+            (r#"{"repetition_penalty": "x"}"#, "repetition_penalty"),
+            (r#"{"frequency_penalty": 2.1}"#, "frequency_penalty"),
+            (r#"{"presence_penalty": -2.1}"#, "presence_penalty"),
+            (r#"{"logprobs": 5}"#, "logprobs"),
+            (r#"{"top_logprobs": 2}"#, "top_logprobs"),
+            (r#"{"top_logprobs": -1, "logprobs": true}"#, "top_logprobs"),
+            (r#"{"logit_bias": {"300": 1}}"#, "logit_bias"),
         ] {
             assert_eq!(sampling(body).unwrap_err().param.as_deref(), Some(param), "{body}");
         }
     }
 
     #[test]
-    fn stop_is_a_string_or_a_list() {
-        assert_eq!(stop(r#"{"stop": "a"}"#).unwrap().texts, ["a"]);
-        assert_eq!(stop(r#"{"stop": ["a", "b"], "stop_token_ids": [2]}"#).unwrap().token_ids, [2]);
-        assert_eq!(stop(r#"{"stop": []}"#).unwrap(), StopConditions::default());
-        assert_eq!(stop(r#"{"stop": ["a", ""]}"#).unwrap_err().param.as_deref(), Some("stop[1]"));
-        assert!(stop(r#"{"stop": 3}"#).is_err());
-        assert!(stop(r#"{"stop_token_ids": [300]}"#).is_err());
+    fn log_probabilities_are_asked_for_and_then_counted() {
+        assert_eq!(sampling(r#"{}"#).unwrap().top_logprobs, None);
+        assert_eq!(sampling(r#"{"logprobs": false, "top_logprobs": 0}"#).unwrap().top_logprobs, None);
+        assert_eq!(sampling(r#"{"logprobs": true}"#).unwrap().top_logprobs, Some(0));
+        assert_eq!(sampling(r#"{"logprobs": true, "top_logprobs": 20}"#).unwrap().top_logprobs, Some(20));
+        let error = sampling(r#"{"logprobs": true, "top_logprobs": 21}"#).unwrap_err();
+        assert_eq!(error.message, "top_logprobs must be between 0 and 20, not 21");
     }
 }

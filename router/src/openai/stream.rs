@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     error_body::ErrorBody,
+    logprobs::Logprobs,
     receipt::Receipt,
     response::{FinishReason, Head, Usage},
 };
@@ -39,7 +40,7 @@ struct Chunk<'a> {
 struct ChunkChoice<'a> {
     index: u32,
     delta: Delta<'a>,
-    logprobs: Option<()>,
+    logprobs: Option<&'a Logprobs>,
     finish_reason: Option<FinishReason>,
 }
 
@@ -59,17 +60,17 @@ impl ChunkWriter {
 
     /// The first chunk: the role.
     pub fn role(&self, usage: Usage) -> Bytes {
-        self.choice(Delta { role: Some("assistant"), content: Some("") }, None, usage)
+        self.choice(Delta { role: Some("assistant"), content: Some("") }, None, None, usage)
     }
 
-    /// A piece of text.
-    pub fn text(&self, text: &str, usage: Usage) -> Bytes {
-        self.choice(Delta { role: None, content: Some(text) }, None, usage)
+    /// A piece of text, and the log probabilities of its tokens where they are asked for.
+    pub fn text(&self, text: &str, logprobs: Option<&Logprobs>, usage: Usage) -> Bytes {
+        self.choice(Delta { role: None, content: Some(text) }, logprobs, None, usage)
     }
 
     /// The end of the choice.
     pub fn finish(&self, reason: FinishReason, usage: Usage) -> Bytes {
-        self.choice(Delta::default(), Some(reason), usage)
+        self.choice(Delta::default(), None, Some(reason), usage)
     }
 
     /// The last chunk: usage and receipt, no choice.
@@ -83,13 +84,19 @@ impl ChunkWriter {
         })
     }
 
-    fn choice(&self, delta: Delta<'_>, finish_reason: Option<FinishReason>, usage: Usage) -> Bytes {
+    fn choice(
+        &self,
+        delta: Delta<'_>,
+        logprobs: Option<&Logprobs>,
+        finish_reason: Option<FinishReason>,
+        usage: Usage,
+    ) -> Bytes {
         let usage = match (self.continuous_usage, self.includes_usage) {
             (true, _) => Some(Some(usage)),
             (false, true) => Some(None),
             (false, false) => None,
         };
-        let choices = &[ChunkChoice { index: 0, delta, logprobs: None, finish_reason }];
+        let choices = &[ChunkChoice { index: 0, delta, logprobs, finish_reason }];
         event(&Chunk { head: &self.head, system_fingerprint: None, choices, usage, secateur: None })
     }
 }
@@ -127,9 +134,9 @@ mod tests {
 
     #[test]
     fn usage_is_null_until_the_last_chunk() {
-        let usage = Usage::new(1, 1);
-        assert!(read(&writer(true).text("a\nb", usage)).get("usage").is_some_and(Value::is_null));
-        assert!(read(&writer(false).text("a", usage)).get("usage").is_none());
+        let usage = Usage::new(1, 1, 0);
+        assert!(read(&writer(true).text("a\nb", None, usage)).get("usage").is_some_and(Value::is_null));
+        assert!(read(&writer(false).text("a", None, usage)).get("usage").is_none());
         let last = read(&writer(true).usage(usage, &Receipt::default()));
         assert_eq!(last["choices"], serde_json::json!([]));
         assert_eq!(last["usage"]["total_tokens"], 2);
@@ -138,9 +145,11 @@ mod tests {
 
     #[test]
     fn chunks_carry_role_then_text_then_reason() {
-        let usage = Usage::new(1, 1);
+        let usage = Usage::new(1, 1, 0);
         assert_eq!(read(&writer(false).role(usage))["choices"][0]["delta"]["role"], "assistant");
-        assert_eq!(read(&writer(false).text("é", usage))["choices"][0]["delta"]["content"], "é");
+        assert_eq!(read(&writer(false).text("é", None, usage))["choices"][0]["delta"]["content"], "é");
+        let scored = read(&writer(false).text("é", Some(&Logprobs::default()), usage));
+        assert_eq!(scored["choices"][0]["logprobs"]["content"], serde_json::json!([]));
         let last = read(&writer(false).finish(FinishReason::Length, usage));
         assert_eq!(last["choices"][0]["finish_reason"], "length");
         assert!(last["choices"][0].get("logprobs").is_some_and(Value::is_null));

@@ -10,18 +10,10 @@ use super::fields::{Fields, unsupported};
 type IsNeutral = fn(&Value) -> bool;
 
 const TABLE: &[(&str, IsNeutral)] = &[
-    ("logprobs", is_false),
-    ("top_logprobs", is_zero),
     ("prompt_logprobs", never),
-    ("logit_bias", is_empty),
-    ("presence_penalty", is_zero),
-    ("frequency_penalty", is_zero),
-    ("repetition_penalty", is_one),
     ("length_penalty", is_one),
     ("typical_p", is_one),
-    ("min_p", is_zero),
-    ("min_tokens", is_zero),
-    ("ignore_eos", is_false),
+    ("no_repeat_ngram_size", is_zero),
     ("best_of", is_one),
     ("use_beam_search", is_false),
     ("tools", is_empty),
@@ -39,6 +31,10 @@ const TABLE: &[(&str, IsNeutral)] = &[
     ("guided_regex", never),
     ("guided_choice", never),
     ("guided_grammar", never),
+    ("regex", never),
+    ("ebnf", never),
+    ("json_schema", never),
+    ("stop_regex", is_empty),
     ("structured_outputs", never),
     ("bad_words", is_empty),
     ("allowed_token_ids", never),
@@ -46,6 +42,9 @@ const TABLE: &[(&str, IsNeutral)] = &[
     ("truncate_prompt_tokens", never),
     ("include_stop_str_in_output", is_false),
     ("skip_special_tokens", is_true),
+    ("return_token_ids", is_false),
+    ("return_tokens_as_token_ids", is_false),
+    ("add_special_tokens", is_false),
     ("echo", is_false),
     ("documents", is_empty),
     ("chat_template", never),
@@ -123,9 +122,7 @@ mod tests {
     #[test]
     fn neutral_values_pass() {
         let body = json!({
-            "logprobs": false, "top_logprobs": 0, "logit_bias": {}, "presence_penalty": 0, "frequency_penalty": 0.0,
-            "repetition_penalty": 1, "min_p": 0.0, "min_tokens": 0, "ignore_eos": false, "best_of": 1, "tools": [],
-            "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "audio": null,
+            "length_penalty": 1, "typical_p": 1.0, "no_repeat_ngram_size": 0, "best_of": 1, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "audio": null,
         });
         refuse(&Fields::of(&body, "").unwrap()).unwrap();
     }
@@ -133,15 +130,15 @@ mod tests {
     #[test]
     fn others_are_refused_by_name() {
         for (name, value) in [
-            ("logprobs", json!(true)),
-            ("logit_bias", json!({"5": 1})),
-            ("presence_penalty", json!(0.5)),
-            ("min_p", json!(0.1)),
+            ("prompt_logprobs", json!(1)),
+            ("best_of", json!(2)),
+            ("typical_p", json!(0.5)),
+            ("stop_regex", json!("x")),
             ("tools", json!([{"type": "function"}])),
             ("response_format", json!({"type": "json_object"})),
             ("response_format", json!("x")),
-            ("repetition_penalty", json!("x")),
-            ("ignore_eos", json!(true)),
+            ("length_penalty", json!("x")),
+            ("return_token_ids", json!(true)),
             ("modalities", json!(["text", "audio"])),
             ("functions", json!([{}])),
         ] {

@@ -38,16 +38,27 @@ pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<P
         ServiceError::new(ErrorCode::InvalidRequest, "this model has no chat template").with_param("messages")
     })?;
     let texts = client_texts(job);
-    check_size(model, &texts, max_positions)?;
+    check_size(model, texts.iter().map(|text| text.text.len()).sum(), "messages", max_positions)?;
     check_pictures_allowed(model, job)?;
     check_words(model, &texts)?;
 
     let rendered = template.render(&job.messages, |_, text| text.to_owned())?;
-    let encoding = encode(model, template, &rendered)?;
+    let encoding = encode(model, &rendered, adds_special_tokens(model, template, &rendered), "messages")?;
     let places = marks::locate(template, &job.messages, &rendered)?;
     check_tokens(model, &encoding, &places, &texts)?;
     check_picture_count(model, job, &encoding)?;
     Ok(Prompt { tokens: encoding.get_ids().to_vec(), user_spans: user_spans(&encoding, &places, &texts) })
+}
+
+/// `text` as it is, without a template. Takes time in proportion to it: not for an async task.
+pub fn tokenize(
+    model: &ServedModel,
+    text: &str,
+    adds_special_tokens: bool,
+    max_positions: u32,
+) -> Result<Vec<u32>, ServiceError> {
+    check_size(model, text.len(), "prompt", max_positions)?;
+    Ok(encode(model, text, adds_special_tokens, "prompt")?.get_ids().to_vec())
 }
 
 fn client_texts(job: &ChatJob) -> Vec<ClientText<'_>> {
@@ -63,16 +74,14 @@ fn client_texts(job: &ChatJob) -> Vec<ClientText<'_>> {
 }
 
 /// Tokenizing megabytes only to find them too long would be a way to keep the router busy.
-fn check_size(model: &ServedModel, texts: &[ClientText], max_positions: u32) -> Result<(), ServiceError> {
-    let bytes: usize = texts.iter().map(|text| text.text.len()).sum();
+fn check_size(model: &ServedModel, bytes: usize, field: &str, max_positions: u32) -> Result<(), ServiceError> {
     let tokens_min = bytes / (model.token_bytes_max * NORMALIZER_SHRINK_MAX);
     if tokens_min <= max_positions as usize {
         return Ok(());
     }
-    let message = format!(
-        "this model's maximum context length is {max_positions} tokens; the messages are at least {tokens_min}"
-    );
-    Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param("messages"))
+    let message =
+        format!("this model's maximum context length is {max_positions} tokens; {field} takes at least {tokens_min}");
+    Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(field))
 }
 
 fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), ServiceError> {
@@ -122,12 +131,15 @@ fn injected(param: &str, token: &str) -> ServiceError {
 
 /// As transformers: text models take the template's output as it is; a multimodal processor adds the tokenizer's special
 /// tokens unless the template has already begun the sequence.
-fn encode(model: &ServedModel, template: &ChatTemplate, rendered: &str) -> Result<Encoding, ServiceError> {
+fn adds_special_tokens(model: &ServedModel, template: &ChatTemplate, rendered: &str) -> bool {
     let begins_itself = !template.bos().is_empty() && rendered.starts_with(template.bos());
-    let adds_special_tokens = model.image_token.is_some() && !begins_itself;
-    model.tokenizer.encode(rendered, adds_special_tokens).map_err(|error| {
+    model.image_token.is_some() && !begins_itself
+}
+
+fn encode(model: &ServedModel, text: &str, adds_special_tokens: bool, field: &str) -> Result<Encoding, ServiceError> {
+    model.tokenizer.encode(text, adds_special_tokens).map_err(|error| {
         tracing::warn!(%error, "tokenizing failed");
-        ServiceError::new(ErrorCode::InvalidRequest, "the messages cannot be tokenized").with_param("messages")
+        ServiceError::new(ErrorCode::InvalidRequest, format!("{field} cannot be tokenized")).with_param(field)
     })
 }
 

@@ -1,15 +1,17 @@
-//! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts.
+//! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts, tokens' bytes.
 
 mod build;
 mod content_format;
 mod detokenize;
 mod jinja;
 mod marks;
+mod spelling;
 mod stop;
 mod strftime;
 mod template;
 
-pub use build::{Prompt, build};
+pub use build::{Prompt, build, tokenize};
 pub use detokenize::Detokenizer;
+pub use spelling::Spelling;
 pub use stop::{StopMatcher, Stopped};
 pub use template::{ChatTemplate, NamedTokens, TemplateError};

@@ -60,13 +60,16 @@ pub fn token_ids(value: &Value) -> Vec<u32> {
     }
 }
 
-/// The sampling defaults of generation_config.json.
+/// The sampling defaults of generation_config.json; what is out of range is passed over.
 pub fn generation_defaults(generation_config: &Value) -> GenerationDefaults {
+    let number = |key: &str| generation_config[key].as_f64();
     GenerationDefaults {
         is_greedy: generation_config["do_sample"] == Value::Bool(false),
-        temperature: generation_config["temperature"].as_f64().filter(|value| (0.0..=2.0).contains(value)),
-        top_p: generation_config["top_p"].as_f64().filter(|value| *value > 0.0 && *value <= 1.0),
+        temperature: number("temperature").filter(|value| (0.0..=2.0).contains(value)),
+        top_p: number("top_p").filter(|value| *value > 0.0 && *value <= 1.0),
         top_k: generation_config["top_k"].as_u64().and_then(|value| u32::try_from(value).ok()),
+        min_p: number("min_p").filter(|value| (0.0..=1.0).contains(value)),
+        repetition_penalty: number("repetition_penalty").filter(|value| *value > 0.0),
     }
 }
 
@@ -91,6 +94,17 @@ mod tests {
         assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("b"));
         std::fs::write(folder.path().join("chat_template.jinja"), "a").unwrap();
         assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn defaults_are_read_where_they_make_sense() {
+        let config = json!({"temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.1, "repetition_penalty": 1.05});
+        let defaults = generation_defaults(&config);
+        assert_eq!((defaults.temperature, defaults.top_p, defaults.top_k), (Some(0.7), Some(0.8), Some(20)));
+        assert_eq!((defaults.min_p, defaults.repetition_penalty), (Some(0.1), Some(1.05)));
+        let odd = json!({"temperature": 9, "top_p": 0, "top_k": -1, "min_p": 2, "repetition_penalty": 0});
+        assert_eq!(generation_defaults(&odd), GenerationDefaults::default());
+        assert!(generation_defaults(&json!({"do_sample": false})).is_greedy);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{ImageToken, ServedModel, SpecialTokens, files};
-use crate::prompt::{ChatTemplate, NamedTokens, TemplateError};
+use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,7 @@ pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError>
         vocab: vocabulary_size(&tokenizer),
         token_bytes_max: tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1),
         defaults: files::generation_defaults(&generation_config),
+        spelling: Spelling::of(&tokenizer),
         tokenizer,
     })
 }

@@ -1,17 +1,15 @@
 //! The model as the router knows it: tokenizer, chat template, end tokens and defaults. No weights are read here.
 
+mod defaults;
 mod files;
 mod load;
 
-use secateur_proto::v1::Sampling;
 use tokenizers::Tokenizer;
 
-use crate::{openai::SamplingChoice, prompt::ChatTemplate};
+use crate::prompt::{ChatTemplate, Spelling};
 
+pub use defaults::{GenerationDefaults, penalizes_repetition};
 pub use load::{LoadError, load};
-
-/// Below this a temperature cannot be told from greedy, and dividing logits by it overflows.
-const TEMPERATURE_GREEDY_BELOW: f64 = 1e-4;
 
 /// Everything that the router needs of a checkpoint folder.
 pub struct ServedModel {
@@ -21,6 +19,8 @@ pub struct ServedModel {
     pub root: String,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
+    /// What bytes a token stands for.
+    pub spelling: Spelling,
     /// blake3 of tokenizer.json, in hex; nodes must have the same.
     pub tokenizer_digest: String,
     /// None: the folder has no chat template.
@@ -59,53 +59,9 @@ pub struct SpecialTokens {
     pub ids: std::collections::HashSet<u32>,
 }
 
-/// generation_config.json, as far as it is ours to apply.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct GenerationDefaults {
-    /// `do_sample: false` makes greedy the default.
-    pub is_greedy: bool,
-    /// Default temperature.
-    pub temperature: Option<f64>,
-    /// Default nucleus.
-    pub top_p: Option<f64>,
-    /// Default top-k.
-    pub top_k: Option<u32>,
-}
-
-impl GenerationDefaults {
-    /// What the nodes are told: the request's values, then the checkpoint's, then OpenAI's.
-    pub fn complete(&self, choice: &SamplingChoice) -> Sampling {
-        let fallback = if self.is_greedy { 0.0 } else { self.temperature.unwrap_or(1.0) };
-        let temperature = choice.temperature.unwrap_or(fallback);
-        let temperature = if temperature < TEMPERATURE_GREEDY_BELOW { 0.0 } else { temperature };
-        Sampling {
-            temperature: temperature as f32,
-            top_p: choice.top_p.or(self.top_p).unwrap_or(1.0).max(f64::from(f32::MIN_POSITIVE)) as f32,
-            top_k: choice.top_k.or(self.top_k).unwrap_or(0),
-            seed: choice.seed.unwrap_or_else(rand::random),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_win_over_the_checkpoint_over_openai() {
-        let card = GenerationDefaults { is_greedy: false, temperature: Some(0.6), top_p: Some(0.9), top_k: None };
-        let sampling = card.complete(&SamplingChoice { temperature: Some(0.5), ..Default::default() });
-        assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k), (0.5, 0.9, 0));
-        assert_eq!(GenerationDefaults::default().complete(&SamplingChoice::default()).temperature, 1.0);
-    }
-
-    #[test]
-    fn a_vanishing_temperature_is_greedy() {
-        let choice = SamplingChoice { temperature: Some(1e-300), top_p: Some(1e-300), ..Default::default() };
-        let sampling = GenerationDefaults::default().complete(&choice);
-        assert_eq!(sampling.temperature, 0.0);
-        assert!(sampling.top_p > 0.0);
-        let greedy = GenerationDefaults { is_greedy: true, temperature: Some(0.7), ..Default::default() };
-        assert_eq!(greedy.complete(&SamplingChoice::default()).temperature, 0.0);
+impl ServedModel {
+    /// The bytes of a token, which may be part of a character; none for an id that the tokenizer does not know.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.tokenizer.id_to_token(id).map(|token| self.spelling.bytes(&token)).unwrap_or_default()
     }
 }

@@ -1,11 +1,12 @@
 //! Nodes that follow a script. Each has its own runtime, so that killing it cuts its sockets as a dead process would.
 
 use std::{
+    collections::VecDeque,
     net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,8 +16,8 @@ use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
         DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, NodeDescription, Opened, PrefillDone,
-        PrefillEvent, PrefillRequest, Role, Tokens, TransferPolicy, TransferReport, VisualMethod, VisualPolicy,
-        VisualReport, decode_done,
+        PrefillEvent, PrefillRequest, Role, Sampling, TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport,
+        VisualMethod, VisualPolicy, VisualReport, decode_done,
         decode_server::{Decode, DecodeServer},
         generate_event,
         node_server::{Node, NodeServer},
@@ -38,8 +39,12 @@ pub enum Act {
     Refuse(ServiceError),
     /// Begins, and then says nothing more.
     Hang,
-    /// Decode: tokens up to this many, then this error.
+    /// So many tokens after the first one, then this error.
     Break(usize, ServiceError),
+    /// Decode: so many tokens after the first one, then its KV blocks are taken.
+    Preempt(usize),
+    /// Answers without the log probabilities that were asked for.
+    Unscored,
     /// Decode: leaves out the token with this index.
     Skip(u32),
     /// Decode: goes slowly, so many milliseconds a token.
@@ -49,8 +54,10 @@ pub enum Act {
 /// Shared between a node and its test.
 #[derive(Default)]
 pub struct Script {
-    /// What to do.
+    /// What to do, once what is in `acts` is done.
     pub act: Mutex<Act>,
+    /// What to do first, one for each call.
+    pub acts: Mutex<VecDeque<Act>>,
     /// The whole answer, first token and end token included.
     pub tokens: Mutex<Vec<u32>>,
     /// What the node says of itself.
@@ -59,7 +66,14 @@ pub struct Script {
     pub active: AtomicUsize,
     /// Calls there have been.
     pub calls: AtomicUsize,
-    /// The last requests, for a look.
+    /// Visual tokens that a picture becomes.
+    pub visual_tokens: AtomicU32,
+    /// Positions found in the prefix cache.
+    pub cached_positions: AtomicU32,
+    /// All requests, for a look.
+    pub prefill_requests: Mutex<Vec<PrefillRequest>>,
+    pub generate_requests: Mutex<Vec<GenerateRequest>>,
+    /// The last ones.
     pub prefill_request: Mutex<Option<PrefillRequest>>,
     pub generate_request: Mutex<Option<GenerateRequest>>,
 }
@@ -77,6 +91,11 @@ impl Script {
         *self.act.lock().unwrap() = act;
     }
 
+    /// What to do with the next calls, one after the other.
+    pub fn then(&self, acts: impl IntoIterator<Item = Act>) {
+        self.acts.lock().unwrap().extend(acts);
+    }
+
     pub fn answer(&self, tokens: Vec<u32>) {
         *self.tokens.lock().unwrap() = tokens;
     }
@@ -84,7 +103,9 @@ impl Script {
     fn begin(self: &Arc<Self>) -> (Act, Vec<u32>, Guard) {
         self.active.fetch_add(1, Ordering::SeqCst);
         self.calls.fetch_add(1, Ordering::SeqCst);
-        (self.act.lock().unwrap().clone(), self.tokens.lock().unwrap().clone(), Guard(self.clone()))
+        let act = self.acts.lock().unwrap().pop_front();
+        let act = act.unwrap_or_else(|| self.act.lock().unwrap().clone());
+        (act, self.tokens.lock().unwrap().clone(), Guard(self.clone()))
     }
 }
 
@@ -118,7 +139,8 @@ impl FakeNode {
             recommended_visual: Some(VisualPolicy { method: VisualMethod::Trimtokenator as i32, keep: 0.25 }),
             ..Default::default()
         };
-        let script = Arc::new(Script { description: Mutex::new(description), ..Default::default() });
+        let visual_tokens = AtomicU32::new(16);
+        let script = Arc::new(Script { description: Mutex::new(description), visual_tokens, ..Default::default() });
         script.answer(super::answer_tokens("hello world"));
         let mut node = Self { script, role, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
         node.revive();
@@ -177,7 +199,11 @@ impl Prefill for FakePrefill {
     async fn run(&self, request: Request<PrefillRequest>) -> Result<Response<Self::RunStream>, Status> {
         let (act, tokens, guard) = self.0.begin();
         let request = request.into_inner();
-        let report = report(&request);
+        let report = report(&request, self.0.visual_tokens.load(Ordering::SeqCst));
+        let index = request.emitted.len();
+        assert_eq!(request.emitted, tokens[..index], "a replay goes on where the answer ended");
+        let sampling = request.sampling.clone().unwrap();
+        self.0.prefill_requests.lock().unwrap().push(request.clone());
         *self.0.prefill_request.lock().unwrap() = Some(request);
         if let Act::Refuse(error) = act {
             return Err(error.into());
@@ -185,22 +211,42 @@ impl Prefill for FakePrefill {
         if matches!(act, Act::Hang) {
             return Ok(Response::new(guarded(stream::pending(), guard)));
         }
-        let first = FirstToken { token: tokens[0], prompt_positions: 9, queue_ms: 1.0, prefill_ms: 2.0 };
-        let events = [prefill_event::Event::FirstToken(first), prefill_event::Event::Done(report)];
-        let events = stream::iter(events).map(|event| Ok(PrefillEvent { event: Some(event) }));
+        let first = FirstToken {
+            token: tokens[index],
+            prompt_positions: 9,
+            queue_ms: 1.0,
+            prefill_ms: 2.0,
+            cached_positions: self.0.cached_positions.load(Ordering::SeqCst),
+            logprob: logprob(&act, &sampling, index, tokens[index]),
+        };
+        let first = prefill_event::Event::FirstToken(first);
+        let then: Result<_, Status> = match act {
+            Act::Break(_, error) => Err(error.into()),
+            _ => Ok(prefill_event::Event::Done(report)),
+        };
+        let events =
+            stream::iter([Ok(first), then]).map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
         Ok(Response::new(guarded(events, guard)))
     }
 }
 
-fn report(request: &PrefillRequest) -> PrefillDone {
+/// The same for a token wherever it is drawn.
+fn logprob(act: &Act, sampling: &Sampling, index: usize, id: u32) -> Option<TokenLogprob> {
+    let count = sampling.top_logprobs.filter(|_| !matches!(act, Act::Unscored))?;
+    let logprob = -(index as f32) / 8.0;
+    let top = (0..count).map(|other| TopLogprob { id: id + other, logprob: logprob - other as f32 }).collect();
+    Some(TokenLogprob { logprob, top })
+}
+
+fn report(request: &PrefillRequest, visual_tokens: u32) -> PrefillDone {
     let images = request.images.len() as u32;
     let sent = if request.decode_address.is_empty() { 0 } else { 1_000 };
     PrefillDone {
         visual: Some(VisualReport {
             method: request.visual.unwrap().method,
             images,
-            tokens_before: images * 16,
-            tokens_after: images * 4,
+            tokens_before: images * visual_tokens,
+            tokens_after: images * visual_tokens / 4,
             prune_ms: 0.5,
         }),
         transfer: Some(TransferReport {
@@ -224,56 +270,56 @@ impl Decode for FakeDecode {
     async fn generate(&self, request: Request<GenerateRequest>) -> Result<Response<Self::GenerateStream>, Status> {
         let (act, tokens, guard) = self.0.begin();
         let request = request.into_inner();
-        let max_new_tokens = request.max_new_tokens as usize;
-        *self.0.generate_request.lock().unwrap() = Some(request);
+        assert_eq!(request.emitted, tokens[..request.emitted.len()], "a replay goes on where the answer ended");
+        self.0.generate_requests.lock().unwrap().push(request.clone());
+        *self.0.generate_request.lock().unwrap() = Some(request.clone());
         if let Act::Refuse(error) = act {
             return Err(error.into());
         }
         let opened = stream::iter([Ok(event(generate_event::Event::Opened(Opened { node_id: "d".into() })))]);
+        let all = generated(&act, &tokens, &request);
         let rest: Events<GenerateEvent> = match act {
             Act::Hang => Box::pin(stream::pending()),
             Act::Break(count, error) => {
-                let events = generated(&tokens[..count + 1], max_new_tokens, None);
-                let events = events.into_iter().take(count).map(Ok).chain([Err(error.into())]);
+                let events = all.into_iter().take(count).map(Ok).chain([Err(error.into())]);
                 // Later than the first token, which is what the test is about.
                 Box::pin(stream::iter(events.collect::<Vec<_>>()).then(async |event| {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     event
                 }))
             }
-            Act::Skip(index) => Box::pin(stream::iter(generated(&tokens, max_new_tokens, Some(index))).map(Ok)),
-            Act::Slow(millis) => {
-                let events = stream::iter(generated(&tokens, max_new_tokens, None));
-                Box::pin(events.then(move |event| async move {
-                    tokio::time::sleep(Duration::from_millis(millis)).await;
-                    Ok(event)
-                }))
+            Act::Preempt(count) => {
+                let events: Vec<_> =
+                    all.into_iter().take(count).chain([done(decode_done::Reason::Preempted)]).collect();
+                Box::pin(stream::iter(events).map(Ok))
             }
-            _ => Box::pin(stream::iter(generated(&tokens, max_new_tokens, None)).map(Ok)),
+            Act::Slow(millis) => Box::pin(stream::iter(all).then(move |event| async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                Ok(event)
+            })),
+            _ => Box::pin(stream::iter(all).map(Ok)),
         };
         Ok(Response::new(guarded(opened.chain(rest), guard)))
     }
 }
 
-/// Tokens after the first, one an event, then the end.
-fn generated(tokens: &[u32], max_new_tokens: usize, skip: Option<u32>) -> Vec<GenerateEvent> {
-    let kept = &tokens[..tokens.len().min(max_new_tokens)];
+/// Tokens after this attempt's first one, one an event, then the end.
+fn generated(act: &Act, tokens: &[u32], request: &GenerateRequest) -> Vec<GenerateEvent> {
+    let kept = &tokens[..tokens.len().min(request.max_new_tokens as usize)];
     let reason =
         if kept.last() == Some(&super::END_TOKEN) { decode_done::Reason::Stop } else { decode_done::Reason::Length };
-    let mut events: Vec<GenerateEvent> = kept
-        .iter()
-        .enumerate()
-        .skip(1)
-        .filter(|(index, _)| Some(*index as u32) != skip)
-        .map(|(index, id)| event(generate_event::Event::Tokens(Tokens { index: index as u32, ids: vec![*id] })))
-        .collect();
-    let count = events.len() as u32;
-    events.push(event(generate_event::Event::Done(DecodeDone {
-        reason: reason as i32,
-        decode_ms: 4.0,
-        tokens: count,
-    })));
-    events
+    let sampling = request.sampling.clone().unwrap();
+    let event_of = |(index, id): (usize, &u32)| {
+        let logprobs = Vec::from_iter(logprob(act, &sampling, index, *id));
+        event(generate_event::Event::Tokens(Tokens { index: index as u32, ids: vec![*id], logprobs }))
+    };
+    let skipped = if let Act::Skip(index) = act { Some(*index as usize) } else { None };
+    let rest = kept.iter().enumerate().skip(request.emitted.len() + 1).filter(|(index, _)| Some(*index) != skipped);
+    rest.map(event_of).chain([done(reason)]).collect()
+}
+
+fn done(reason: decode_done::Reason) -> GenerateEvent {
+    event(generate_event::Event::Done(DecodeDone { reason: reason as i32, decode_ms: 4.0, tokens: 0 }))
 }
 
 fn event(event: generate_event::Event) -> GenerateEvent {

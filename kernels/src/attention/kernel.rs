@@ -1,0 +1,362 @@
+//! The parts of attention over one partition of slots.
+//!
+//! Shapes: K is packed as [chunk][unit of the head][CHUNK slots], V as [unit of slots][padded head_dim]. Scores, and the
+//! weights that replace them in place, are rows of [`LINE`] * 4 bytes, one per query.
+
+use super::math::Math;
+use crate::simd::{Simd, exp2};
+
+/// Slots of a partition, counted from slot 0: softmax is taken over a partition, and partitions are merged in order.
+pub(super) const PARTITION: usize = 256;
+/// Slots that are packed and scored together.
+pub(super) const CHUNK: usize = 64;
+/// Numbers from one query's scores to the next's: not a power of two, which would put all in one set of the cache.
+pub(super) const LINE: usize = PARTITION + 16;
+/// Queries of a panel.
+pub(super) const PANEL: usize = 6;
+/// Columns to which the head is padded: the widest vector.
+const PAD: usize = 16;
+
+/// head_dim with padding.
+pub(super) fn padded(dim: usize) -> usize {
+    dim.next_multiple_of(PAD)
+}
+
+/// Units from one query to the next.
+pub(super) fn query_stride(dim: usize) -> usize {
+    padded(dim)
+}
+
+/// A query as units, zeros after it.
+#[inline(always)]
+pub(super) unsafe fn pack_query<M: Math>(q: *const f32, dim: usize, into: *mut u32) {
+    let width = M::S::WIDTH;
+    let mut i = 0;
+    while i < dim {
+        // SAFETY: `into` has room for the padded query.
+        unsafe {
+            let v = M::S::load_part(q.add(i), (dim - i).min(width));
+            M::narrow(into.cast::<u8>().add(i * 4 / M::UNIT), v);
+        }
+        i += width;
+    }
+}
+
+/// The keys of one chunk; null for slots that are not there.
+#[inline(always)]
+pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, into: *mut f32) {
+    let width = M::S::WIDTH;
+    let units = dim / M::UNIT;
+    let bytes = M::FORMAT.bytes() * M::UNIT;
+    // SAFETY: slots have `dim` numbers; `into` has room for the padded units.
+    unsafe {
+        let mut rows = [M::S::zero(); 16];
+        for first in (0..CHUNK).step_by(width) {
+            let mut unit = 0;
+            while unit < units {
+                let count = (units - unit).min(width);
+                for (row, slot) in rows.iter_mut().zip(&slots[first..first + width]) {
+                    *row = if slot.is_null() {
+                        M::S::zero()
+                    } else if count == width {
+                        M::key(slot.add(unit * bytes))
+                    } else {
+                        let mut last = [0u8; 64];
+                        std::ptr::copy_nonoverlapping(slot.add(unit * bytes), last.as_mut_ptr(), count * bytes);
+                        M::key(last.as_ptr())
+                    };
+                }
+                M::S::store_transposed(rows.as_ptr(), into.add(unit * CHUNK + first), CHUNK);
+                unit += width;
+            }
+        }
+    }
+}
+
+/// The values of one chunk; null for slots that are not there.
+#[inline(always)]
+pub(super) unsafe fn pack_values<M: Math>(slots: &[*const u8; CHUNK], dim: usize, into: *mut f32) {
+    let width = M::S::WIDTH;
+    let bytes = M::FORMAT.bytes();
+    let nothing = [0u8; 64];
+    for (unit, slots) in slots.chunks(M::UNIT).enumerate() {
+        let mut i = 0;
+        while i < dim {
+            let count = (dim - i).min(width);
+            // SAFETY: slots have `dim` numbers; `into` has room for the padded ones.
+            unsafe {
+                let mut last = [[0u8; 64]; 2];
+                let mut from = [nothing.as_ptr(); 2];
+                for ((from, last), slot) in from.iter_mut().zip(&mut last).zip(slots) {
+                    if !slot.is_null() {
+                        *from = slot.add(i * bytes);
+                        if count < width {
+                            std::ptr::copy_nonoverlapping(*from, last.as_mut_ptr(), count * bytes);
+                            *from = last.as_ptr();
+                        }
+                    }
+                }
+                M::S::store(into.add(unit * padded(dim) + i), M::values(from));
+            }
+            i += width;
+        }
+    }
+}
+
+/// Scores of `R` queries with the slots of one chunk: for each, entry after entry (or pair after pair).
+#[inline(always)]
+unsafe fn scores<M: Math, const R: usize, const C: usize>(
+    q: *const u32,
+    q_stride: usize,
+    keys: *const f32,
+    units: usize,
+    into: *mut f32,
+) {
+    let width = M::S::WIDTH;
+    for column in (0..CHUNK).step_by(C * width) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let mut sums = [[M::S::zero(); C]; R];
+            let mut k = keys.add(column);
+            for unit in 0..units {
+                let mut key = [M::S::zero(); C];
+                for c in 0..C {
+                    key[c] = M::S::load(k.add(c * width));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let q = M::S::splat(f32::from_bits(*q.add(r * q_stride + unit)));
+                    for c in 0..C {
+                        sums[c] = M::mac(sums[c], q, key[c]);
+                    }
+                }
+                k = k.add(CHUNK);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for c in 0..C {
+                    M::S::store(into.add(r * LINE + column + c * width), sums[c]);
+                }
+            }
+        }
+    }
+}
+
+/// Adds the values of slot units `from..to` with the weights of `R` queries, slot after slot (or pair after pair), to
+/// `C` vectors of the sums.
+#[inline(always)]
+unsafe fn weigh<M: Math, const R: usize, const C: usize>(
+    weights: *const u32,
+    values: *const f32,
+    stride: usize,
+    units: std::ops::Range<usize>,
+    into: *mut f32,
+    line: usize,
+) {
+    let width = M::S::WIDTH;
+    // SAFETY: as the caller promises.
+    unsafe {
+        let mut sums = [[M::S::zero(); C]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (c, sum) in sums.iter_mut().enumerate() {
+                *sum = M::S::load(into.add(r * line + c * width));
+            }
+        }
+        let mut v = values.add(units.start * stride);
+        for unit in units {
+            let mut value = [M::S::zero(); C];
+            for c in 0..C {
+                value[c] = M::S::load(v.add(c * width));
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let weight = M::S::splat(f32::from_bits(*weights.add(r * LINE + unit)));
+                for c in 0..C {
+                    sums[c] = M::mac(sums[c], weight, value[c]);
+                }
+            }
+            v = v.add(stride);
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            for (c, sum) in sums.iter().enumerate() {
+                M::S::store(into.add(r * line + c * width), *sum);
+            }
+        }
+    }
+}
+
+/// Up to [`PANEL`] queries of one KV head and their rows of everything.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    pub(super) queries: usize,
+    pub(super) dim: usize,
+    /// Packed queries, [`query_stride`] apart.
+    pub(super) q: *const u32,
+    /// Scores, then weights, [`LINE`] apart.
+    pub(super) scores: *mut f32,
+    /// Weighted values, `line` apart.
+    pub(super) sums: *mut f32,
+    pub(super) line: usize,
+}
+
+impl Panel {
+    /// Scores with the chunk that lies at `keys` and has its scores from column `column` on.
+    #[inline(always)]
+    pub(super) unsafe fn score<M: Math>(&self, keys: *const f32, column: usize) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match M::S::COLUMNS {
+                4 => self.score_columns::<M, 4>(keys, column),
+                _ => self.score_columns::<M, 2>(keys, column),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn score_columns<M: Math, const C: usize>(&self, keys: *const f32, column: usize) {
+        let (q, stride, units) = (self.q, query_stride(self.dim), self.dim / M::UNIT);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let into = self.scores.add(column);
+            match self.queries {
+                1 => scores::<M, 1, C>(q, stride, keys, units, into),
+                2 => scores::<M, 2, C>(q, stride, keys, units, into),
+                3 => scores::<M, 3, C>(q, stride, keys, units, into),
+                4 => scores::<M, 4, C>(q, stride, keys, units, into),
+                5 => scores::<M, 5, C>(q, stride, keys, units, into),
+                _ => scores::<M, 6, C>(q, stride, keys, units, into),
+            }
+        }
+    }
+
+    /// Adds the values with the weights; `values` is where the unit of slots 0 would be, relative to which from..to are.
+    #[inline(always)]
+    pub(super) unsafe fn weigh<M: Math>(&self, first_weight: usize, values: *const f32, from: usize, to: usize) {
+        let width = M::S::WIDTH;
+        let vectors = padded(self.dim) / width;
+        let mut column = 0;
+        while column < vectors {
+            // SAFETY: as the caller promises.
+            unsafe {
+                let columns = (vectors - column).min(M::S::COLUMNS);
+                let at = column * width;
+                match columns {
+                    1 => self.weigh_columns::<M, 1>(first_weight, values, from, to, at),
+                    2 => self.weigh_columns::<M, 2>(first_weight, values, from, to, at),
+                    3 => self.weigh_columns::<M, 3>(first_weight, values, from, to, at),
+                    _ => self.weigh_columns::<M, 4>(first_weight, values, from, to, at),
+                }
+                column += columns;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weigh_columns<M: Math, const C: usize>(
+        &self,
+        first_weight: usize,
+        values: *const f32,
+        from: usize,
+        to: usize,
+        at: usize,
+    ) {
+        if C > M::S::COLUMNS {
+            return; // Never asked for; not to be compiled.
+        }
+        let (stride, units) = (padded(self.dim), from..to);
+        // SAFETY: as the caller promises.
+        unsafe {
+            let weights = self.scores.cast_const().cast::<u32>().add(first_weight);
+            let (v, into) = (values.add(at), self.sums.add(at));
+            match self.queries {
+                1 => weigh::<M, 1, C>(weights, v, stride, units, into, self.line),
+                2 => weigh::<M, 2, C>(weights, v, stride, units, into, self.line),
+                3 => weigh::<M, 3, C>(weights, v, stride, units, into, self.line),
+                4 => weigh::<M, 4, C>(weights, v, stride, units, into, self.line),
+                5 => weigh::<M, 5, C>(weights, v, stride, units, into, self.line),
+                _ => weigh::<M, 6, C>(weights, v, stride, units, into, self.line),
+            }
+        }
+    }
+}
+
+/// Turns one query's scores of columns `columns` into weights 2^(score * scale - largest), of which only `seen` are not
+/// zero. `scale` includes log2(e). Gives the largest and the weights' sum.
+#[inline(always)]
+pub(super) unsafe fn softmax<M: Math>(
+    scores: *mut f32,
+    columns: std::ops::Range<usize>,
+    seen: std::ops::Range<usize>,
+    scale: f32,
+) -> (f32, f32) {
+    let width = M::S::WIDTH;
+    // SAFETY: as the caller promises. The weights' units are no wider than the scores, so that writing from the left
+    // never overtakes reading.
+    unsafe {
+        for column in (columns.start..seen.start).chain(seen.end..columns.end) {
+            *scores.add(column) = f32::NEG_INFINITY;
+        }
+        let factor = M::S::splat(scale);
+        let mut largest = M::S::splat(f32::NEG_INFINITY);
+        for column in columns.clone().step_by(width) {
+            largest = M::S::max(largest, M::S::mul(M::S::load(scores.add(column)), factor));
+        }
+        let largest = M::S::largest(largest);
+        let shift = M::S::splat(largest);
+        let mut sum = M::S::zero();
+        for column in columns.step_by(width) {
+            let score = M::S::mul(M::S::load(scores.add(column)), factor);
+            let weight = exp2::<M::S>(M::S::sub(score, shift));
+            sum = M::S::add(sum, weight);
+            M::narrow(scores.cast::<u8>().add(column * 4 / M::UNIT), weight);
+        }
+        (largest, M::S::sum(sum))
+    }
+}
+
+/// One query's result over some partitions: values' weighted sum is relative to 2^largest.
+#[derive(Clone, Copy)]
+pub(super) struct Total {
+    pub(super) largest: f32,
+    pub(super) sum: f32,
+}
+
+impl Total {
+    pub(super) const NOTHING: Total = Total { largest: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// Adds the result of the next partition to the results so far.
+    #[inline(always)]
+    pub(super) unsafe fn merge<S: Simd>(&mut self, sums: *mut f32, next: Total, next_sums: *const f32, dim: usize) {
+        let largest = if next.largest > self.largest { next.largest } else { self.largest };
+        // SAFETY: both have `padded(dim)` numbers.
+        unsafe {
+            let (old, new) = (power::<S>(self.largest - largest), power::<S>(next.largest - largest));
+            self.largest = largest;
+            self.sum = self.sum * old + next.sum * new;
+            let (old, new) = (S::splat(old), S::splat(new));
+            for i in (0..padded(dim)).step_by(S::WIDTH) {
+                let kept = S::mul(S::load(sums.add(i)), old);
+                S::store(sums.add(i), S::fma(S::load(next_sums.add(i)), new, kept));
+            }
+        }
+    }
+
+    /// Writes the weighted mean.
+    #[inline(always)]
+    pub(super) unsafe fn finish<S: Simd>(&self, sums: *const f32, dim: usize, out: *mut f32) {
+        let mut i = 0;
+        while i < dim {
+            // SAFETY: `dim` numbers in both.
+            unsafe {
+                let scale = S::splat(1.0 / self.sum);
+                S::store_part(out.add(i), S::mul(S::load(sums.add(i)), scale), (dim - i).min(S::WIDTH));
+            }
+            i += S::WIDTH;
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn power<S: Simd>(x: f32) -> f32 {
+    let mut one = [0f32];
+    // SAFETY: one number is stored.
+    unsafe { S::store_part(one.as_mut_ptr(), exp2::<S>(S::splat(x)), 1) };
+    one[0]
+}

@@ -1,0 +1,149 @@
+//! A row or a few of one sequence: a piece of work is one partition with all heads, so that every byte of K and V is
+//! read once, in the order it lies in memory. The partitions' results are merged after all are done.
+
+use super::Attention;
+use super::kernel::{
+    CHUNK, LINE, PANEL, PARTITION, Panel, Total, pack_keys, pack_query, pack_values, padded, query_stride, softmax,
+};
+use super::math::{Math, MathTask};
+use super::slots::{Side, addresses, chunks, partitions, seen, within};
+use crate::simd::{Simd, Task};
+
+/// Rows of a run up to which it is done by partitions.
+pub(super) const ROWS: usize = 4;
+
+/// f32s of one query's result over a partition: the sums and the [`Total`].
+pub(super) fn result_stride(dim: usize) -> usize {
+    padded(dim) + 16
+}
+
+/// Bytes of scratch that a [`Step`] needs: packed keys or values of a chunk, queries, scores.
+pub(super) fn scratch_bytes(queries: usize, dim: usize) -> usize {
+    (CHUNK * padded(dim) + queries * (query_stride(dim) + LINE)) * 4
+}
+
+pub(super) struct Step<'a> {
+    pub(super) attention: &'a Attention<'a>,
+    pub(super) run: usize,
+    pub(super) partition: usize,
+    /// Query heads of row 0.
+    pub(super) q: *const f32,
+    pub(super) stride: usize,
+    /// Results of this partition: [kv head][row][head of its group].
+    pub(super) results: *mut f32,
+    pub(super) scratch: *mut f32,
+}
+
+impl MathTask for Step<'_> {
+    #[inline(always)]
+    unsafe fn run<M: Math>(self) {
+        let Attention { geometry, heads, scale, window, runs } = *self.attention;
+        let run = &runs[self.run];
+        let (dim, group) = (geometry.head_dim, heads / geometry.kv_heads);
+        let (each, line) = (run.rows * group, result_stride(dim));
+        let queries = run.rows * heads;
+        let scale = scale * std::f32::consts::LOG2_E;
+        let all = seen(run, window, 0..run.rows);
+        let there = within(&all, self.partition);
+        let range = chunks(&there);
+        let base = self.partition * PARTITION;
+        // SAFETY: inside the scratch, the rows, and the slots that have been stored.
+        unsafe {
+            let packed = self.scratch;
+            let q = packed.add(CHUNK * padded(dim)).cast::<u32>();
+            let scores = packed.add(CHUNK * padded(dim) + queries * query_stride(dim));
+            for query in 0..queries {
+                let (row, head) = (query % each / group, query / each * group + query % group);
+                let from = self.q.add((run.row + row) * self.stride + head * dim);
+                pack_query::<M>(from, dim, q.add(query * query_stride(dim)));
+                self.results.add(query * line).write_bytes(0, line);
+            }
+            // (This closure makes pointers only: vectors in one would be compiled without the instruction set.)
+            // The panels of one KV head; sums are where the results go.
+            let panel = |kv_head: usize, first: usize| {
+                let query = kv_head * each + first;
+                Panel {
+                    queries: (each - first).min(PANEL),
+                    dim,
+                    q: q.add(query * query_stride(dim)),
+                    scores: scores.add(query * LINE),
+                    sums: self.results.add(query * line),
+                    line,
+                }
+            };
+            for chunk in range.clone() {
+                for kv_head in 0..geometry.kv_heads {
+                    let slots = addresses(run, &geometry, Side::K, kv_head, base + chunk * CHUNK, &all);
+                    pack_keys::<M>(&slots, dim, packed);
+                    for first in (0..each).step_by(PANEL) {
+                        panel(kv_head, first).score::<M>(packed, chunk * CHUNK);
+                    }
+                }
+            }
+            for query in 0..queries {
+                let row = query % each / group;
+                let own = within(&seen(run, window, row..row + 1), self.partition);
+                let columns = range.start * CHUNK..range.end * CHUNK;
+                let own = if own.is_empty() { columns.start..columns.start } else { own };
+                let (largest, sum) = softmax::<M>(scores.add(query * LINE), columns, own, scale);
+                let total = self.results.add(query * line + padded(dim)).cast::<Total>();
+                total.write(Total { largest, sum });
+            }
+            for chunk in range.clone() {
+                let from = there.start.max(chunk * CHUNK) - chunk * CHUNK;
+                let to = there.end.min((chunk + 1) * CHUNK) - chunk * CHUNK;
+                let (from, to) = (from / M::UNIT, to.div_ceil(M::UNIT));
+                for kv_head in 0..geometry.kv_heads {
+                    let slots = addresses(run, &geometry, Side::V, kv_head, base + chunk * CHUNK, &all);
+                    pack_values::<M>(&slots, dim, packed);
+                    for first in (0..each).step_by(PANEL) {
+                        panel(kv_head, first).weigh::<M>(chunk * CHUNK / M::UNIT, packed, from, to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Merges the partitions of one row.
+pub(super) struct Merge<'a> {
+    pub(super) attention: &'a Attention<'a>,
+    pub(super) run: usize,
+    pub(super) row: usize,
+    /// Results of the run's first partition; the others follow.
+    pub(super) results: *mut f32,
+    /// Row 0 of the output.
+    pub(super) out: *mut f32,
+}
+
+impl Task for Merge<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Attention { geometry, heads, window, runs, .. } = *self.attention;
+        let run = &runs[self.run];
+        let (dim, group) = (geometry.head_dim, heads / geometry.kv_heads);
+        let (each, line) = (run.rows * group, result_stride(dim));
+        let count = partitions(&seen(run, window, 0..run.rows)).len();
+        for head in 0..heads {
+            let query = head / group * each + self.row * group + head % group;
+            // SAFETY: inside the results and the output.
+            unsafe {
+                let result = |partition: usize| self.results.add((partition * run.rows * heads + query) * line);
+                let mut total = Total::NOTHING;
+                // The first result takes up the others: from nothing to it is a copy, bit for bit.
+                let mut into = None;
+                for partition in 0..count {
+                    let sums = result(partition);
+                    let next = sums.add(padded(dim)).cast::<Total>().read();
+                    match into {
+                        _ if next.sum <= 0.0 => {}
+                        None => (total, into) = (next, Some(sums)),
+                        Some(into) => total.merge::<S>(into, next, sums, dim),
+                    }
+                }
+                let out = self.out.add(((run.row + self.row) * heads + head) * dim);
+                total.finish::<S>(into.unwrap_or(result(0)), dim, out);
+            }
+        }
+    }
+}

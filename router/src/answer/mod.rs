@@ -1,0 +1,173 @@
+//! One answer: tokens from the nodes become text, until an end token, a stop text or the length ends it; then the receipt.
+
+mod held;
+mod sum;
+mod text;
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use secateur_proto::{ServiceError, v1::FirstToken};
+use tokio::time::Instant;
+
+use crate::{
+    legs::{Run, Step, Token},
+    metrics::RequestClock,
+    openai::{
+        StopConditions,
+        logprobs::TokenEntry,
+        receipt::{Receipt, Timing},
+        response::{FinishReason, Usage},
+    },
+    served::ServedModel,
+};
+use text::AnswerText;
+
+/// What the answer needs to know of its request.
+pub struct AnswerContext {
+    /// For the receipt.
+    pub epoch: String,
+    /// The prompt without its pictures.
+    pub text_tokens: u32,
+    /// The prompt with them, before pruning, at most.
+    pub prompt_tokens_max: u32,
+    /// What ends the answer, the model's end tokens excluded.
+    pub stop: StopConditions,
+    /// End tokens, which are no text.
+    pub stop_token_ids: HashSet<u32>,
+    /// Alternatives to report beside each token; none: no log probabilities.
+    pub top_logprobs: Option<u32>,
+    /// Waiting for admission.
+    pub queued: Duration,
+    /// When the router accepted the request.
+    pub accepted: Instant,
+}
+
+/// A piece of the answer.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// New text, perhaps empty.
+    pub text: String,
+    /// Of the tokens that are now shown in full; none where they are not asked for.
+    pub logprobs: Option<Vec<TokenEntry>>,
+    /// Set on the last piece.
+    pub finish: Option<FinishReason>,
+}
+
+/// An answer in the making. Dropping it cancels the work.
+pub struct Answer {
+    run: Run,
+    context: AnswerContext,
+    text: AnswerText,
+    completion_tokens: u32,
+    first_at: Instant,
+    last_at: Instant,
+    /// The last token was an end token: the node that drew it is done.
+    has_end_token: bool,
+    is_finished: bool,
+    clock: RequestClock,
+}
+
+impl Answer {
+    /// An answer whose first token has just come.
+    pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, clock: RequestClock) -> Self {
+        let now = Instant::now();
+        clock.first_token(now - context.accepted);
+        Self {
+            text: AnswerText::new(model, &context.stop, context.top_logprobs),
+            run,
+            context,
+            completion_tokens: 0,
+            first_at: now,
+            last_at: now,
+            has_end_token: false,
+            is_finished: false,
+            clock,
+        }
+    }
+
+    /// The next piece; none after the last one.
+    pub async fn next(&mut self) -> Result<Option<Piece>, ServiceError> {
+        if self.is_finished {
+            return Ok(None);
+        }
+        let piece = match self.run.next().await? {
+            Step::Tokens(tokens) => self.on_tokens(tokens),
+            Step::End(reason) => {
+                let mut piece = self.text.piece();
+                self.end(&mut piece, reason);
+                piece
+            }
+        };
+        self.is_finished = piece.finish.is_some();
+        Ok(Some(piece))
+    }
+
+    /// Token counts so far.
+    pub fn usage(&self) -> Usage {
+        let counted = self.run.visual().map(|visual| self.context.text_tokens.saturating_add(visual.tokens_before));
+        let prompt = counted.unwrap_or(self.context.prompt_tokens_max);
+        Usage::new(prompt, self.completion_tokens, self.run.cached_positions())
+    }
+
+    /// Ends the request at the nodes and sums up. Call after the last piece.
+    pub async fn receipt(&mut self, finish: FinishReason) -> Receipt {
+        let account = self.run.finish(self.has_end_token).await.clone();
+        let receipt = Receipt {
+            epoch: self.context.epoch.clone(),
+            attempts: self.run.attempts(),
+            timing: self.timing(account.first.as_ref(), account.decode_ms()),
+            visual: account.visual.as_ref().map(sum::visual).unwrap_or_default(),
+            transfer: account.transfer.as_ref().map(sum::transfer).unwrap_or_default(),
+            plan: account.facts.plan_id,
+            prefill_node: account.facts.prefill_node,
+            decode_node: account.decode_node,
+        };
+        self.clock.finished(finish, self.usage(), &receipt);
+        receipt
+    }
+
+    fn on_tokens(&mut self, tokens: Vec<Token>) -> Piece {
+        // The first one was counted when it came.
+        if self.completion_tokens > 0 {
+            let now = Instant::now();
+            self.clock.tokens(now - self.last_at, tokens.len());
+            self.last_at = now;
+        }
+        let mut piece = self.text.piece();
+        for token in &tokens {
+            self.completion_tokens += 1;
+            if self.context.stop_token_ids.contains(&token.id) {
+                self.has_end_token = true;
+                self.end(&mut piece, FinishReason::Stop);
+                break;
+            }
+            if self.text.push(&mut piece, token) {
+                piece.finish = Some(FinishReason::Stop);
+                break;
+            }
+        }
+        piece
+    }
+
+    /// Ends the answer for `reason`, unless what was still held back turns out to be a stop text.
+    fn end(&mut self, piece: &mut Piece, reason: FinishReason) {
+        let is_stopped = self.text.end(piece);
+        piece.finish = Some(if is_stopped { FinishReason::Stop } else { reason });
+    }
+
+    fn timing(&self, first: Option<&FirstToken>, decode_ms: Option<f64>) -> Timing {
+        let generating = self.last_at - self.first_at;
+        let later_tokens = self.completion_tokens.saturating_sub(1);
+        Timing {
+            queue_ms: ms(self.context.queued) + first.map_or(0.0, |first| first.queue_ms),
+            prefill_ms: first.map_or(0.0, |first| first.prefill_ms),
+            ttft_ms: ms(self.first_at - self.context.accepted),
+            decode_ms: decode_ms.unwrap_or_else(|| ms(generating)),
+            tpot_ms: if later_tokens == 0 { 0.0 } else { ms(generating) / f64::from(later_tokens) },
+        }
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}

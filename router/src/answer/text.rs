@@ -1,0 +1,189 @@
+//! Tokens to the text that a client may see, with the log probabilities that belong to it.
+
+use std::sync::Arc;
+
+use super::{Piece, held::Held};
+use crate::{
+    legs::Token,
+    openai::{
+        StopConditions,
+        logprobs::{ScoredToken, TokenEntry},
+    },
+    prompt::{Detokenizer, StopMatcher, Stopped},
+    served::ServedModel,
+};
+
+/// The text of one answer, growing.
+pub struct AnswerText {
+    model: Arc<ServedModel>,
+    detokenizer: Detokenizer,
+    stops: StopMatcher,
+    /// Stop texts count from the token after these.
+    min_tokens: u32,
+    tokens: u32,
+    top_logprobs: u32,
+    /// None: log probabilities are not asked for.
+    held: Option<Held<TokenEntry>>,
+}
+
+impl AnswerText {
+    /// An empty answer.
+    pub fn new(model: Arc<ServedModel>, stop: &StopConditions, top_logprobs: Option<u32>) -> Self {
+        Self {
+            detokenizer: Detokenizer::new(model.clone()),
+            model,
+            stops: StopMatcher::new(stop.texts.clone()),
+            min_tokens: stop.min_tokens,
+            tokens: 0,
+            top_logprobs: top_logprobs.unwrap_or(0),
+            held: top_logprobs.map(|_| Held::default()),
+        }
+    }
+
+    /// An empty piece of it.
+    pub fn piece(&self) -> Piece {
+        Piece { logprobs: self.held.as_ref().map(|_| Vec::new()), ..Default::default() }
+    }
+
+    /// Adds what `token` makes visible to `piece`; true if a stop text ended the answer.
+    pub fn push(&mut self, piece: &mut Piece, token: &Token) -> bool {
+        self.tokens += 1;
+        if self.held.is_some() {
+            let entry = self.entry(token);
+            self.with_held(piece, |held, _| held.token(entry));
+        }
+        let text = self.detokenizer.push(token.id);
+        self.show(piece, text)
+    }
+
+    /// Adds what was held back; true if that turned out to hold a stop text.
+    pub fn end(&mut self, piece: &mut Piece) -> bool {
+        let rest = self.detokenizer.flush();
+        if self.show(piece, rest) {
+            return true;
+        }
+        piece.text.push_str(&self.stops.flush());
+        self.with_held(piece, |held, out| out.extend(held.rest()));
+        false
+    }
+
+    fn show(&mut self, piece: &mut Piece, text: String) -> bool {
+        let written = text.len();
+        let Stopped { text, is_stopped } = match self.tokens <= self.min_tokens {
+            true => Stopped { text, is_stopped: false },
+            false => self.stops.push(&text),
+        };
+        piece.text.push_str(&text);
+        self.with_held(piece, |held, out| {
+            held.text(written);
+            out.extend(held.shown(text.len()));
+            if is_stopped {
+                out.extend(held.cut_off());
+            }
+        });
+        is_stopped
+    }
+
+    fn with_held(&mut self, piece: &mut Piece, act: impl FnOnce(&mut Held<TokenEntry>, &mut Vec<TokenEntry>)) {
+        if let Some(held) = &mut self.held {
+            act(held, piece.logprobs.get_or_insert_default());
+        }
+    }
+
+    fn entry(&self, token: &Token) -> TokenEntry {
+        let scored = |id, logprob| ScoredToken::new(self.model.token_bytes(id), logprob);
+        let logprob = token.logprob.clone().unwrap_or_default();
+        let top = logprob.top.iter().take(self.top_logprobs as usize);
+        TokenEntry {
+            token: scored(token.id, logprob.logprob),
+            top_logprobs: top.map(|other| scored(other.id, other.logprob)).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use secateur_proto::v1::{TokenLogprob, TopLogprob};
+
+    use super::*;
+    use crate::served;
+
+    fn model() -> Arc<ServedModel> {
+        Arc::new(served::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model"), None).unwrap())
+    }
+
+    /// The pieces of `text`, one for each token and one for the end, until a stop text.
+    fn pieces(text: &str, stop: &[&str], min_tokens: u32, top: Option<u32>) -> Vec<Piece> {
+        let model = model();
+        let ids = model.tokenizer.encode(text, false).unwrap().get_ids().to_vec();
+        let texts = stop.iter().map(|stop| (*stop).to_owned()).collect();
+        let stop = StopConditions { texts, min_tokens, ..Default::default() };
+        let mut answer = AnswerText::new(model, &stop, top);
+        let mut pieces = Vec::new();
+        for (index, id) in ids.into_iter().enumerate() {
+            let top = (0..5).map(|id| TopLogprob { id: 101 + id, logprob: -(id as f32) }).collect();
+            let logprob = top_of(index, top);
+            let mut piece = answer.piece();
+            let is_stopped = answer.push(&mut piece, &Token { id, logprob: Some(logprob) });
+            pieces.push(piece);
+            if is_stopped {
+                return pieces;
+            }
+        }
+        let mut piece = answer.piece();
+        answer.end(&mut piece);
+        pieces.push(piece);
+        pieces
+    }
+
+    fn top_of(index: usize, top: Vec<TopLogprob>) -> TokenLogprob {
+        TokenLogprob { logprob: -(index as f32), top }
+    }
+
+    fn bytes(pieces: &[Piece]) -> Vec<u8> {
+        let entries = pieces.iter().flat_map(|piece| piece.logprobs.as_ref().unwrap());
+        let json = entries.map(|entry| serde_json::to_value(entry).unwrap());
+        json.flat_map(|entry| entry["bytes"].as_array().unwrap().clone())
+            .map(|byte| byte.as_u64().unwrap() as u8)
+            .collect()
+    }
+
+    fn shown(pieces: &[Piece]) -> String {
+        pieces.iter().map(|piece| piece.text.as_str()).collect()
+    }
+
+    #[test]
+    fn the_entries_bytes_are_the_texts_and_come_with_it() {
+        for text in ["hello world", "héllo 👩‍👧 你好", "the or is"] {
+            let pieces = pieces(text, &[], 0, Some(2));
+            assert_eq!(bytes(&pieces), text.as_bytes());
+            for piece in &pieces {
+                assert_eq!(bytes(std::slice::from_ref(piece)), piece.text.as_bytes(), "{text}");
+            }
+            let first = pieces[0].logprobs.as_ref().unwrap();
+            assert_eq!(first[0].top_logprobs.len(), 2, "as many as were asked for");
+        }
+    }
+
+    #[test]
+    fn tokens_behind_a_stop_text_do_not_appear() {
+        let stopped = pieces("hello world", &["o w"], 0, Some(0));
+        assert_eq!(shown(&stopped), "hell");
+        assert_eq!(bytes(&stopped), b"hello", "the token that is out in part is out");
+        let kept = pieces("hello world", &["world!"], 0, Some(0));
+        assert_eq!((shown(&kept).as_str(), bytes(&kept).as_slice()), ("hello world", b"hello world".as_slice()));
+        let none = pieces("hello world", &["hello"], 0, Some(0));
+        assert_eq!((shown(&none).as_str(), bytes(&none).len()), ("", 0));
+    }
+
+    #[test]
+    fn stop_texts_count_only_after_the_shortest_answer() {
+        let text = "hello the hello";
+        let tokens = model().tokenizer.encode(text, false).unwrap().len() as u32;
+        assert_eq!(shown(&pieces(text, &["hello"], 1, None)), "hello the ");
+        assert_eq!(shown(&pieces(text, &["hello"], tokens, None)), text);
+        assert!(pieces(text, &[], 0, None).iter().all(|piece| piece.logprobs.is_none()));
+    }
+}

@@ -1,0 +1,202 @@
+//! One request at the nodes, over as many attempts as its answer takes.
+//!
+//! ```text
+//!            ┌────────── tokens ──────────┐
+//!            ▼                            │
+//!   start ▸ legs ── done ▸ end            │
+//!            │                            │
+//!            ├─ preempted ▸ wait ─┐       │
+//!            └─ lost ▸ elsewhere ─┴▸ legs with the tokens so far behind the prompt
+//! ```
+//!
+//! Whoever reads the tokens does not see where one attempt ended and the next began.
+
+use std::{sync::Arc, time::Duration};
+
+use secateur_proto::{
+    ErrorCode, ServiceError,
+    v1::{VisualReport, decode_done::Reason},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Account, LegFailure, Legs, Order, Progress, SoFar, Token,
+    open::timed_out,
+    patience::Patience,
+    retry::{self, Tried},
+};
+use crate::{
+    cluster::{Cluster, Wish},
+    metrics::{AttemptOutcome, Metrics},
+    openai::response::FinishReason,
+};
+
+/// How long a finished answer waits for the nodes' reports.
+const REPORT_PATIENCE: Duration = Duration::from_millis(1_500);
+/// The same when an attempt ended before its answer did: the client waits for the next token.
+const REPORT_PATIENCE_MIDWAY: Duration = Duration::from_millis(100);
+
+/// What a reader gets.
+#[derive(Debug, PartialEq)]
+pub enum Step {
+    /// The next tokens, in order.
+    Tokens(Vec<Token>),
+    /// The nodes are done.
+    End(FinishReason),
+}
+
+/// A request in flight. Dropping it cancels the work.
+pub struct Run {
+    cluster: Arc<Cluster>,
+    metrics: Arc<Metrics>,
+    /// Kept whole, pictures included, since any token may be the last before a replay.
+    order: Order,
+    so_far: SoFar,
+    patience: Patience,
+    account: Account,
+    /// None: it has ended.
+    legs: Option<Legs>,
+}
+
+/// Why an attempt ended before its answer did.
+enum Setback {
+    Preempted,
+    Failed(LegFailure),
+}
+
+impl Run {
+    /// Starts `order` and waits for its first token.
+    pub async fn start(cluster: Arc<Cluster>, metrics: Arc<Metrics>, order: Order) -> Result<Self, ServiceError> {
+        let mut run = Self {
+            cluster,
+            metrics,
+            order,
+            so_far: SoFar::default(),
+            patience: Patience::default(),
+            account: Account::default(),
+            legs: None,
+        };
+        run.attempt(Wish::default()).await?;
+        Ok(run)
+    }
+
+    /// The next tokens, then the end.
+    pub async fn next(&mut self) -> Result<Step, ServiceError> {
+        loop {
+            let Some(legs) = self.legs.as_mut() else {
+                return Err(ServiceError::new(ErrorCode::Internal, "the answer has already ended"));
+            };
+            let setback = match legs.next().await {
+                Ok(Progress::Tokens(tokens)) => {
+                    self.so_far.emitted.extend(tokens.iter().map(|token| token.id));
+                    return Ok(Step::Tokens(tokens));
+                }
+                Ok(Progress::Done(Reason::Stop)) => return Ok(Step::End(FinishReason::Stop)),
+                Ok(Progress::Done(Reason::Length | Reason::Unspecified)) => {
+                    return Ok(Step::End(FinishReason::Length));
+                }
+                Ok(Progress::Done(Reason::Preempted)) => Setback::Preempted,
+                Err(failure) if failure.error.is_retryable() => Setback::Failed(failure),
+                Err(failure) => {
+                    // Frees both nodes now, however long the caller keeps what is left of the answer.
+                    self.legs = None;
+                    self.metrics.attempt(AttemptOutcome::Failed);
+                    return Err(failure.error);
+                }
+            };
+            if self.so_far.is_complete(self.order.max_new_tokens) {
+                return Ok(Step::End(FinishReason::Length));
+            }
+            self.go_on_after(setback).await?;
+        }
+    }
+
+    /// Ends the request and sums up. `expects_report`: the decode node is known to be at its end.
+    pub async fn finish(&mut self, expects_report: bool) -> &Account {
+        if let Some(legs) = self.legs.take() {
+            self.metrics.attempt(AttemptOutcome::Ok);
+            self.sum_up(legs, REPORT_PATIENCE, expects_report).await;
+        }
+        &self.account
+    }
+
+    /// Attempts that were begun.
+    pub fn attempts(&self) -> u32 {
+        self.so_far.attempts
+    }
+
+    /// What prefill said of the pictures, if it has.
+    pub fn visual(&self) -> Option<VisualReport> {
+        let latest = || self.legs.as_ref().and_then(|legs| legs.report())?.visual;
+        self.account.visual.or_else(latest)
+    }
+
+    /// Prompt positions that the first attempt found in the prefix cache.
+    pub fn cached_positions(&self) -> u32 {
+        self.account.first.as_ref().map_or(0, |first| first.cached_positions)
+    }
+
+    /// Replays the request with the tokens so far.
+    async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
+        let Some(legs) = self.legs.take() else { return Ok(()) };
+        let again = Some(legs.pair());
+        let (outcome, error, avoid) = match setback {
+            Setback::Preempted => (AttemptOutcome::Preempted, preempted(), Vec::new()),
+            Setback::Failed(failure) => (AttemptOutcome::Failed, failure.error, failure.nodes),
+        };
+        self.metrics.attempt(outcome);
+        tracing::info!(
+            request_id = self.order.ids.request_id,
+            emitted = self.so_far.emitted.len(),
+            code = error.code.as_str(),
+            %error,
+            "an answer goes on elsewhere"
+        );
+        self.sum_up(legs, REPORT_PATIENCE_MIDWAY, false).await;
+        let wish = Wish { avoid, again };
+        let mut last = error;
+        loop {
+            let pause = self.patience.after(last.code, rand::random()).ok_or(last)?;
+            if Instant::now() + pause >= self.order.deadline {
+                return Err(timed_out());
+            }
+            sleep(pause).await;
+            match self.attempt(wish.clone()).await {
+                Err(error) if error.code == ErrorCode::Overloaded => last = error,
+                done => return done,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, wish: Wish) -> Result<(), ServiceError> {
+        let Tried { result, failed } = retry::start(&self.cluster, &self.order, &mut self.so_far, wish).await;
+        (0..failed).for_each(|_| self.metrics.attempt(AttemptOutcome::Failed));
+        let legs = result?;
+        self.account.begun(&legs.facts, &legs.first, legs.has_decode());
+        self.legs = Some(legs);
+        Ok(())
+    }
+
+    async fn sum_up(&mut self, legs: Legs, patience: Duration, expects_report: bool) {
+        let has_decode = legs.has_decode();
+        let reports = legs.finish(patience, expects_report).await;
+        if reports.prefill.is_none() {
+            tracing::warn!(epoch = self.order.epoch, "prefill's report did not come; the receipt lacks its bytes");
+        }
+        self.account.ended(reports, has_decode);
+    }
+}
+
+impl Drop for Run {
+    /// A client that left, or an answer that nobody summed up, is no attempt that failed.
+    fn drop(&mut self) {
+        if self.legs.is_some() {
+            self.metrics.attempt(AttemptOutcome::Ok);
+        }
+    }
+}
+
+fn preempted() -> ServiceError {
+    let message = "the decode nodes are short of memory and the answer had to give way; try again soon";
+    ServiceError::new(ErrorCode::Overloaded, message)
+}

@@ -1,0 +1,40 @@
+//! Sums of counters that nodes keep and lose when they restart. Plain data.
+
+use std::collections::HashMap;
+
+/// The sum of one counter over all nodes there have been; it never goes back.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Last value of each node, by its id.
+    last: HashMap<String, u64>,
+    sum: u64,
+}
+
+impl Tally {
+    /// A node's counter stands at `value`. A smaller value than before means that it began again at 0.
+    pub fn observe(&mut self, node_id: &str, value: u64) {
+        let last = self.last.insert(node_id.to_owned(), value).unwrap_or(0);
+        self.sum += if value >= last { value - last } else { value };
+    }
+
+    /// The sum.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_or_a_new_node_adds_and_never_takes_away() {
+        let mut tally = Tally::default();
+        for (node, value, sum) in
+            [("a", 3, 3), ("b", 2, 5), ("a", 3, 5), ("a", 7, 9), ("a", 1, 10), ("a", 1, 10), ("c", 4, 14), ("b", 0, 14)]
+        {
+            tally.observe(node, value);
+            assert_eq!(tally.sum(), sum, "{node} {value}");
+        }
+    }
+}

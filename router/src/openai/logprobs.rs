@@ -1,0 +1,66 @@
+//! Log probabilities as OpenAI writes them: `choices[].logprobs`.
+
+use serde::Serialize;
+
+/// What OpenAI writes for a token that cannot be drawn: JSON has no infinity.
+const LOGPROB_MIN: f32 = -9_999.0;
+
+/// Of the tokens of one reply, or of one chunk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Logprobs {
+    /// One for each token of the text.
+    pub content: Vec<TokenEntry>,
+    refusal: Option<()>,
+}
+
+/// A token of the answer, and what else could have stood there.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TokenEntry {
+    /// The token that was drawn.
+    #[serde(flatten)]
+    pub token: ScoredToken,
+    /// The most likely tokens, most likely first.
+    pub top_logprobs: Vec<ScoredToken>,
+}
+
+/// A token and its log probability.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ScoredToken {
+    token: String,
+    logprob: f32,
+    bytes: Vec<u8>,
+}
+
+impl From<Vec<TokenEntry>> for Logprobs {
+    fn from(content: Vec<TokenEntry>) -> Self {
+        Self { content, refusal: None }
+    }
+}
+
+impl ScoredToken {
+    /// A token by its bytes, which may be part of a character only.
+    pub fn new(bytes: Vec<u8>, logprob: f32) -> Self {
+        let token = String::from_utf8_lossy(&bytes).into_owned();
+        // `max` also makes a number of what is none.
+        Self { token, logprob: logprob.max(LOGPROB_MIN), bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bytes_are_true_and_numbers_are_numbers() {
+        let half = ScoredToken::new(vec![0xC3], -0.5);
+        let never = ScoredToken::new(b"a".to_vec(), f32::NEG_INFINITY);
+        let entry = TokenEntry { token: half, top_logprobs: vec![never] };
+        let expected = json!({"content": [{
+            "token": "\u{FFFD}", "logprob": -0.5, "bytes": [0xC3],
+            "top_logprobs": [{"token": "a", "logprob": -9999.0, "bytes": [97]}],
+        }], "refusal": null});
+        assert_eq!(serde_json::to_value(Logprobs::from(vec![entry])).unwrap(), expected);
+        assert_eq!(ScoredToken::new(Vec::new(), f32::NAN).logprob, LOGPROB_MIN);
+    }
+}

@@ -1,0 +1,61 @@
+//! The body of `POST /tokenize`, as vLLM has it.
+
+use secateur_proto::ServiceError;
+use serde_json::Value;
+
+use super::{
+    chat::{self, ChatJob, Limits},
+    fields::{Fields, unsupported},
+};
+
+/// What is to be tokenized.
+#[derive(Debug)]
+pub enum TokenizeJob {
+    /// `prompt`: as it is.
+    Text {
+        /// The words.
+        text: String,
+        /// With the tokens that begin a sequence.
+        adds_special_tokens: bool,
+    },
+    /// `messages`: as a chat request would be.
+    Chat(Box<ChatJob>),
+}
+
+/// Reads and validates a request body.
+pub fn parse(body: &Value, limits: &Limits) -> Result<TokenizeJob, ServiceError> {
+    let fields = Fields::of(body, "")?;
+    if fields.flag("return_token_strs")?.unwrap_or(false) {
+        return Err(unsupported("return_token_strs", "return_token_strs is not supported; leave it out"));
+    }
+    if fields.get("messages").is_some() {
+        return chat::parse(body, limits).map(Box::new).map(TokenizeJob::Chat);
+    }
+    let text = fields.text("prompt")?.ok_or_else(|| fields.invalid("prompt", "or messages is required"))?;
+    let adds_special_tokens = fields.flag("add_special_tokens")?.unwrap_or(true);
+    Ok(TokenizeJob::Text { text: text.to_owned(), adds_special_tokens })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMITS: Limits = Limits { images_max: 2, image_bytes_max: 100, vocab: 300 };
+
+    #[test]
+    fn a_prompt_or_messages_are_read() {
+        let job = parse(&json!({"prompt": "hi", "add_special_tokens": false}), &LIMITS).unwrap();
+        assert!(matches!(job, TokenizeJob::Text { text, adds_special_tokens: false } if text == "hi"));
+        let job = parse(&json!({"messages": [{"role": "user", "content": "hi"}]}), &LIMITS).unwrap();
+        assert!(matches!(job, TokenizeJob::Chat(_)));
+        for (body, param) in [
+            (json!({}), "prompt"),
+            (json!({"prompt": 5}), "prompt"),
+            (json!({"messages": []}), "messages"),
+            (json!({"prompt": "a", "return_token_strs": true}), "return_token_strs"),
+        ] {
+            assert_eq!(parse(&body, &LIMITS).unwrap_err().param.as_deref(), Some(param), "{body}");
+        }
+    }
+}

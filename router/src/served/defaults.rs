@@ -1,0 +1,104 @@
+//! Sampling, completed: what the request says, else generation_config.json, else what OpenAI's API does.
+//!
+//! The rule, value by value: **request > generation_config.json > OpenAI**. OpenAI's defaults are temperature 1, top_p 1
+//! and everything else off. `do_sample: false` in the file means a default temperature of 0, whatever temperature stands
+//! beside it; without `do_sample` the file's temperature counts, and where there is none, OpenAI's 1. (transformers would
+//! be greedy then, but clients of this API expect 1.) The file's other values hold at any temperature.
+
+use secateur_proto::v1::Sampling;
+
+use crate::openai::SamplingChoice;
+
+/// Below this a temperature cannot be told from greedy, and dividing logits by it overflows.
+const TEMPERATURE_GREEDY_BELOW: f64 = 1e-4;
+
+/// generation_config.json, as far as it is ours to apply.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct GenerationDefaults {
+    /// `do_sample: false` makes greedy the default.
+    pub is_greedy: bool,
+    /// Default temperature.
+    pub temperature: Option<f64>,
+    /// Default nucleus.
+    pub top_p: Option<f64>,
+    /// Default top-k.
+    pub top_k: Option<u32>,
+    /// Default min-p.
+    pub min_p: Option<f64>,
+    /// Default repetition penalty.
+    pub repetition_penalty: Option<f64>,
+}
+
+impl GenerationDefaults {
+    /// What the nodes are told of `choice`; stop tokens are kept out of the first `min_tokens`.
+    pub fn complete(&self, choice: &SamplingChoice, min_tokens: u32) -> Sampling {
+        let fallback = if self.is_greedy { 0.0 } else { self.temperature.unwrap_or(1.0) };
+        let temperature = choice.temperature.unwrap_or(fallback);
+        let temperature = if temperature < TEMPERATURE_GREEDY_BELOW { 0.0 } else { temperature };
+        Sampling {
+            temperature: temperature as f32,
+            top_p: positive(choice.top_p.or(self.top_p).unwrap_or(1.0)),
+            top_k: choice.top_k.or(self.top_k).unwrap_or(0),
+            seed: choice.seed.unwrap_or_else(rand::random),
+            min_p: choice.min_p.or(self.min_p).unwrap_or(0.0) as f32,
+            repetition_penalty: positive(choice.repetition_penalty.or(self.repetition_penalty).unwrap_or(1.0)),
+            frequency_penalty: choice.frequency_penalty.unwrap_or(0.0) as f32,
+            presence_penalty: choice.presence_penalty.unwrap_or(0.0) as f32,
+            logit_bias: choice.logit_bias.clone(),
+            top_logprobs: choice.top_logprobs,
+            min_tokens,
+        }
+    }
+}
+
+/// Whether the penalty changes anything; on the wire, 0 is "not set" and 1 "as it is".
+pub fn penalizes_repetition(sampling: &Sampling) -> bool {
+    sampling.repetition_penalty != 0.0 && sampling.repetition_penalty != 1.0
+}
+
+/// Narrowed to what the wire carries, without becoming 0 (which means "not set" there) or infinite on the way.
+fn positive(value: f64) -> f32 {
+    value.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_win_over_the_checkpoint_over_openai() {
+        let card = GenerationDefaults {
+            temperature: Some(0.6),
+            top_p: Some(0.9),
+            repetition_penalty: Some(1.1),
+            ..Default::default()
+        };
+        let choice = SamplingChoice { temperature: Some(0.5), min_p: Some(0.25), ..Default::default() };
+        let sampling = card.complete(&choice, 3);
+        assert_eq!((sampling.temperature, sampling.top_p, sampling.top_k), (0.5, 0.9, 0));
+        assert_eq!((sampling.min_p, sampling.repetition_penalty, sampling.min_tokens), (0.25, 1.1, 3));
+        let openai = GenerationDefaults::default().complete(&SamplingChoice::default(), 0);
+        assert_eq!((openai.temperature, openai.top_p, openai.top_k, openai.min_p), (1.0, 1.0, 0, 0.0));
+        assert!(penalizes_repetition(&sampling) && !penalizes_repetition(&openai));
+    }
+
+    #[test]
+    fn a_vanishing_temperature_is_greedy() {
+        let choice = SamplingChoice { temperature: Some(1e-300), top_p: Some(1e-300), ..Default::default() };
+        let sampling = GenerationDefaults::default().complete(&choice, 0);
+        assert_eq!(sampling.temperature, 0.0);
+        assert!(sampling.top_p > 0.0);
+        let greedy = GenerationDefaults { is_greedy: true, temperature: Some(0.7), ..Default::default() };
+        assert_eq!(greedy.complete(&SamplingChoice::default(), 0).temperature, 0.0);
+        let asked = SamplingChoice { temperature: Some(0.5), ..Default::default() };
+        assert_eq!(greedy.complete(&asked, 0).temperature, 0.5);
+    }
+
+    #[test]
+    fn no_value_becomes_another_meaning_on_the_wire() {
+        for (value, sent) in [(1e-300, f32::MIN_POSITIVE), (1e300, f32::MAX), (1.5, 1.5)] {
+            let choice = SamplingChoice { repetition_penalty: Some(value), ..Default::default() };
+            assert_eq!(GenerationDefaults::default().complete(&choice, 0).repetition_penalty, sent);
+        }
+    }
+}
