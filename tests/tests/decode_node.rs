@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{
-        Closing, DescribeRequest, GenerateEvent, GenerateRequest, NodeDescription, Sampling, ShipFrame,
+        Closing, DescribeRequest, GenerateEvent, GenerateRequest, Load, NodeDescription, Sampling, ShipFrame,
         decode_client::DecodeClient, generate_event::Event, kv_transfer_client::KvTransferClient,
         node_client::NodeClient, ship_frame::Frame,
     },
@@ -85,9 +85,13 @@ impl Node {
         }
     }
 
-    async fn kv_bytes_used(&self) -> u64 {
+    async fn load(&self) -> Load {
         let description = NodeClient::new(self.channel.clone()).describe(DescribeRequest {}).await.unwrap();
-        description.into_inner().load.unwrap().kv_bytes_used
+        description.into_inner().load.unwrap()
+    }
+
+    async fn kv_bytes_used(&self) -> u64 {
+        self.load().await.kv_bytes_used
     }
 }
 
@@ -137,10 +141,12 @@ async fn a_good_shipment_is_placed_once() {
 async fn a_router_that_leaves_frees_memory_and_work() {
     let node = node().await;
     // Before the shipment.
-    let waiting = node.open("early", 3_500).await;
-    assert!(node.kv_bytes_used().await > 0);
-    drop(waiting);
-    node.frees_its_memory().await;
+    drop(node.open("early", 3_500).await);
+    let started = Instant::now();
+    while node.load().await.waiting > 0 {
+        assert!(started.elapsed() < Duration::from_secs(2), "the request still waits");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(node.ship(node.shipment("early")).await.unwrap_err().param.as_deref(), Some("unknown_epoch"));
     // In the middle of an answer that would go on for long.
     let mut events = node.open("late", 3_500).await;

@@ -93,7 +93,7 @@ async fn check(family: &str) {
         let greedy = expected.tokens(&format!("greedy{suffix}"));
         let body = json!({
             "messages": [{"role": "user", "content": content(&prompt, family, &pictures)}],
-            "temperature": 0, "max_tokens": greedy.len(),
+            "temperature": 0, "repetition_penalty": 1, "max_tokens": greedy.len(),
             "secateur": {"visual": {"method": "none"}, "transfer": {"policy": "dense"}},
         });
         let found = cluster.answer(&body).await.unwrap();

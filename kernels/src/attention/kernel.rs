@@ -55,16 +55,20 @@ pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, 
             let mut unit = 0;
             while unit < units {
                 let count = (units - unit).min(width);
-                for (row, slot) in rows.iter_mut().zip(&slots[first..first + width]) {
-                    *row = if slot.is_null() {
-                        M::S::zero()
-                    } else if count == width {
-                        M::key(slot.add(unit * bytes))
-                    } else {
+                let slots = &slots[first..first + width];
+                if count == width && slots.iter().all(|slot| !slot.is_null()) {
+                    for i in 0..width {
+                        rows[i] = M::key(slots[i].add(unit * bytes));
+                    }
+                } else {
+                    for i in 0..width {
                         let mut last = [0u8; 64];
-                        std::ptr::copy_nonoverlapping(slot.add(unit * bytes), last.as_mut_ptr(), count * bytes);
-                        M::key(last.as_ptr())
-                    };
+                        if !slots[i].is_null() {
+                            let from = slots[i].add(unit * bytes);
+                            std::ptr::copy_nonoverlapping(from, last.as_mut_ptr(), count * bytes);
+                        }
+                        rows[i] = M::key(last.as_ptr());
+                    }
                 }
                 M::S::store_transposed(rows.as_ptr(), into.add(unit * CHUNK + first), CHUNK);
                 unit += width;
@@ -78,27 +82,26 @@ pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, 
 pub(super) unsafe fn pack_values<M: Math>(slots: &[*const u8; CHUNK], dim: usize, into: *mut f32) {
     let width = M::S::WIDTH;
     let bytes = M::FORMAT.bytes();
-    let nothing = [0u8; 64];
     for (unit, slots) in slots.chunks(M::UNIT).enumerate() {
-        let mut i = 0;
-        while i < dim {
-            let count = (dim - i).min(width);
-            // SAFETY: slots have `dim` numbers; `into` has room for the padded ones.
-            unsafe {
+        let slots = [slots[0], slots[M::UNIT - 1]];
+        let whole = if slots.iter().any(|slot| slot.is_null()) { 0 } else { dim - dim % width };
+        // SAFETY: slots have `dim` numbers; `into` has room for the padded ones.
+        unsafe {
+            let into = into.add(unit * padded(dim));
+            for i in (0..whole).step_by(width) {
+                let from = [slots[0].add(i * bytes), slots[1].add(i * bytes)];
+                M::S::store(into.add(i), M::values(from));
+            }
+            for i in (whole..dim).step_by(width) {
                 let mut last = [[0u8; 64]; 2];
-                let mut from = [nothing.as_ptr(); 2];
-                for ((from, last), slot) in from.iter_mut().zip(&mut last).zip(slots) {
+                for (last, slot) in last.iter_mut().zip(slots) {
                     if !slot.is_null() {
-                        *from = slot.add(i * bytes);
-                        if count < width {
-                            std::ptr::copy_nonoverlapping(*from, last.as_mut_ptr(), count * bytes);
-                            *from = last.as_ptr();
-                        }
+                        let count = (dim - i).min(width) * bytes;
+                        std::ptr::copy_nonoverlapping(slot.add(i * bytes), last.as_mut_ptr(), count);
                     }
                 }
-                M::S::store(into.add(unit * padded(dim) + i), M::values(from));
+                M::S::store(into.add(i), M::values([last[0].as_ptr(), last[1].as_ptr()]));
             }
-            i += width;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::kernel::{CHUNK, PARTITION};
 use super::{KvGeometry, Run};
+use crate::simd::prefetch;
 
 /// K or V.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,28 @@ pub(super) fn addresses(
         slot += count;
     }
     slots
+}
+
+/// Asks for the part `part` of `parts` of the slots from..to (all heads, in the order they lie) to be brought to L2.
+#[inline(always)]
+pub(super) fn fetch(
+    run: &Run<'_>,
+    geometry: &KvGeometry,
+    side: Side,
+    slots: std::ops::Range<usize>,
+    part: usize,
+    parts: usize,
+) {
+    let (token, tokens) = (geometry.token_bytes(), geometry.block_tokens);
+    let count = slots.len();
+    for slot in slots.start + count * part / parts..slots.start + count * (part + 1) / parts {
+        let block = &run.blocks[slot / tokens];
+        let start = if side == Side::K { block.k } else { block.v }.cast_const();
+        let start = start.wrapping_add(slot % tokens * token);
+        for line in (0..token).step_by(64) {
+            prefetch(start.wrapping_add(line));
+        }
+    }
 }
 
 /// The slots that rows `rows` of a run see (some of them), never empty.

@@ -3,6 +3,7 @@
 mod activation;
 mod attend;
 mod eye;
+mod jpeg;
 mod llava;
 mod picture;
 mod qwen;

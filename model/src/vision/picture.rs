@@ -5,6 +5,7 @@ use std::io::Cursor;
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use crate::vision::jpeg;
 use crate::vision::resample::Pixels;
 
 /// An RGB picture of 8 bits a channel.
@@ -70,7 +71,8 @@ impl Picture {
     /// Decodes a PNG, JPEG, WebP or GIF (its first frame), and turns it upright if its EXIF data say so, as
     /// transformers' `load_image` does.
     pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format(bytes)?);
+        let format = format(bytes)?;
+        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
         let mut memory = Limits::default();
         memory.max_alloc = Some(limits.memory_bytes);
         reader.limits(memory);
@@ -88,7 +90,12 @@ impl Picture {
         }
         // A picture whose EXIF data are damaged is still a picture.
         let orientation = decoder.orientation().ok();
-        let mut decoded = DynamicImage::from_decoder(decoder).map_err(broken)?;
+        // Two decoders of JPEG give two pictures; the reference's comes first.
+        let exact = (format == ImageFormat::Jpeg).then(|| jpeg::decode(bytes, limits.memory_bytes)).flatten();
+        let mut decoded = match exact {
+            Some(pixels) => pixels.into(),
+            None => DynamicImage::from_decoder(decoder).map_err(broken)?,
+        };
         if let Some(orientation) = orientation {
             decoded.apply_orientation(orientation);
         }
