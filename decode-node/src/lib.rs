@@ -69,8 +69,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "decode node is ready");
     let epochs = Arc::new(Epochs::default());
     let engine = Engine::start(ModelCompute::new(model, pool), space.clone(), settings.max_running)?;
-    let generate =
-        Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
+    let generate = Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
     let receive = ReceiveService::new(identity, space, epochs);
     let mut host = Host::new(generate.clone(), shutdown);
     host.routes()

@@ -80,6 +80,11 @@ fn main() {
                 seconds * 1e6,
                 bytes / read * 100.0
             );
+            // One partition of one sequence, which stays in the cache: the arithmetic alone.
+            let one = [Run { row: 0, rows: 1, slot: 255, blocks: &layers[0].sequences[0] }];
+            let seconds = peak::best(rounds, 64, |_| call(&q, &one, &mut out));
+            let bytes = 2.0 * (256 * geometry.token_bytes()) as f64 / seconds / 1e9;
+            println!("{name:28} decode 1 x 256, cached: {:8.1} us  {bytes:5.1} GB/s", seconds * 1e6);
             for (rows, start) in [(512, 0), (128, 1920), (16, 2032)] {
                 let q = vec![0.1; rows * width];
                 let mut out = vec![0.0; q.len()];

@@ -1,4 +1,27 @@
 //! The arithmetic of a transformer on a CPU, on plain slices.
+//!
+//! Everything runs through a [`Cpu`]: a team of threads and an [`Isa`]. Activations are f32, [rows, width], row-major.
+//! Weights ([`Matrix`], [outputs, inputs]) lie as they do in a safetensors file, f32, f16 or bf16 at any address, or are
+//! int8 made from that. KV lies in blocks, [block_tokens, kv_heads, head_dim] each for K and V, f32, f16 or bf16.
+//!
+//! # The order of sums
+//!
+//! An output depends on its own row of x and its own weights (in attention: on its q and the slots it sees), bit for
+//! bit: not on the other rows of the call, nor on the number of threads. For one instruction set:
+//!
+//! * **Weights as stored.** Inputs are taken in blocks of 2048. In a block there is one vector of sums per output, to
+//!   which steps of one vector of inputs are added in order; then halves of the vector are added to halves until one
+//!   number is left. That number (plus the bias, in the first block) is added to what y holds. bf16 weights on
+//!   [`Isa::Avx512Bf16`] take x rounded to bf16, two inputs per lane and step; else weights are widened to f32, which
+//!   is exact, in registers or in a copy.
+//! * **int8 weights.** x is quantised per row and group of 256 inputs. A group's sum is exact; times the group's scale
+//!   it is added to the output's f32, group after group; then the output's scale, the bias, and what y holds.
+//! * **Attention.** Slots are taken in partitions of 256, counted from slot 0. Scores add up entry after entry (or pair
+//!   after pair). In a partition the largest score is found, weights are 2^(score - largest), their sum is taken lane
+//!   by lane and then by halves, and values are added slot after slot (or pair after pair). Partitions are merged in
+//!   order. bf16 KV on [`Isa::Avx512Bf16`] takes q and the weights rounded to bf16. Values that a row does not see have
+//!   a weight of 0, so that KV must be finite.
+//! * **Norms** add squares lane by lane, then by halves.
 
 mod attention;
 mod cpu;

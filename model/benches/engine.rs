@@ -81,13 +81,18 @@ fn main() {
             format!("\"{name}\": {{\"min\": {low:.2}, \"median\": {mid:.2}, \"max\": {high:.2}}}")
         });
         let rows = rows.collect::<Vec<_>>().join(", ");
-        println!("{{{rows}, \"load_s\": {load_s:.3}, \"first_prefill_s\": {first_prefill_s:.3}, \"weight_bytes\": {step_bytes:.0}}}");
+        println!(
+            "{{{rows}, \"load_s\": {load_s:.3}, \"first_prefill_s\": {first_prefill_s:.3}, \"weight_bytes\": {step_bytes:.0}}}"
+        );
         return;
     }
     println!("load {load_s:.2} s, first prefill {first_prefill_s:.2} s; min / median / max of {} runs", arguments.runs);
     for (name, values) in &figures {
         let (low, mid, high) = spread(values);
-        println!("{name:12} {low:9.1} {mid:9.1} {high:9.1}  {}", if *name == "read_gb_s" { "GB/s" } else { "tokens/s" });
+        println!(
+            "{name:12} {low:9.1} {mid:9.1} {high:9.1}  {}",
+            if *name == "read_gb_s" { "GB/s" } else { "tokens/s" }
+        );
     }
     println!("single-stream decode moves {:.2} GB of weights a step: {moved:.1} GB/s", step_bytes / 1e9);
 }

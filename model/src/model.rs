@@ -97,7 +97,9 @@ impl Model {
         let blocks = bytes / kv::block_bytes(&self.geometry(), self.kept_layers.len()) as u64;
         if blocks == 0 {
             let block = kv::block_bytes(&self.geometry(), self.kept_layers.len());
-            return Err(ModelError::cache(format!("{bytes} bytes hold no block of {block} bytes; give KV more memory")));
+            return Err(ModelError::cache(format!(
+                "{bytes} bytes hold no block of {block} bytes; give KV more memory"
+            )));
         }
         self.kv_pool_of(usize::try_from(blocks).unwrap_or(usize::MAX))
     }

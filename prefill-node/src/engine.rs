@@ -11,8 +11,8 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
@@ -104,8 +104,6 @@ pub struct Gauges {
     pub waiting: AtomicU32,
     /// Jobs that have their blocks.
     pub running: AtomicU32,
-    /// Blocks that only the prefix cache holds.
-    pub reclaimable: AtomicUsize,
     /// Positions looked up in the prefix cache.
     pub prefix_queries: AtomicU64,
     /// Positions found there.
@@ -129,7 +127,16 @@ pub struct Limits {
 pub struct Engine {
     queue: Sender<(Work, Place)>,
     gauges: Arc<Gauges>,
+    prefix: SharedPrefix,
     queue_limit: u32,
+}
+
+/// The prefix cache: the engine's own, but for those who ask what could be freed.
+// Held for a lookup only, never while something is computed.
+type SharedPrefix = Arc<Mutex<PrefixCache<Arc<Block>>>>;
+
+fn locked(prefix: &SharedPrefix) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
+    prefix.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Engine {
@@ -137,12 +144,13 @@ impl Engine {
     pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
         let (queue, incoming) = channel();
         let gauges = Arc::new(Gauges::default());
+        let prefix = SharedPrefix::default();
         let mut core = Core {
             compute,
             incoming,
             jobs: Vec::new(),
             pool,
-            prefix: PrefixCache::default(),
+            prefix: prefix.clone(),
             pictures: PictureCache::new(limits.picture_cache),
             limits,
             gauges: gauges.clone(),
@@ -156,7 +164,7 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, gauges, queue_limit: limits.queue })
+        Ok(Self { queue, gauges, prefix, queue_limit: limits.queue })
     }
 
     /// Queues a job, or says that the queue is full.
@@ -175,6 +183,11 @@ impl Engine {
         &self.gauges
     }
 
+    /// Blocks that only the prefix cache holds.
+    pub fn reclaimable(&self) -> usize {
+        locked(&self.prefix).unused(is_unused)
+    }
+
     /// Most jobs that may wait.
     pub fn queue_limit(&self) -> u32 {
         self.queue_limit
@@ -188,7 +201,7 @@ struct Core<C> {
     /// In the order in which they came.
     jobs: Vec<Entry>,
     pool: KvPool,
-    prefix: PrefixCache<Arc<Block>>,
+    prefix: SharedPrefix,
     pictures: PictureCache,
     limits: Limits,
     gauges: Arc<Gauges>,
@@ -346,7 +359,7 @@ impl<C: Compute> Core<C> {
             let positions = laid.prompt.len();
             // The last row is always computed: its logits are wanted.
             let usable = (positions - 1) / BLOCK_POSITIONS;
-            let shared = self.prefix.lookup(&laid.keys[..usable.min(laid.keys.len())]);
+            let shared = locked(&self.prefix).lookup(&laid.keys[..usable.min(laid.keys.len())]);
             let cached = shared.len() * BLOCK_POSITIONS;
             let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
@@ -363,7 +376,7 @@ impl<C: Compute> Core<C> {
             if let Some(blocks) = self.pool.lease(count) {
                 return Some(blocks);
             }
-            if !self.prefix.evict(is_unused) {
+            if !locked(&self.prefix).evict(is_unused) {
                 return None;
             }
         }
@@ -407,7 +420,8 @@ impl<C: Compute> Core<C> {
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
         let at = Instant::now();
         let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
-        let token = |&rows: &usize| if rows > 0 { drawn.next().flatten().map(|drawn| Token { drawn, at }) } else { None };
+        let token =
+            |&rows: &usize| if rows > 0 { drawn.next().flatten().map(|drawn| Token { drawn, at }) } else { None };
         Ok(rows.iter().map(token).collect())
     }
 
@@ -432,7 +446,7 @@ impl<C: Compute> Core<C> {
     }
 
     fn finish(&mut self, work: Work, running: Running, token: Token) {
-        self.prefix.insert(&running.laid.keys, running.table.full_blocks());
+        locked(&self.prefix).insert(&running.laid.keys, running.table.full_blocks());
         if let Some(steps) = &work.steps {
             let _ = steps.try_send(ShipStep::Close { first_token: token.drawn.token, compute_end: token.at });
         }
@@ -452,7 +466,6 @@ impl<C: Compute> Core<C> {
     fn count(&self) {
         let running = self.jobs.iter().filter(|entry| entry.runs()).count();
         self.gauges.running.store(running as u32, Ordering::Relaxed);
-        self.gauges.reclaimable.store(self.prefix.unused(is_unused), Ordering::Relaxed);
     }
 }
 

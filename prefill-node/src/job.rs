@@ -184,7 +184,12 @@ pub(crate) mod tests {
                 fingerprint: "f".into(),
                 architecture: "LlavaForConditionalGeneration".into(),
                 eos_token_ids: vec![2],
-                vision: Some(VisionInfo { image_token_id: 9, tokens_per_image: 16, varies: false, image_size: Some(32) }),
+                vision: Some(VisionInfo {
+                    image_token_id: 9,
+                    tokens_per_image: 16,
+                    varies: false,
+                    image_size: Some(32),
+                }),
             },
             kept_layers: vec![0, 1],
             plan_id: String::new(),

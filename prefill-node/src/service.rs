@@ -99,7 +99,7 @@ async fn send(responses: &Responses<v1::PrefillEvent>, event: Event) -> Result<(
 impl Describe for Prefiller {
     fn describe(&self, draining: bool) -> v1::NodeDescription {
         let gauges = self.engine.gauges();
-        let mut load = handshake::load(&self.pool, gauges.reclaimable.load(Ordering::Relaxed));
+        let mut load = handshake::load(&self.pool, self.engine.reclaimable());
         load.running = gauges.running.load(Ordering::Relaxed);
         load.waiting = gauges.waiting.load(Ordering::Relaxed);
         load.queue_limit = self.engine.queue_limit();

@@ -43,7 +43,8 @@ impl Nodes {
     /// The same with further flags for each. Both compute in f32, as the references do.
     pub fn start_with(program: &str, model: &Path, prefill: &[&str], decode: &[&str]) -> anyhow::Result<Self> {
         let dir = model.to_string_lossy();
-        let start = |role, flags: &[&str]| Role::start(program, &[&[role, "--model", &dir, "--dtype", "f32"], flags].concat());
+        let start =
+            |role, flags: &[&str]| Role::start(program, &[&[role, "--model", &dir, "--dtype", "f32"], flags].concat());
         let (prefill, decode) = (start("prefill", prefill)?, start("decode", decode)?);
         Ok(Self { program: program.to_owned(), model: model.to_owned(), prefill, decode })
     }

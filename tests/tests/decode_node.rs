@@ -29,7 +29,8 @@ struct Node {
 }
 
 async fn node() -> Node {
-    let role = Role::start(PROGRAM, &["decode", "--model", &suite::demo().to_string_lossy(), "--dtype", "f32"]).unwrap();
+    let role =
+        Role::start(PROGRAM, &["decode", "--model", &suite::demo().to_string_lossy(), "--dtype", "f32"]).unwrap();
     // The port is bound before the model is loaded; the first call waits for it.
     let channel = Channel::from_shared(format!("http://{}", role.address)).unwrap().connect().await.unwrap();
     let description = NodeClient::new(channel.clone()).describe(DescribeRequest {}).await.unwrap().into_inner();

@@ -207,7 +207,10 @@ mod tests {
     fn what_is_sent_arrives() {
         let layers = [0, 3, 4];
         let (received, accepted) = receive(shipment(&layers, 50), &expectation(&layers, 64)).unwrap();
-        assert_eq!(accepted, Accepted { positions: 50, next_position: 50, first_token: 42, payload_bytes: 3 * 50 * 64 });
+        assert_eq!(
+            accepted,
+            Accepted { positions: 50, next_position: 50, first_token: 42, payload_bytes: 3 * 50 * 64 }
+        );
         for (layer, &index) in received.iter().zip(&layers) {
             assert_eq!(layer.layer, index);
             assert_eq!(layer.k, payload(index, 50, 0));

@@ -88,7 +88,8 @@ async fn thousands_of_answers_share_a_small_pool_and_give_it_all_back() {
     for number in 0..ANSWERS {
         let (engine, space) = (engine.clone(), space.clone());
         tasks.push(tokio::spawn(async move {
-            let (mut prompt, mut first, mut left) = (1 + (number * 37 % 150) as usize, 1_000 * number, 1 + number * 13 % 90);
+            let (mut prompt, mut first, mut left) =
+                (1 + (number * 37 % 150) as usize, 1_000 * number, 1 + number * 13 % 90);
             let mut replays = 0;
             loop {
                 let mut client = start(&engine, &space, &format!("{number:06}"), prompt, first, left).await;

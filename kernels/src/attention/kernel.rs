@@ -3,8 +3,11 @@
 //! Shapes: K is packed as [chunk][unit of the head][CHUNK slots], V as [unit of slots][padded head_dim]. Scores, and the
 //! weights that replace them in place, are rows of [`LINE`] * 4 bytes, one per query.
 
+// Tiles are indexed by row and column throughout.
+#![allow(clippy::needless_range_loop)]
+
 use super::math::Math;
-use crate::simd::{Simd, exp2};
+use crate::simd::{Simd, exp2, prefetch};
 
 /// Slots of a partition, counted from slot 0: softmax is taken over a partition, and partitions are merged in order.
 pub(super) const PARTITION: usize = 256;
@@ -42,9 +45,14 @@ pub(super) unsafe fn pack_query<M: Math>(q: *const f32, dim: usize, into: *mut u
     }
 }
 
-/// The keys of one chunk; null for slots that are not there.
+/// Addresses of a chunk's slots; null for slots that are not there.
+pub(super) type Slots = [*const u8; CHUNK];
+
+/// The keys of one head of a chunk. Meanwhile as many bytes are fetched from `next`, a few at a time: a processor may drop what
+/// is asked for all at once.
 #[inline(always)]
-pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, into: *mut f32) {
+pub(super) unsafe fn pack_keys<M: Math>(slots: &Slots, head: usize, dim: usize, into: *mut f32, next: Option<&Slots>) {
+    let offset = head * dim * M::FORMAT.bytes();
     let width = M::S::WIDTH;
     let units = dim / M::UNIT;
     let bytes = M::FORMAT.bytes() * M::UNIT;
@@ -55,16 +63,23 @@ pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, 
             let mut unit = 0;
             while unit < units {
                 let count = (units - unit).min(width);
+                if let Some(next) = next
+                    && (unit * bytes).is_multiple_of(64)
+                {
+                    for next in &next[first..first + width] {
+                        prefetch(next.wrapping_add(unit * bytes));
+                    }
+                }
                 let slots = &slots[first..first + width];
                 if count == width && slots.iter().all(|slot| !slot.is_null()) {
                     for i in 0..width {
-                        rows[i] = M::key(slots[i].add(unit * bytes));
+                        rows[i] = M::key(slots[i].add(offset + unit * bytes));
                     }
                 } else {
                     for i in 0..width {
                         let mut last = [0u8; 64];
                         if !slots[i].is_null() {
-                            let from = slots[i].add(unit * bytes);
+                            let from = slots[i].add(offset + unit * bytes);
                             std::ptr::copy_nonoverlapping(from, last.as_mut_ptr(), count * bytes);
                         }
                         rows[i] = M::key(last.as_ptr());
@@ -77,19 +92,33 @@ pub(super) unsafe fn pack_keys<M: Math>(slots: &[*const u8; CHUNK], dim: usize, 
     }
 }
 
-/// The values of one chunk; null for slots that are not there.
+/// The values of one head of a chunk; fetches from `next` as [`pack_keys`] does.
 #[inline(always)]
-pub(super) unsafe fn pack_values<M: Math>(slots: &[*const u8; CHUNK], dim: usize, into: *mut f32) {
+pub(super) unsafe fn pack_values<M: Math>(
+    slots: &Slots,
+    head: usize,
+    dim: usize,
+    into: *mut f32,
+    next: Option<&Slots>,
+) {
+    let offset = head * dim * M::FORMAT.bytes();
     let width = M::S::WIDTH;
     let bytes = M::FORMAT.bytes();
     for (unit, slots) in slots.chunks(M::UNIT).enumerate() {
         let slots = [slots[0], slots[M::UNIT - 1]];
+        if let Some(next) = next {
+            for next in &next[unit * M::UNIT..(unit + 1) * M::UNIT] {
+                for line in (0..dim * bytes).step_by(64) {
+                    prefetch(next.wrapping_add(line));
+                }
+            }
+        }
         let whole = if slots.iter().any(|slot| slot.is_null()) { 0 } else { dim - dim % width };
         // SAFETY: slots have `dim` numbers; `into` has room for the padded ones.
         unsafe {
             let into = into.add(unit * padded(dim));
             for i in (0..whole).step_by(width) {
-                let from = [slots[0].add(i * bytes), slots[1].add(i * bytes)];
+                let from = [slots[0].add(offset + i * bytes), slots[1].add(offset + i * bytes)];
                 M::S::store(into.add(i), M::values(from));
             }
             for i in (whole..dim).step_by(width) {
@@ -97,7 +126,7 @@ pub(super) unsafe fn pack_values<M: Math>(slots: &[*const u8; CHUNK], dim: usize
                 for (last, slot) in last.iter_mut().zip(slots) {
                     if !slot.is_null() {
                         let count = (dim - i).min(width) * bytes;
-                        std::ptr::copy_nonoverlapping(slot.add(i * bytes), last.as_mut_ptr(), count);
+                        std::ptr::copy_nonoverlapping(slot.add(offset + i * bytes), last.as_mut_ptr(), count);
                     }
                 }
                 M::S::store(into.add(i), M::values([last[0].as_ptr(), last[1].as_ptr()]));

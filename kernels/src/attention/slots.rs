@@ -1,8 +1,7 @@
 //! Where the slots of a sequence lie, and which of them a row sees.
 
-use super::kernel::{CHUNK, PARTITION};
+use super::kernel::{CHUNK, PARTITION, Slots};
 use super::{KvGeometry, Run};
-use crate::simd::prefetch;
 
 /// K or V.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -11,24 +10,22 @@ pub(super) enum Side {
     V,
 }
 
-/// Addresses of one head's part of the slots of a chunk that starts at slot `first`: null outside `there`.
+/// Addresses of the slots of a chunk that starts at slot `first`: null outside `there`.
 #[inline(always)]
 pub(super) fn addresses(
     run: &Run<'_>,
     geometry: &KvGeometry,
     side: Side,
-    head: usize,
     first: usize,
     there: &std::ops::Range<usize>,
-) -> [*const u8; CHUNK] {
+) -> Slots {
     let mut slots = [std::ptr::null(); CHUNK];
     let (token, tokens) = (geometry.token_bytes(), geometry.block_tokens);
-    let at_head = head * geometry.head_dim * geometry.format.bytes();
     let mut slot = first.max(there.start);
     let end = (first + CHUNK).min(there.end);
     while slot < end {
         let block = &run.blocks[slot / tokens];
-        let start = if side == Side::K { block.k } else { block.v }.cast_const().wrapping_add(at_head);
+        let start = if side == Side::K { block.k } else { block.v }.cast_const();
         let offset = slot % tokens;
         let count = (tokens - offset).min(end - slot);
         for (i, address) in slots[slot - first..][..count].iter_mut().enumerate() {
@@ -39,26 +36,25 @@ pub(super) fn addresses(
     slots
 }
 
-/// Asks for the part `part` of `parts` of the slots from..to (all heads, in the order they lie) to be brought to L2.
+/// Addresses to fetch while the slots of a chunk are packed for `head`, one per slot: the heads together fetch the
+/// chunk whose slots start at `next` once, in the order it lies in memory.
 #[inline(always)]
-pub(super) fn fetch(
-    run: &Run<'_>,
-    geometry: &KvGeometry,
-    side: Side,
-    slots: std::ops::Range<usize>,
-    part: usize,
-    parts: usize,
-) {
-    let (token, tokens) = (geometry.token_bytes(), geometry.block_tokens);
-    let count = slots.len();
-    for slot in slots.start + count * part / parts..slots.start + count * (part + 1) / parts {
-        let block = &run.blocks[slot / tokens];
-        let start = if side == Side::K { block.k } else { block.v }.cast_const();
-        let start = start.wrapping_add(slot % tokens * token);
-        for line in (0..token).step_by(64) {
-            prefetch(start.wrapping_add(line));
+pub(super) fn fetches(geometry: &KvGeometry, next: &Slots, head: usize) -> Slots {
+    let mut fetch = [std::ptr::null(); CHUNK];
+    let heads = geometry.kv_heads;
+    let part = geometry.head_dim * geometry.format.bytes();
+    let (mut slot, mut at) = (head * CHUNK / heads, head * CHUNK % heads);
+    let mut i = 0;
+    while i < CHUNK {
+        let count = (heads - at).min(CHUNK - i);
+        let start = next[slot].wrapping_add(at * part);
+        for (j, address) in fetch[i..i + count].iter_mut().enumerate() {
+            *address = start.wrapping_add(j * part);
         }
+        i += count;
+        (slot, at) = (slot + 1, 0);
     }
+    fetch
 }
 
 /// The slots that rows `rows` of a run see (some of them), never empty.

@@ -6,7 +6,7 @@ use super::kernel::{
     CHUNK, LINE, PANEL, PARTITION, Panel, Total, pack_keys, pack_query, pack_values, padded, query_stride, softmax,
 };
 use super::math::{Math, MathTask};
-use super::slots::{Side, addresses, chunks, fetch, partitions, seen, within};
+use super::slots::{Side, addresses, chunks, fetches, partitions, seen, within};
 use crate::simd::{Simd, Task};
 
 /// Rows of a run up to which it is done by partitions.
@@ -71,19 +71,14 @@ impl MathTask for Step<'_> {
                     line,
                 }
             };
-            // While a head of a chunk is worked on, a part of the next chunk comes from memory, in the order it lies.
-            let slots = |chunk: usize| {
-                let start = base + chunk * CHUNK;
-                start.clamp(all.start, all.end)..(start + CHUNK).clamp(all.start, all.end)
-            };
-            fetch(run, &geometry, Side::K, slots(range.start), 0, 1);
+            // While a head of a chunk is packed, a part of the next chunk comes from memory, in the order it lies.
+            let at = |side: Side, chunk: usize| addresses(run, &geometry, side, base + chunk * CHUNK, &all);
             for chunk in range.clone() {
+                let slots = at(Side::K, chunk);
+                let next = if chunk + 1 < range.end { at(Side::K, chunk + 1) } else { at(Side::V, range.start) };
                 for kv_head in 0..geometry.kv_heads {
-                    let (side, next) =
-                        if chunk + 1 < range.end { (Side::K, chunk + 1) } else { (Side::V, range.start) };
-                    fetch(run, &geometry, side, slots(next), kv_head, geometry.kv_heads);
-                    let slots = addresses(run, &geometry, Side::K, kv_head, base + chunk * CHUNK, &all);
-                    pack_keys::<M>(&slots, dim, packed);
+                    let fetch = fetches(&geometry, &next, kv_head);
+                    pack_keys::<M>(&slots, kv_head, dim, packed, Some(&fetch));
                     for first in (0..each).step_by(PANEL) {
                         panel(kv_head, first).score::<M>(packed, chunk * CHUNK);
                     }
@@ -102,12 +97,12 @@ impl MathTask for Step<'_> {
                 let from = there.start.max(chunk * CHUNK) - chunk * CHUNK;
                 let to = there.end.min((chunk + 1) * CHUNK) - chunk * CHUNK;
                 let (from, to) = (from / M::UNIT, to.div_ceil(M::UNIT));
+                let slots = at(Side::V, chunk);
+                // After the last chunk, keys of the next partition, if there is one.
+                let next = at(if chunk + 1 < range.end { Side::V } else { Side::K }, chunk + 1);
                 for kv_head in 0..geometry.kv_heads {
-                    if chunk + 1 < range.end {
-                        fetch(run, &geometry, Side::V, slots(chunk + 1), kv_head, geometry.kv_heads);
-                    }
-                    let slots = addresses(run, &geometry, Side::V, kv_head, base + chunk * CHUNK, &all);
-                    pack_values::<M>(&slots, dim, packed);
+                    let fetch = fetches(&geometry, &next, kv_head);
+                    pack_values::<M>(&slots, kv_head, dim, packed, Some(&fetch));
                     for first in (0..each).step_by(PANEL) {
                         panel(kv_head, first).weigh::<M>(chunk * CHUNK / M::UNIT, packed, from, to);
                     }

@@ -179,3 +179,32 @@ fn nothing_to_do_is_fine() {
         assert!(model.step(&cpu, &[(&a, 0, 0)]).is_empty());
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 16, ..Default::default() })]
+
+    #[test]
+    fn any_geometry_is_right_and_a_cut_changes_no_bit(
+        kv_heads in 1usize..4,
+        group in 1usize..8,
+        half in 1usize..40,
+        block_tokens in 1usize..70,
+        length in 1usize..330,
+        window in proptest::option::of(1usize..300),
+        cut in 0.0..1.0f64,
+        format in 0usize..3,
+    ) {
+        let geometry = KvGeometry { format: FORMATS[format], kv_heads, head_dim: half * 2, block_tokens };
+        let model = Model { geometry, heads: kv_heads * group, window };
+        let sequence = model.sequence(length as u64, length);
+        let cut = (length as f64 * cut) as usize;
+        for isa in Isa::all_here() {
+            let cpu = Cpu::with_isa(2, isa);
+            let whole = model.step(&cpu, &[(&sequence, 0, length)]);
+            close(&whole, model.reference(&sequence), tolerance(isa, geometry.format), &(isa, geometry, window));
+            let mut parts = model.step(&cpu, &[(&sequence, 0, cut)]);
+            parts.extend(model.step(&cpu, &[(&sequence, cut, length - cut)]));
+            assert_eq!(parts, whole, "{isa} cut at {cut}");
+        }
+    }
+}

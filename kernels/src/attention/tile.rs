@@ -90,10 +90,10 @@ impl MathTask for Tile<'_> {
                 let base = partition * PARTITION;
                 for chunk in chunks(&there) {
                     let first = base + chunk * CHUNK;
-                    let slots = addresses(run, &geometry, Side::K, self.kv_head, first, &all);
-                    pack_keys::<M>(&slots, dim, keys.add(chunk * CHUNK * line));
-                    let slots = addresses(run, &geometry, Side::V, self.kv_head, first, &all);
-                    pack_values::<M>(&slots, dim, values.add(chunk * CHUNK / M::UNIT * line));
+                    let slots = addresses(run, &geometry, Side::K, first, &all);
+                    pack_keys::<M>(&slots, self.kv_head, dim, keys.add(chunk * CHUNK * line), None);
+                    let slots = addresses(run, &geometry, Side::V, first, &all);
+                    pack_values::<M>(&slots, self.kv_head, dim, values.add(chunk * CHUNK / M::UNIT * line), None);
                 }
                 for first in (0..queries).step_by(PANEL) {
                     let count = (queries - first).min(PANEL);

@@ -4,6 +4,9 @@
 //! then the vector's sum as `Simd::sum` orders it; the blocks' sums are added in order to what y holds (nothing, or the
 //! residual, and the bias after the first block). Tiles and threads decide only which sums are made together.
 
+// Tiles are indexed by row and column throughout.
+#![allow(clippy::needless_range_loop)]
+
 use super::dot::{Bf16, Dot, F16, F32, Wide};
 use crate::format::Widen;
 use crate::simd::{Simd, Task, dispatch, prefetch};

@@ -163,3 +163,36 @@ fn gated_is_silu_times_up() {
         }
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 24, ..Default::default() })]
+
+    #[test]
+    fn any_shape_is_right_and_a_row_alone_has_the_same_bits(
+        rows in 1usize..30,
+        outputs in 1usize..90,
+        inputs in 1usize..700,
+        format in 0usize..3,
+        int8: bool,
+        seed: u64,
+    ) {
+        let format = FORMATS[format];
+        for isa in crate::Isa::all_here() {
+            let (cpu, one) = (Cpu::with_isa(2, isa), Cpu::with_isa(1, isa));
+            let (mut m, w) = matrix(seed, format, outputs, inputs);
+            if int8 {
+                m = m.quantize(&cpu);
+            }
+            let x = numbers(seed ^ 1, rows * inputs);
+            let mut y = vec![f32::NAN; rows * outputs];
+            cpu.project(&x, rows, &[&m], &mut y, false);
+            let tolerance = if int8 { 0.03 * (inputs as f64).sqrt() } else { 2e-5 };
+            let seen = if int8 { x.clone() } else { seen(&cpu, format, &x) };
+            close(&y, reference(&seen, &w, inputs), tolerance, &(isa, format, rows, outputs, inputs));
+            let row = seed as usize % rows;
+            let mut alone = vec![f32::NAN; outputs];
+            one.project(&x[row * inputs..][..inputs], 1, &[&m], &mut alone, false);
+            assert_eq!(alone, y[row * outputs..][..outputs]);
+        }
+    }
+}

@@ -82,7 +82,9 @@ impl Weights {
     pub fn plain_linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
         let matrix = self.table(&format!("{name}.weight"), outputs, inputs)?;
         match bias {
-            true => matrix.with_bias(self.vector(&format!("{name}.bias"), outputs)?).map_err(|error| unfit(name, error)),
+            true => {
+                matrix.with_bias(self.vector(&format!("{name}.bias"), outputs)?).map_err(|error| unfit(name, error))
+            }
             false => Ok(matrix),
         }
     }

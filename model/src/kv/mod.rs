@@ -13,9 +13,9 @@ mod pool;
 mod table;
 mod view;
 
+pub(crate) use pool::block_bytes;
 #[cfg(test)]
 pub(crate) use pool::tests::pool as tests_pool;
 pub use pool::{BLOCK_POSITIONS, Block, KvPool, blocks_for};
-pub(crate) use pool::block_bytes;
 pub use table::BlockTable;
 pub use view::KvView;

@@ -218,7 +218,9 @@ pub(crate) mod tests {
         let plane = plane_bytes(&pool.geometry());
         let mut starts: Vec<usize> = blocks
             .iter()
-            .flat_map(|block| (0..2).flat_map(|layer| [block.address(layer).k as usize, block.address(layer).v as usize]))
+            .flat_map(|block| {
+                (0..2).flat_map(|layer| [block.address(layer).k as usize, block.address(layer).v as usize])
+            })
             .collect();
         starts.sort_unstable();
         assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= plane));

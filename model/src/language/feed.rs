@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn text_stands_at_consecutive_positions() {
-        let prompt = Prompt::new(&[Segment::Text(&[5, 6]), Segment::Text(&[]), Segment::Text(&[7])], 10, false).unwrap();
+        let prompt =
+            Prompt::new(&[Segment::Text(&[5, 6]), Segment::Text(&[]), Segment::Text(&[7])], 10, false).unwrap();
         assert_eq!(prompt.rows(), [5, 6, 7].map(PromptRow::Token));
         assert_eq!((prompt.position(2), prompt.next_position()), ([2; 3], 3));
     }

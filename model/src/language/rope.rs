@@ -49,7 +49,9 @@ mod tests {
         let rope = Rope::new(&RopeConfig { theta: 10_000.0, scaling: RopeScaling::None, sections }, 4);
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);
         rope.line([3, 5, 7], &mut cos, &mut sin);
-        for (found, expected) in [(cos[0], 3f32.cos()), (sin[0], 3f32.sin()), (cos[1], 0.05f32.cos()), (sin[1], 0.05f32.sin())] {
+        for (found, expected) in
+            [(cos[0], 3f32.cos()), (sin[0], 3f32.sin()), (cos[1], 0.05f32.cos()), (sin[1], 0.05f32.sin())]
+        {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
     }

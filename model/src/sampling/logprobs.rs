@@ -22,7 +22,8 @@ impl Reference {
         let log_sum = highest + sum.ln() as f32;
         let mut numbered: Vec<(u32, f32)> = Vec::new();
         if top > 0 {
-            numbered = logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)).filter(|(_, l)| !l.is_nan()).collect();
+            numbered =
+                logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)).filter(|(_, l)| !l.is_nan()).collect();
             let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
             if top < numbered.len() {
                 numbered.select_nth_unstable_by(top - 1, order);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use safetensors::SafeTensors;
 use secateur_model::{
-    BlockTable, Feed, Input, KvPool, LoadOptions, Model, ModelError, Picture, PictureLimits, Segment, VisualTokens, Wanted,
-    Workspace,
+    BlockTable, Feed, Input, KvPool, LoadOptions, Model, ModelError, Picture, PictureLimits, Segment, VisualTokens,
+    Wanted, Workspace,
 };
 
 /// The placeholder of a visual token in the fixture's prompts.

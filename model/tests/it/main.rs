@@ -10,4 +10,3 @@ mod families_seen;
 mod golden;
 mod names;
 mod stages;
-

@@ -144,7 +144,8 @@ fn misuse_is_refused() {
     assert!(matches!(beyond, Err(ModelError::Cache { .. })));
     let foreign = model.kv_pool(1 << 20).unwrap();
     let mut table = BlockTable::new(&foreign);
-    let feed = secateur_model::Feed { input: Input::Token { id: 1, position: 0 }, table: &mut table, wanted: Wanted::Last };
+    let feed =
+        secateur_model::Feed { input: Input::Token { id: 1, position: 0 }, table: &mut table, wanted: Wanted::Last };
     let other = model.kv_pool(1 << 20).unwrap();
     let go_on = &mut |_| std::ops::ControlFlow::Continue(());
     let refused = model.forward(&other, &mut [feed], &mut Workspace::default(), go_on);

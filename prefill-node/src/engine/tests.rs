@@ -3,6 +3,7 @@
 use super::*;
 use crate::job::tests::text_job;
 use secateur_model::{Drawn, FloatType};
+use std::sync::atomic::AtomicUsize;
 
 /// Counts the rows that it computes; the first token is the prompt's length.
 #[derive(Clone, Default)]
@@ -92,7 +93,7 @@ async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
         assert_eq!(finish(client).await.token, len);
     }
     assert!(simulated.largest_step.load(Ordering::Relaxed) <= LIMITS.step_tokens);
-    settles(|| pool.free_blocks() + engine.gauges().reclaimable.load(Ordering::Relaxed) == 40).await;
+    settles(|| pool.free_blocks() + engine.reclaimable() == 40).await;
     assert_eq!(engine.gauges().waiting.load(Ordering::Relaxed), 0);
 }
 
