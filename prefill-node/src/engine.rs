@@ -7,31 +7,39 @@
 //! publish: ShipStep::Start, Layer, Layer, … Close to the job's ship task; the first token to its response
 //! ```
 
+mod entry;
+#[cfg(test)]
+mod tests;
+mod work;
+
 use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
 };
 
-use secateur_common::shutdown::CancellationToken;
 use secateur_model::{
-    BLOCK_POSITIONS, Block, BlockTable, KvPool, KvView, ModelError, Picture, Prompt, Sampler, VisualTokens, blocks_for,
+    BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, KvView, ModelError, Picture, VisualTokens, blocks_for,
 };
 use secateur_node::handshake::{self, model_failure};
 use secateur_proto::{ErrorCode, ServiceError, v1};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+pub use self::work::{Limits, Prefilled, ShipStep, Work};
+use self::{
+    entry::{Entry, Laid, Running, Stage},
+    work::{Gauges, Place},
+};
 use crate::{
     compute::{Chunk, Compute},
-    job::Job,
     pictures::PictureCache,
-    prefix::{self, Key, PictureDigest, PrefixCache},
+    prefix::{self, PictureDigest, PrefixCache},
     schedule::chunks,
 };
 
@@ -39,89 +47,6 @@ use crate::{
 const PICTURES_PER_STEP: usize = 4;
 /// How long to wait before looking again when every prompt waits for blocks that shipments hold.
 const PATIENCE: Duration = Duration::from_millis(2);
-
-/// What the ship task is told, in order.
-pub enum ShipStep {
-    /// The prompt's length is known: the manifest can be made.
-    Start {
-        /// Positions that the prompt fills.
-        positions: u32,
-        /// The rotary position behind it.
-        next_position: u32,
-    },
-    /// One block's KV is there for every position.
-    Layer {
-        /// Its place among the blocks that this node runs.
-        slot: usize,
-        /// Where it lies; keeps it there.
-        view: KvView,
-    },
-    /// Every block's KV is there and the first token drawn.
-    Close {
-        /// The first token.
-        first_token: u32,
-        /// When the last block was computed.
-        compute_end: Instant,
-    },
-}
-
-/// What the engine found, sent when the first token exists.
-pub struct Prefilled {
-    /// For the router, at once.
-    pub first_token: v1::FirstToken,
-    /// What visual pruning did.
-    pub visual: v1::VisualReport,
-}
-
-/// A job on its way to the engine thread.
-pub struct Work {
-    /// The request.
-    pub job: Arc<Job>,
-    /// Its pictures, decoded, with their digests.
-    pub pictures: Vec<(PictureDigest, Picture)>,
-    /// To the ship task, if the KV is shipped. Room for every step, so that a slow link never stalls the engine: what
-    /// waits here are blocks of the pool.
-    pub steps: Option<mpsc::Sender<ShipStep>>,
-    /// To the response.
-    pub result: oneshot::Sender<Result<Prefilled, ServiceError>>,
-    /// Cancelled when nobody waits any more.
-    pub cancelled: CancellationToken,
-}
-
-/// A place in the queue, given up when the job gets its blocks or ends without them.
-struct Place(Arc<Gauges>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What the engine says of itself.
-#[derive(Debug, Default)]
-pub struct Gauges {
-    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
-    pub waiting: AtomicU32,
-    /// Jobs that have their blocks.
-    pub running: AtomicU32,
-    /// Positions looked up in the prefix cache.
-    pub prefix_queries: AtomicU64,
-    /// Positions found there.
-    pub prefix_hits: AtomicU64,
-}
-
-/// Limits of the engine.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Jobs that may wait.
-    pub queue: u32,
-    /// Rows computed in one step.
-    pub step_tokens: usize,
-    /// Bytes of visual tokens that are kept for pictures that come again.
-    pub picture_cache: usize,
-    /// Whether finished KV is kept for prompts that begin alike.
-    pub prefix_cache: bool,
-}
 
 /// The handle to the engine thread.
 pub struct Engine {
@@ -202,47 +127,16 @@ struct Core<C> {
     jobs: Vec<Entry>,
     pool: KvPool,
     prefix: SharedPrefix,
-    pictures: PictureCache,
+    pictures: PictureCache<VisualTokens>,
     limits: Limits,
     gauges: Arc<Gauges>,
-}
-
-/// A job and how far it is.
-struct Entry {
-    work: Work,
-    stage: Stage,
-}
-
-enum Stage {
-    /// Its pictures have not been looked at.
-    Queued(Place),
-    /// It waits for blocks.
-    Laid(Laid, Place),
-    /// Its rows are computed, step by step.
-    Running(Box<Running>),
-    /// Between two of these.
-    Moving,
-}
-
-struct Laid {
-    prompt: Prompt,
-    visual: v1::VisualReport,
-    keys: Vec<Key>,
-    started: Instant,
-}
-
-struct Running {
-    laid: Laid,
-    table: BlockTable,
-    cached: usize,
-    sampler: Sampler,
 }
 
 /// What came of a step: for each job, the first token if it is through.
 type Outcome = Result<Vec<Option<Token>>, ServiceError>;
 
 struct Token {
-    drawn: secateur_model::Drawn,
+    drawn: Drawn,
     at: Instant,
 }
 
@@ -319,7 +213,7 @@ impl<C: Compute> Core<C> {
         let compute = &mut self.compute;
         let seen = contained("looking at pictures", || compute.see(&pictures));
         for ((digest, _), tokens) in unknown.into_iter().zip(seen.unwrap_or_default()) {
-            self.pictures.insert(*digest, tokens);
+            remember(&mut self.pictures, digest, tokens);
         }
     }
 
@@ -335,7 +229,7 @@ impl<C: Compute> Core<C> {
                     let mut tokens = contained("looking at a picture", || compute.see(std::slice::from_ref(picture)))
                         .map_err(|error| at_picture(model_failure(error), index))?;
                     let tokens = tokens.pop().ok_or_else(|| internal("the vision tower returned nothing"))?;
-                    self.pictures.insert(*digest, tokens.clone());
+                    remember(&mut self.pictures, digest, tokens.clone());
                     tokens
                 }
             };
@@ -469,57 +363,14 @@ impl<C: Compute> Core<C> {
     }
 }
 
-impl Entry {
-    fn new((work, place): (Work, Place)) -> Self {
-        Entry { work, stage: Stage::Queued(place) }
-    }
-
-    /// Its prompt is laid out.
-    fn lay(&mut self, laid: Laid) {
-        self.become_next(|stage| match stage {
-            Stage::Queued(place) => Stage::Laid(laid, place),
-            other => other,
-        });
-    }
-
-    /// It has its blocks.
-    fn run(&mut self, table: BlockTable, cached: usize) {
-        let job = &self.work.job;
-        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &job.tokens, &job.emitted);
-        let steps = self.work.steps.clone();
-        self.become_next(|stage| match stage {
-            Stage::Laid(laid, _place) => {
-                start_shipping(steps.as_ref(), &laid);
-                Stage::Running(Box::new(Running { laid, table, cached, sampler }))
-            }
-            other => other,
-        });
-    }
-
-    fn become_next(&mut self, next: impl FnOnce(Stage) -> Stage) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Moving);
-        self.stage = next(stage);
-    }
-
-    fn is_queued(&self) -> bool {
-        matches!(self.stage, Stage::Queued(_))
-    }
-
-    fn runs(&self) -> bool {
-        matches!(self.stage, Stage::Running(_))
-    }
-}
-
 /// Whether nobody but the cache holds it.
 fn is_unused(block: &Arc<Block>) -> bool {
     Arc::strong_count(block) == 1
 }
 
-fn start_shipping(steps: Option<&mpsc::Sender<ShipStep>>, laid: &Laid) {
-    if let Some(steps) = steps {
-        let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
-        let _ = steps.try_send(ShipStep::Start { positions, next_position });
-    }
+fn remember(pictures: &mut PictureCache<VisualTokens>, digest: &PictureDigest, tokens: VisualTokens) {
+    let bytes = size_of_val(tokens.data());
+    pictures.insert(*digest, tokens, bytes);
 }
 
 fn fail(work: Work, error: ServiceError) {
@@ -548,6 +399,3 @@ fn too_long(error: ModelError) -> ServiceError {
 fn internal(text: &str) -> ServiceError {
     ServiceError::new(ErrorCode::Internal, text)
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
-use secateur_model::{ModelError, Picture, PictureLimits, VisualTokens};
+use secateur_model::{ModelError, Picture, PictureLimits};
 use secateur_node::handshake::model_failure;
 use secateur_proto::ServiceError;
 
@@ -20,49 +20,78 @@ pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, Servic
     encoded.iter().enumerate().map(one).collect()
 }
 
-/// Least recently used goes first once more than so many bytes are held.
-pub struct PictureCache {
+/// What pictures became, by the digest of their bytes. The least recently used goes first once more than so many bytes
+/// are held.
+pub struct PictureCache<T> {
     limit: usize,
     held: usize,
     clock: u64,
-    entries: HashMap<PictureDigest, (u64, VisualTokens)>,
+    entries: HashMap<PictureDigest, Entry<T>>,
     ages: BTreeMap<u64, PictureDigest>,
 }
 
-impl PictureCache {
+struct Entry<T> {
+    used: u64,
+    bytes: usize,
+    became: T,
+}
+
+impl<T: Clone> PictureCache<T> {
     /// A cache of at most `limit` bytes; 0 keeps nothing.
     pub fn new(limit: usize) -> Self {
         Self { limit, held: 0, clock: 0, entries: HashMap::new(), ages: BTreeMap::new() }
     }
 
-    /// The visual tokens of a picture that was seen before.
-    pub fn get(&mut self, digest: &PictureDigest) -> Option<VisualTokens> {
+    /// What a picture became that was seen before.
+    pub fn get(&mut self, digest: &PictureDigest) -> Option<T> {
         self.clock += 1;
-        let (used, tokens) = self.entries.get_mut(digest)?;
-        self.ages.remove(used);
-        *used = self.clock;
+        let entry = self.entries.get_mut(digest)?;
+        self.ages.remove(&entry.used);
+        entry.used = self.clock;
         self.ages.insert(self.clock, *digest);
-        Some(tokens.clone())
+        Some(entry.became.clone())
     }
 
     /// Remembers what a picture became.
-    pub fn insert(&mut self, digest: PictureDigest, tokens: VisualTokens) {
-        if bytes(&tokens) > self.limit || self.get(&digest).is_some() {
+    pub fn insert(&mut self, digest: PictureDigest, became: T, bytes: usize) {
+        if bytes > self.limit || self.get(&digest).is_some() {
             return;
         }
         self.clock += 1;
-        self.held += bytes(&tokens);
+        self.held += bytes;
         self.ages.insert(self.clock, digest);
-        self.entries.insert(digest, (self.clock, tokens));
+        self.entries.insert(digest, Entry { used: self.clock, bytes, became });
         while self.held > self.limit {
             let Some((_, oldest)) = self.ages.pop_first() else { return };
-            if let Some((_, tokens)) = self.entries.remove(&oldest) {
-                self.held -= bytes(&tokens);
+            if let Some(entry) = self.entries.remove(&oldest) {
+                self.held -= entry.bytes;
             }
         }
     }
 }
 
-fn bytes(tokens: &VisualTokens) -> usize {
-    size_of_val(tokens.data())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_used_for_longest_makes_room() {
+        let mut cache = PictureCache::new(10);
+        for name in 1..=3 {
+            cache.insert([name; 32], name, 3);
+        }
+        assert_eq!(cache.get(&[1; 32]), Some(1));
+        cache.insert([4; 32], 4, 3);
+        assert_eq!([1, 2, 3, 4].map(|name| cache.get(&[name; 32]).is_some()), [true, false, true, true]);
+        // What is larger than the cache does not empty it.
+        cache.insert([5; 32], 5, 11);
+        assert_eq!(cache.get(&[4; 32]), Some(4));
+        assert_eq!(cache.held, 9);
+    }
+
+    #[test]
+    fn an_undecodable_picture_is_named() {
+        let error = decode(&[Bytes::from_static(b"no picture")]).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("images[0]"));
+    }
 }

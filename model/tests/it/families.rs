@@ -31,7 +31,6 @@ fn logits_and_answers_with_pictures_are_the_references() {
 fn check(name: &str, family: &Family, model: &Model, prompt: &[Segment<'_>], suffix: &str) {
     let expected = family.expected.floats(&format!("logits{suffix}"));
     let off = distance(&model.logits(prompt).unwrap(), &expected);
-    println!("{name}{suffix}: logits off by {off}");
     assert!(off < 1e-3, "{name}{suffix}: {off}");
     let expected = family.expected.tokens(&format!("greedy{suffix}"));
     assert_eq!(model.greedy(prompt, expected.len()).unwrap(), expected, "{name}{suffix}");

@@ -1,9 +1,12 @@
 //! Load on a simulated model: thousands of prompts in seconds, on the real engine, pool, scheduler and prefix cache.
 
-use super::*;
-use crate::job::tests::text_job;
-use secateur_model::{Drawn, FloatType};
 use std::sync::atomic::AtomicUsize;
+
+use super::*;
+use crate::job::{Job, tests::text_job};
+use secateur_common::shutdown::CancellationToken;
+use secateur_model::{FloatType, Prompt};
+use tokio::sync::oneshot;
 
 /// Counts the rows that it computes; the first token is the prompt's length.
 #[derive(Clone, Default)]

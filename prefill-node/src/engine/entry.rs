@@ -1,0 +1,89 @@
+//! A job inside the engine, from its arrival to its last row.
+
+use std::time::Instant;
+
+use secateur_model::{BlockTable, Prompt, Sampler};
+use secateur_proto::v1;
+use tokio::sync::mpsc;
+
+use super::work::{Place, ShipStep, Work};
+use crate::prefix::Key;
+
+/// A job and how far it is.
+pub(super) struct Entry {
+    pub work: Work,
+    pub stage: Stage,
+}
+
+pub(super) enum Stage {
+    /// Its pictures have not been looked at.
+    Queued(Place),
+    /// It waits for blocks.
+    Laid(Laid, Place),
+    /// Its rows are computed, step by step.
+    Running(Box<Running>),
+    /// Between two of these.
+    Moving,
+}
+
+pub(super) struct Laid {
+    pub prompt: Prompt,
+    pub visual: v1::VisualReport,
+    pub keys: Vec<Key>,
+    pub started: Instant,
+}
+
+pub(super) struct Running {
+    pub laid: Laid,
+    pub table: BlockTable,
+    pub cached: usize,
+    pub sampler: Sampler,
+}
+
+impl Entry {
+    pub fn new((work, place): (Work, Place)) -> Self {
+        Entry { work, stage: Stage::Queued(place) }
+    }
+
+    /// Its prompt is laid out.
+    pub fn lay(&mut self, laid: Laid) {
+        self.become_next(|stage| match stage {
+            Stage::Queued(place) => Stage::Laid(laid, place),
+            other => other,
+        });
+    }
+
+    /// It has its blocks.
+    pub fn run(&mut self, table: BlockTable, cached: usize) {
+        let job = &self.work.job;
+        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &job.tokens, &job.emitted);
+        let steps = self.work.steps.clone();
+        self.become_next(|stage| match stage {
+            Stage::Laid(laid, _place) => {
+                start_shipping(steps.as_ref(), &laid);
+                Stage::Running(Box::new(Running { laid, table, cached, sampler }))
+            }
+            other => other,
+        });
+    }
+
+    fn become_next(&mut self, next: impl FnOnce(Stage) -> Stage) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Moving);
+        self.stage = next(stage);
+    }
+
+    pub fn is_queued(&self) -> bool {
+        matches!(self.stage, Stage::Queued(_))
+    }
+
+    pub fn runs(&self) -> bool {
+        matches!(self.stage, Stage::Running(_))
+    }
+}
+
+fn start_shipping(steps: Option<&mpsc::Sender<ShipStep>>, laid: &Laid) {
+    if let Some(steps) = steps {
+        let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
+        let _ = steps.try_send(ShipStep::Start { positions, next_position });
+    }
+}
