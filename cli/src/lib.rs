@@ -1,13 +1,19 @@
 //! One binary for everything: `secateur up` starts a whole cluster, `secateur router|prefill|decode` one role.
 //!
 //! ```text
+//! bench/        load on a router, and what a client sees of it
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
+//! synth/        a checkpoint of a real shape with random weights
 //! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
 //!               question over HTTP; report.rs: what is printed
+//! usage.rs      errors and exit statuses of commands
 //! ```
 
+mod bench;
 mod demo;
+mod synth;
 mod up;
+mod usage;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -28,6 +34,10 @@ struct Cli {
 enum Command {
     /// Start a cluster on this machine, ask it a sample question, then serve until Ctrl-C
     Up(up::UpArguments),
+    /// Measure a router, or a cluster started for it: latencies, throughput, bytes shipped
+    Bench(Box<bench::BenchArguments>),
+    /// Write a checkpoint of a real shape with random weights, to measure with
+    Synth(synth::SynthArguments),
     /// Run a router (OpenAI HTTP in, gRPC out)
     #[command(disable_help_flag = true)]
     Router(RoleArguments),
@@ -59,6 +69,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Up(arguments) => up::run(arguments),
+        Command::Bench(arguments) => bench::run(*arguments),
+        Command::Synth(arguments) => synth::run(arguments),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
         Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),
         Command::Decode(role) => secateur_decode_node::run(role.named("secateur decode")),

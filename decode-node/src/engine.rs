@@ -121,6 +121,7 @@ impl<C: Compute> Core<C> {
         self.answers.retain(|answer| !answer.cancelled.is_cancelled());
         self.count();
         if self.answers.is_empty() {
+            self.space.hold_off(0, || ());
             match self.incoming.recv() {
                 Ok(answer) => self.join(answer),
                 Err(_) => return false,
@@ -145,7 +146,15 @@ impl<C: Compute> Core<C> {
             holds: answer.table.blocks(),
         };
         let needs: Vec<Need> = self.answers.iter().enumerate().map(need).collect();
-        let mut turns = turns(&needs, self.space.pool().free_blocks());
+        let space = self.space.clone();
+        let mut turns = space.hold_off(needs.len(), || self.give_out(&needs));
+        turns.truncate(self.max_running);
+        turns
+    }
+
+    /// The turn of every answer that stays; those that have to go are told and dropped.
+    fn give_out(&mut self, needs: &[Need]) -> Vec<Turn> {
+        let mut turns = turns(needs, self.space.pool().free_blocks());
         let stays = turns.iter().take_while(|turn| **turn != Turn::Preempt).count();
         for answer in self.answers.drain(stays..) {
             self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
@@ -161,7 +170,6 @@ impl<C: Compute> Core<C> {
                 }
             }
         }
-        turns.truncate(self.max_running);
         turns
     }
 

@@ -73,6 +73,9 @@ impl ReceiveService {
                 }
                 Some(Frame::Closing(closing)) => {
                     let accepted = receiver.close(&closing)?;
+                    if accepted.first_token as usize >= self.identity.model.vocab {
+                        return Err(Refusal::FrameMismatch.into());
+                    }
                     table.set_len(positions).map_err(model_failure)?;
                     return Ok(Placed { table, accepted });
                 }

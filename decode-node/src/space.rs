@@ -5,14 +5,17 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use secateur_model::{Block, KvPool};
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::oneshot;
 
-/// One in this many blocks is kept for answers that run.
+/// At least one in this many blocks is kept for answers that run.
 const KEPT_FREE: usize = 100;
 
 /// The pool of a decode node and the prompts that wait for blocks of it.
@@ -20,6 +23,10 @@ pub struct BlockSpace {
     pool: KvPool,
     // Held for a look at the queue only, never across an await, and never while a block is dropped.
     waiting: Mutex<VecDeque<Waiter>>,
+    /// Answers that run, and may each need a block soon.
+    running: AtomicUsize,
+    /// Set while the engine gives out blocks: those that it frees are for the answers that run.
+    held_off: AtomicBool,
 }
 
 struct Waiter {
@@ -30,7 +37,12 @@ struct Waiter {
 impl BlockSpace {
     /// Takes charge of a pool.
     pub fn new(pool: KvPool) -> Arc<Self> {
-        let space = Arc::new(Self { pool, waiting: Mutex::default() });
+        let space = Arc::new(Self {
+            pool,
+            waiting: Mutex::default(),
+            running: AtomicUsize::new(0),
+            held_off: AtomicBool::new(false),
+        });
         let weak = Arc::downgrade(&space);
         space.pool.on_release(move || {
             if let Some(space) = weak.upgrade() {
@@ -48,8 +60,20 @@ impl BlockSpace {
         }
         let (granted, answer) = oneshot::channel();
         self.queue().push_back(Waiter { blocks, granted });
+        // Also when this future is dropped: whoever stops waiting may have been in the way of others.
+        let _served_after = ServedAfter(self);
         self.serve();
         answer.await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping"))
+    }
+
+    /// Lets the engine give out blocks to `running` answers, undisturbed by prompts that wait.
+    pub fn hold_off<T>(&self, running: usize, work: impl FnOnce() -> T) -> T {
+        self.running.store(running, Ordering::Relaxed);
+        self.held_off.store(true, Ordering::Release);
+        let done = work();
+        self.held_off.store(false, Ordering::Release);
+        self.serve();
+        done
     }
 
     /// One more block for an answer that runs, if there is one.
@@ -70,7 +94,7 @@ impl BlockSpace {
 
     /// Grants blocks to those at the front of the queue for whom there are enough.
     fn serve(&self) {
-        loop {
+        while !self.held_off.load(Ordering::Acquire) {
             let mut queue = self.queue();
             let Some(granted) = self.grant_first(&mut queue) else { return };
             drop(queue);
@@ -86,7 +110,8 @@ impl BlockSpace {
         }
         let first = queue.front()?;
         let (free, all) = (self.pool.free_blocks(), self.pool.blocks());
-        let kept = if free == all { 0 } else { all / KEPT_FREE };
+        let running = self.running.load(Ordering::Relaxed);
+        let kept = if free == all { 0 } else { (all / KEPT_FREE).max(running) };
         if free < first.blocks + kept {
             return None;
         }
@@ -97,6 +122,15 @@ impl BlockSpace {
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
         self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Serves those that wait when it is dropped.
+struct ServedAfter<'a>(&'a BlockSpace);
+
+impl Drop for ServedAfter<'_> {
+    fn drop(&mut self) {
+        self.0.serve();
     }
 }
 

@@ -16,8 +16,9 @@ use tonic_health::ServingStatus;
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// What a shipment may have in flight: enough for 25 Gb/s at 1 ms round trip.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// For all shipments of one peer together.
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// For all shipments of one peer together: the most that HTTP/2 has. Shipments that wait for blocks are not read, and must
+/// not hold up one that has its blocks; each holds a stream's window at most, and how many wait is bounded.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// A peer that vanished without closing its connection is noticed this soon.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// Name under which `grpc.health.v1` answers for "can take requests", beside the empty name and `liveness`.

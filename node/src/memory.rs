@@ -17,7 +17,15 @@ pub fn kv_pool(settings: &NodeSettings, model: &Model) -> anyhow::Result<KvPool>
 
 fn default_kv_bytes() -> u64 {
     let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
+    let free = [free, container_bytes()].into_iter().flatten().min();
     free.map_or(FALLBACK_BYTES, |bytes| bytes / 4)
+}
+
+/// What is left to a container whose memory is limited (cgroup v2).
+fn container_bytes() -> Option<u64> {
+    let read = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
+    // Without a limit the file says "max", which is no number.
+    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
 }
 
 fn available_bytes(meminfo: &str) -> Option<u64> {

@@ -13,6 +13,7 @@ mod tests;
 mod work;
 
 use std::{
+    collections::HashMap,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -33,7 +34,7 @@ use tokio::sync::mpsc;
 
 pub use self::work::{Limits, Prefilled, ShipStep, Work};
 use self::{
-    entry::{Entry, Laid, Running, Stage},
+    entry::{Entry, Laid, Running, Stage, start_shipping},
     work::{Gauges, Place},
 };
 use crate::{
@@ -45,6 +46,8 @@ use crate::{
 
 /// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
 const PICTURES_PER_STEP: usize = 4;
+/// Prompts that are laid out and wait for blocks: what their pictures became is in memory.
+const LAID_MAX: usize = 32;
 /// How long to wait before looking again when every prompt waits for blocks that shipments hold.
 const PATIENCE: Duration = Duration::from_millis(2);
 
@@ -132,6 +135,9 @@ struct Core<C> {
     gauges: Arc<Gauges>,
 }
 
+/// What pictures became that were looked at just now.
+type Fresh = HashMap<PictureDigest, VisualTokens>;
+
 /// What came of a step: for each job, the first token if it is through.
 type Outcome = Result<Vec<Option<Token>>, ServiceError>;
 
@@ -146,7 +152,8 @@ impl<C: Compute> Core<C> {
     fn take_in(&mut self) -> bool {
         self.jobs.retain(|entry| !entry.work.cancelled.is_cancelled());
         self.count();
-        let waits = self.jobs.iter().all(|entry| matches!(entry.stage, Stage::Laid(..)));
+        let laid = self.laid();
+        let waits = laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs));
         match self.jobs.is_empty() {
             true => match self.incoming.recv() {
                 Ok(came) => self.jobs.push(Entry::new(came)),
@@ -167,9 +174,10 @@ impl<C: Compute> Core<C> {
 
     /// Looks at the pictures of the jobs that came first, all in one batch, and lays their prompts out.
     fn look(&mut self) {
+        let places = LAID_MAX.saturating_sub(self.laid());
         let mut room = PICTURES_PER_STEP;
         let mut chosen = 0;
-        for entry in self.jobs.iter().filter(|entry| entry.is_queued()) {
+        for entry in self.jobs.iter().filter(|entry| entry.is_queued()).take(places) {
             let pictures = entry.work.pictures.len();
             // A job with more pictures than fit is looked at alone.
             if pictures > room && chosen > 0 {
@@ -178,7 +186,7 @@ impl<C: Compute> Core<C> {
             room = room.saturating_sub(pictures);
             chosen += 1;
         }
-        self.see_unknown(chosen);
+        let fresh = self.see_unknown(chosen);
         let mut left = chosen;
         let mut at = 0;
         while left > 0 && at < self.jobs.len() {
@@ -187,7 +195,7 @@ impl<C: Compute> Core<C> {
                 continue;
             }
             left -= 1;
-            match self.lay_out(at) {
+            match self.lay_out(at, &fresh) {
                 Ok(laid) => {
                     self.jobs[at].lay(laid);
                     at += 1;
@@ -198,7 +206,7 @@ impl<C: Compute> Core<C> {
     }
 
     /// Looks at those pictures of the first `chosen` queued jobs that are not known. Failures show when they are laid out.
-    fn see_unknown(&mut self, chosen: usize) {
+    fn see_unknown(&mut self, chosen: usize) -> Fresh {
         let queued = self.jobs.iter().filter(|entry| entry.is_queued()).take(chosen);
         let mut unknown: Vec<&(PictureDigest, Picture)> = Vec::new();
         for picture in queued.flat_map(|entry| &entry.work.pictures) {
@@ -206,23 +214,30 @@ impl<C: Compute> Core<C> {
                 unknown.push(picture);
             }
         }
+        unknown.truncate(PICTURES_PER_STEP);
         if unknown.len() < 2 {
-            return;
+            return Fresh::new();
         }
         let pictures: Vec<Picture> = unknown.iter().map(|(_, picture)| picture.clone()).collect();
         let compute = &mut self.compute;
         let seen = contained("looking at pictures", || compute.see(&pictures));
-        for ((digest, _), tokens) in unknown.into_iter().zip(seen.unwrap_or_default()) {
-            remember(&mut self.pictures, digest, tokens);
+        let digests = unknown.into_iter().map(|(digest, _)| *digest);
+        let fresh: Fresh = digests.zip(seen.unwrap_or_default()).collect();
+        for (digest, tokens) in &fresh {
+            remember(&mut self.pictures, digest, tokens.clone());
         }
+        fresh
     }
 
-    fn lay_out(&mut self, at: usize) -> Result<Laid, ServiceError> {
+    fn lay_out(&mut self, at: usize, fresh: &Fresh) -> Result<Laid, ServiceError> {
         let started = Instant::now();
-        let Work { job, pictures, .. } = &self.jobs[at].work;
+        let Work { job, pictures, cancelled, .. } = &self.jobs[at].work;
         let mut seen: Vec<VisualTokens> = Vec::with_capacity(pictures.len());
         for (index, (digest, picture)) in pictures.iter().enumerate() {
-            let tokens = match self.pictures.get(digest) {
+            if cancelled.is_cancelled() {
+                return Err(model_failure(ModelError::Cancelled));
+            }
+            let tokens = match fresh.get(digest).cloned().or_else(|| self.pictures.get(digest)) {
                 Some(tokens) => tokens,
                 None => {
                     let compute = &mut self.compute;
@@ -296,6 +311,7 @@ impl<C: Compute> Core<C> {
             let Running { laid, table, sampler, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
             if let (true, Some(steps)) = (rows.end == laid.prompt.len(), &entry.work.steps) {
+                start_shipping(steps, laid);
                 shipping.push((steps.clone(), table.view(rows.end)));
             }
             chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
@@ -355,6 +371,10 @@ impl<C: Compute> Core<C> {
         };
         // The receiver is gone when the request was cancelled.
         let _ = work.result.send(Ok(Prefilled { first_token, visual: running.laid.visual }));
+    }
+
+    fn laid(&self) -> usize {
+        self.jobs.iter().filter(|entry| matches!(entry.stage, Stage::Laid(..))).count()
     }
 
     fn count(&self) {

@@ -100,6 +100,17 @@ impl Job {
     }
 }
 
+impl Job {
+    /// The prompt's text tokens, pictures left out.
+    pub fn text_tokens(&self) -> impl Iterator<Item = u32> + '_ {
+        let of = |piece: &Piece| match piece {
+            Piece::Text(range) => range.clone(),
+            Piece::Image(_) => 0..0,
+        };
+        self.pieces.iter().flat_map(move |piece| self.tokens[of(piece)].iter().copied())
+    }
+}
+
 /// What cannot fit costs nothing: every picture becomes at least one position, so this is known before any is seen.
 fn check_length(request: &v1::PrefillRequest, identity: &Identity) -> Result<(), ServiceError> {
     let (positions, limit) = (request.tokens.len() + request.emitted.len(), identity.model.max_positions);

@@ -1,18 +1,24 @@
 //! Pictures: decoding them, and remembering what they became, unpruned, by the digest of their bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    panic::catch_unwind,
+};
 
 use bytes::Bytes;
 use secateur_model::{ModelError, Picture, PictureLimits};
 use secateur_node::handshake::model_failure;
-use secateur_proto::ServiceError;
+use secateur_proto::{ErrorCode, ServiceError};
 
 use crate::prefix::PictureDigest;
 
 /// Decodes encoded pictures; an error names the one at fault.
 pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
     let one = |(index, bytes): (usize, &Bytes)| {
-        let picture = Picture::decode(bytes, &PictureLimits::default());
+        // A decoder that panics on a damaged file says no more than that it is damaged.
+        let picture = catch_unwind(|| Picture::decode(bytes, &PictureLimits::default()))
+            .map_err(|_| ServiceError::new(ErrorCode::InvalidImage, "the picture cannot be decoded"))
+            .map_err(|error| error.with_param(format!("images[{index}]")))?;
         let picture = picture
             .map_err(|error| model_failure(ModelError::Picture(error)).with_param(format!("images[{index}]")))?;
         Ok((*blake3::hash(bytes).as_bytes(), picture))

@@ -27,8 +27,9 @@ pub fn keys(rows: &[PromptRow], pictures: &[PictureDigest]) -> Vec<Key> {
                     PromptRow::Token(token) => {
                         hasher.update(&[0]).update(&token.to_le_bytes());
                     }
-                    PromptRow::Visual { picture, origin, .. } => {
-                        hasher.update(&[1]).update(&pictures[picture as usize]).update(&origin.to_le_bytes());
+                    // Where a picture begins counts: the same one twice in a row is not the same as once.
+                    PromptRow::Visual { picture, row, origin } => {
+                        hasher.update(&[1 + u8::from(row == 0)]).update(&pictures[picture as usize]).update(&origin.to_le_bytes());
                     }
                 }
             }
@@ -78,10 +79,12 @@ impl<B: Clone> PrefixCache<B> {
     pub fn insert(&mut self, keys: &[Key], blocks: &[B]) {
         self.clock += 1;
         for (depth, (key, block)) in keys.iter().zip(blocks).enumerate() {
-            if !self.entries.contains_key(key) {
-                self.ages.insert((self.clock, Reverse(depth), *key), ());
-                self.entries.insert(*key, Entry { block: block.clone(), used: self.clock, depth });
-            }
+            let entry = self.entries.entry(*key);
+            let entry = entry.or_insert_with(|| Entry { block: block.clone(), used: self.clock, depth });
+            // A prompt's beginning is as young as its end, so that it is not forgotten first.
+            self.ages.remove(&(entry.used, Reverse(entry.depth), *key));
+            entry.used = self.clock;
+            self.ages.insert((entry.used, Reverse(entry.depth), *key), ());
         }
     }
 
@@ -128,9 +131,9 @@ mod tests {
         let (one, two) = ([1; 32], [2; 32]);
         assert_ne!(keys(&rows(0), &[one]), keys(&rows(0), &[two]));
         assert_ne!(keys(&rows(0), &[one]), keys(&rows(1), &[one]));
-        // Which picture of the prompt it is does not matter, nor which row of the kept ones.
+        // Which picture of the prompt it is does not matter.
         let second: Vec<PromptRow> =
-            (0..16).map(|row| PromptRow::Visual { picture: 1, row: row + 3, origin: row }).collect();
+            (0..16).map(|row| PromptRow::Visual { picture: 1, row, origin: row }).collect();
         assert_eq!(keys(&second, &[two, one]), keys(&rows(0), &[one]));
     }
 

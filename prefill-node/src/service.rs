@@ -3,13 +3,13 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{KvPool, Picture};
+use secateur_model::{BLOCK_POSITIONS, KvPool, Picture};
 use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -33,24 +33,33 @@ pub struct Prefiller {
     engine: Engine,
     pool: KvPool,
     peers: Peers,
+    /// Requests whose decoded pictures are in memory.
+    decoding: Arc<Semaphore>,
 }
+
+/// How many requests' pictures may be decoded and not looked at yet: they are large, and wait here as they came.
+const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
     /// Serves over a running engine.
     pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool) -> Self {
-        Self { identity, engine, pool, peers: Peers::default() }
+        Self { identity, engine, pool, peers: Peers::default(), decoding: Arc::new(Semaphore::new(DECODED_REQUESTS)) }
     }
 
     /// One request from its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
         let channel = job.decode_address.as_deref().map(|address| self.peers.channel(address)).transpose()?;
+        let decoding = match job.images.is_empty() {
+            true => None,
+            false => self.decoding.clone().acquire_owned().await.ok(),
+        };
         let pictures = decode_pictures(job.clone()).await?;
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
         let (steps, step_queue) = mpsc::channel(self.identity.kept_layers.len() + STEPS_BESIDE_LAYERS);
         let (result, prefilled) = oneshot::channel();
         let steps = channel.is_some().then_some(steps);
-        self.engine.submit(Work { job: job.clone(), pictures, steps, result, cancelled })?;
+        self.engine.submit(Work { job: job.clone(), pictures, decoding, steps, result, cancelled })?;
         let (layers, shape) = (self.identity.kept_layers.clone(), self.identity.kv_shape());
         let shipment = Shipment { layers, shape, job };
         let ship = async {
@@ -105,7 +114,11 @@ impl Describe for Prefiller {
         load.queue_limit = self.engine.queue_limit();
         load.prefix_queries = gauges.prefix_queries.load(Ordering::Relaxed);
         load.prefix_hits = gauges.prefix_hits.load(Ordering::Relaxed);
-        self.identity.describe(load, draining)
+        let mut description = self.identity.describe(load, draining);
+        let held = u32::try_from(self.pool.blocks() * BLOCK_POSITIONS).unwrap_or(u32::MAX);
+        // A prompt, and a replay of one, has to fit here too.
+        description.max_positions = description.max_positions.min(held);
+        description
     }
 }
 

@@ -45,6 +45,11 @@ impl Expectation {
         if !manifest.layers.iter().map(|entry| entry.layer).eq(self.layers.iter().copied()) {
             return Err(Refusal::LayerMismatch);
         }
+        // Every position of every layer, as the policy says: what is not shipped would be left over from someone else.
+        let spans = manifest.policy.spans(manifest.positions);
+        if manifest.layers.iter().any(|entry| entry.spans != spans) {
+            return Err(Refusal::MalformedManifest);
+        }
         if manifest.positions > self.positions_max {
             return Err(Refusal::OverReservation);
         }

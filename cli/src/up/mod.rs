@@ -1,9 +1,9 @@
 //! `secateur up`: a whole cluster on this machine from one command.
 
 mod child;
-mod cluster;
-mod node_options;
-mod report;
+pub mod cluster;
+pub mod node_options;
+pub mod report;
 mod sample;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -26,7 +26,7 @@ impl BlockTable {
 
     /// A table that begins with finished blocks of another sequence.
     pub fn with_prefix(pool: &KvPool, prefix: Vec<Arc<Block>>) -> BlockTable {
-        debug_assert!(prefix.iter().all(|block| pool.owns(block)));
+        assert!(prefix.iter().all(|block| pool.owns(block)));
         let len = prefix.len() * BLOCK_POSITIONS;
         BlockTable { pool: pool.clone(), blocks: prefix, len }
     }
@@ -58,7 +58,7 @@ impl BlockTable {
 
     /// Takes more blocks in.
     pub fn grow(&mut self, blocks: Vec<Block>) {
-        debug_assert!(blocks.iter().all(|block| self.pool.owns(block)));
+        assert!(blocks.iter().all(|block| self.pool.owns(block)));
         self.blocks.extend(blocks.into_iter().map(Arc::new));
     }
 

@@ -47,6 +47,8 @@ impl Entry {
 
     /// Its prompt is laid out.
     pub fn lay(&mut self, laid: Laid) {
+        // What they became is in the prompt; the pixels, and the right to hold them, go.
+        (self.work.pictures, self.work.decoding) = (Vec::new(), None);
         self.become_next(|stage| match stage {
             Stage::Queued(place) => Stage::Laid(laid, place),
             other => other,
@@ -56,11 +58,11 @@ impl Entry {
     /// It has its blocks.
     pub fn run(&mut self, table: BlockTable, cached: usize) {
         let job = &self.work.job;
-        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &job.tokens, &job.emitted);
-        let steps = self.work.steps.clone();
+        // Text alone, as decode has it: a placeholder is not something that was said.
+        let text: Vec<u32> = job.text_tokens().collect();
+        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &text, &job.emitted);
         self.become_next(|stage| match stage {
             Stage::Laid(laid, _place) => {
-                start_shipping(steps.as_ref(), &laid);
                 Stage::Running(Box::new(Running { laid, table, cached, sampler }))
             }
             other => other,
@@ -81,9 +83,8 @@ impl Entry {
     }
 }
 
-fn start_shipping(steps: Option<&mpsc::Sender<ShipStep>>, laid: &Laid) {
-    if let Some(steps) = steps {
-        let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
-        let _ = steps.try_send(ShipStep::Start { positions, next_position });
-    }
+/// Tells the ship task how long the prompt is.
+pub(super) fn start_shipping(steps: &mpsc::Sender<ShipStep>, laid: &Laid) {
+    let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
+    let _ = steps.try_send(ShipStep::Start { positions, next_position });
 }

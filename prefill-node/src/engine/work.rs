@@ -11,7 +11,7 @@ use std::{
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvView, Picture};
 use secateur_proto::{ServiceError, v1};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{job::Job, prefix::PictureDigest};
 
@@ -54,6 +54,8 @@ pub struct Work {
     pub job: Arc<Job>,
     /// Its pictures, decoded, with their digests.
     pub pictures: Vec<(PictureDigest, Picture)>,
+    /// The right to hold decoded pictures, which are large; given back once they were looked at.
+    pub decoding: Option<OwnedSemaphorePermit>,
     /// To the ship task, if the KV is shipped. Room for every step, so that a slow link never stalls the engine: what
     /// waits here are blocks of the pool.
     pub steps: Option<mpsc::Sender<ShipStep>>,

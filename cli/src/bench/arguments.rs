@@ -1,0 +1,185 @@
+//! The command line of `secateur bench`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use crate::up::node_options::NodeOptions;
+
+const LINK_REFUSED: &str = "shaping the link between prefill and decode is not built yet; use `none`, and for other \
+                            links place the nodes on machines that have them";
+
+/// Arguments of `secateur bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArguments {
+    /// Router to measure, such as http://host:8080 [default: a cluster started for this, on this machine]
+    #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with_all = [
+        "model", "prefill", "decode", "dtype", "weights", "kv_memory", "threads",
+    ])]
+    pub url: Option<String>,
+    /// Checkpoint folder of the cluster that is started [default: the demo checkpoint in this binary]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Prefill nodes to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub prefill: u32,
+    /// Decode nodes to start
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub decode: u32,
+    /// How the started nodes compute.
+    #[command(flatten)]
+    pub node: NodeOptions,
+    /// Requests in flight: one scenario for each number of the list
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,16", conflicts_with = "rate",
+        value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub concurrency: Vec<u32>,
+    /// Requests per second instead, at random moments (Poisson), however many are in flight
+    #[arg(long, value_name = "R", value_parser = parse_rate)]
+    pub rate: Option<f64>,
+    /// Requests of each scenario
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests: u32,
+    /// Requests before each scenario that do not count
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warmup: u32,
+    /// Tokens of each prompt, about, the chat template's included, pictures not
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    pub input_len: u32,
+    /// Tokens of each answer
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub output_len: u32,
+    /// Pictures of each prompt
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=64))]
+    pub images: u32,
+    /// Visual pruning to ask for, with the share of visual tokens kept, such as trimtokenator:0.25
+    #[arg(long, value_name = "METHOD[:KEEP]", value_parser = parse_visual)]
+    pub visual: Option<Visual>,
+    /// Transfer policy to ask for, such as dense
+    #[arg(long, value_name = "POLICY")]
+    pub transfer: Option<String>,
+    /// The link between prefill and decode; only `none`, the one that is there, for now
+    #[arg(long, value_name = "LINK", default_value = "none", value_parser = parse_link)]
+    pub link: String,
+    /// The same seed sends the same prompts and pictures at the same moments
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Seconds after which a request counts as failed
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Print one JSON document on standard output: rows, one for each scenario
+    #[arg(long)]
+    pub json: bool,
+    /// What the started roles log, as tracing directives
+    #[arg(long, default_value = "warn", env = "SECATEUR_LOG")]
+    pub log: String,
+}
+
+/// What is asked of visual pruning. The router judges the method: it knows which there are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Visual {
+    /// Its name.
+    pub method: String,
+    /// Share of visual tokens kept; none: the router's choice.
+    pub keep: Option<f64>,
+}
+
+impl BenchArguments {
+    /// How long an answer may take.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+impl std::fmt::Display for Visual {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.keep {
+            Some(keep) => write!(out, "{}:{keep}", self.method),
+            None => out.write_str(&self.method),
+        }
+    }
+}
+
+/// The router's root, however much of the API's path was copied with it.
+fn parse_url(text: &str) -> Result<String, String> {
+    let url = text.trim_end_matches('/');
+    let url = url.strip_suffix("/v1").unwrap_or(url);
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if parsed.scheme() == "http" && parsed.has_host() => Ok(url.to_owned()),
+        _ => Err("must be a router's address such as http://host:8080".to_owned()),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
+    rate.ok_or_else(|| "must be a number of requests per second above 0".to_owned())
+}
+
+fn parse_visual(text: &str) -> Result<Visual, String> {
+    let (method, keep) = match text.split_once(':') {
+        Some((method, keep)) => (method, Some(keep)),
+        None => (text, None),
+    };
+    let in_range = |keep: &str| keep.parse().ok().filter(|keep: &f64| *keep > 0.0 && *keep <= 1.0);
+    let keep = match keep.map(in_range) {
+        None => None,
+        Some(Some(keep)) => Some(keep),
+        Some(None) => return Err("KEEP must be a number above 0 and at most 1".to_owned()),
+    };
+    if method.is_empty() {
+        return Err("must begin with a method, such as trimtokenator or none".to_owned());
+    }
+    Ok(Visual { method: method.to_owned(), keep })
+}
+
+fn parse_link(text: &str) -> Result<String, String> {
+    match text {
+        "none" => Ok(text.to_owned()),
+        _ => Err(LINK_REFUSED.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        arguments: BenchArguments,
+    }
+
+    fn parse(flags: &[&str]) -> Result<BenchArguments, clap::Error> {
+        let flags = std::iter::once("bench").chain(flags.iter().copied());
+        Program::try_parse_from(flags).map(|program| program.arguments)
+    }
+
+    #[test]
+    fn lists_and_policies_are_read() {
+        let found = parse(&["--concurrency", "1,8", "--visual", "trimtokenator:0.25", "--link", "none"]).unwrap();
+        assert_eq!(found.concurrency, [1, 8]);
+        assert_eq!(found.visual, Some(Visual { method: "trimtokenator".to_owned(), keep: Some(0.25) }));
+        assert_eq!(found.visual.unwrap().to_string(), "trimtokenator:0.25");
+        assert_eq!(parse(&["--url", "http://h:80/v1/"]).unwrap().url.unwrap(), "http://h:80");
+        assert_eq!(parse(&["--rate", "0.5"]).unwrap().rate, Some(0.5));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_bad_usage() {
+        let cases: [&[&str]; 10] = [
+            &["--link", "10gbit"],
+            &["--link", "none,1gbit"],
+            &["--url", "h:80"],
+            &["--url", "http://h:80", "--model", "x"],
+            &["--url", "http://h:80", "--threads", "2"],
+            &["--rate", "0"],
+            &["--rate", "1", "--concurrency", "2"],
+            &["--concurrency", "0"],
+            &["--visual", "none:1.5"],
+            &["--requests", "0"],
+        ];
+        for flags in cases {
+            assert_eq!(parse(flags).unwrap_err().exit_code(), 2, "{flags:?}");
+        }
+    }
+}

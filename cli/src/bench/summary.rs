@@ -1,0 +1,161 @@
+//! A scenario's figures: percentiles and sums over its answers.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    arguments::BenchArguments,
+    run::Outcome,
+    scenario::{Pace, Scenario},
+};
+
+/// One row of the report; names and meaning as in the documented JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub scenario: String,
+    pub link: String,
+    pub visual: String,
+    pub transfer: String,
+    /// Id of the pruning plan in force; empty: none.
+    pub plan: String,
+    /// None: requests came at a rate.
+    pub concurrency: Option<u32>,
+    pub input_len: u32,
+    pub output_len: u32,
+    /// Sent, failed ones included.
+    pub requests: u64,
+    pub failed: u64,
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+/// What follows from the answers alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    pub ttft_ms: Percentiles,
+    pub tpot_ms: Percentiles,
+    pub itl_ms: Percentiles,
+    pub e2e_ms: Percentiles,
+    /// Answered ones, over the scenario's time.
+    pub requests_per_s: f64,
+    pub output_tokens_per_s: f64,
+    pub prompt_tokens_per_s: f64,
+    pub duration_s: f64,
+    pub bytes_sent: u64,
+    pub bytes_unpruned: u64,
+    /// `bytes_unpruned / bytes_sent`; 0 where nothing was sent.
+    pub ratio: f64,
+    #[serde(skip)]
+    failed: u64,
+    #[serde(skip)]
+    answered: u64,
+    #[serde(skip)]
+    policy: Option<String>,
+    #[serde(skip)]
+    plan: Option<String>,
+}
+
+/// Exact percentiles; none without samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub p50: Option<f64>,
+    pub p90: Option<f64>,
+    pub p99: Option<f64>,
+}
+
+impl Percentiles {
+    /// Of durations, in milliseconds.
+    pub fn of(samples: impl Iterator<Item = Duration>) -> Percentiles {
+        let mut sorted: Vec<f64> = samples.map(|sample| sample.as_secs_f64() * 1e3).collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: f64| percentile(&sorted, share);
+        Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
+    }
+}
+
+/// Between the two samples next to the place, in proportion: numpy's default, and so that of other benchmarks.
+fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
+    let place = share * sorted.len().checked_sub(1)? as f64;
+    let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+    Some(below + (above - below) * place.fract())
+}
+
+impl Summary {
+    /// Of everything that a scenario got back.
+    pub fn of(outcome: &Outcome) -> Summary {
+        let answers = &outcome.answers;
+        let seconds = outcome.duration.as_secs_f64().max(1e-9);
+        let bytes = |key: &str| -> u64 { answers.iter().filter_map(|a| a.receipt["transfer"][key].as_u64()).sum() };
+        let (sent, unpruned) = (bytes("bytes_sent"), bytes("bytes_unpruned"));
+        let output: u64 = answers.iter().map(|answer| answer.output_tokens).sum();
+        let prompt: u64 = answers.iter().map(|answer| answer.prompt_tokens).sum();
+        let word = |of: fn(&Value) -> &Value| {
+            let words = answers.iter().filter_map(|answer| of(&answer.receipt).as_str());
+            words.map(str::to_owned).next()
+        };
+        Summary {
+            ttft_ms: Percentiles::of(answers.iter().filter_map(|answer| answer.timeline.first())),
+            tpot_ms: Percentiles::of(answers.iter().filter_map(|a| a.timeline.per_token(a.output_tokens))),
+            itl_ms: Percentiles::of(answers.iter().flat_map(|answer| answer.timeline.gaps())),
+            e2e_ms: Percentiles::of(answers.iter().map(|answer| answer.timeline.whole())),
+            requests_per_s: answers.len() as f64 / seconds,
+            output_tokens_per_s: output as f64 / seconds,
+            prompt_tokens_per_s: prompt as f64 / seconds,
+            duration_s: outcome.duration.as_secs_f64(),
+            bytes_sent: sent,
+            bytes_unpruned: unpruned,
+            ratio: if sent == 0 { 0.0 } else { unpruned as f64 / sent as f64 },
+            failed: outcome.errors.len() as u64,
+            answered: answers.len() as u64,
+            policy: word(|receipt| &receipt["transfer"]["policy"]),
+            plan: word(|receipt| &receipt["plan"]),
+        }
+    }
+
+    /// With what was asked.
+    pub fn row(self, scenario: &Scenario, arguments: &BenchArguments) -> Row {
+        let concurrency = match scenario.pace {
+            Pace::Closed(concurrency) => Some(concurrency),
+            Pace::Open(_) => None,
+        };
+        Row {
+            scenario: scenario.pace.to_string(),
+            link: arguments.link.clone(),
+            visual: arguments.visual.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
+            // Asked for, or what the receipts say was done.
+            transfer: arguments.transfer.clone().or_else(|| self.policy.clone()).unwrap_or_default(),
+            plan: self.plan.clone().unwrap_or_default(),
+            concurrency,
+            input_len: arguments.input_len,
+            output_len: arguments.output_len,
+            requests: self.answered + self.failed,
+            failed: self.failed,
+            summary: self,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(samples: &[u64]) -> Percentiles {
+        Percentiles::of(samples.iter().map(|ms| Duration::from_millis(*ms)))
+    }
+
+    #[test]
+    fn percentiles_are_exact() {
+        let round = |found: Option<f64>| (found.unwrap() * 1e6).round() / 1e6;
+        let hundred: Vec<u64> = (0..=100).rev().collect();
+        let found = of(&hundred);
+        assert_eq!([found.p50, found.p90, found.p99].map(round), [50.0, 90.0, 99.0]);
+        // numpy.percentile([1, 2, 4, 10], [50, 90, 99])
+        let found = of(&[10, 1, 4, 2]);
+        assert_eq!([found.p50, found.p90, found.p99].map(round), [3.0, 8.2, 9.82]);
+        let one = of(&[7]);
+        assert_eq!([one.p50, one.p90, one.p99].map(round), [7.0; 3]);
+        assert_eq!(of(&[]), Percentiles::default());
+    }
+}
