@@ -29,7 +29,10 @@ pub fn keys(rows: &[PromptRow], pictures: &[PictureDigest]) -> Vec<Key> {
                     }
                     // Where a picture begins counts: the same one twice in a row is not the same as once.
                     PromptRow::Visual { picture, row, origin } => {
-                        hasher.update(&[1 + u8::from(row == 0)]).update(&pictures[picture as usize]).update(&origin.to_le_bytes());
+                        hasher
+                            .update(&[1 + u8::from(row == 0)])
+                            .update(&pictures[picture as usize])
+                            .update(&origin.to_le_bytes());
                     }
                 }
             }
@@ -132,8 +135,7 @@ mod tests {
         assert_ne!(keys(&rows(0), &[one]), keys(&rows(0), &[two]));
         assert_ne!(keys(&rows(0), &[one]), keys(&rows(1), &[one]));
         // Which picture of the prompt it is does not matter.
-        let second: Vec<PromptRow> =
-            (0..16).map(|row| PromptRow::Visual { picture: 1, row, origin: row }).collect();
+        let second: Vec<PromptRow> = (0..16).map(|row| PromptRow::Visual { picture: 1, row, origin: row }).collect();
         assert_eq!(keys(&second, &[two, one]), keys(&rows(0), &[one]));
     }
 

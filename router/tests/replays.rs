@@ -92,15 +92,13 @@ async fn a_stream_shows_nothing_of_its_replays() {
     assert_eq!(joined(&cluster.stream(stopped).await), "hello world, hello 你好, is the world ");
 }
 
+/// The deadline bounds it, not a count: half an answer is worth waiting for.
 #[tokio::test]
-async fn preemptions_are_bounded() {
+async fn an_answer_preempted_at_every_token_is_still_whole() {
     let cluster = answering(1, 1).await;
     cluster.decode[0].script.set(Act::Preempt(0));
-    let events = cluster.stream(json!({})).await;
-    assert_eq!(events.last().unwrap()["error"]["code"], "overloaded");
-    assert!(TEXT.starts_with(&joined(&events)));
-    assert_eq!(cluster.decode[0].script.calls(), 9, "the first attempt and eight replays");
-    assert_eq!(outcomes(&cluster).await, [0, 0, 9]);
+    assert_eq!(joined(&cluster.stream(json!({})).await), TEXT);
+    assert!(cluster.decode[0].script.calls() > 9);
 }
 
 #[tokio::test]

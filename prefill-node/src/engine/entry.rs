@@ -62,9 +62,7 @@ impl Entry {
         let text: Vec<u32> = job.text_tokens().collect();
         let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &text, &job.emitted);
         self.become_next(|stage| match stage {
-            Stage::Laid(laid, _place) => {
-                Stage::Running(Box::new(Running { laid, table, cached, sampler }))
-            }
+            Stage::Laid(laid, _place) => Stage::Running(Box::new(Running { laid, table, cached, sampler })),
             other => other,
         });
     }

@@ -64,7 +64,14 @@ fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
     let (result, answer) = oneshot::channel();
     let cancelled = CancellationToken::new();
     let job = Arc::new(text_job(tokens));
-    engine.submit(Work { job, pictures: Vec::new(), decoding: None, steps: Some(steps), result, cancelled: cancelled.clone() })?;
+    engine.submit(Work {
+        job,
+        pictures: Vec::new(),
+        decoding: None,
+        steps: Some(steps),
+        result,
+        cancelled: cancelled.clone(),
+    })?;
     Ok(Client { result: answer, steps: steps_queue, cancelled })
 }
 

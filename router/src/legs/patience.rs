@@ -53,8 +53,10 @@ mod tests {
     #[test]
     fn waits_grow_are_spread_and_end() {
         let mut patience = Patience::default();
-        let pauses: Vec<u128> =
-            std::iter::from_fn(|| patience.after(ErrorCode::Overloaded, 0.5)).map(|pause| pause.as_millis()).take(8).collect();
+        let pauses: Vec<u128> = std::iter::from_fn(|| patience.after(ErrorCode::Overloaded, 0.5))
+            .map(|pause| pause.as_millis())
+            .take(8)
+            .collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
         let shortest = Patience::default().after(ErrorCode::Overloaded, 0.0).unwrap();
         assert_eq!(shortest.as_millis(), 25);
