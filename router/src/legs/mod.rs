@@ -1,7 +1,7 @@
 //! A request's two legs: one epoch, one deadline, and either both or none.
 //!
 //! ```text
-//!   router ── Decode.Generate ──▶ D      Opened: KV is reserved
+//!   router ── Decode.Generate ──▶ D      Opened: the epoch waits for KV
 //!   router ── Prefill.Run ──────▶ P      FirstToken ... PrefillDone
 //!                P ── Ship ─────▶ D
 //!   router ◀─ Tokens, DecodeDone ─ D
