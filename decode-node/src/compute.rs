@@ -1,7 +1,7 @@
 //! What the engine needs of a model: one token for each of many answers. A trait, so that load tests of thousands of
 //! answers can run on a simulated one.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
 use secateur_model::{BlockTable, Drawn, Feed, Input, KvPool, Model, ModelError, Sampler, Wanted, Workspace};
 
@@ -49,7 +49,7 @@ impl Compute for ModelCompute {
                 wanted: Wanted::Last,
             })
             .collect();
-        self.model.forward(&self.pool, &mut feeds, &mut self.space, &mut |_| ControlFlow::Continue(()))?;
+        self.model.forward(&self.pool, &mut feeds, &mut self.space, &mut |_| {})?;
         drop(feeds);
         self.model.draw(&mut self.space, rows.iter_mut().map(|row| (&mut *row.sampler, &mut row.drawn)));
         Ok(())

@@ -27,8 +27,9 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::Model;
-use secateur_node::{Host, Identity, memory, program};
+use secateur_node::{Host, Identity, NodePlan, memory, program};
 use secateur_proto::v1::{self, decode_server::DecodeServer, kv_transfer_server::KvTransferServer};
+use secateur_pruning::pdtrim::StageKind;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -57,13 +58,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = settings.node;
-    let options = node.load_options();
+    let plan = node.plan.as_deref().map(NodePlan::open).transpose()?;
+    let options = node.load_options(plan.as_ref().map(|plan| plan.stage(StageKind::Decode)).unwrap_or_default());
     let dir = node.model.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let model = Arc::new(model);
-    let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id.clone(), &node.model, &model)?);
+    let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id.clone(), &node.model, &model, plan)?);
     let space = BlockSpace::new(memory::kv_pool(&node, &model)?);
     let pool = space.pool().clone();
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "decode node is ready");

@@ -38,7 +38,8 @@ impl ReceiveService {
             model_fingerprint: self.identity.model.fingerprint.clone(),
             plan_id: self.identity.plan_id.clone(),
             shape: self.identity.kv_shape(),
-            layers: self.identity.kept_layers.clone(),
+            layers: self.identity.kv_layers.clone(),
+            plan: self.identity.plan.clone(),
             positions_max: room.prompt_positions_max,
         }
     }
@@ -46,7 +47,7 @@ impl ReceiveService {
     /// Writes a layer into its blocks.
     fn load(&self, table: &mut BlockTable, layer: &ReceivedLayer) -> Result<(), ServiceError> {
         // The manifest was checked to list exactly the layers of this node.
-        let slot = self.identity.kept_layers.binary_search(&layer.layer).map_err(|_| Refusal::LayerMismatch)?;
+        let slot = self.identity.kv_layers.binary_search(&layer.layer).map_err(|_| Refusal::LayerMismatch)?;
         table.write_layer(slot, 0, &layer.k, &layer.v).map_err(model_failure)
     }
 
@@ -58,7 +59,8 @@ impl ReceiveService {
         frames: &mut Streaming<v1::ShipFrame>,
     ) -> Result<Placed, ServiceError> {
         self.expectation(room).check(&manifest)?;
-        let positions = manifest.positions as usize;
+        let positions = manifest.extent.positions as usize;
+        let shipped: Vec<usize> = manifest.layers.iter().map(|entry| entry.tokens() as usize).collect();
         let mut table = BlockTable::new(self.space.pool());
         // The answer's first step needs a row too. While this waits, so does the sender: frames stay in the transport.
         table.grow(self.space.lease(table.missing(positions + 1)).await?);
@@ -77,6 +79,9 @@ impl ReceiveService {
                         return Err(Refusal::FrameMismatch.into());
                     }
                     table.set_len(positions).map_err(model_failure)?;
+                    for (slot, shipped) in shipped.into_iter().enumerate() {
+                        table.set_lacking(slot, positions - shipped).map_err(model_failure)?;
+                    }
                     return Ok(Placed { table, accepted });
                 }
                 Some(Frame::Manifest(_)) | None => return Err(Refusal::OutOfOrder.into()),

@@ -10,7 +10,6 @@
 //! `benches/peers.py` runs it in turns with other engines.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints its figures")]
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -149,7 +148,7 @@ impl<'a> Bench<'a> {
             let wanted = if end == PROMPT { Wanted::Last } else { Wanted::Nothing };
             let input = Input::Prompt(&self.prompt, start..end);
             let mut feeds = [Feed { input, table: &mut table, wanted }];
-            let go_on = &mut |_| ControlFlow::Continue(());
+            let go_on = &mut |_| {};
             self.model.forward(&self.pool, &mut feeds, &mut self.space, go_on).unwrap();
         }
         table
@@ -163,7 +162,7 @@ impl<'a> Bench<'a> {
         for _ in 1..streams {
             let mut table = BlockTable::new(&self.pool);
             table.grow(self.pool.lease(table.missing(PROMPT + STEPS + 1)).unwrap());
-            for slot in 0..self.model.kept_layers().len() {
+            for slot in 0..self.model.kv_layers().len() {
                 let (k, v) = view.layer(slot);
                 table.write_layer(slot, 0, &k, &v).unwrap();
             }
@@ -176,7 +175,7 @@ impl<'a> Bench<'a> {
                 .iter_mut()
                 .map(|table| Feed { input: Input::Token { id: 11, position }, table, wanted: Wanted::Last })
                 .collect();
-            self.model.forward(&self.pool, &mut feeds, &mut self.space, &mut |_| ControlFlow::Continue(())).unwrap();
+            self.model.forward(&self.pool, &mut feeds, &mut self.space, &mut |_| {}).unwrap();
         };
         step(0);
         let started = Instant::now();

@@ -8,6 +8,7 @@
 //! What is deliberately not here: tokenizers and chat templates (the router's), choosing visual tokens (`pruning`),
 //! anything about networks (`transfer`), scheduling. Calls return when the computation is done.
 
+pub mod calibrate;
 mod card;
 mod checkpoint;
 mod device;
@@ -19,6 +20,7 @@ mod language;
 mod linear;
 mod model;
 mod sampling;
+mod stage;
 mod vision;
 mod whole;
 
@@ -33,4 +35,5 @@ pub use language::{Feed, Input, Prompt, PromptRow, Segment, Wanted, Workspace};
 pub use model::{LoadOptions, Model};
 pub use sampling::{Drawn, Sampler, Sampling, TokenLogprob};
 pub use secateur_kernels::Cpu;
+pub use stage::{BlockRole, Stage};
 pub use vision::{Picture, PictureError, PictureLimits, Rows, VisualTokens};

@@ -1,7 +1,5 @@
 //! A loaded checkpoint and what can be done with it.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -15,6 +13,7 @@ use crate::info::ModelInfo;
 use crate::kv::{self, BLOCK_POSITIONS, KvPool};
 use crate::language::{Feed, Language, Prompt, Segment, Workspace};
 use crate::sampling::{Drawn, Sampler};
+use crate::stage::Stage;
 use crate::vision::{Eye, Picture, Rows, VisualTokens};
 
 /// What of a checkpoint to load, and how to compute with it.
@@ -28,8 +27,8 @@ pub struct LoadOptions {
     pub weights: WeightFormat,
     /// Threads that compute. `None`: one for each core.
     pub threads: Option<usize>,
-    /// Blocks that this stage leaves out.
-    pub blocks_removed: BTreeSet<usize>,
+    /// What this stage does with the checkpoint's blocks.
+    pub stage: Stage,
     /// Whether to load the vision tower and the projector.
     pub vision: bool,
 }
@@ -40,7 +39,7 @@ pub struct LoadOptions {
 /// [`crate::BlockTable`], and what one pass needs in a [`Workspace`].
 pub struct Model {
     info: ModelInfo,
-    kept_layers: Vec<usize>,
+    kv_layers: Vec<usize>,
     language: Language,
     eye: Option<Eye>,
     cpu: Cpu,
@@ -56,7 +55,8 @@ impl Model {
         let compute = device::compute_type(options.dtype, config.stored);
         let cpu = Cpu::new(options.threads.unwrap_or_else(all_cores).max(1));
         let weights = Weights::open(dir, cpu.clone(), compute, options.weights)?;
-        let language = Language::load(&weights, &config.language, &options.blocks_removed)?;
+        let repairs = options.stage.repairs().map(|path| weights.open_beside(path)).transpose()?;
+        let language = Language::load(&weights, &config.language, &options.stage, repairs.as_ref())?;
         let eye = match &config.vision {
             Some(vision) if options.vision => Some(Eye::load(&weights, vision, config.language.hidden)?),
             _ => None,
@@ -65,11 +65,11 @@ impl Model {
         tracing::info!(
             architecture = %info.architecture, fingerprint = %info.fingerprint, device = %options.device,
             dtype = %compute, weights = options.weights.name(), instructions = %cpu.isa(), threads = cpu.threads(),
-            layers = info.layers, kept = language.kept_layers().len(), vision = eye.is_some(),
+            layers = info.layers, with_kv = language.kv_layers().len(), vision = eye.is_some(),
             "loaded model"
         );
-        let (kept_layers, multi_axis) = (language.kept_layers(), config.language.rope.sections.is_some());
-        Ok(Model { info, kept_layers, language, eye, cpu, multi_axis })
+        let (kv_layers, multi_axis) = (language.kv_layers(), config.language.rope.sections.is_some());
+        Ok(Model { info, kv_layers, language, eye, cpu, multi_axis })
     }
 
     /// What this checkpoint is.
@@ -77,9 +77,15 @@ impl Model {
         &self.info
     }
 
-    /// Indices, in the checkpoint, of the blocks that this stage runs, ascending.
-    pub fn kept_layers(&self) -> &[usize] {
-        &self.kept_layers
+    /// Indices, in the checkpoint, of the blocks that have KV in this stage, ascending.
+    pub fn kv_layers(&self) -> &[usize] {
+        &self.kv_layers
+    }
+
+    /// Those of them in which a row sees only the last so many positions.
+    pub fn windowed_layers(&self) -> impl Iterator<Item = usize> + '_ {
+        let windows = self.kv_layers.iter().zip(self.language.windows());
+        windows.filter(|(_, window)| window.is_some()).map(|(&layer, _)| layer)
     }
 
     /// The threads and instructions that it computes with; for other work between passes.
@@ -94,9 +100,9 @@ impl Model {
 
     /// KV memory for as many whole blocks as fit in `bytes`.
     pub fn kv_pool(&self, bytes: u64) -> Result<KvPool, ModelError> {
-        let blocks = bytes / kv::block_bytes(&self.geometry(), self.kept_layers.len()) as u64;
+        let blocks = bytes / kv::block_bytes(&self.geometry(), self.kv_layers.len()) as u64;
         if blocks == 0 {
-            let block = kv::block_bytes(&self.geometry(), self.kept_layers.len());
+            let block = kv::block_bytes(&self.geometry(), self.kv_layers.len());
             return Err(ModelError::cache(format!(
                 "{bytes} bytes hold no block of {block} bytes; give KV more memory"
             )));
@@ -106,7 +112,7 @@ impl Model {
 
     /// KV memory of so many blocks.
     pub(crate) fn kv_pool_of(&self, blocks: usize) -> Result<KvPool> {
-        KvPool::new(self.geometry(), self.kept_layers.len(), blocks)
+        KvPool::new(self.geometry(), self.kv_layers.len(), blocks)
     }
 
     /// Pixels to visual tokens: preprocess, tower, feature layer, projector. One entry per picture.
@@ -144,17 +150,17 @@ impl Model {
 
     /// Runs a batch: some rows of each of several sequences. See [`Feed`].
     ///
-    /// `on_layer` is told each kept block's place, in order, on this thread, as soon as that block's KV of every row is
-    /// stored; `Break` stops everything with [`ModelError::Cancelled`]. Logits of the wanted rows are left in the
-    /// workspace. After an error, what tables hold beyond their length is undefined, and their length is as before.
+    /// `on_layer` is told each block's place among those with KV, in order, on this thread, as soon as that block's KV of
+    /// every row is stored. Logits of the wanted rows are left in the workspace. After an error, what tables hold beyond
+    /// their length is undefined, and their length is as before.
     pub fn forward(
         &self,
         pool: &KvPool,
         feeds: &mut [Feed<'_>],
         space: &mut Workspace,
-        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        mut on_layer: &mut dyn FnMut(usize),
     ) -> Result<(), ModelError> {
-        self.language.forward(pool, feeds, space, on_layer)
+        self.language.forward(pool, feeds, space, &mut on_layer)
     }
 
     /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads.
@@ -172,6 +178,10 @@ impl Model {
                 **drawn = Some(sampler.draw(logits));
             }
         });
+    }
+
+    pub(crate) fn language(&self) -> &Language {
+        &self.language
     }
 
     fn eye(&self) -> Result<&Eye> {

@@ -1,7 +1,5 @@
 //! A model on its own: prompts run whole, on memory of their own. For tests, calibration and evaluation; serving batches.
 
-use std::ops::ControlFlow;
-
 use crate::error::ModelError;
 use crate::kv::{BLOCK_POSITIONS, BlockTable, KvPool, blocks_for};
 use crate::language::{Feed, Input, Segment, Wanted, Workspace};
@@ -16,7 +14,7 @@ impl Model {
         let mut space = Workspace::default();
         let input = Input::Prompt(&prompt, 0..prompt.len());
         let mut feeds = [Feed { input, table: &mut table, wanted: Wanted::All }];
-        self.forward(&pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(()))?;
+        self.forward(&pool, &mut feeds, &mut space, &mut |_| {})?;
         Ok(space.logits().to_vec())
     }
 
@@ -33,7 +31,7 @@ impl Model {
                 Some(&id) => Input::Token { id, position: prompt.next_position() + tokens.len() as u32 - 1 },
             };
             let mut feeds = [Feed { input, table: &mut table, wanted: Wanted::Last }];
-            self.forward(&pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(()))?;
+            self.forward(&pool, &mut feeds, &mut space, &mut |_| {})?;
             tokens.push(sampler.draw(space.logits()).token);
         }
         Ok(tokens)

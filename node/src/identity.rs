@@ -1,13 +1,15 @@
 //! What a node says of itself: the part that does not change while it runs.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use secateur_common::ids;
 use secateur_model::{Card, FloatType, Model, ModelInfo};
 use secateur_proto::{PROTOCOL_VERSION, v1};
-use secateur_pruning::{VisualMethod, VisualPolicy};
+use secateur_pruning::{VisualMethod, VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, visual};
+
+use crate::plan::NodePlan;
 
 /// Read whole for its digest.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -23,10 +25,14 @@ pub struct Identity {
     pub model_name: String,
     /// The checkpoint.
     pub model: ModelInfo,
-    /// Blocks that this node runs, ascending.
-    pub kept_layers: Vec<u32>,
-    /// The pruning plan in force; empty: none.
+    /// Blocks that have KV on this node, ascending.
+    pub kv_layers: Vec<u32>,
+    /// Those of them whose KV goes from prefill to decode, which are all that decode has.
+    pub shipped_layers: Vec<u32>,
+    /// Digest of the pruning plan in force; empty: none.
     pub plan_id: String,
+    /// The plan.
+    pub plan: Option<Arc<Plan>>,
     /// blake3 of tokenizer.json in hex; empty: the folder has none.
     pub tokenizer_digest: String,
     /// What `auto` stands for here.
@@ -34,8 +40,20 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of a node that loaded `model` from `dir`.
-    pub fn new(role: v1::Role, node_id: Option<String>, dir: &Path, model: &Model) -> anyhow::Result<Self> {
+    /// The identity of a node that loaded `model` from `dir` and runs `plan`.
+    pub fn new(
+        role: v1::Role,
+        node_id: Option<String>,
+        dir: &Path,
+        model: &Model,
+        plan: Option<NodePlan>,
+    ) -> anyhow::Result<Self> {
+        if let Some(plan) = &plan {
+            plan.check(model)?;
+        }
+        let kv_layers: Vec<u32> = model.kv_layers().iter().map(|&layer| layer as u32).collect();
+        let sends = |layer: u32| plan.as_ref().is_none_or(|plan| plan.plan.sends(layer as usize));
+
         let role_name = match role {
             v1::Role::Prefill => "prefill",
             v1::Role::Decode => "decode",
@@ -47,8 +65,10 @@ impl Identity {
             role,
             model_name: folder.unwrap_or_else(|| "model".to_owned()),
             model: model.info().clone(),
-            kept_layers: model.kept_layers().iter().map(|&layer| layer as u32).collect(),
-            plan_id: String::new(),
+            shipped_layers: kv_layers.iter().copied().filter(|&layer| sends(layer)).collect(),
+            kv_layers,
+            plan_id: plan.as_ref().map(|plan| plan.id.clone()).unwrap_or_default(),
+            plan: plan.map(|plan| plan.plan),
             tokenizer_digest: tokenizer_digest(dir)?,
             recommended_visual: recommended_visual(dir)?,
         })
@@ -66,7 +86,7 @@ impl Identity {
 
     /// KV bytes of one position in all blocks that this node runs.
     pub fn kv_bytes_per_position(&self) -> u64 {
-        self.kept_layers.len() as u64 * self.kv_shape().bytes_per_token()
+        self.kv_layers.len() as u64 * self.kv_shape().bytes_per_token()
     }
 
     /// As a message, with the load of this moment.

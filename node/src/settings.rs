@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 use bytesize::ByteSize;
 use clap::Args;
 use secateur_common::{config::Layers, telemetry::LogFormat};
-use secateur_model::{DeviceKind, FloatType, LoadOptions, WeightFormat};
+use secateur_model::{DeviceKind, FloatType, LoadOptions, Stage, WeightFormat};
 
 /// Settings of both node programs.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +16,9 @@ pub struct NodeSettings {
     /// Checkpoint folder in the Hugging Face layout
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
+    /// Pruning plan, a folder that `secateur plan` wrote; every node of a cluster runs the same one [default: none]
+    #[arg(long, value_name = "DIR", env = "SECATEUR_PLAN")]
+    pub plan: Option<PathBuf>,
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "SECATEUR_LISTEN")]
     pub listen: SocketAddr,
@@ -53,9 +56,10 @@ pub struct NodeSettings {
 }
 
 impl NodeSettings {
-    /// What to load for the language model; the vision tower has to be asked for.
-    pub fn load_options(&self) -> LoadOptions {
+    /// What to load for the language model of one stage; the vision tower has to be asked for.
+    pub fn load_options(&self, stage: Stage) -> LoadOptions {
         LoadOptions {
+            stage,
             device: self.device,
             dtype: self.dtype,
             weights: self.weights,

@@ -1,7 +1,7 @@
 //! What the engine needs of a model. A trait, so that load tests of thousands of prompts can run on a simulated one.
 
 use std::{
-    ops::{ControlFlow, Range},
+    ops::Range,
     time::Instant,
 };
 
@@ -46,7 +46,7 @@ pub trait Compute: Send + 'static {
     fn run(
         &mut self,
         chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        on_layer: &mut dyn FnMut(usize),
     ) -> Result<(), ModelError>;
 }
 
@@ -116,7 +116,7 @@ impl Compute for ModelCompute {
     fn run(
         &mut self,
         chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        on_layer: &mut dyn FnMut(usize),
     ) -> Result<(), ModelError> {
         let mut feeds: Vec<Feed<'_>> = Vec::with_capacity(chunks.len());
         for chunk in &mut *chunks {

@@ -14,7 +14,6 @@ mod work;
 
 use std::{
     collections::HashMap,
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard,
@@ -324,7 +323,6 @@ impl<C: Compute> Core<C> {
                 // Fails only when the ship task has ended, which cancels the job or reports its own error.
                 let _ = steps.try_send(ShipStep::Layer { slot, view: view.clone() });
             }
-            ControlFlow::Continue(())
         };
         let compute = &mut self.compute;
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;

@@ -67,6 +67,10 @@ impl Job {
         };
         let transfer = TransferPolicy::from_proto(request.transfer)
             .ok_or_else(|| invalid("transfer", format!("unknown transfer policy tag {}", request.transfer)))?;
+        if !transfer.is_possible_with(identity.plan.as_deref()) {
+            let text = format!("transfer policy {transfer} needs a plan that selects layers; this cluster runs none");
+            return Err(invalid("secateur.transfer.policy", text));
+        }
         let vocab = identity.model.vocab as u32;
         for (field, tokens) in [("tokens", &request.tokens), ("emitted", &request.emitted)] {
             if let Some(token) = tokens.iter().find(|&&token| token >= vocab) {
@@ -202,8 +206,10 @@ pub(crate) mod tests {
                     image_size: Some(32),
                 }),
             },
-            kept_layers: vec![0, 1],
+            kv_layers: vec![0, 1],
+            shipped_layers: vec![0, 1],
             plan_id: String::new(),
+            plan: None,
             tokenizer_digest: String::new(),
             recommended_visual: VisualPolicy::KEEP_ALL,
         }
@@ -243,7 +249,12 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_fit_is_refused_by_field() {
         type Edit = fn(&mut v1::PrefillRequest);
-        let cases: [(Edit, &str, ErrorCode); 10] = [
+        let cases: [(Edit, &str, ErrorCode); 11] = [
+            (
+                |r| r.transfer = v1::TransferPolicy::Pdtrim as i32,
+                "secateur.transfer.policy",
+                ErrorCode::InvalidRequest,
+            ),
             (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.epoch = None, "epoch", ErrorCode::InvalidRequest),

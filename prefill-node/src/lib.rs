@@ -29,8 +29,9 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, memory, program};
+use secateur_node::{Host, Identity, NodePlan, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
+use secateur_pruning::pdtrim::StageKind;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -60,13 +61,15 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let node = settings.node;
-    let options = LoadOptions { vision: true, ..node.load_options() };
+    let plan = node.plan.as_deref().map(NodePlan::open).transpose()?;
+    let stage = plan.as_ref().map(|plan| plan.stage(StageKind::Prefill)).unwrap_or_default();
+    let options = LoadOptions { vision: true, ..node.load_options(stage) };
     let dir = node.model.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let pool = memory::kv_pool(&node, &model)?;
-    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model)?;
+    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan)?;
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
     let limits = Limits {

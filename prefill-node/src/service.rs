@@ -56,12 +56,11 @@ impl Prefiller {
         let pictures = decode_pictures(job.clone()).await?;
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
-        let (steps, step_queue) = mpsc::channel(self.identity.kept_layers.len() + STEPS_BESIDE_LAYERS);
+        let (steps, step_queue) = mpsc::channel(self.identity.kv_layers.len() + STEPS_BESIDE_LAYERS);
         let (result, prefilled) = oneshot::channel();
         let steps = channel.is_some().then_some(steps);
         self.engine.submit(Work { job: job.clone(), pictures, decoding, steps, result, cancelled })?;
-        let (layers, shape) = (self.identity.kept_layers.clone(), self.identity.kv_shape());
-        let shipment = Shipment { layers, shape, job };
+        let shipment = Shipment { identity: self.identity.clone(), job };
         let ship = async {
             match channel {
                 Some(channel) => shipment.run(channel, step_queue).await.map(Some),

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use secateur_node::Identity;
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, ShipFrame, kv_transfer_client::KvTransferClient},
 };
 use secateur_transfer::{
-    KvShape, Manifest, Sender,
+    Extent, Manifest, Sender,
     receipt::{Account, Timeline, dense_bytes},
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -28,10 +29,8 @@ const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 pub struct Shipment {
     /// The request.
     pub job: Arc<Job>,
-    /// Blocks that prefill computes, ascending.
-    pub layers: Vec<u32>,
-    /// Geometry of the KV.
-    pub shape: KvShape,
+    /// This node: its blocks, its plan and the geometry of its KV.
+    pub identity: Arc<Identity>,
 }
 
 /// A shipment that decode acknowledged.
@@ -77,8 +76,12 @@ impl Shipment {
         let Some(ShipStep::Start { positions, next_position }) = steps.recv().await else {
             return engine_stopped().await;
         };
-        let manifest = Manifest::new(self.job.parties.clone(), self.job.transfer, positions, self.shape, &self.layers)
-            .with_next_position(next_position);
+        let Identity { kv_layers, shipped_layers, plan, .. } = &*self.identity;
+        let extent = Extent { prompt: positions - self.job.emitted.len() as u32, positions };
+        let chosen = (self.job.transfer, plan.as_deref());
+        let (parties, shape) = (self.job.parties.clone(), self.identity.kv_shape());
+        let manifest =
+            Manifest::new(parties, chosen, extent, shape, shipped_layers).with_next_position(next_position);
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();
@@ -87,9 +90,14 @@ impl Shipment {
             match step {
                 ShipStep::Start { .. } => return engine_stopped().await,
                 ShipStep::Layer { slot, view } => {
+                    let layer = kv_layers[slot];
+                    if shipped_layers.binary_search(&layer).is_err() {
+                        continue;
+                    }
                     // Copied only now: until the transport takes it, the KV waits in its blocks.
-                    let (k, v) = view.layer(slot);
-                    for frame in sender.layer(self.layers[slot], k, v).map_err(internal)? {
+                    let spans = self.job.transfer.spans(plan.as_deref(), layer, extent);
+                    let (k, v) = view.layer(slot, spans.iter().map(|span| span.start as usize..span.end as usize));
+                    for frame in sender.layer(layer, k, v).map_err(internal)? {
                         send(&frames, frame).await?;
                     }
                 }
@@ -113,14 +121,15 @@ impl Shipment {
 
     /// The report for the receipt.
     pub fn report(&self, visual: &v1::VisualReport, positions: u32, shipped: Option<Shipped>) -> v1::TransferReport {
-        let blocks = self.layers.len() as u64;
+        let (blocks, whole) = (self.identity.kv_layers.len() as u64, self.identity.model.layers as u64);
+        let shape = self.identity.kv_shape();
         let pruned = u64::from(visual.tokens_before.saturating_sub(visual.tokens_after));
         let kept = u64::from(positions);
         let account = Account {
             policy: self.job.transfer,
             bytes_sent: shipped.map_or(0, |shipped| shipped.bytes_sent),
-            bytes_dense: dense_bytes(kept, blocks, self.shape),
-            bytes_unpruned: dense_bytes(kept + pruned, blocks, self.shape),
+            bytes_dense: dense_bytes(kept, blocks, shape),
+            bytes_unpruned: dense_bytes(kept + pruned, whole, shape),
         };
         account.report(shipped.map(|shipped| shipped.timeline))
     }

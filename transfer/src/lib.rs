@@ -18,11 +18,11 @@ pub mod visual;
 
 pub use dtype::DType;
 pub use manifest::{KvShape, LayerEntry, Manifest, Parties};
-pub use policy::TransferPolicy;
+pub use policy::{Extent, TransferPolicy};
 pub use receive::Receiver;
 pub use refusal::Refusal;
 pub use send::Sender;
 pub use span::TokenSpan;
 
 /// Version of the transfer format. A receiver refuses every other.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

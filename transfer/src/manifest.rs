@@ -1,11 +1,12 @@
 //! The manifest: everything that the receiver must agree to before it takes memory.
 
 use secateur_proto::v1;
+use secateur_pruning::pdtrim::Plan;
 
 use crate::{
     FORMAT_VERSION,
     dtype::DType,
-    policy::TransferPolicy,
+    policy::{Extent, TransferPolicy},
     refusal::Refusal,
     span::{TokenSpan, are_well_formed},
 };
@@ -69,8 +70,8 @@ pub struct Manifest {
     pub parties: Parties,
     /// Under which policy.
     pub policy: TransferPolicy,
-    /// Positions that the prompt fills.
-    pub positions: u32,
+    /// Positions that the shipment fills.
+    pub extent: Extent,
     /// Geometry of every layer.
     pub shape: KvShape,
     /// Layers in the order they come.
@@ -80,11 +81,17 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The manifest of a prompt's shipment under `policy`.
-    pub fn new(parties: Parties, policy: TransferPolicy, positions: u32, shape: KvShape, layers: &[u32]) -> Self {
-        let entry = |&layer| LayerEntry { layer, spans: policy.spans(positions) };
+    /// The manifest of a prompt's shipment under `policy` and `plan`.
+    pub fn new(
+        parties: Parties,
+        (policy, plan): (TransferPolicy, Option<&Plan>),
+        extent: Extent,
+        shape: KvShape,
+        layers: &[u32],
+    ) -> Self {
+        let entry = |&layer| LayerEntry { layer, spans: policy.spans(plan, layer, extent) };
         let layers = layers.iter().map(entry).collect();
-        Self { parties, policy, positions, shape, layers, next_position: positions }
+        Self { parties, policy, extent, shape, layers, next_position: extent.positions }
     }
 
     /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).
@@ -117,7 +124,8 @@ impl Manifest {
             model_fingerprint: self.parties.model_fingerprint.clone(),
             plan_id: self.parties.plan_id.clone(),
             policy: self.policy.to_proto() as i32,
-            positions: self.positions,
+            prompt_positions: self.extent.prompt,
+            positions: self.extent.positions,
             kv_heads: self.shape.kv_heads,
             head_dim: self.shape.head_dim,
             layers: self.layers.iter().map(layer).collect(),
@@ -140,7 +148,11 @@ impl Manifest {
         {
             return Err(malformed);
         }
-        let positions = message.positions;
+        let extent = Extent { prompt: message.prompt_positions, positions: message.positions };
+        if extent.prompt > extent.positions {
+            return Err(malformed);
+        }
+        let positions = extent.positions;
         let layers: Option<Vec<_>> = message.layers.iter().map(|layer| layer_from_proto(layer, positions)).collect();
         let manifest = Manifest {
             parties: Parties {
@@ -150,7 +162,7 @@ impl Manifest {
                 plan_id: message.plan_id,
             },
             policy,
-            positions,
+            extent,
             shape: KvShape { kv_heads: message.kv_heads, head_dim: message.head_dim, dtype },
             layers: layers.ok_or(malformed)?,
             next_position: message.next_position,
@@ -186,7 +198,8 @@ pub(crate) mod tests {
     pub(crate) fn sample(positions: u32, layers: &[u32]) -> Manifest {
         let parties = Parties { epoch: "e".into(), attempt: 1, model_fingerprint: "f".into(), plan_id: String::new() };
         let shape = KvShape { kv_heads: 2, head_dim: 4, dtype: DType::F32 };
-        Manifest::new(parties, TransferPolicy::Dense, positions, shape, layers)
+        let extent = Extent { prompt: positions, positions };
+        Manifest::new(parties, (TransferPolicy::Dense, None), extent, shape, layers)
     }
 
     proptest! {
@@ -214,7 +227,8 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_inconsistent_is_refused() {
-        let edits: [fn(&mut v1::Manifest); 8] = [
+        let edits: [fn(&mut v1::Manifest); 9] = [
+            |m| m.prompt_positions = m.positions + 1,
             |m| m.epoch = None,
             |m| m.policy = 99,
             |m| m.layers.clear(),

@@ -1,8 +1,9 @@
-//! Which tokens each layer ships, by policy.
+//! Which tokens each layer ships, by policy and plan.
 
 use std::{fmt, str::FromStr};
 
 use secateur_proto::v1;
+use secateur_pruning::pdtrim::Plan;
 
 use crate::span::TokenSpan;
 
@@ -12,28 +13,61 @@ pub enum TransferPolicy {
     /// All tokens of all kept layers in the dtype they were computed in.
     #[default]
     Dense,
+    /// PDTrim: in the layers that the plan selects, first and last tokens of the prompt alone; all of every other layer.
+    PdTrim,
+}
+
+/// How far a shipment reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Positions that the prompt fills.
+    pub prompt: u32,
+    /// The same and those of tokens of the answer that were made before (a replay).
+    pub positions: u32,
 }
 
 /// No such policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transfer policy `{0}`; there is: dense")]
+#[error("unknown transfer policy `{0}`; there are: dense, pdtrim")]
 pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
     /// Every policy, in the order that documents list them.
-    pub const ALL: [TransferPolicy; 1] = [TransferPolicy::Dense];
+    pub const ALL: [TransferPolicy; 2] = [TransferPolicy::Dense, TransferPolicy::PdTrim];
 
     /// The name on the command line, in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             TransferPolicy::Dense => "dense",
+            TransferPolicy::PdTrim => "pdtrim",
         }
     }
 
-    /// Token spans that a layer ships of a prompt of `positions` tokens.
-    pub fn spans(self, positions: u32) -> Vec<TokenSpan> {
+    /// Whether a plan says what it needs to know.
+    pub fn is_possible_with(self, plan: Option<&Plan>) -> bool {
         match self {
-            TransferPolicy::Dense => vec![TokenSpan { start: 0, end: positions }],
+            TransferPolicy::Dense => true,
+            TransferPolicy::PdTrim => plan.is_some_and(|plan| !plan.document().kv.is_empty()),
+        }
+    }
+
+    /// Token spans that a layer ships.
+    pub fn spans(self, plan: Option<&Plan>, layer: u32, extent: Extent) -> Vec<TokenSpan> {
+        let Extent { prompt, positions } = extent;
+        let ends = match (self, plan) {
+            (TransferPolicy::PdTrim, Some(plan)) => plan.ends(layer as usize, prompt as usize),
+            _ => None,
+        };
+        match ends.filter(|ends| !ends.is_all()) {
+            None => vec![TokenSpan { start: 0, end: positions }],
+            // What follows the prompt is the answer's, of which nothing is ever left out.
+            Some(ends) => vec![
+                TokenSpan { start: 0, end: ends.first() as u32 },
+                TokenSpan { start: prompt - ends.last() as u32, end: positions },
+            ]
+            .into_iter()
+            .filter(|span| !span.is_empty())
+            .collect(),
         }
     }
 
@@ -41,6 +75,7 @@ impl TransferPolicy {
     pub fn to_proto(self) -> v1::TransferPolicy {
         match self {
             TransferPolicy::Dense => v1::TransferPolicy::Dense,
+            TransferPolicy::PdTrim => v1::TransferPolicy::Pdtrim,
         }
     }
 
@@ -49,6 +84,7 @@ impl TransferPolicy {
         match v1::TransferPolicy::try_from(tag).ok()? {
             v1::TransferPolicy::Unspecified => None,
             v1::TransferPolicy::Dense => Some(TransferPolicy::Dense),
+            v1::TransferPolicy::Pdtrim => Some(TransferPolicy::PdTrim),
         }
     }
 }
@@ -68,8 +104,32 @@ impl FromStr for TransferPolicy {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Of four blocks decode drops the second; the third ships first and last tokens.
+    pub(crate) fn plan() -> Plan {
+        let text = r#"{"format":1,"model_fingerprint":"f","layers":4,
+            "calibration":{"name":"c","digest":"d","samples":1,"seed":0},"rule":"subset",
+            "prefill":{"removed":[]},"decode":{"removed":[{"layer":1}]},
+            "kv":[{"layer":2,"keep":0.1,"phi":0.5,"first_min":4,"last_min":8}]}"#;
+        Plan::parse(text).unwrap()
+    }
+
+    #[test]
+    fn pdtrim_ships_the_ends_of_selected_layers_and_all_of_the_answer() {
+        let plan = plan();
+        let spans = |layer, prompt, positions| {
+            let spans = TransferPolicy::PdTrim.spans(Some(&plan), layer, Extent { prompt, positions });
+            spans.into_iter().map(|span| (span.start, span.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(spans(0, 100, 103), [(0, 103)]);
+        assert_eq!(spans(2, 100, 100), [(0, 5), (92, 100)]);
+        assert_eq!(spans(2, 100, 103), [(0, 5), (92, 103)]);
+        assert_eq!(spans(2, 12, 15), [(0, 15)]);
+        assert!(!TransferPolicy::PdTrim.is_possible_with(None));
+        assert!(TransferPolicy::PdTrim.is_possible_with(Some(&plan)));
+    }
 
     #[test]
     fn names_and_tags_round_trip() {

@@ -3,8 +3,8 @@
 //! | figure | formula |
 //! |---|---|
 //! | `bytes_sent` | payload and framing handed to the transport for this request |
-//! | `bytes_dense` | kept tokens x blocks of the prefill model x K and V bytes of one token |
-//! | `bytes_unpruned` | all prompt tokens, no visual token pruned, x blocks x K and V bytes of one token |
+//! | `bytes_dense` | kept tokens x blocks with KV in the prefill model x K and V bytes of one token |
+//! | `bytes_unpruned` | all prompt tokens, no visual token pruned, x all blocks of the checkpoint x K and V bytes of one token |
 //! | `wire_ms` | first frame handed to the transport, until decode acknowledged the shipment |
 //! | `overlap` | share of `wire_ms` before prefill's last block was computed |
 //! | `link_mbit_s` | `bytes_sent` x 8 over `wire_ms`: a lower bound of the link's rate, since frames wait for layers |

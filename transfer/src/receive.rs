@@ -6,12 +6,15 @@
 //!        └────────────── Refusal: nothing of the shipment is used ◀───────────┘
 //! ```
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use secateur_proto::v1::{self, ship_frame::Frame};
+use secateur_pruning::pdtrim::Plan;
 
 use crate::{
     digest::{Digest, Running},
-    manifest::{KvShape, Manifest},
+    manifest::{KvShape, LayerEntry, Manifest},
     refusal::Refusal,
 };
 
@@ -26,6 +29,8 @@ pub struct Expectation {
     pub shape: KvShape,
     /// Blocks that decode runs, ascending.
     pub layers: Vec<u32>,
+    /// What the plan says of layers.
+    pub plan: Option<Arc<Plan>>,
     /// Positions reserved for the prompt.
     pub positions_max: u32,
 }
@@ -45,12 +50,14 @@ impl Expectation {
         if !manifest.layers.iter().map(|entry| entry.layer).eq(self.layers.iter().copied()) {
             return Err(Refusal::LayerMismatch);
         }
-        // Every position of every layer, as the policy says: what is not shipped would be left over from someone else.
-        let spans = manifest.policy.spans(manifest.positions);
-        if manifest.layers.iter().any(|entry| entry.spans != spans) {
+        // Exactly what policy and plan say, of every layer: what is not shipped would be left over from someone else.
+        let plan = self.plan.as_deref();
+        let spans = |entry: &LayerEntry| manifest.policy.spans(plan, entry.layer, manifest.extent);
+        let is_possible = manifest.policy.is_possible_with(plan);
+        if !is_possible || manifest.layers.iter().any(|entry| entry.spans != spans(entry)) {
             return Err(Refusal::MalformedManifest);
         }
-        if manifest.positions > self.positions_max {
+        if manifest.extent.positions > self.positions_max {
             return Err(Refusal::OverReservation);
         }
         Ok(())
@@ -138,7 +145,7 @@ impl Receiver {
             return Err(Refusal::DigestMismatch);
         }
         Ok(Accepted {
-            positions: self.manifest.positions,
+            positions: self.manifest.extent.positions,
             next_position: self.manifest.next_position,
             first_token: closing.first_token,
             payload_bytes: self.manifest.total_bytes(),
@@ -169,6 +176,7 @@ mod tests {
             plan_id: String::new(),
             shape: KvShape { kv_heads: 2, head_dim: 4, dtype: DType::F32 },
             layers: layers.to_vec(),
+            plan: None,
             positions_max,
         }
     }

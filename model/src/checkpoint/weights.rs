@@ -52,8 +52,17 @@ impl Weights {
     pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
         let mut weights = Weights { places: HashMap::new(), cpu, format, packing };
         for path in weight_files(dir)? {
-            weights.add_file(&path)?;
+            weights.add_file(&path, names::unified)?;
         }
+        Ok(weights)
+    }
+
+    /// Maps one file whose tensors keep the names they have: what a plan puts in the place of blocks. Formats and packing
+    /// as in this checkpoint.
+    pub fn open_beside(&self, path: &Path) -> Result<Weights> {
+        let mut weights =
+            Weights { places: HashMap::new(), cpu: self.cpu.clone(), format: self.format, packing: self.packing };
+        weights.add_file(path, |name| Some(name.to_owned()))?;
         Ok(weights)
     }
 
@@ -139,12 +148,12 @@ impl Weights {
         Ok(place)
     }
 
-    fn add_file(&mut self, path: &Path) -> Result<()> {
+    fn add_file(&mut self, path: &Path, named: impl Fn(&str) -> Option<String>) -> Result<()> {
         let mapped = Bytes::from_owner(map(path)?);
         let broken = |problem: String| ModelError::Weights { path: path.into(), problem };
         let tensors = SafeTensors::deserialize(&mapped).map_err(|error| broken(error.to_string()))?;
         for (stored, view) in tensors.tensors() {
-            let Some(name) = names::unified(&stored) else { continue };
+            let Some(name) = named(&stored) else { continue };
             let Some(dtype) = float_type(view.dtype()) else { continue };
             let place = Place { bytes: mapped.slice_ref(view.data()), dtype, shape: view.shape().to_vec() };
             if self.places.insert(name.clone(), place).is_some() {

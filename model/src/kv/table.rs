@@ -10,25 +10,29 @@ use crate::kv::view::KvView;
 
 /// The blocks of one sequence, in order. Slot `i` of the sequence lies in block `i / BLOCK_POSITIONS`.
 ///
-/// The first `len` slots are written in every layer; what follows is this table's own to write.
+/// The first `len` slots are written in every layer; what follows is this table's own to write. A layer may lack KV of
+/// some positions (a shipment of first and last tokens alone): what it has lies at its first slots, in order, and keys
+/// carry their own positions, so attention does not notice.
 #[derive(Debug)]
 pub struct BlockTable {
     pool: KvPool,
     blocks: Vec<Arc<Block>>,
     len: usize,
+    /// Positions that a layer lacks, by layer slot; empty: none lacks any.
+    lacking: Vec<u32>,
 }
 
 impl BlockTable {
     /// A table without blocks.
     pub fn new(pool: &KvPool) -> BlockTable {
-        BlockTable { pool: pool.clone(), blocks: Vec::new(), len: 0 }
+        BlockTable { pool: pool.clone(), blocks: Vec::new(), len: 0, lacking: Vec::new() }
     }
 
     /// A table that begins with finished blocks of another sequence.
     pub fn with_prefix(pool: &KvPool, prefix: Vec<Arc<Block>>) -> BlockTable {
         assert!(prefix.iter().all(|block| pool.owns(block)));
         let len = prefix.len() * BLOCK_POSITIONS;
-        BlockTable { pool: pool.clone(), blocks: prefix, len }
+        BlockTable { pool: pool.clone(), blocks: prefix, len, lacking: Vec::new() }
     }
 
     /// Slots that are written.
@@ -110,6 +114,26 @@ impl BlockTable {
         Ok(())
     }
 
+    /// Says that a layer has KV of all but `count` of the positions written so far.
+    pub fn set_lacking(&mut self, layer_slot: usize, count: usize) -> Result<(), ModelError> {
+        if layer_slot >= self.pool.layers() || count > self.len {
+            return Err(ModelError::cache(format!("layer slot {layer_slot} cannot lack {count} of {}", self.len)));
+        }
+        self.lacking.resize(self.pool.layers(), 0);
+        self.lacking[layer_slot] = count as u32;
+        Ok(())
+    }
+
+    /// Positions that a layer has no KV of.
+    pub(crate) fn missing_in(&self, layer_slot: usize) -> usize {
+        self.lacking.get(layer_slot).map_or(0, |&count| count as usize)
+    }
+
+    /// Forgets what was written from slot `len` on.
+    pub(crate) fn rewind(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Where the layer's blocks lie, appended to `into`.
     pub(crate) fn addresses(&self, layer_slot: usize, into: &mut Vec<BlockAddress>) {
         into.extend(self.blocks.iter().map(|block| block.address(layer_slot)));
@@ -141,8 +165,11 @@ mod tests {
         }
         table.set_len(40).unwrap();
         assert_eq!(table.full_blocks().len(), 2);
-        let (k, v) = table.view(40).layer(1);
+        let (k, v) = table.view(40).layer(1, [0..40]);
         assert_eq!((k, v), (bytes(0..40).into(), bytes(100..140).into()));
+        let (k, v) = table.view(40).layer(1, [3..5, 14..33]);
+        assert_eq!(k, [bytes(3..5), bytes(14..33)].concat());
+        assert_eq!(v, [bytes(103..105), bytes(114..133)].concat());
     }
 
     #[test]
@@ -158,6 +185,18 @@ mod tests {
         assert!(second.write_layer(0, 15, &bytes(0..1), &bytes(0..1)).is_err());
         drop(second);
         assert_eq!(pool.free_blocks(), 2);
+    }
+
+    #[test]
+    fn a_layer_lacks_no_more_than_is_written() {
+        let pool = pool(1);
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(1).unwrap());
+        assert!(table.set_lacking(0, 1).is_err());
+        table.set_len(9).unwrap();
+        table.set_lacking(1, 4).unwrap();
+        assert_eq!([0, 1].map(|slot| table.missing_in(slot)), [0, 4]);
+        assert!(table.set_lacking(2, 0).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A sequence's finished KV, read-only.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -29,20 +30,25 @@ impl KvView {
         self.positions
     }
 
-    /// A copy of one layer's K and V, each [positions, kv_heads, head_dim], row-major, little-endian, in the pool's
-    /// format; keys are turned to their absolute positions. The layer must have been computed for every position.
-    pub fn layer(&self, layer_slot: usize) -> (Bytes, Bytes) {
+    /// A copy of one layer's K and V at some positions, each [positions, kv_heads, head_dim], row-major, little-endian, in
+    /// the pool's format; keys are turned to their absolute positions. The layer must have been computed for every
+    /// position; spans that reach beyond them are cut.
+    pub fn layer(&self, layer_slot: usize, spans: impl IntoIterator<Item = Range<usize>>) -> (Bytes, Bytes) {
         let row = row_bytes(&self.geometry);
-        let mut k = BytesMut::with_capacity(self.positions * row);
-        let mut v = BytesMut::with_capacity(self.positions * row);
-        for (at, block) in self.blocks.iter().enumerate() {
-            let rows = BLOCK_POSITIONS.min(self.positions - at * BLOCK_POSITIONS);
-            let address = block.address(layer_slot);
-            // SAFETY: the rows lie inside the block's planes; they are written, by the contract above, and rows are
-            // written once, so nobody writes them now.
-            unsafe {
-                k.extend_from_slice(std::slice::from_raw_parts(address.k, rows * row));
-                v.extend_from_slice(std::slice::from_raw_parts(address.v, rows * row));
+        let (mut k, mut v) = (BytesMut::new(), BytesMut::new());
+        for span in spans {
+            let (mut at, end) = (span.start, span.end.min(self.positions));
+            while at < end {
+                let (block, first) = (at / BLOCK_POSITIONS, at % BLOCK_POSITIONS);
+                let rows = (BLOCK_POSITIONS - first).min(end - at);
+                let address = self.blocks[block].address(layer_slot);
+                // SAFETY: the rows lie inside the block's planes; they are written, by the contract above, and rows are
+                // written once, so nobody writes them now.
+                unsafe {
+                    k.extend_from_slice(std::slice::from_raw_parts(address.k.add(first * row), rows * row));
+                    v.extend_from_slice(std::slice::from_raw_parts(address.v.add(first * row), rows * row));
+                }
+                at += rows;
             }
         }
         (k.freeze(), v.freeze())

@@ -64,8 +64,29 @@ impl Batch {
         Batch { stretches, rows: self.wanted.len(), wanted: (0..self.wanted.len()).collect() }
     }
 
-    /// Hands `work` the runs of one layer.
-    pub fn with_runs<T>(&self, feeds: &[Feed<'_>], layer_slot: usize, work: impl FnOnce(&[Run<'_>]) -> T) -> T {
+    /// Its runs in one layer.
+    pub fn runs<'a>(&self, blocks: &'a LayerBlocks) -> Vec<Run<'a>> {
+        let run = |stretch: &Stretch| Run {
+            row: stretch.row,
+            rows: stretch.rows,
+            slot: stretch.slot - blocks.missing[stretch.feed],
+            blocks: &blocks.addresses[blocks.starts[stretch.feed]..blocks.starts[stretch.feed + 1]],
+        };
+        self.stretches.iter().map(run).collect()
+    }
+}
+
+/// Where one layer's KV of every feed lies.
+pub(crate) struct LayerBlocks {
+    addresses: Vec<BlockAddress>,
+    /// Where each feed's addresses begin, and the end.
+    starts: Vec<usize>,
+    /// Positions of each feed that this layer has no KV of.
+    missing: Vec<usize>,
+}
+
+impl LayerBlocks {
+    pub fn gather(feeds: &[Feed<'_>], layer_slot: usize) -> LayerBlocks {
         let mut addresses: Vec<BlockAddress> = Vec::new();
         let mut starts = Vec::with_capacity(feeds.len() + 1);
         for feed in feeds {
@@ -73,14 +94,8 @@ impl Batch {
             feed.table.addresses(layer_slot, &mut addresses);
         }
         starts.push(addresses.len());
-        let run = |stretch: &Stretch| Run {
-            row: stretch.row,
-            rows: stretch.rows,
-            slot: stretch.slot,
-            blocks: &addresses[starts[stretch.feed]..starts[stretch.feed + 1]],
-        };
-        let runs: Vec<Run<'_>> = self.stretches.iter().map(run).collect();
-        work(&runs)
+        let missing = feeds.iter().map(|feed| feed.table.missing_in(layer_slot)).collect();
+        LayerBlocks { addresses, starts, missing }
     }
 }
 
@@ -126,7 +141,8 @@ mod tests {
         let batch = Batch::new(&feeds, 10).unwrap();
         assert_eq!((batch.rows(), batch.wanted()), (5, &[3, 4][..]));
         let narrow = batch.only_wanted();
-        let slots = narrow.with_runs(&feeds, 0, |runs| runs.iter().map(|run| (run.row, run.slot)).collect::<Vec<_>>());
+        let blocks = LayerBlocks::gather(&feeds, 0);
+        let slots: Vec<_> = narrow.runs(&blocks).iter().map(|run| (run.row, run.slot)).collect();
         assert_eq!(slots, [(0, 3), (1, 9)]);
     }
 

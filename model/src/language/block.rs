@@ -6,8 +6,6 @@ use secateur_kernels::Matrix;
 
 /// A block of the checkpoint.
 pub(crate) struct Block {
-    /// Its index in the checkpoint, whichever other blocks are loaded.
-    pub layer: usize,
     pub before_attention: Vec<f32>, // [hidden]
     pub query: Matrix,              // hidden -> heads * head_dim
     pub key: Matrix,                // hidden -> kv_heads * head_dim
@@ -24,8 +22,8 @@ pub(crate) struct Block {
 }
 
 impl Block {
-    pub fn load(weights: &Weights, layer: usize, config: &LanguageConfig) -> Result<Block> {
-        let name = format!("language.layers.{layer}");
+    /// Loads block `layer` of the checkpoint's plan from the tensors named `NAME.…`.
+    pub fn load(weights: &Weights, name: &str, layer: usize, config: &LanguageConfig) -> Result<Block> {
         let (hidden, inner) = (config.hidden, config.intermediate);
         let (wide, narrow) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
         let vector = |part: &str, len: usize| weights.vector(&format!("{name}.{part}.weight"), len);
@@ -37,7 +35,6 @@ impl Block {
             false => None,
         };
         Ok(Block {
-            layer,
             before_attention: vector("input_layernorm", hidden)?,
             query: matrix("self_attn.q_proj", hidden, wide, config.qkv_bias)?,
             key: matrix("self_attn.k_proj", hidden, narrow, config.qkv_bias)?,
@@ -50,5 +47,11 @@ impl Block {
             down: matrix("mlp.down_proj", inner, hidden, config.mlp_bias)?,
             window: config.windows[layer],
         })
+    }
+
+    /// Bytes of its matrices.
+    pub fn bytes(&self) -> usize {
+        let parts = [&self.query, &self.key, &self.value, &self.output, &self.gate, &self.up, &self.down];
+        parts.into_iter().map(Matrix::bytes).sum()
     }
 }

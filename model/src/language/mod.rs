@@ -3,6 +3,7 @@
 //! ```text
 //! stack.rs       one forward pass over a batch: rows of many sequences at once
 //! block.rs       the weights of one transformer block
+//! course.rs      what a pass does beside the ordinary, for calibration
 //! feed.rs        what a sequence brings to a pass, and the rows of a prompt
 //! batch.rs       feeds laid side by side: rows, runs, the rows whose logits are wanted
 //! rope.rs        cosines and sines of rows at their positions
@@ -15,11 +16,13 @@
 
 mod batch;
 mod block;
+mod course;
 mod feed;
 mod rope;
 mod stack;
 mod workspace;
 
+pub(crate) use course::Course;
 pub use feed::{Feed, Input, Prompt, PromptRow, Segment, Wanted};
 pub(crate) use stack::Language;
 pub use workspace::Workspace;

@@ -1,7 +1,5 @@
 //! One forward pass: embedding, this stage's set of blocks, head.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use secateur_kernels::{Attention, Cpu, Matrix};
@@ -9,21 +7,49 @@ use secateur_kernels::{Attention, Cpu, Matrix};
 use crate::checkpoint::{LanguageConfig, Weights};
 use crate::error::{ModelError, Result};
 use crate::kv::KvPool;
-use crate::language::batch::Batch;
+use crate::language::batch::{Batch, LayerBlocks};
 use crate::language::block::Block;
+use crate::language::course::Course;
 use crate::language::feed::{Feed, Input, PromptRow};
 use crate::language::rope::Rope;
-use crate::language::workspace::{Workspace, gather_rows, sized};
+use crate::language::workspace::{Workspace, gather_rows, scatter_rows, sized};
+use crate::stage::{BlockRole, Stage};
 
-/// A language model without the blocks that its stage has removed.
+/// A language model as one stage runs it.
 pub(crate) struct Language {
     embedding: Arc<Matrix>, // [vocab, hidden]
-    blocks: Vec<Block>,
+    steps: Vec<Step>,
     norm: Vec<f32>,    // [hidden]
     head: Arc<Matrix>, // hidden -> vocab
     rope: Rope,
     shape: Shape,
     cpu: Cpu,
+}
+
+/// What stands in one block's place.
+struct Step {
+    /// Its index in the checkpoint, whichever other blocks are loaded.
+    layer: usize,
+    kind: Kind,
+}
+
+enum Kind {
+    /// The block.
+    Whole(Block),
+    /// The block, of which rows whose logits are not wanted only leave keys and values.
+    KeysAndValues(Block, Option<Matrix>),
+    /// `x + D x` with `D`: hidden -> hidden.
+    Linear(Matrix),
+}
+
+impl Step {
+    /// The block, if there is one and with it KV.
+    fn block(&self) -> Option<&Block> {
+        match &self.kind {
+            Kind::Whole(block) | Kind::KeysAndValues(block, _) => Some(block),
+            Kind::Linear(_) => None,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,12 +72,20 @@ impl Shape {
 }
 
 impl Language {
-    /// Loads everything but the `removed` blocks.
-    pub fn load(weights: &Weights, config: &LanguageConfig, removed: &BTreeSet<usize>) -> Result<Language> {
-        let blocks = kept_layers(config.layers, removed)?
-            .into_iter()
-            .map(|layer| Block::load(weights, layer, config))
-            .collect::<Result<Vec<_>>>()?;
+    /// Loads what the stage runs; `repairs` holds what its plan puts in the place of blocks.
+    pub fn load(
+        weights: &Weights,
+        config: &LanguageConfig,
+        stage: &Stage,
+        repairs: Option<&Weights>,
+    ) -> Result<Language> {
+        stage.check(config.layers)?;
+        let mut steps = Vec::with_capacity(config.layers);
+        for layer in 0..config.layers {
+            if let Some(kind) = load_step(weights, config, layer, stage.role(layer), repairs)? {
+                steps.push(Step { layer, kind });
+            }
+        }
         let embedding = Arc::new(weights.table("language.embed_tokens.weight", config.vocab, config.hidden)?);
         let head = match config.tied_embeddings {
             true => weights.tied_head("language.embed_tokens.weight", config.vocab, config.hidden, &embedding)?,
@@ -59,7 +93,7 @@ impl Language {
         };
         Ok(Language {
             embedding,
-            blocks,
+            steps,
             norm: weights.vector("language.norm.weight", config.hidden)?,
             head,
             rope: Rope::new(&config.rope, config.head_dim),
@@ -76,18 +110,23 @@ impl Language {
         })
     }
 
-    /// Indices, in the checkpoint, of the blocks that are here.
-    pub fn kept_layers(&self) -> Vec<usize> {
-        self.blocks.iter().map(|block| block.layer).collect()
+    /// Indices, in the checkpoint, of the blocks that have KV here.
+    pub fn kv_layers(&self) -> Vec<usize> {
+        self.steps.iter().filter(|step| step.block().is_some()).map(|step| step.layer).collect()
+    }
+
+    /// How many last slots a row sees, by block that has KV here; `None`: all.
+    pub fn windows(&self) -> impl Iterator<Item = Option<usize>> + '_ {
+        self.steps.iter().filter_map(Step::block).map(|block| block.window)
     }
 
     /// Bytes of weights that one step reads.
     pub fn bytes_per_step(&self) -> usize {
-        let of_block = |block: &Block| {
-            let parts = [&block.query, &block.key, &block.value, &block.output, &block.gate, &block.up, &block.down];
-            parts.into_iter().map(Matrix::bytes).sum::<usize>()
+        let of_step = |step: &Step| match &step.kind {
+            Kind::Whole(block) | Kind::KeysAndValues(block, _) => block.bytes(),
+            Kind::Linear(matrix) => matrix.bytes(),
         };
-        self.blocks.iter().map(of_block).sum::<usize>() + self.head.bytes()
+        self.steps.iter().map(of_step).sum::<usize>() + self.head.bytes()
     }
 
     /// The input embedding of one token, [hidden]. The id must be inside the vocabulary.
@@ -95,39 +134,65 @@ impl Language {
         self.embedding.row(token as usize, into);
     }
 
-    /// Runs a batch. `on_layer` is told each block's place among the kept ones, in order, as soon as the block's KV of
-    /// all rows is stored; `Break` ends the pass with [`ModelError::Cancelled`]. Logits of the wanted rows are left in
-    /// the workspace.
+    /// Runs a batch. Logits of the wanted rows are left in the workspace.
     pub fn forward(
         &self,
         pool: &KvPool,
         feeds: &mut [Feed<'_>],
         space: &mut Workspace,
-        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        course: &mut dyn Course,
     ) -> Result<()> {
         if feeds.iter().any(|feed| !feed.table.is_of(pool)) {
             return Err(ModelError::cache("a table is of another pool"));
         }
         let mut batch = Batch::new(feeds, self.shape.vocab)?;
         self.embed_rows(feeds, &batch, space);
-        for (slot, block) in self.blocks.iter().enumerate() {
-            self.keys_and_values(block, &batch, space);
-            // SAFETY: tables are of this pool, have room for the rows (checked in `Batch::new`), and hold blocks whose
-            // slots from their length on nobody else may touch.
-            batch.with_runs(feeds, slot, |runs| unsafe {
-                let (wide, narrow, all) = self.shape.columns();
-                let rows = &space.qkv[..batch.rows() * all];
-                self.cpu.store_kv(pool.geometry(), rows, all, wide, wide + narrow, runs);
-            });
-            if on_layer(slot).is_break() {
-                return Err(ModelError::Cancelled);
+        let first = course.start(&mut space.x[..batch.rows() * self.shape.hidden]);
+        let runs = |step: &Step| step.layer >= first && *course.role(step.layer) != BlockRole::Skip;
+        let last = self.steps.iter().rposition(runs);
+        let mut slot = 0;
+        for (at, step) in self.steps.iter().enumerate() {
+            let own_slot = slot;
+            slot += usize::from(step.block().is_some());
+            if step.layer < first {
+                continue;
             }
-            if slot + 1 == self.blocks.len() {
+            course.residual(step.layer, &space.x[..batch.rows() * self.shape.hidden]);
+            let whole = match (course.role(step.layer), &step.kind) {
+                (BlockRole::Skip, _) => {
+                    course.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]);
+                    continue;
+                }
+                (_, Kind::Linear(map)) => {
+                    self.map(map, batch.rows(), space);
+                    continue;
+                }
+                (BlockRole::KeysAndValues { .. }, _) | (_, Kind::KeysAndValues(..)) => false,
+                _ => true,
+            };
+            let Some(block) = step.block() else { continue };
+            let blocks = LayerBlocks::gather(feeds, own_slot);
+            self.keys_and_values(block, &batch, space);
+            course.attention(step.layer, &space.qkv[..batch.rows() * self.shape.columns().2]);
+            self.store(pool, &batch, &blocks, space);
+            course.stored(own_slot);
+            if !whole {
+                let stream = self.run_wanted(block, pool, &batch, &blocks, space);
+                match &step.kind {
+                    Kind::KeysAndValues(_, Some(map)) => self.map(map, batch.rows(), space),
+                    _ => course.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]),
+                }
+                scatter_rows(&stream, &mut space.x, self.shape.hidden, batch.wanted());
+                continue;
+            }
+            if Some(at) == last && !course.looks() {
                 batch = self.narrow(batch, space);
             }
-            self.mix(block, slot, pool, feeds, &batch, space);
+            self.mix(block, pool, &batch, &blocks, space);
             self.think(block, batch.rows(), space);
         }
+        course.residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
+        batch = self.narrow(batch, space);
         self.logits(batch.rows(), space);
         for feed in feeds {
             let len = feed.table.len() + feed.input.len();
@@ -171,28 +236,69 @@ impl Language {
         self.cpu.rotate(qkv, all, 0, heads + kv_heads, head_dim, cos, sin);
     }
 
+    /// Puts keys and values into the layer's blocks.
+    fn store(&self, pool: &KvPool, batch: &Batch, blocks: &LayerBlocks, space: &mut Workspace) {
+        let (wide, narrow, all) = self.shape.columns();
+        let rows = &space.qkv[..batch.rows() * all];
+        // SAFETY: tables are of this pool, have room for the rows (checked in `Batch::new`), and hold blocks whose slots
+        // from their length on nobody else may touch.
+        unsafe { self.cpu.store_kv(pool.geometry(), rows, all, wide, wide + narrow, &batch.runs(blocks)) };
+    }
+
+    /// What a block makes of the wanted rows, [wanted, hidden]; the residual stream stays as it is. For blocks of which all
+    /// other rows leave no more than keys and values.
+    fn run_wanted(
+        &self,
+        block: &Block,
+        pool: &KvPool,
+        batch: &Batch,
+        blocks: &LayerBlocks,
+        space: &mut Workspace,
+    ) -> Vec<f32> {
+        if batch.wanted().is_empty() {
+            return Vec::new();
+        }
+        let hidden = self.shape.hidden;
+        let stream = space.x[..batch.rows() * hidden].to_vec();
+        let wanted = self.narrow_to_wanted(batch, space);
+        self.mix(block, pool, &wanted, blocks, space);
+        self.think(block, wanted.rows(), space);
+        let made = space.x[..wanted.rows() * hidden].to_vec();
+        space.x[..stream.len()].copy_from_slice(&stream);
+        made
+    }
+
+    /// `x + D x`, in the place of a block.
+    fn map(&self, map: &Matrix, rows: usize, space: &mut Workspace) {
+        let x = &mut space.x[..rows * self.shape.hidden];
+        let from = sized(&mut space.normed, x.len());
+        from.copy_from_slice(x);
+        self.cpu.project(from, rows, &[map], x, true);
+    }
+
     /// Behind the last block's KV, nothing but the wanted rows is needed.
     fn narrow(&self, batch: Batch, space: &mut Workspace) -> Batch {
-        if batch.wanted().len() == batch.rows() {
-            return batch;
-        }
-        gather_rows(&mut space.x, self.shape.hidden, batch.wanted());
-        gather_rows(&mut space.qkv, self.shape.columns().2, batch.wanted());
+        if batch.wanted().len() == batch.rows() { batch } else { self.narrow_to_wanted(&batch, space) }
+    }
+
+    fn narrow_to_wanted(&self, batch: &Batch, space: &mut Workspace) -> Batch {
+        let (hidden, all) = (self.shape.hidden, self.shape.columns().2);
+        gather_rows(&mut space.x, hidden, batch.wanted());
+        gather_rows(sized(&mut space.qkv, batch.rows() * all), all, batch.wanted());
         batch.only_wanted()
     }
 
     /// The attention half of a block.
-    fn mix(&self, block: &Block, slot: usize, pool: &KvPool, feeds: &[Feed<'_>], batch: &Batch, space: &mut Workspace) {
+    fn mix(&self, block: &Block, pool: &KvPool, batch: &Batch, blocks: &LayerBlocks, space: &mut Workspace) {
         let Shape { hidden, heads, head_dim, .. } = self.shape;
         let (wide, _, all) = self.shape.columns();
         let rows = batch.rows();
         let mixed = sized(&mut space.mixed, rows * wide);
-        batch.with_runs(feeds, slot, |runs| {
-            let scale = 1.0 / (head_dim as f32).sqrt();
-            let attention = Attention { geometry: pool.geometry(), heads, scale, window: block.window, runs };
-            // SAFETY: as for storing; every slot up to each row's own is written.
-            unsafe { self.cpu.attend(&attention, &space.qkv[..rows * all], all, 0, mixed) };
-        });
+        let runs = batch.runs(blocks);
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let attention = Attention { geometry: pool.geometry(), heads, scale, window: block.window, runs: &runs };
+        // SAFETY: as for storing; every slot up to each row's own is written.
+        unsafe { self.cpu.attend(&attention, &space.qkv[..rows * all], all, 0, mixed) };
         self.cpu.project(mixed, rows, &[&block.output], &mut space.x[..rows * hidden], true);
     }
 
@@ -236,26 +342,25 @@ fn rows_of<'a>(feed: &'a Feed<'_>) -> Box<dyn Iterator<Item = (Source<'a>, [u32;
     }
 }
 
-/// The blocks left of `layers`, in order.
-fn kept_layers(layers: usize, removed: &BTreeSet<usize>) -> Result<Vec<usize>> {
-    if let Some(&index) = removed.iter().find(|&&index| index >= layers) {
-        return Err(ModelError::OutOfRange { what: "removed block", index, len: layers });
-    }
-    let kept: Vec<usize> = (0..layers).filter(|layer| !removed.contains(layer)).collect();
-    if kept.is_empty() {
-        return Err(ModelError::config("blocks_removed", "no block would be left"));
-    }
-    Ok(kept)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_block_set_keeps_checkpoint_indices() {
-        assert_eq!(kept_layers(5, &BTreeSet::from([1, 3])).unwrap(), [0, 2, 4]);
-        assert!(kept_layers(2, &BTreeSet::from([2])).is_err());
-        assert!(kept_layers(2, &BTreeSet::from([0, 1])).is_err());
-    }
+/// What stands in a block's place; `None` where nothing does.
+fn load_step(
+    weights: &Weights,
+    config: &LanguageConfig,
+    layer: usize,
+    role: &BlockRole,
+    repairs: Option<&Weights>,
+) -> Result<Option<Kind>> {
+    let own = format!("language.layers.{layer}");
+    let repairs = || repairs.ok_or_else(|| ModelError::config("stage", "its repairs were not loaded"));
+    Ok(match role {
+        BlockRole::Run => Some(Kind::Whole(Block::load(weights, &own, layer, config)?)),
+        BlockRole::KeysAndValues { tensor } => {
+            let map = |tensor: &String| repairs()?.table(tensor, config.hidden, config.hidden);
+            let map = tensor.as_ref().map(map).transpose()?;
+            Some(Kind::KeysAndValues(Block::load(weights, &own, layer, config)?, map))
+        }
+        BlockRole::Merged { prefix } => Some(Kind::Whole(Block::load(repairs()?, prefix, layer, config)?)),
+        BlockRole::Linear { tensor } => Some(Kind::Linear(repairs()?.table(tensor, config.hidden, config.hidden)?)),
+        BlockRole::Skip => None,
+    })
 }

@@ -45,9 +45,23 @@ pub(crate) fn gather_rows(rows: &mut [f32], width: usize, indices: &[usize]) {
     }
 }
 
+/// Copies the first rows of `from` back to where they came from.
+pub(crate) fn scatter_rows(from: &[f32], rows: &mut [f32], width: usize, indices: &[usize]) {
+    for (row, &to) in from.chunks_exact(width).zip(indices) {
+        rows[to * width..(to + 1) * width].copy_from_slice(row);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_go_back_where_they_came_from() {
+        let mut rows = vec![0.0; 6];
+        scatter_rows(&[1.0, 2.0, 3.0, 4.0, 9.0, 9.0], &mut rows, 2, &[0, 2]);
+        assert_eq!(rows, [1.0, 2.0, 0.0, 0.0, 3.0, 4.0]);
+    }
 
     #[test]
     fn rows_move_to_the_front() {

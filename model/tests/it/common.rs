@@ -1,6 +1,5 @@
 //! What the tests of this folder share: the tiny checkpoint, and tensors that transformers computed with it.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -112,7 +111,7 @@ fn sequence(model: &Model, positions: usize) -> Sequence {
 pub fn run(model: &Model, sequence: &mut Sequence, input: Input<'_>, wanted: Wanted) -> Result<Vec<f32>, ModelError> {
     let mut space = Workspace::default();
     let mut feeds = [Feed { input, table: &mut sequence.table, wanted }];
-    model.forward(&sequence.pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(()))?;
+    model.forward(&sequence.pool, &mut feeds, &mut space, &mut |_| {})?;
     Ok(space.logits().to_vec())
 }
 
@@ -137,7 +136,7 @@ pub fn prefill_in_chunks(model: &Model, input: &[Segment<'_>], rows: usize) -> (
         let (k, v) = view.layer(slot);
         LayerKv { layer, tokens: prompt.len(), k, v }
     };
-    (logits, model.kept_layers().iter().enumerate().map(layer).collect())
+    (logits, model.kv_layers().iter().enumerate().map(layer).collect())
 }
 
 /// A sequence filled with what was shipped of a prompt of text, and room for `more` tokens.
@@ -145,7 +144,7 @@ pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> Sequence {
     let tokens = shipped[0].tokens;
     let mut sequence = sequence(model, tokens + more);
     for kv in shipped {
-        let slot = model.kept_layers().binary_search(&kv.layer).unwrap();
+        let slot = model.kv_layers().binary_search(&kv.layer).unwrap();
         sequence.table.write_layer(slot, 0, &kv.k, &kv.v).unwrap();
     }
     sequence.table.set_len(tokens).unwrap();
@@ -171,6 +170,6 @@ pub fn step_together(model: &Model, pool: &KvPool, rows: &mut [(u32, u32, &mut B
             wanted: Wanted::Last,
         })
         .collect();
-    model.forward(pool, &mut feeds, &mut space, &mut |_| ControlFlow::Continue(())).unwrap();
+    model.forward(pool, &mut feeds, &mut space, &mut |_| {}).unwrap();
     space.logits().chunks_exact(model.info().vocab).map(<[f32]>::to_vec).collect()
 }

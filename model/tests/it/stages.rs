@@ -1,19 +1,17 @@
 //! What the two stages rely on: prefill and decode agree, blocks can be left out, misuse is refused.
 
-use std::collections::BTreeSet;
-
 use crate::common::{
     argmax, distance, folder, load, picture, prefill, prefill_in_chunks, receive, run, step, step_together,
 };
 use secateur_model::{
-    BlockTable, FloatType, Input, LoadOptions, Model, ModelError, Segment, Wanted, WeightFormat, Workspace,
+    BlockTable, FloatType, Input, LoadOptions, Model, ModelError, Segment, Stage, Wanted, WeightFormat, Workspace,
 };
 
 const TOKENS: [u32; 9] = [1, 17, 40, 33, 8, 71, 52, 9, 60];
 
 fn without(blocks: &[usize]) -> Model {
-    let blocks_removed: BTreeSet<usize> = blocks.iter().copied().collect();
-    Model::load(&folder(), &LoadOptions { blocks_removed, ..LoadOptions::default() }).unwrap()
+    let stage = Stage::without(blocks.iter().copied());
+    Model::load(&folder(), &LoadOptions { stage, ..LoadOptions::default() }).unwrap()
 }
 
 /// Bit for bit: what a preempted answer is recomputed to is what it was.
@@ -86,7 +84,7 @@ fn a_model_can_be_shared_and_a_table_sent() {
 #[test]
 fn stages_may_leave_out_different_blocks() {
     let (wide, narrow) = (without(&[]), without(&[1]));
-    assert_eq!((narrow.kept_layers(), narrow.info().layers), (&[0, 2][..], 3));
+    assert_eq!((narrow.kv_layers(), narrow.info().layers), (&[0, 2][..], 3));
     assert_eq!(narrow.info().fingerprint, wide.info().fingerprint);
     let (dense, shipped) = prefill(&wide, &[Segment::Text(&TOKENS)]);
     let (pruned, own) = prefill(&narrow, &[Segment::Text(&TOKENS)]);
@@ -147,7 +145,7 @@ fn misuse_is_refused() {
     let feed =
         secateur_model::Feed { input: Input::Token { id: 1, position: 0 }, table: &mut table, wanted: Wanted::Last };
     let other = model.kv_pool(1 << 20).unwrap();
-    let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+    let go_on = &mut |_| {};
     let refused = model.forward(&other, &mut [feed], &mut Workspace::default(), go_on);
     assert!(matches!(refused, Err(ModelError::Cache { .. })));
     assert!(matches!(model.kv_pool(10), Err(ModelError::Cache { .. })));

@@ -27,7 +27,7 @@ impl Compute for Simulated {
     fn run(
         &mut self,
         chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize) -> ControlFlow<()>,
+        on_layer: &mut dyn FnMut(usize),
     ) -> Result<(), ModelError> {
         let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
         self.rows.fetch_add(rows, Ordering::Relaxed);

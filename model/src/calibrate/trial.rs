@@ -1,0 +1,97 @@
+//! One pass of a batch with given roles.
+
+use crate::language::Course;
+use crate::stage::BlockRole;
+
+/// Which rows of a sample a pass computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The prompt's, as a prefill node does.
+    Prefill,
+    /// The answer's, as a decode node does.
+    Decode,
+}
+
+/// What a pass does with each block of the checkpoint. Repairs are applied elsewhere, so a block runs, or is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Roles(Vec<BlockRole>);
+
+impl Roles {
+    /// All of `layers` blocks run.
+    pub fn all(layers: usize) -> Roles {
+        Roles(vec![BlockRole::Run; layers])
+    }
+
+    /// All but these run.
+    pub fn without(layers: usize, removed: impl IntoIterator<Item = usize>) -> Roles {
+        Roles::all(layers).with(removed, BlockRole::Skip)
+    }
+
+    /// The same, with another role for some blocks.
+    pub fn with(mut self, blocks: impl IntoIterator<Item = usize>, role: BlockRole) -> Roles {
+        blocks.into_iter().for_each(|layer| self.0[layer] = role.clone());
+        self
+    }
+
+    /// The first block in which two differ; their count where they do not.
+    pub(super) fn first_difference(&self, other: &Roles) -> usize {
+        self.0.iter().zip(&other.0).position(|(one, other)| one != other).unwrap_or(self.0.len())
+    }
+
+    pub(super) fn of(&self, layer: usize) -> &BlockRole {
+        &self.0[layer]
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Residual streams of one batch in front of each block, as the last pass left them.
+#[derive(Debug, Default)]
+pub(super) struct Boundaries(Vec<Vec<f32>>);
+
+impl Boundaries {
+    pub fn new(layers: usize) -> Boundaries {
+        Boundaries(vec![Vec::new(); layers])
+    }
+
+    /// Whether a pass can start in front of that block.
+    pub fn has(&self, layer: usize) -> bool {
+        self.0.get(layer).is_some_and(|stream| !stream.is_empty())
+    }
+}
+
+/// A pass with given roles that starts in front of a block and leaves boundaries for the next.
+pub(super) struct Trial<'a> {
+    pub roles: &'a Roles,
+    pub from: usize,
+    pub boundaries: Option<&'a mut Boundaries>,
+    /// What stands in for blocks that are left out.
+    pub repairs: &'a dyn Fn(usize, &mut [f32]),
+}
+
+impl Course for Trial<'_> {
+    fn start(&mut self, x: &mut [f32]) -> usize {
+        match &self.boundaries {
+            Some(boundaries) if self.from > 0 => x.copy_from_slice(&boundaries.0[self.from]),
+            _ => {}
+        }
+        self.from
+    }
+
+    fn role(&self, layer: usize) -> &BlockRole {
+        self.roles.of(layer)
+    }
+
+    fn skipped(&mut self, layer: usize, x: &mut [f32]) {
+        (self.repairs)(layer, x);
+    }
+
+    fn residual(&mut self, layer: usize, x: &[f32]) {
+        if let Some(stream) = self.boundaries.as_mut().and_then(|boundaries| boundaries.0.get_mut(layer)) {
+            stream.clear();
+            stream.extend_from_slice(x);
+        }
+    }
+}

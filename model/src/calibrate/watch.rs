@@ -1,0 +1,86 @@
+//! Looking at what flows through a pass.
+
+use std::ops::Range;
+
+use crate::calibrate::loss::Calibrator;
+use crate::calibrate::trial::{Phase, Roles};
+use crate::error::Result;
+use crate::language::Course;
+use crate::stage::BlockRole;
+
+/// What an onlooker is shown, of one batch.
+pub(super) enum Seen<'a> {
+    /// The residual stream in front of that block, [rows, hidden]; behind the last block the number is one more.
+    Residual(usize, &'a [f32]),
+    /// That block's queries, keys and values, turned, [rows, (heads + 2 kv_heads) head_dim].
+    Attention(usize, &'a [f32]),
+}
+
+/// Rows of each sample of a batch, then what is seen of them.
+pub(super) type Onlooker<'a> = dyn FnMut(&[Range<usize>], Seen<'_>) + 'a;
+
+struct Watching<'a, 'b> {
+    roles: &'a Roles,
+    repairs: &'a dyn Fn(usize, &mut [f32]),
+    rows: &'a [Range<usize>],
+    onlooker: &'a mut Onlooker<'b>,
+}
+
+impl Course for Watching<'_, '_> {
+    fn role(&self, layer: usize) -> &BlockRole {
+        self.roles.of(layer)
+    }
+
+    fn residual(&mut self, layer: usize, x: &[f32]) {
+        (self.onlooker)(self.rows, Seen::Residual(layer, x));
+    }
+
+    fn skipped(&mut self, layer: usize, x: &mut [f32]) {
+        (self.repairs)(layer, x);
+    }
+
+    fn attention(&mut self, layer: usize, qkv: &[f32]) {
+        (self.onlooker)(self.rows, Seen::Attention(layer, qkv));
+    }
+
+    fn looks(&self) -> bool {
+        true
+    }
+}
+
+impl Calibrator<'_> {
+    /// Runs one batch of a phase with these roles and repairs, in front of an onlooker. Answers look at the KV that their
+    /// prompts' last pass left.
+    pub(super) fn watch(
+        &mut self,
+        phase: Phase,
+        batch: Range<usize>,
+        roles: &Roles,
+        repairs: &dyn Fn(usize, &mut [f32]),
+        onlooker: &mut Onlooker<'_>,
+    ) -> Result<()> {
+        let rows = self.rows(phase, batch.clone());
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.forget();
+        let answers = phase == Phase::Decode;
+        let pool = self.held.pool.clone();
+        let mut feeds = self.held.feeds(batch, answers);
+        let mut watching = Watching { roles, repairs, rows: &rows, onlooker };
+        self.model.language().forward(&pool, &mut feeds, &mut self.space, &mut watching)
+    }
+
+    /// Where the rows of each sample of a batch lie; samples without rows are left out.
+    fn rows(&self, phase: Phase, batch: Range<usize>) -> Vec<Range<usize>> {
+        let mut end = 0;
+        let counts = self.held.samples[batch].iter().map(|sample| sample.range(phase == Phase::Decode).len());
+        counts
+            .filter(|&count| count > 0)
+            .map(|count| {
+                end += count;
+                end - count..end
+            })
+            .collect()
+    }
+}

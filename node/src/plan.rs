@@ -1,0 +1,122 @@
+//! The pruning plan that a node runs: read, checked against the checkpoint, and put as the model's stage.
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use secateur_model::{BlockRole, Model, Stage};
+use secateur_pruning::pdtrim::{self, Bypass, Plan, Role, StageKind};
+
+/// The plan itself.
+pub const PLAN_FILE: &str = "plan.json";
+/// What it puts in the place of blocks, where it has any.
+pub const REPAIRS_FILE: &str = "plan.safetensors";
+
+/// A plan folder.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// Digest of the folder's files, in hex: what nodes and router compare.
+    pub id: String,
+    repairs: Option<std::path::PathBuf>,
+}
+
+impl NodePlan {
+    /// Reads the plan in `dir`.
+    pub fn open(dir: &Path) -> anyhow::Result<Self> {
+        let path = dir.join(PLAN_FILE);
+        let json = std::fs::read(&path)
+            .with_context(|| format!("cannot read {}; `secateur plan --out DIR` makes a plan folder", path.display()))?;
+        let text = std::str::from_utf8(&json).with_context(|| format!("{} is not text", path.display()))?;
+        let plan = Plan::parse(text).with_context(|| format!("{} is not a plan", path.display()))?;
+        let repairs = plan.needs_tensors().then(|| dir.join(REPAIRS_FILE));
+        let tensors = match &repairs {
+            Some(path) => Some(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?),
+            None => None,
+        };
+        Ok(Self { plan: Arc::new(plan), id: pdtrim::id(&json, tensors.as_deref()), repairs })
+    }
+
+    /// What a stage does with the checkpoint's blocks.
+    pub fn stage(&self, kind: StageKind) -> Stage {
+        let role = |layer| match self.plan.role(kind, layer) {
+            Role::Run => BlockRole::Run,
+            Role::RunMerged { tensors } => BlockRole::Merged { prefix: tensors.to_owned() },
+            Role::KvOnly(bypass) => BlockRole::KeysAndValues { tensor: tensor(bypass) },
+            Role::Skip(bypass) => match tensor(bypass) {
+                Some(tensor) => BlockRole::Linear { tensor },
+                None => BlockRole::Skip,
+            },
+        };
+        let layers = self.plan.document().layers;
+        Stage::new((0..layers).map(|layer| (layer, role(layer))), self.repairs.clone())
+    }
+
+    /// Refuses a plan that was made for another checkpoint, or that this one cannot follow.
+    pub fn check(&self, model: &Model) -> anyhow::Result<()> {
+        let (document, info) = (self.plan.document(), model.info());
+        if document.model_fingerprint != info.fingerprint {
+            bail!(
+                "the plan was made for another checkpoint (model_fingerprint {}, this one has {})",
+                document.model_fingerprint,
+                info.fingerprint
+            );
+        }
+        if document.layers != info.layers {
+            bail!("the plan is for {} blocks, the checkpoint has {}", document.layers, info.layers);
+        }
+        // What lies outside a window would be counted as inside it once tokens are missing.
+        if let Some(layer) = model.windowed_layers().find(|&layer| self.plan.retention(layer).is_some()) {
+            bail!("kv: layer {layer} has a sliding window; first and last tokens alone cannot stand for it");
+        }
+        Ok(())
+    }
+}
+
+fn tensor(bypass: Bypass<'_>) -> Option<String> {
+    match bypass {
+        Bypass::Identity => None,
+        Bypass::Linear { tensor } => Some(tensor.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAN: &str = r#"{"format":1,"model_fingerprint":"f","layers":6,
+        "calibration":{"name":"c","digest":"d","samples":1,"seed":0},"rule":"relaxed",
+        "prefill":{"removed":[{"layer":2,"repair":{"linear":{"tensor":"prefill.2"}}},{"layer":3}]},
+        "decode":{"removed":[{"layer":3}]},"kv":[]}"#;
+
+    #[test]
+    fn roles_become_a_stage() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(PLAN_FILE), PLAN).unwrap();
+        assert!(NodePlan::open(dir.path()).unwrap_err().to_string().contains(REPAIRS_FILE));
+        std::fs::write(dir.path().join(REPAIRS_FILE), b"tensors").unwrap();
+        let plan = NodePlan::open(dir.path()).unwrap();
+        let prefill = plan.stage(StageKind::Prefill);
+        assert_eq!(*prefill.role(2), BlockRole::KeysAndValues { tensor: Some("prefill.2".into()) });
+        assert_eq!((prefill.role(3), prefill.role(4)), (&BlockRole::Skip, &BlockRole::Run));
+        let decode = plan.stage(StageKind::Decode);
+        assert_eq!((decode.role(2), decode.role(3)), (&BlockRole::Run, &BlockRole::Skip));
+    }
+
+    #[test]
+    fn other_tensors_are_another_plan() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(PLAN_FILE), PLAN).unwrap();
+        let id = |tensors: &[u8]| {
+            std::fs::write(dir.path().join(REPAIRS_FILE), tensors).unwrap();
+            NodePlan::open(dir.path()).unwrap().id
+        };
+        assert_ne!(id(b"one"), id(b"other"));
+    }
+
+    #[test]
+    fn a_folder_without_a_plan_says_what_to_do() {
+        let error = NodePlan::open(Path::new("/nowhere")).unwrap_err();
+        assert!(error.to_string().contains("secateur plan"), "{error}");
+    }
+}
