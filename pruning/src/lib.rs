@@ -2,14 +2,31 @@
 //! model code, so a method is tested against its formula and nothing else.
 //!
 //! - [`trimtokenator`]: visual tokens of one picture, by text alignment, then diversity (arXiv 2509.00320).
+//! - [`trimtokenator_lc`]: the same for several pictures under one budget (arXiv 2512.22748).
+//! - [`coverage`]: our own composition, facility location over picture and text.
+//! - [`farthest_point`], [`random`]: baselines.
+//! - [`select`]: one entry point for all of them.
 //! - [`budget`]: how many tokens a keep rate leaves.
 //! - [`visual`]: which method a request asks for.
 
+mod argmin;
 pub mod budget;
+pub mod coverage;
+mod diversity;
+pub mod farthest_point;
+pub mod picture;
+mod product;
+pub mod random;
+mod rank_correlation;
 pub mod repmax;
 pub mod rows;
+pub mod select;
 pub mod trimtokenator;
+pub mod trimtokenator_lc;
 pub mod visual;
 
+pub use coverage::CoverageOptions;
+pub use picture::{PictureTokens, TilesError};
 pub use rows::{Rows, RowsError};
+pub use select::{SelectError, Selection, select, select_with};
 pub use visual::{VisualMethod, VisualPolicy, VisualPolicyError};

@@ -6,67 +6,44 @@
 //! Matrix-free: a running sum `sigma_i = sum_{j taken} u_i . u_j` grows by one inner product per token and round, so the
 //! cost is O(N K d) time and O(N d) state, and no N x N similarity matrix is made.
 
-use crate::rows::{Rows, dot};
+use crate::{
+    argmin::argmin,
+    rows::{Rows, UnitRows, dot},
+};
 
-const NORM_EPSILON: f32 = 1e-8;
-
-/// Indices into `candidates` that greedy RepMax takes, in the order it takes them; all of them if `keep` covers them.
+/// Indices into `rows` of the `candidates` that greedy RepMax takes, in the order it takes them; all of them if `keep`
+/// covers them.
 pub fn select(rows: Rows<'_>, candidates: &[usize], keep: usize) -> Vec<usize> {
-    let keep = keep.min(candidates.len());
-    if keep == 0 {
-        return Vec::new();
-    }
-    let units = unit_rows(rows, candidates);
-    let units: Vec<&[f32]> = units.chunks_exact(rows.width()).collect();
-    let mut taken = vec![false; candidates.len()];
-    let mut sigma = vec![0f32; candidates.len()];
-    let mut order = Vec::with_capacity(keep);
-    let mut newest = first(&units, rows.width());
-    loop {
+    let units = UnitRows::gather(rows, candidates);
+    greedy(units.rows(), keep).into_iter().map(|position| candidates[position]).collect()
+}
+
+/// [`select`] among all rows of a matrix of unit rows.
+pub(crate) fn greedy(units: Rows<'_>, keep: usize) -> Vec<usize> {
+    let mut taken = vec![false; units.len()];
+    let mut sigma = vec![0f32; units.len()];
+    let mut order = Vec::with_capacity(keep.min(units.len()));
+    let mut next = if keep == 0 { None } else { least_similar(units) };
+    while let Some(newest) = next {
         taken[newest] = true;
-        order.push(candidates[newest]);
-        if order.len() == keep {
-            return order;
+        order.push(newest);
+        if order.len() >= keep {
+            break;
         }
         for (index, unit) in units.iter().enumerate() {
             if !taken[index] {
-                sigma[index] += dot(unit, units[newest]);
+                sigma[index] += dot(unit, units.row(newest));
             }
         }
-        newest = argmin(sigma.iter().enumerate().filter(|(index, _)| !taken[*index]).map(|(i, &s)| (i, s)));
+        next = argmin(sigma.iter().copied().enumerate().filter(|(index, _)| !taken[*index]));
     }
+    order
 }
 
-/// Lowest mean similarity to all: `argmin_i u_i . sum_k u_k`, in O(N d).
-fn first(units: &[&[f32]], width: usize) -> usize {
-    let mut total = vec![0f32; width];
-    for unit in units {
-        for (sum, value) in total.iter_mut().zip(*unit) {
-            *sum += value;
-        }
-    }
-    argmin(units.iter().enumerate().map(|(index, unit)| (index, dot(unit, &total))))
-}
-
-fn unit_rows(rows: Rows<'_>, candidates: &[usize]) -> Vec<f32> {
-    let mut units = Vec::with_capacity(candidates.len() * rows.width());
-    for &index in candidates {
-        let row = rows.row(index);
-        let norm = dot(row, row).sqrt().max(NORM_EPSILON);
-        units.extend(row.iter().map(|value| value / norm));
-    }
-    units
-}
-
-/// Ties, and values that are not numbers, go to the lower index.
-fn argmin(scores: impl Iterator<Item = (usize, f32)>) -> usize {
-    let mut best = (0, f32::NAN);
-    for (index, score) in scores {
-        if best.1.is_nan() || score < best.1 {
-            best = (index, score);
-        }
-    }
-    best.0
+/// Lowest mean similarity to all: `argmin_i u_i . sum_k u_k`, in O(N d). None where there are no rows.
+pub(crate) fn least_similar(units: Rows<'_>) -> Option<usize> {
+    let mean = units.mean();
+    argmin(units.iter().map(|unit| dot(unit, &mean)).enumerate())
 }
 
 #[cfg(test)]

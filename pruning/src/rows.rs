@@ -1,5 +1,12 @@
 //! A borrowed row-major matrix: the only tensor type of this crate.
 
+mod unit;
+
+use std::ops::Range;
+
+pub(crate) use crate::product::dot;
+pub(crate) use unit::UnitRows;
+
 /// `[len, width]` f32, row-major.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
@@ -46,6 +53,11 @@ impl<'a> Rows<'a> {
         &self.data[index * self.width..(index + 1) * self.width]
     }
 
+    /// The rows of `range`, which must lie within the matrix.
+    pub(crate) fn range(&self, range: &Range<usize>) -> Self {
+        Self { data: &self.data[range.start * self.width..range.end * self.width], width: self.width }
+    }
+
     /// All rows in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
         self.data.chunks_exact(self.width)
@@ -64,19 +76,6 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Inner product. Eight partial sums let the compiler use vector registers.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; 8];
-    let (a_chunks, b_chunks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..8 {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + tail
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,12 +84,6 @@ mod tests {
     fn ragged_data_is_refused() {
         assert_eq!(Rows::new(&[1.0, 2.0, 3.0], 2).unwrap_err(), RowsError { len: 3, width: 2 });
         assert!(Rows::new(&[], 0).is_err());
-    }
-
-    #[test]
-    fn dot_covers_the_tail() {
-        let a: Vec<f32> = (0..19).map(|i| i as f32).collect();
-        assert_eq!(dot(&a, &a), (0..19).map(|i| (i * i) as f32).sum::<f32>());
     }
 
     #[test]

@@ -9,17 +9,40 @@ pub enum VisualMethod {
     None,
     /// Text alignment, then diversity: [`crate::trimtokenator`].
     TrimTokenator,
+    /// TrimTokenator over several pictures under one budget: [`crate::trimtokenator_lc`].
+    TrimTokenatorLc,
+    /// Facility location over picture and text, our own composition: [`crate::coverage`].
+    Coverage,
+    /// Baseline: max-min distance, [`crate::farthest_point`].
+    FarthestPoint,
+    /// Baseline: a uniform draw, [`crate::random`].
+    Random,
+    /// Baseline: the first tokens of every crop.
+    KeepFirst,
 }
 
 impl VisualMethod {
     /// Every method, in the order that documents list them.
-    pub const ALL: [VisualMethod; 2] = [VisualMethod::None, VisualMethod::TrimTokenator];
+    pub const ALL: [VisualMethod; 7] = [
+        VisualMethod::None,
+        VisualMethod::TrimTokenator,
+        VisualMethod::TrimTokenatorLc,
+        VisualMethod::Coverage,
+        VisualMethod::FarthestPoint,
+        VisualMethod::Random,
+        VisualMethod::KeepFirst,
+    ];
 
     /// The name on the command line, in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             VisualMethod::None => "none",
             VisualMethod::TrimTokenator => "trimtokenator",
+            VisualMethod::TrimTokenatorLc => "trimtokenator-lc",
+            VisualMethod::Coverage => "coverage",
+            VisualMethod::FarthestPoint => "farthest-point",
+            VisualMethod::Random => "random",
+            VisualMethod::KeepFirst => "keep-first",
         }
     }
 }
@@ -52,7 +75,7 @@ pub struct VisualPolicy {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum VisualPolicyError {
     /// No such method.
-    #[error("unknown visual method `{0}`; there are: none, trimtokenator")]
+    #[error("unknown visual method `{0}`; there are: {known}", known = VisualMethod::ALL.map(VisualMethod::as_str).join(", "))]
     UnknownMethod(String),
     /// The rate is not a share.
     #[error("keep must be above 0 and at most 1, not {0}")]
@@ -94,7 +117,8 @@ mod tests {
         for method in VisualMethod::ALL {
             assert_eq!(method.as_str().parse::<VisualMethod>(), Ok(method));
         }
-        assert!("coverage".parse::<VisualMethod>().is_err());
+        let error = "Coverage".parse::<VisualMethod>().unwrap_err().to_string();
+        assert!(VisualMethod::ALL.iter().all(|method| error.contains(method.as_str())), "{error}");
     }
 
     #[test]

@@ -1,0 +1,116 @@
+//! Coverage: keep the tokens that stand in best for all others and for the words. Our composition, not a published method.
+//!
+//! The form is MMTok's (ICLR 2026): facility location over visual and text tokens, embeddings only, greedy with the
+//! `1 - 1/e` bound. The text filter by entropy is EADP's (ECCV 2026). \[P\] marks what they publish, \[R\] is ours.
+//!
+//! With unit tokens `u_i` and unit text tokens `v_t`, `S` the kept set:
+//! ```text
+//! f(S)       = sum_i max_{s in S} sim_vv(i, s) + lambda sum_t w max_{s in S} sim_tv(t, s)
+//! sim_vv(i,) = softmax_j (u_i . u_j / tau_v)   over the tokens of its own group, [P] tau_v = 0.2
+//! sim_tv(t,) = softmax_j (v_t . u_j / tau_t)   over all visual tokens,           [P] tau_t = 0.02
+//! w          = sum_i max_j sim_vv(i, j) / sum_t max_j sim_tv(t, j)               [R]
+//! ```
+//! - \[R\] `w` makes both terms shares of what keeping everything would reach, so `lambda` means the same for a prompt of
+//!   three words and of three hundred, for any number of tokens and any temperature.
+//! - \[R\] Vision-vision similarity of tokens after the projector, the only ones there are here (MMTok: before it). Under the
+//!   softmax a token with many near-duplicates weighs little, so a cluster counts about once, however large it is: small
+//!   things in front of a wide background are seen. `vision_temperature: None` takes `max(0, cosine)` instead.
+//! - \[P\] Text tokens are filtered: the share `q` with the lowest entropy of their row of `sim_tv` stays; the others look
+//!   everywhere and so say nothing. \[R\] q = 0.5, rounded, at least one. Only the last 512 text tokens are read at all,
+//!   which bounds time and memory; questions come last.
+//! - \[R\] A group is a crop, and crops above 2,048 tokens are cut into contiguous parts of equal size, so the quadratic term
+//!   stays bounded: 16 MiB a group. The text term is shared by all groups.
+//! - \[R\] Budget: the sum of what every crop would keep for one picture, `round(keep N_total)` for several, each of these at
+//!   least 4 tokens. The greedy first spends the floors, then runs over all tokens of all pictures at once: an informative
+//!   picture or crop gets more. Ties go to the lower index.
+//! - \[R\] Too evenly informative pictures keep more than asked: [`Bypass`].
+//!
+//! O(sum n_g^2 d) for the similarities, then few gain evaluations because the greedy is lazy.
+
+mod bypass;
+mod field;
+mod groups;
+mod lazy;
+mod similarity;
+mod words;
+
+use crate::{budget, rows::Rows};
+pub use bypass::Bypass;
+use field::Field;
+use groups::Group;
+
+/// Tokens that each of several pictures keeps at least.
+pub const FLOOR: usize = 4;
+
+/// Parameters. The default is what the module's text says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CoverageOptions {
+    /// `lambda`: what covering the whole text is worth, against covering the whole picture. Default 0.5.
+    pub text_weight: f32,
+    /// `tau_v`, at least 0.001; none: `max(0, cosine)` without a softmax. Default 0.2.
+    pub vision_temperature: Option<f32>,
+    /// `tau_t`, at least 0.001. Default 0.02.
+    pub text_temperature: f32,
+    /// `q`: share of the text tokens that stays. Default 0.5.
+    pub text_keep: f64,
+    /// When to keep more than asked; none: never.
+    pub bypass: Option<Bypass>,
+}
+
+impl Default for CoverageOptions {
+    fn default() -> Self {
+        Self {
+            text_weight: 0.5,
+            vision_temperature: Some(0.2),
+            text_temperature: 0.02,
+            text_keep: 0.5,
+            bypass: Some(Bypass::default()),
+        }
+    }
+}
+
+/// What coverage keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Covered {
+    /// Per picture, ascending positions in its crops laid side by side.
+    pub kept: Vec<Vec<usize>>,
+    /// Pictures that kept more than their part of the budget.
+    pub bypassed: usize,
+}
+
+/// Selects from `pictures`, each given by its crops `[n_t, d]`; `text` is `[M, d]` and may have no rows.
+///
+/// # Panics
+/// If the widths differ.
+pub fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
+    let groups = Group::of(pictures);
+    let spans = groups::spans(&groups, pictures.len());
+    let mut field = Field::new(&groups, text, options);
+    spend(&mut field, &spans, total(pictures, keep));
+    let bypassed = match options.bypass {
+        Some(bypass) => bypass.apply(&mut field, &groups, &spans),
+        None => 0,
+    };
+    let kept = spans.iter().map(|span| field.taken(span).map(|token| token - span.start).collect());
+    Covered { kept: kept.collect(), bypassed }
+}
+
+fn total(pictures: &[Vec<Rows<'_>>], keep: f64) -> usize {
+    let lengths = |crops: &[Rows<'_>]| crops.iter().map(Rows::len).collect::<Vec<_>>();
+    match pictures {
+        [crops] => lengths(crops).into_iter().map(|tokens| budget::kept(tokens, keep)).sum(),
+        _ => budget::kept(pictures.iter().flat_map(|crops| lengths(crops)).sum(), keep),
+    }
+}
+
+fn spend(field: &mut Field, spans: &[std::ops::Range<usize>], budget: usize) {
+    let mut spent = 0;
+    if spans.len() > 1 {
+        for span in spans {
+            spent += lazy::extend(field, span.clone(), FLOOR);
+        }
+    }
+    if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
+        lazy::extend(field, first.start..last.end, budget.saturating_sub(spent));
+    }
+}

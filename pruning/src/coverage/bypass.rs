@@ -1,0 +1,136 @@
+//! Pictures that are too evenly informative to drop tokens of: documents above all.
+
+use std::ops::Range;
+
+use super::{field::Field, groups::Group, lazy, similarity};
+use crate::{diversity, product::products, rows::UnitRows};
+
+/// \[R\] When a picture's tokens are too unlike each other for a few to stand in for all, keep more of them.
+///
+/// The measure is the coverage that the kept tokens reach, in raw cosines, from 0 for tokens as unlike as any two of the
+/// picture to 1 for keeping all: `(mean_i max_{s in S} cos(i, s) - c) / (1 - c)`, `c` the mean pairwise cosine (both
+/// within groups). A picture below `coverage` keeps up to twice its budget, then, if that is not enough, up to `most`
+/// times; the greedy goes on where it stood.
+///
+/// Tokens drawn at random in many dimensions are evenly informative, rightly; a benchmark of the method on random weights
+/// has to turn this off to see the budget it asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bypass {
+    /// Coverage to reach, 0 to 1.
+    pub coverage: f64,
+    /// At most this many times the budget.
+    pub most: f64,
+}
+
+impl Default for Bypass {
+    fn default() -> Self {
+        Self { coverage: 0.3, most: 3.0 }
+    }
+}
+
+impl Bypass {
+    /// Takes more where it must; how many pictures got more.
+    pub(super) fn apply(&self, field: &mut Field, groups: &[Group<'_>], spans: &[Range<usize>]) -> usize {
+        let needy = |(picture, span): &(usize, &Range<usize>)| self.extend(field, groups, *picture, span);
+        spans.iter().enumerate().filter(needy).count()
+    }
+
+    fn extend(&self, field: &mut Field, groups: &[Group<'_>], picture: usize, span: &Range<usize>) -> bool {
+        let budget = field.taken(span).count();
+        if budget == 0 || budget == span.len() {
+            return false;
+        }
+        let own: Vec<Measure> = groups.iter().filter(|group| group.picture == picture).map(Measure::of).collect();
+        let mut kept = budget;
+        for times in [2f64.min(self.most), self.most] {
+            let target = (budget as f64 * times) as usize;
+            if target <= kept || reached(&own, field) >= self.coverage {
+                break;
+            }
+            kept += lazy::extend(field, span.clone(), target - kept);
+        }
+        kept > budget
+    }
+}
+
+/// What measuring a group needs.
+struct Measure {
+    units: UnitRows,
+    span: Range<usize>,
+    mean_cosine: f64,
+}
+
+impl Measure {
+    fn of(group: &Group<'_>) -> Self {
+        let units = UnitRows::of(group.rows);
+        let mean_cosine = 1.0 - diversity::intra(units.rows());
+        Self { units, span: group.span.clone(), mean_cosine }
+    }
+
+    /// `sum_i max_{s in S} cos(i, s)`; a group of which nothing is kept is covered by its mean.
+    fn covered(&self, field: &Field) -> f64 {
+        let kept: Vec<usize> = field.taken(&self.span).map(|token| token - self.span.start).collect();
+        if kept.is_empty() {
+            return self.span.len() as f64 * self.mean_cosine;
+        }
+        let facilities: Vec<&[f32]> = kept.iter().map(|&at| self.units.rows().row(at)).collect();
+        let facilities = UnitRows::copied(facilities.into_iter(), self.units.rows().width());
+        let cosines = products(self.units.rows(), facilities.rows());
+        let nearest = |row: &[f32]| row.iter().map(|&product| similarity::cosine(product)).fold(-1f32, f32::max);
+        cosines.chunks_exact(kept.len()).map(|row| f64::from(nearest(row))).sum()
+    }
+}
+
+/// Coverage of a picture, 0 to 1; 1 where all its tokens are alike.
+fn reached(groups: &[Measure], field: &Field) -> f64 {
+    let (mut reached, mut possible) = (0f64, 0f64);
+    for group in groups {
+        let floor = group.span.len() as f64 * group.mean_cosine;
+        reached += group.covered(field) - floor;
+        possible += group.span.len() as f64 - floor;
+    }
+    if possible > 1e-6 { reached / possible } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        coverage::{self, CoverageOptions},
+        rows::Rows,
+    };
+
+    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens; every value from a fixed counter.
+    fn tokens(noise: f32) -> Vec<f32> {
+        let value = |seed: usize| ((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32) / (1 << 23) as f32 - 1.0;
+        let token =
+            |at: usize| (0..64).map(move |d| value(at % 12 * 64 + d + 1) + noise * value(at * 64 + d + 100_003));
+        (0..96).flat_map(token).collect()
+    }
+
+    fn select(noise: f32, bypass: Option<Bypass>) -> (usize, usize) {
+        let data = tokens(noise);
+        let options = CoverageOptions { bypass, ..CoverageOptions::default() };
+        let (rows, text) = (Rows::new(&data, 64).unwrap(), Rows::new(&[], 64).unwrap());
+        let covered = coverage::select(&[vec![rows]], text, 0.125, &options);
+        (covered.kept[0].len(), covered.bypassed)
+    }
+
+    #[test]
+    fn clusters_keep_their_budget_and_noise_keeps_more() {
+        assert_eq!(select(0.3, Some(Bypass::default())), (12, 0));
+        assert_eq!(select(30.0, Some(Bypass { coverage: 0.9, most: 3.0 })), (36, 1));
+        assert_eq!(select(30.0, None), (12, 0));
+    }
+
+    #[test]
+    fn the_measure_is_one_where_all_is_kept() {
+        let data = tokens(1.0);
+        let groups = Group::of(&[vec![Rows::new(&data, 64).unwrap()]]);
+        let mut field = Field::new(&groups, Rows::new(&[], 64).unwrap(), &CoverageOptions::default());
+        let measure = |field: &Field| reached(&groups.iter().map(Measure::of).collect::<Vec<_>>(), field);
+        assert_eq!(measure(&field), 0.0);
+        lazy::extend(&mut field, 0..96, 96);
+        assert!((measure(&field) - 1.0).abs() < 1e-6);
+    }
+}
