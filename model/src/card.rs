@@ -17,9 +17,12 @@ const FORMAT: u32 = 1;
 pub struct Card {
     /// Version of this file's format.
     pub format: u32,
-    /// Recommended pruning of visual tokens.
+    /// Recommended pruning of visual tokens where a request has one picture.
     #[serde(default)]
     pub visual: Option<VisualAdvice>,
+    /// The same where it has several.
+    #[serde(default)]
+    pub visual_several: Option<VisualAdvice>,
     /// A picture question with a known answer.
     #[serde(default)]
     pub sample: Option<Sample>,
@@ -57,11 +60,12 @@ impl Card {
             let problem = format!("format {} is not {FORMAT}, the one this build reads", self.format);
             return Err(ModelError::config("format", problem));
         }
-        if let Some(visual) = &self.visual
-            && !(visual.keep > 0.0 && visual.keep <= 1.0)
-        {
-            let problem = format!("{} is not in (0, 1]", visual.keep);
-            return Err(ModelError::config("visual.keep", problem));
+        for (field, advice) in [("visual.keep", &self.visual), ("visual_several.keep", &self.visual_several)] {
+            if let Some(keep) = advice.as_ref().map(|advice| advice.keep)
+                && !(keep > 0.0 && keep <= 1.0)
+            {
+                return Err(ModelError::config(field, format!("{keep} is not in (0, 1]")));
+            }
         }
         Ok(self)
     }
@@ -97,7 +101,9 @@ mod tests {
     #[test]
     fn a_later_format_and_an_impossible_share_are_refused() {
         assert!(matches!(read(r#"{"format":2}"#), Err(ModelError::Config { .. })));
-        let silly = r#"{"format":1,"visual":{"method":"none","keep":0}}"#;
-        assert!(matches!(read(silly), Err(ModelError::Config { .. })));
+        for field in ["visual", "visual_several"] {
+            let silly = format!(r#"{{"format":1,"{field}":{{"method":"none","keep":0}}}}"#);
+            assert!(matches!(read(&silly), Err(ModelError::Config { .. })));
+        }
     }
 }

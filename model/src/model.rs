@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use secateur_kernels::{Cpu, KvGeometry};
+use secateur_pruning::{PictureTokens, Rows as TokenRows, Selection, VisualPolicy, select};
 
 use crate::checkpoint::{Config, VisionConfig, Weights, fingerprint};
 use crate::device::{self, DeviceKind};
@@ -136,6 +137,24 @@ impl Model {
             self.language.embed(token, row);
         }
         Ok(Rows { data, width })
+    }
+
+    /// Which visual tokens of pictures a policy keeps, given the user's words.
+    pub fn choose<'a>(
+        &self,
+        policy: VisualPolicy,
+        pictures: impl IntoIterator<Item = &'a VisualTokens>,
+        user_tokens: &[u32],
+    ) -> Result<Selection, ModelError> {
+        let unfit = |problem: String| ModelError::config("text_config.hidden_size", problem);
+        let text = self.embed_rows(user_tokens)?;
+        let text = TokenRows::new(&text.data, text.width).map_err(|error| unfit(error.to_string()))?;
+        let picture = |tokens: &'a VisualTokens| {
+            let rows = TokenRows::new(tokens.data(), tokens.width()).map_err(|error| unfit(error.to_string()))?;
+            PictureTokens::tiled(rows, tokens.tiles().to_vec()).map_err(|error| unfit(error.to_string()))
+        };
+        let pictures = pictures.into_iter().map(picture).collect::<Result<Vec<_>>>()?;
+        select(policy, &pictures, text).map_err(|error| unfit(error.to_string()))
     }
 
     /// Lays the segments of a prompt behind one another and gives each row its position.

@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use secateur_common::ids;
-use secateur_model::{Card, FloatType, Model, ModelInfo};
+use secateur_model::{Card, FloatType, Model, ModelInfo, VisualAdvice};
 use secateur_proto::{PROTOCOL_VERSION, v1};
-use secateur_pruning::{VisualMethod, VisualPolicy, pdtrim::Plan};
+use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, visual};
 
 use crate::plan::NodePlan;
@@ -35,8 +35,10 @@ pub struct Identity {
     pub plan: Option<Arc<Plan>>,
     /// blake3 of tokenizer.json in hex; empty: the folder has none.
     pub tokenizer_digest: String,
-    /// What `auto` stands for here.
+    /// What `auto` stands for here where a request has one picture.
     pub recommended_visual: VisualPolicy,
+    /// The same where it has several.
+    pub recommended_visual_several: VisualPolicy,
 }
 
 impl Identity {
@@ -51,6 +53,7 @@ impl Identity {
         if let Some(plan) = &plan {
             plan.check(model)?;
         }
+        let (recommended_visual, recommended_visual_several) = recommended_visual(dir)?;
         let kv_layers: Vec<u32> = model.kv_layers().iter().map(|&layer| layer as u32).collect();
         let sends = |layer: u32| plan.as_ref().is_none_or(|plan| plan.plan.sends(layer as usize));
 
@@ -70,7 +73,8 @@ impl Identity {
             plan_id: plan.as_ref().map(|plan| plan.id.clone()).unwrap_or_default(),
             plan: plan.map(|plan| plan.plan),
             tokenizer_digest: tokenizer_digest(dir)?,
-            recommended_visual: recommended_visual(dir)?,
+            recommended_visual,
+            recommended_visual_several,
         })
     }
 
@@ -110,6 +114,7 @@ impl Identity {
             load: Some(load),
             draining,
             recommended_visual: Some(visual::policy_to_proto(self.recommended_visual)),
+            recommended_visual_several: Some(visual::policy_to_proto(self.recommended_visual_several)),
         }
     }
 }
@@ -122,25 +127,29 @@ fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// The card's advice, which rests on measurement, else the published method at its published rate.
-fn recommended_visual(dir: &Path) -> anyhow::Result<VisualPolicy> {
-    let advice = Card::read(dir)?.and_then(|card| card.visual);
-    let policy = match advice {
-        Some(advice) => VisualPolicy::new(advice.method.parse()?, advice.keep),
-        None => VisualPolicy::new(VisualMethod::TrimTokenator, VisualPolicy::PUBLISHED_KEEP),
+/// The card's advice for one picture and for several, which rests on measurement, else the published methods at their
+/// published rates.
+fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPolicy)> {
+    let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
+    let policy = |advice: Option<VisualAdvice>, published: VisualPolicy| match advice {
+        Some(advice) => VisualPolicy::new(advice.method.parse()?, advice.keep)
+            .context("the checkpoint's card recommends a visual policy that this version does not have"),
+        None => Ok(published),
     };
-    policy.context("the checkpoint's card recommends a visual policy that this version does not have")
+    Ok((policy(one, VisualPolicy::PUBLISHED)?, policy(several, VisualPolicy::PUBLISHED_SEVERAL)?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secateur_pruning::VisualMethod;
 
     #[test]
     fn without_a_card_the_published_rate_is_recommended() {
         let dir = tempfile::tempdir().unwrap();
-        let policy = recommended_visual(dir.path()).unwrap();
-        assert_eq!((policy.method(), policy.keep()), (VisualMethod::TrimTokenator, 1.0 / 9.0));
+        let (one, several) = recommended_visual(dir.path()).unwrap();
+        assert_eq!((one.method(), one.keep()), (VisualMethod::TrimTokenator, 1.0 / 9.0));
+        assert_eq!((several.method(), several.keep()), (VisualMethod::TrimTokenatorLc, 0.2));
     }
 
     #[test]

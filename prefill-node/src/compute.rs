@@ -1,19 +1,17 @@
 //! What the engine needs of a model. A trait, so that load tests of thousands of prompts can run on a simulated one.
 
-use std::{
-    ops::Range,
-    time::Instant,
-};
+use std::ops::Range;
 
 use secateur_model::{
     BlockTable, Drawn, Feed, Input, KvPool, Model, ModelError, Picture, Prompt, Sampler, Segment, VisualTokens, Wanted,
     Workspace,
 };
 use secateur_proto::v1;
-use secateur_pruning::{Rows, VisualMethod, budget, trimtokenator};
-use secateur_transfer::visual;
 
-use crate::job::{Job, Piece};
+use crate::{
+    job::{Job, Piece},
+    prune::{Pruner, Seen},
+};
 
 /// Rows of one prompt in a step.
 pub struct Chunk<'a> {
@@ -41,7 +39,7 @@ pub trait Compute: Send + 'static {
     /// Visual tokens of pictures, unpruned.
     fn see(&mut self, pictures: &[Picture]) -> Result<Vec<VisualTokens>, ModelError>;
     /// Prunes what was seen and lays the prompt out.
-    fn assemble(&mut self, job: &Job, seen: Vec<VisualTokens>) -> Result<(Prompt, v1::VisualReport), ModelError>;
+    fn assemble(&mut self, job: &Job, seen: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError>;
     /// Computes the chunks; `on_layer` is told when a layer's KV of all of them is stored.
     fn run(
         &mut self,
@@ -55,34 +53,13 @@ pub struct ModelCompute {
     model: Model,
     pool: KvPool,
     space: Workspace,
+    pruner: Pruner,
 }
 
 impl ModelCompute {
     /// Computes with `model` on KV in `pool`.
     pub fn new(model: Model, pool: KvPool) -> Self {
-        Self { model, pool, space: Workspace::default() }
-    }
-
-    fn prune(&self, job: &Job, seen: VisualTokens) -> Result<VisualTokens, ModelError> {
-        let keep = budget::kept(seen.len(), job.visual.keep());
-        if keep >= seen.len() {
-            return Ok(seen);
-        }
-        match job.visual.method() {
-            VisualMethod::None => Ok(seen),
-            VisualMethod::TrimTokenator => {
-                let width = seen.width();
-                // No words of the user's, no stage 1 (the specification's step 1).
-                let text = match job.user_tokens.is_empty() {
-                    true => Vec::new(),
-                    false => self.model.embed_rows(&job.user_tokens)?.data,
-                };
-                let rows = |data, width| Rows::new(data, width).map_err(|error| shape_error(error.to_string()));
-                let (visual, text) = (rows(seen.data(), width)?, rows(&text, width)?);
-                let indices = trimtokenator::select(visual, text, keep, trimtokenator::STAGE1_RATIO);
-                seen.keep(&indices)
-            }
-        }
+        Self { model, pool, space: Workspace::default(), pruner: Pruner::default() }
     }
 }
 
@@ -91,17 +68,8 @@ impl Compute for ModelCompute {
         self.model.see(pictures)
     }
 
-    fn assemble(&mut self, job: &Job, seen: Vec<VisualTokens>) -> Result<(Prompt, v1::VisualReport), ModelError> {
-        let tokens_before: usize = seen.iter().map(VisualTokens::len).sum();
-        let started = Instant::now();
-        let kept = seen.into_iter().map(|seen| self.prune(job, seen)).collect::<Result<Vec<_>, _>>()?;
-        let report = v1::VisualReport {
-            method: visual::method_to_proto(job.visual.method()) as i32,
-            images: job.images.len() as u32,
-            tokens_before: tokens_before as u32,
-            tokens_after: kept.iter().map(VisualTokens::len).sum::<usize>() as u32,
-            prune_ms: started.elapsed().as_secs_f64() * 1e3,
-        };
+    fn assemble(&mut self, job: &Job, seen: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError> {
+        let (kept, report) = self.pruner.prune(&self.model, job, seen)?;
         let mut kept = kept.into_iter();
         let segment = |piece: &Piece| match piece {
             Piece::Text(range) => Segment::Text(&job.tokens[range.clone()]),
@@ -130,8 +98,4 @@ impl Compute for ModelCompute {
         self.model.draw(&mut self.space, last.map(|chunk| (&mut *chunk.sampler, &mut chunk.drawn)));
         Ok(())
     }
-}
-
-fn shape_error(problem: String) -> ModelError {
-    ModelError::Config { field: "text_config.hidden_size".to_owned(), problem }
 }

@@ -38,8 +38,9 @@ use self::{
 };
 use crate::{
     compute::{Chunk, Compute},
-    pictures::PictureCache,
+    pictures::DigestCache,
     prefix::{self, PictureDigest, PrefixCache},
+    prune::Seen,
     schedule::chunks,
 };
 
@@ -78,7 +79,7 @@ impl Engine {
             jobs: Vec::new(),
             pool,
             prefix: prefix.clone(),
-            pictures: PictureCache::new(limits.picture_cache),
+            pictures: DigestCache::new(limits.picture_cache),
             limits,
             gauges: gauges.clone(),
         };
@@ -129,7 +130,7 @@ struct Core<C> {
     jobs: Vec<Entry>,
     pool: KvPool,
     prefix: SharedPrefix,
-    pictures: PictureCache<VisualTokens>,
+    pictures: DigestCache<VisualTokens>,
     limits: Limits,
     gauges: Arc<Gauges>,
 }
@@ -231,7 +232,7 @@ impl<C: Compute> Core<C> {
     fn lay_out(&mut self, at: usize, fresh: &Fresh) -> Result<Laid, ServiceError> {
         let started = Instant::now();
         let Work { job, pictures, cancelled, .. } = &self.jobs[at].work;
-        let mut seen: Vec<VisualTokens> = Vec::with_capacity(pictures.len());
+        let mut seen: Vec<Seen> = Vec::with_capacity(pictures.len());
         for (index, (digest, picture)) in pictures.iter().enumerate() {
             if cancelled.is_cancelled() {
                 return Err(model_failure(ModelError::Cancelled));
@@ -247,7 +248,7 @@ impl<C: Compute> Core<C> {
                     tokens
                 }
             };
-            seen.push(tokens);
+            seen.push((*digest, tokens));
         }
         let compute = &mut self.compute;
         let (prompt, visual) = contained("laying out a prompt", || compute.assemble(job, seen)).map_err(too_long)?;
@@ -386,7 +387,7 @@ fn is_unused(block: &Arc<Block>) -> bool {
     Arc::strong_count(block) == 1
 }
 
-fn remember(pictures: &mut PictureCache<VisualTokens>, digest: &PictureDigest, tokens: VisualTokens) {
+fn remember(pictures: &mut DigestCache<VisualTokens>, digest: &PictureDigest, tokens: VisualTokens) {
     let bytes = size_of_val(tokens.data());
     pictures.insert(*digest, tokens, bytes);
 }

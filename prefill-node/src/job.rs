@@ -63,6 +63,7 @@ impl Job {
         let deadline = handshake::deadline(request.deadline_ms)?;
         let visual = match &request.visual {
             Some(message) => visual::policy_from_proto(message)?,
+            None if request.images.len() > 1 => identity.recommended_visual_several,
             None => identity.recommended_visual,
         };
         let transfer = TransferPolicy::from_proto(request.transfer)
@@ -212,6 +213,7 @@ pub(crate) mod tests {
             plan: None,
             tokenizer_digest: String::new(),
             recommended_visual: VisualPolicy::KEEP_ALL,
+            recommended_visual_several: VisualPolicy::KEEP_ALL,
         }
     }
 

@@ -7,7 +7,8 @@
 //! engine.rs     one thread owns the computation: take in, look, admit, schedule, compute, publish
 //! schedule.rs   how many rows of each prompt a step computes (plain data)
 //! prefix.rs     finished KV by what it was computed from (plain data)
-//! compute.rs    what the engine needs of a model: see, prune and lay out, run
+//! compute.rs    what the engine needs of a model: see, lay out, run
+//! prune.rs      which visual tokens are kept, and what was chosen before
 //! ship.rs       one task per request pushes its KV to decode, layer by layer, while later layers compute
 //! peers.rs      connections to decode nodes, kept between requests
 //! ```
@@ -18,6 +19,7 @@ mod job;
 mod peers;
 mod pictures;
 mod prefix;
+mod prune;
 mod schedule;
 mod service;
 pub mod settings;

@@ -10,7 +10,7 @@ use secateur_model::{ModelError, Picture, PictureLimits};
 use secateur_node::handshake::model_failure;
 use secateur_proto::{ErrorCode, ServiceError};
 
-use crate::prefix::PictureDigest;
+pub use crate::prefix::PictureDigest;
 
 /// Decodes encoded pictures; an error names the one at fault.
 pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
@@ -26,9 +26,9 @@ pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, Servic
     encoded.iter().enumerate().map(one).collect()
 }
 
-/// What pictures became, by the digest of their bytes. The least recently used goes first once more than so many bytes
-/// are held.
-pub struct PictureCache<T> {
+/// What came of something, by its digest: what pictures became, what was chosen of them. The least recently used goes first
+/// once more than so many bytes are held.
+pub struct DigestCache<T> {
     limit: usize,
     held: usize,
     clock: u64,
@@ -42,13 +42,13 @@ struct Entry<T> {
     became: T,
 }
 
-impl<T: Clone> PictureCache<T> {
+impl<T: Clone> DigestCache<T> {
     /// A cache of at most `limit` bytes; 0 keeps nothing.
     pub fn new(limit: usize) -> Self {
         Self { limit, held: 0, clock: 0, entries: HashMap::new(), ages: BTreeMap::new() }
     }
 
-    /// What a picture became that was seen before.
+    /// What came of something that was there before.
     pub fn get(&mut self, digest: &PictureDigest) -> Option<T> {
         self.clock += 1;
         let entry = self.entries.get_mut(digest)?;
@@ -58,7 +58,7 @@ impl<T: Clone> PictureCache<T> {
         Some(entry.became.clone())
     }
 
-    /// Remembers what a picture became.
+    /// Remembers what came of something.
     pub fn insert(&mut self, digest: PictureDigest, became: T, bytes: usize) {
         if bytes > self.limit || self.get(&digest).is_some() {
             return;
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
-        let mut cache = PictureCache::new(10);
+        let mut cache = DigestCache::new(10);
         for name in 1..=3 {
             cache.insert([name; 32], name, 3);
         }

@@ -86,6 +86,13 @@ impl VisualPolicy {
     /// The paper's headline rate: 64 of 576 tokens, 88.9% removed.
     pub const PUBLISHED_KEEP: f64 = 1.0 / 9.0;
 
+    /// The published method for one picture at its rate.
+    pub const PUBLISHED: VisualPolicy =
+        VisualPolicy { method: VisualMethod::TrimTokenator, keep: Self::PUBLISHED_KEEP };
+
+    /// The published method for several pictures at its rate: 80% removed.
+    pub const PUBLISHED_SEVERAL: VisualPolicy = VisualPolicy { method: VisualMethod::TrimTokenatorLc, keep: 0.2 };
+
     /// Keeps everything.
     pub const KEEP_ALL: VisualPolicy = VisualPolicy { method: VisualMethod::None, keep: 1.0 };
 

@@ -8,6 +8,11 @@ pub fn method_to_proto(method: VisualMethod) -> v1::VisualMethod {
     match method {
         VisualMethod::None => v1::VisualMethod::None,
         VisualMethod::TrimTokenator => v1::VisualMethod::Trimtokenator,
+        VisualMethod::TrimTokenatorLc => v1::VisualMethod::TrimtokenatorLc,
+        VisualMethod::Coverage => v1::VisualMethod::Coverage,
+        VisualMethod::FarthestPoint => v1::VisualMethod::FarthestPoint,
+        VisualMethod::Random => v1::VisualMethod::Random,
+        VisualMethod::KeepFirst => v1::VisualMethod::KeepFirst,
     }
 }
 
@@ -17,6 +22,11 @@ pub fn method_from_proto(tag: i32) -> Option<VisualMethod> {
         v1::VisualMethod::Unspecified => None,
         v1::VisualMethod::None => Some(VisualMethod::None),
         v1::VisualMethod::Trimtokenator => Some(VisualMethod::TrimTokenator),
+        v1::VisualMethod::TrimtokenatorLc => Some(VisualMethod::TrimTokenatorLc),
+        v1::VisualMethod::Coverage => Some(VisualMethod::Coverage),
+        v1::VisualMethod::FarthestPoint => Some(VisualMethod::FarthestPoint),
+        v1::VisualMethod::Random => Some(VisualMethod::Random),
+        v1::VisualMethod::KeepFirst => Some(VisualMethod::KeepFirst),
     }
 }
 

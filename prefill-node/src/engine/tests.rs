@@ -20,7 +20,7 @@ impl Compute for Simulated {
         Err(ModelError::NoVision)
     }
 
-    fn assemble(&mut self, job: &Job, _: Vec<VisualTokens>) -> Result<(Prompt, v1::VisualReport), ModelError> {
+    fn assemble(&mut self, job: &Job, _: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError> {
         Ok((Prompt::of_text(&job.tokens)?, v1::VisualReport::default()))
     }
 

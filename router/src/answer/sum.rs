@@ -15,6 +15,8 @@ pub fn visual(report: &VisualReport) -> VisualReceipt {
         tokens_before: report.tokens_before,
         tokens_after: report.tokens_after,
         prune_ms: report.prune_ms,
+        bypassed: report.bypassed,
+        norm_correlation: report.norm_correlation,
     }
 }
 

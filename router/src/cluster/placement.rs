@@ -8,6 +8,7 @@ use super::{
     node::{Node, NodeState},
     pairing::{NodeView, Pair},
 };
+use crate::openai::extension::Recommended;
 
 /// What two nodes agree on, as far as requests need it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Facts {
     pub stop_token_ids: Vec<u32>,
     /// What `auto` stands for.
     pub recommended_visual: Option<VisualPolicy>,
+    /// The same for several pictures.
+    pub recommended_visual_several: Option<VisualPolicy>,
     /// The prefill node's name.
     pub prefill_node: String,
     /// The decode node's name.
@@ -33,6 +36,11 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// What `auto` stands for.
+    pub fn recommended(&self) -> Recommended<'_> {
+        Recommended { one: self.recommended_visual.as_ref(), several: self.recommended_visual_several.as_ref() }
+    }
+
     /// From two snapshots; empty where a node is down, which pairing rules out.
     pub fn of(prefill: &NodeView, decode: &NodeView) -> Self {
         let (NodeState::Up(prefill), NodeState::Up(decode)) = (&prefill.state, &decode.state) else {
@@ -49,6 +57,7 @@ impl Facts {
             visual_tokens_vary: prefill.visual_tokens_vary,
             stop_token_ids,
             recommended_visual: prefill.recommended_visual,
+            recommended_visual_several: prefill.recommended_visual_several,
             prefill_node: prefill.node_id.clone(),
             decode_node: decode.node_id.clone(),
         }

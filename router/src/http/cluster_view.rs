@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use secateur_proto::v1::NodeDescription;
+use secateur_proto::v1::{NodeDescription, VisualPolicy};
 use serde_json::{Value, json};
 
 use super::error;
@@ -44,6 +44,10 @@ fn view(app: &App, node: &Arc<Node>) -> Value {
     })
 }
 
+fn visual(policy: &VisualPolicy) -> Value {
+    json!({"method": method_name(policy.method), "keep": policy.keep})
+}
+
 fn describe(node: &NodeDescription) -> Value {
     let load = node.load.unwrap_or_default();
     json!({
@@ -56,9 +60,8 @@ fn describe(node: &NodeDescription) -> Value {
         "max_positions": node.max_positions,
         "visual_tokens_per_image": node.visual_tokens_per_image,
         "visual_tokens_vary": node.visual_tokens_vary,
-        "recommended_visual": node.recommended_visual.as_ref().map(|policy| {
-            json!({"method": method_name(policy.method), "keep": policy.keep})
-        }),
+        "recommended_visual": node.recommended_visual.as_ref().map(visual),
+        "recommended_visual_several": node.recommended_visual_several.as_ref().map(visual),
         "draining": node.draining,
         "load": {
             "running": load.running,

@@ -72,7 +72,7 @@ impl Order {
     /// The prefill node's share of the attempt that `so_far` has begun.
     pub fn prefill_request(&self, facts: &Facts, decode_address: &str, so_far: &SoFar) -> PrefillRequest {
         let needs_decode = so_far.needs_decode(self.max_new_tokens);
-        let visual = self.visual.resolve(facts.recommended_visual.as_ref(), self.images.len());
+        let visual = self.visual.resolve(facts.recommended(), self.images.len());
         PrefillRequest {
             epoch: Some(self.epoch(so_far)),
             request_id: self.ids.request_id.clone(),

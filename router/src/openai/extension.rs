@@ -16,22 +16,28 @@ pub struct VisualChoice {
 }
 
 impl VisualChoice {
-    /// The policy in force, given what the checkpoint recommends and how many pictures there are.
-    ///
-    /// `auto` leaves several pictures whole: the method for these, TrimTokenator-LC, is not built yet, and the one for a
-    /// single picture, with the rate measured for one, costs far more there.
-    pub fn resolve(&self, recommended: Option<&v1::VisualPolicy>, pictures: usize) -> VisualPolicy {
-        let is_auto = self.method.is_none() && self.keep.is_none();
-        if is_auto && pictures > 1 {
-            return VisualPolicy::KEEP_ALL;
-        }
-        let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok());
-        let method = self.method.or(recommended.map(|policy| policy.method())).unwrap_or(VisualMethod::TrimTokenator);
-        let recommended_keep = recommended.filter(|policy| policy.method() == method).map(|policy| policy.keep());
-        let keep = self.keep.or(recommended_keep).unwrap_or(VisualPolicy::PUBLISHED_KEEP);
+    /// The policy in force, given what the checkpoint recommends for one picture and for several, and how many there are.
+    pub fn resolve(&self, recommended: Recommended<'_>, pictures: usize) -> VisualPolicy {
+        let (recommended, published) = match pictures {
+            0 | 1 => (recommended.one, VisualPolicy::PUBLISHED),
+            _ => (recommended.several, VisualPolicy::PUBLISHED_SEVERAL),
+        };
+        let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok()).unwrap_or(published);
+        let method = self.method.unwrap_or(recommended.method());
+        let measured = if recommended.method() == method { recommended.keep() } else { published.keep() };
+        let keep = self.keep.unwrap_or(measured);
         // Both sources of a rate have been checked, so nothing is out of range here.
         VisualPolicy::new(method, keep).unwrap_or(VisualPolicy::KEEP_ALL)
     }
+}
+
+/// What a checkpoint recommends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recommended<'a> {
+    /// Where a request has one picture.
+    pub one: Option<&'a v1::VisualPolicy>,
+    /// Where it has several.
+    pub several: Option<&'a v1::VisualPolicy>,
 }
 
 /// The receipt's word for a method.
@@ -59,7 +65,6 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
     refuse_unknown(fields, &["method", "keep"])?;
     let method = match fields.text("method")? {
         None | Some("auto") => None,
-        Some(later @ ("trimtokenator-lc" | "coverage")) => return Err(not_built(fields, "method", later)),
         Some(name) => {
             let known = || VisualMethod::ALL.map(VisualMethod::as_str).join(", ");
             Some(name.parse().map_err(|_| fields.invalid("method", format!("must be one of auto, {}", known())))?)
@@ -73,7 +78,7 @@ fn parse_transfer(fields: &Fields) -> Result<TransferPolicy, ServiceError> {
     refuse_unknown(fields, &["policy"])?;
     match fields.text("policy")? {
         None => Ok(TransferPolicy::default()),
-        Some(later @ ("pdtrim" | "tiered")) => Err(not_built(fields, "policy", later)),
+        Some(later @ "tiered") => Err(not_built(fields, "policy", later)),
         Some(name) => {
             let known = || TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
             name.parse().map_err(|_| fields.invalid("policy", format!("must be one of {}", known())))
@@ -107,29 +112,30 @@ mod tests {
     fn auto_follows_the_checkpoint_and_the_request_wins() {
         let recommended = VisualPolicy::new(VisualMethod::TrimTokenator, 0.25).unwrap();
         let card = visual::policy_to_proto(recommended);
+        let several = VisualPolicy::new(VisualMethod::Coverage, 0.5).unwrap();
+        let several_card = visual::policy_to_proto(several);
+        let both = Recommended { one: Some(&card), several: Some(&several_card) };
         let (auto, _) = parse_json(json!({"visual": {"method": "auto"}})).unwrap();
-        assert_eq!(auto.resolve(Some(&card), 1), recommended);
-        assert_eq!(auto.resolve(Some(&card), 2), VisualPolicy::KEEP_ALL);
-        assert_eq!(auto.resolve(None, 1).keep(), VisualPolicy::PUBLISHED_KEEP);
+        assert_eq!((auto.resolve(both, 1), auto.resolve(both, 2)), (recommended, several));
+        assert_eq!(auto.resolve(Recommended::default(), 1), VisualPolicy::PUBLISHED);
+        assert_eq!(auto.resolve(Recommended::default(), 4), VisualPolicy::PUBLISHED_SEVERAL);
         let broken = v1::VisualPolicy { keep: 7.0, ..card };
-        assert_eq!(auto.resolve(Some(&broken), 1).keep(), VisualPolicy::PUBLISHED_KEEP);
-        let (kept, _) = parse_json(json!({"visual": {"keep": 0.5}})).unwrap();
-        assert_eq!(kept.resolve(Some(&card), 3).keep(), 0.5);
+        let broken = Recommended { one: Some(&broken), several: None };
+        assert_eq!(auto.resolve(broken, 1), VisualPolicy::PUBLISHED);
+        let (kept, _) = parse_json(json!({"visual": {"keep": 0.125}})).unwrap();
+        assert_eq!((kept.resolve(both, 1).method(), kept.resolve(both, 1).keep()), (recommended.method(), 0.125));
+        assert_eq!((kept.resolve(both, 3).method(), kept.resolve(both, 3).keep()), (several.method(), 0.125));
+        let (named, _) = parse_json(json!({"visual": {"method": "random"}})).unwrap();
+        assert_eq!(named.resolve(both, 3).keep(), 0.2);
         let (none, _) = parse_json(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}})).unwrap();
-        assert_eq!(none.resolve(Some(&card), 1), VisualPolicy::KEEP_ALL);
+        assert_eq!(none.resolve(both, 1), VisualPolicy::KEEP_ALL);
     }
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        for (extension, param) in [
-            (json!({"visual": {"method": "coverage"}}), "secateur.visual.method"),
-            (json!({"visual": {"method": "trimtokenator-lc"}}), "secateur.visual.method"),
-            (json!({"transfer": {"policy": "tiered"}}), "secateur.transfer.policy"),
-            (json!({"transfer": {"policy": "pdtrim"}}), "secateur.transfer.policy"),
-        ] {
-            let error = parse_json(extension).unwrap_err();
-            assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some(param)));
-        }
+        let error = parse_json(json!({"transfer": {"policy": "tiered"}})).unwrap_err();
+        let found = (error.code, error.param.as_deref());
+        assert_eq!(found, (ErrorCode::UnsupportedParameter, Some("secateur.transfer.policy")));
     }
 
     #[test]

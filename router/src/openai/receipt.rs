@@ -36,6 +36,12 @@ pub struct VisualReceipt {
     pub tokens_after: u32,
     /// Time to choose them.
     pub prune_ms: f64,
+    /// Pictures of which more was kept than asked, because their tokens are too evenly informative to drop (`coverage`).
+    pub bypassed: u32,
+    /// Rank correlation of stage-1 scores with small norms (`trimtokenator`, `trimtokenator-lc`): near 1, the stage only
+    /// chooses small norms.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_correlation: Option<f64>,
 }
 
 /// What went over the wire.

@@ -248,6 +248,7 @@ fn report(request: &PrefillRequest, visual_tokens: u32) -> PrefillDone {
             tokens_before: images * visual_tokens,
             tokens_after: images * visual_tokens / 4,
             prune_ms: 0.5,
+            ..VisualReport::default()
         }),
         transfer: Some(TransferReport {
             policy: TransferPolicy::Dense as i32,

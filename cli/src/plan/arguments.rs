@@ -1,0 +1,116 @@
+//! The command line of `secateur plan`.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use secateur_pruning::pdtrim::Rule;
+
+use crate::bench::arguments::{Visual, parse_visual};
+
+/// Arguments of `secateur plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArguments {
+    /// Checkpoint folder [default: the demo checkpoint in this binary]
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// Folder to write the plan to; a search that was cut off goes on from what it left there
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Blocks that prefill leaves out
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub prefill_remove: usize,
+    /// Blocks that decode leaves out; under the published rule all that prefill does, and more
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub decode_remove: usize,
+    /// How the two sets relate: subset (published: decode leaves out all that prefill does) or relaxed (prefill still
+    /// computes keys and values of blocks that only decode runs)
+    #[arg(long, value_name = "RULE", default_value = "subset")]
+    rule: RuleName,
+    /// What stands in for removed blocks: auto (a linear map where it lowers the loss on calibration cases that its fit
+    /// did not see), linear or none
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub repair: RepairChoice,
+    /// Share of a prompt's tokens that selected layers send under the transfer policy pdtrim
+    #[arg(long, value_name = "R", default_value_t = 0.1, value_parser = parse_share)]
+    pub kv_keep: f64,
+    /// Times fewer KV bytes, against all blocks and tokens, that pdtrim is to reach; decides how many layers are selected.
+    /// 0: none is
+    #[arg(long, value_name = "X", default_value_t = 4.95)]
+    pub kv_ratio: f64,
+    /// Share of the kept tokens that are first ones
+    #[arg(long, value_name = "PHI", default_value_t = 0.5)]
+    pub kv_phi: f64,
+    /// First tokens that are always sent
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub kv_first_min: usize,
+    /// Last tokens that are always sent
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub kv_last_min: usize,
+    /// Cases to calibrate on, as for `secateur eval` [default: every fourth case of the checkpoint's own suite]
+    #[arg(long, value_name = "FILE")]
+    pub calibration: Option<PathBuf>,
+    /// Cases used at most, taken evenly
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(4..=65_536))]
+    pub samples: u32,
+    /// Visual pruning of the calibration prompts, such as coverage:0.111 [default: what the checkpoint's card recommends]
+    #[arg(long, value_name = "METHOD[:KEEP]", value_parser = parse_visual)]
+    pub visual: Option<Visual>,
+    /// First of the search's seeds; the same seed gives the same plan
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Searches, each with a seed of its own; the best wins
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub seeds: u32,
+    /// Swaps that each search proposes
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub steps: u32,
+    /// Memory for residual streams, so that a set is measured from its first changed block on
+    #[arg(long, value_name = "SIZE", default_value = "2GiB")]
+    pub cache_memory: ByteSize,
+    /// Format of weights and KV: f32, bf16 or f16 [default: f32]
+    #[arg(long, value_name = "FORMAT", default_value = "f32")]
+    pub dtype: String,
+    /// Threads that compute [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub threads: Option<u32>,
+    /// Print one JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// What to log, as tracing directives
+    #[arg(long, default_value = "warn", env = "SECATEUR_LOG")]
+    pub log: String,
+}
+
+/// See [`Rule`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RuleName {
+    Subset,
+    Relaxed,
+}
+
+/// What stands in for removed blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RepairChoice {
+    /// A linear map where it helps.
+    Auto,
+    /// A linear map.
+    Linear,
+    /// Nothing.
+    None,
+}
+
+impl PlanArguments {
+    /// How the two sets relate.
+    pub fn rule(&self) -> Rule {
+        match self.rule {
+            RuleName::Subset => Rule::Subset,
+            RuleName::Relaxed => Rule::Relaxed,
+        }
+    }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if share > 0.0 && share <= 1.0 { Ok(share) } else { Err("must be above 0 and at most 1".to_owned()) }
+}

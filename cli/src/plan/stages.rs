@@ -1,0 +1,142 @@
+//! The two searches: which blocks prefill leaves out, then which ones decode does.
+
+use std::path::Path;
+
+use anyhow::Context;
+use secateur_model::{
+    BlockRole, ModelError,
+    calibrate::{Calibrator, Roles},
+};
+use secateur_pruning::pdtrim::{
+    BlockSet, Rule, StageKind,
+    redundancy::DISTILL_THRESHOLD,
+    search::{Constraint, Memo, Outcome, Progress, Schedule, Search, StageLog, Task},
+};
+
+use crate::usage::usage;
+
+/// What both searches share.
+pub struct Searches<'a> {
+    /// How the two sets relate.
+    pub rule: Rule,
+    /// How long.
+    pub schedule: Schedule,
+    /// Names checkpoint and samples, so that what was measured for others is not used.
+    pub context: String,
+    /// Where what is measured is put in safety.
+    pub folder: &'a Path,
+}
+
+/// A stage's set with its log.
+pub struct Found {
+    /// The blocks.
+    pub removed: BlockSet,
+    /// How they were found; `None` where nothing is removed.
+    pub log: Option<StageLog>,
+}
+
+impl Searches<'_> {
+    /// The set of one stage. `before` is what prefill leaves out, for decode's search.
+    pub fn run(
+        &self,
+        stage: StageKind,
+        size: usize,
+        before: BlockSet,
+        similarity: &[f64],
+        calibrator: &mut Calibrator<'_>,
+        mut progress: impl FnMut(&Progress<'_>),
+    ) -> anyhow::Result<Found> {
+        let layers = calibrator.layers();
+        let required = match (stage, self.rule) {
+            (StageKind::Decode, Rule::Subset) => before,
+            _ => BlockSet::EMPTY,
+        };
+        let constraint = Constraint::new(layers, BlockSet::ends(layers)?, required, size)
+            .map_err(|error| usage(format!("--{stage}-remove {size}: {error}")))?;
+        if size == 0 {
+            return Ok(Found { removed: BlockSet::EMPTY, log: None });
+        }
+        let whole = Roles::all(layers);
+        let dense = calibrator.loss(&whole, &whole)?;
+        let context = format!("{} {:?} {stage} of {size} behind {before:?}", self.context, self.rule);
+        let task = Task {
+            stage,
+            context: context.clone(),
+            constraint,
+            similarity,
+            threshold: DISTILL_THRESHOLD,
+            schedule: self.schedule.clone(),
+        };
+        let file = self.folder.join(format!("search-{stage}.json"));
+        let mut search = Search::new(task)?;
+        // What another search left is of no use, and no harm.
+        if let Some(memo) = read(&file)?.filter(|memo| memo.context() == context) {
+            search = search.resume(memo)?;
+        }
+        let mut energy = |removed: BlockSet| -> Result<f64, ModelError> {
+            let (prefill, decode) = self.roles(stage, layers, removed, before);
+            calibrator.loss(&prefill, &decode)
+        };
+        let mut written = 0;
+        let outcome: Outcome = search.run(&mut energy, |step| {
+            progress(&step);
+            // Each energy is many passes; what was measured is not to be lost.
+            if step.memo.len() > written {
+                written = step.memo.len();
+                write(&file, step.memo);
+            }
+        })?;
+        let log = StageLog { dense: Some(dense), ..outcome.log };
+        Ok(Found { removed: outcome.removed, log: Some(log) })
+    }
+
+    /// What prompts and answers run where `removed` is tried for `stage`.
+    fn roles(&self, stage: StageKind, layers: usize, removed: BlockSet, before: BlockSet) -> (Roles, Roles) {
+        roles(
+            self.rule,
+            layers,
+            match stage {
+                StageKind::Prefill => removed,
+                StageKind::Decode => before,
+            },
+            match (stage, self.rule) {
+                // Decode will leave out all that prefill does.
+                (StageKind::Prefill, Rule::Subset) => removed,
+                (StageKind::Prefill, Rule::Relaxed) => BlockSet::EMPTY,
+                (StageKind::Decode, _) => removed,
+            },
+        )
+    }
+}
+
+/// What prompts and answers run, without repairs.
+pub fn roles(rule: Rule, layers: usize, prefill: BlockSet, decode: BlockSet) -> (Roles, Roles) {
+    let without = Roles::without(layers, prefill.iter());
+    let prompts = match rule {
+        Rule::Subset => without,
+        Rule::Relaxed => {
+            without.with(prefill.difference(decode).iter(), BlockRole::KeysAndValues { tensor: None })
+        }
+    };
+    (prompts, Roles::without(layers, decode.iter()))
+}
+
+fn read(file: &Path) -> anyhow::Result<Option<Memo>> {
+    match std::fs::read(file) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+    }
+}
+
+/// A search that cannot be put in safety still ends; it would only start anew.
+fn write(file: &Path, memo: &Memo) {
+    let written = serde_json::to_vec(memo).map_err(anyhow::Error::from).and_then(|bytes| {
+        let next = file.with_extension("part");
+        std::fs::write(&next, bytes)?;
+        Ok(std::fs::rename(&next, file)?)
+    });
+    if let Err(error) = written {
+        tracing::warn!(file = %file.display(), %error, "cannot keep what the search has measured");
+    }
+}
