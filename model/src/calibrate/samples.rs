@@ -76,9 +76,8 @@ impl Held {
     /// The feeds of one batch: all prompts, or all answers that have rows.
     pub fn feeds(&mut self, batch: Range<usize>, answers: bool) -> Vec<Feed<'_>> {
         let pairs = self.samples[batch.clone()].iter().zip(&mut self.tables[batch]);
-        let feed = |(sample, table): (&'_ Sample, &'_ mut BlockTable)| (sample, table);
         let mut feeds = Vec::new();
-        for (sample, table) in pairs.map(feed) {
+        for (sample, table) in pairs {
             let range = sample.range(answers);
             table.rewind(range.start);
             if !range.is_empty() {
