@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
 
@@ -220,6 +221,48 @@ fn at_equal_loss_the_pruning_set_goes_first() {
     let outcome = search.run(&mut |_| Ok::<_, Infallible>(1.0), |_| ()).unwrap();
     assert_eq!(outcome.removed, set(&[1, 4, 5]));
     assert_eq!(outcome.needs_repair, set(&[1]));
+}
+
+#[test]
+fn at_equal_loss_a_swap_prefers_the_pruning_set() {
+    // The start, {2, 3}, is bad, and all else equally good; 4 is the only other block above d_T.
+    let similarity = [1.0, 0.5, 0.98, 0.97, 0.96, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0];
+    let mut energy = |blocks| Ok::<_, Infallible>(if blocks == set(&[2, 3]) { 1.0 } else { 0.0 });
+    let mut search = Search::new(task(&similarity, constraint(12, BlockSet::EMPTY, 2), 0)).unwrap();
+    let outcome = search.run(&mut energy, |_| ()).unwrap();
+    assert_eq!(outcome.needs_repair, BlockSet::EMPTY);
+    assert_eq!(outcome.log.runs.iter().filter(|run| !run.removed.contains(4)).count(), 0);
+}
+
+#[test]
+fn descent_alone_solves_additive_energies_from_any_start() {
+    let energy = Synthetic::new(14, 2, 0.0);
+    let misleading: Vec<f64> = energy.single.clone();
+    let constraint = constraint(14, BlockSet::EMPTY, 5);
+    let mut descent = task(&misleading, constraint, 0);
+    (descent.schedule.probes, descent.schedule.steps) = (0, 0);
+    let outcome = Search::new(descent).unwrap().run(&mut |set| Ok::<_, Infallible>(energy.of(set)), |_| ()).unwrap();
+    assert!((outcome.energy - brute_force(&energy, 14, constraint)).abs() < 1e-12);
+}
+
+#[test]
+fn without_temperature_annealing_never_leaves_the_best_state() {
+    let energy = Synthetic::new(24, 12, 1.0);
+    let misleading: Vec<f64> = energy.single.clone();
+    let mut cold = task(&misleading, constraint(24, BlockSet::EMPTY, 6), 0);
+    cold.schedule.probes = 0;
+    cold.schedule.seeds.truncate(1);
+    let mut best: Option<BlockSet> = None;
+    let is_near = Cell::new(true);
+    let mut ask = |set: BlockSet| {
+        let from = best.unwrap_or(set);
+        is_near.set(set.difference(from).len() <= 1);
+        best = Some(if energy.of(set) <= energy.of(from) { set } else { from });
+        Ok::<_, Infallible>(energy.of(set))
+    };
+    let mut search = Search::new(cold).unwrap();
+    let outcome = search.run(&mut ask, |at| assert!(at.phase != Phase::Anneal || is_near.get())).unwrap();
+    assert!(outcome.log.runs[0].accepted > 3);
 }
 
 #[test]
