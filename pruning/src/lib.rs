@@ -6,6 +6,7 @@
 //! - [`coverage`]: our own composition, facility location over picture and text.
 //! - [`farthest_point`], [`random`]: baselines.
 //! - [`select`]: one entry point for all of them.
+//! - [`pdtrim`]: blocks to drop and tokens to send, per stage, as a plan (arXiv 2509.04467).
 //! - [`budget`]: how many tokens a keep rate leaves.
 //! - [`visual`]: which method a request asks for.
 
@@ -18,6 +19,7 @@ pub mod picture;
 mod product;
 pub mod random;
 mod rank_correlation;
+pub mod pdtrim;
 pub mod repmax;
 pub mod rows;
 pub mod select;

@@ -1,0 +1,201 @@
+//! Which blocks to drop: annealed search over sets of one size (PDTrim).
+//!
+//! \[P\] An iterative search in the style of simulated annealing, separately for prefill and decode. \[R\] All numbers:
+//! a state is a set of `n` blocks, its energy the calibration loss on the stage's tokens with these blocks dropped. Start
+//! at the `n` blocks with the highest `s_l`; a move swaps one; accept if `dE <= 0`, else with probability
+//! `exp(-dE / T)`; `T_0` is the median `|dE|` of 16 random swaps, `T` falls by a factor of 0.95 in each of 200 steps. Then
+//! best-swap descent from the best state seen. Five seeds; the best of them wins, and the plan logs all.
+//!
+//! The energy is a trait, so this crate knows no model. Energies are memoised by set across seeds: on a small model,
+//! where there are fewer sets than steps, the search as published costs no more than trying them all.
+
+pub mod constraint;
+pub mod log;
+pub mod memo;
+pub mod schedule;
+mod walk;
+
+pub use constraint::{Constraint, ConstraintError};
+pub use log::{SeedRun, StageLog};
+pub use memo::{Memo, OtherContext};
+pub use schedule::Schedule;
+
+use super::{block_set::BlockSet, document::StageKind, redundancy::Split};
+use walk::{State, Walk};
+
+/// What the search makes small. Any `FnMut(BlockSet) -> Result<f64, _>` is one.
+pub trait Energy {
+    /// Why an energy could not be measured. It ends the search, which is also how a caller cancels it.
+    type Error;
+
+    /// Calibration loss (NLL per token, nats) of the stage with these blocks dropped. The same set must have the same
+    /// energy; it is asked once. What is not finite counts as infinite.
+    fn energy(&mut self, removed: BlockSet) -> Result<f64, Self::Error>;
+}
+
+impl<F: FnMut(BlockSet) -> Result<f64, E>, E> Energy for F {
+    type Error = E;
+
+    fn energy(&mut self, removed: BlockSet) -> Result<f64, E> {
+        self(removed)
+    }
+}
+
+/// One stage's search.
+#[derive(Clone, Debug)]
+pub struct Task<'a> {
+    /// For progress.
+    pub stage: StageKind,
+    /// Name of the energy, for the memo; see [`Memo::new`].
+    pub context: String,
+    /// Sets that may be visited.
+    pub constraint: Constraint,
+    /// `s_l` of each block on this stage's tokens.
+    pub similarity: &'a [f64],
+    /// `d_T`.
+    pub threshold: f64,
+    /// How long.
+    pub schedule: Schedule,
+}
+
+/// Why a search cannot begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// Scores of another model.
+    #[error("{found} similarities for {layers} blocks")]
+    Scores {
+        /// Scores given.
+        found: usize,
+        /// Blocks of the model.
+        layers: usize,
+    },
+    /// Nothing to run.
+    #[error("the schedule has no seeds")]
+    NoSeeds,
+}
+
+/// Why a search ended without a result. Its memo keeps what was measured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError<E> {
+    /// An energy could not be measured.
+    #[error("the loss could not be measured: {0}")]
+    Energy(E),
+    /// Nothing to choose from.
+    #[error("none of {0} sets of blocks has a finite loss")]
+    NothingFinite(usize),
+}
+
+/// A phase of one seed's run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Random swaps from the start, for the first temperature.
+    Probe,
+    /// Annealing.
+    Anneal,
+    /// Best-swap descent; one round of it has `steps` swaps.
+    Descent,
+}
+
+/// Where the search is, after each visited set.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The stage searched.
+    pub stage: StageKind,
+    /// The seed running.
+    pub seed: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// Sets visited in this phase, from 1.
+    pub step: usize,
+    /// Sets that this phase visits.
+    pub steps: usize,
+    /// Energies asked for since [`Search::run`] began, over all seeds.
+    pub evaluations: usize,
+    /// Lowest energy of this seed so far.
+    pub best: f64,
+    /// Temperature; 0 outside annealing.
+    pub temperature: f64,
+    /// What has been measured, so that a caller can put it in safety.
+    pub memo: &'a Memo,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The blocks to drop.
+    pub removed: BlockSet,
+    /// Their energy; finite.
+    pub energy: f64,
+    /// Those of them in the distillation set, which need a repair in their place.
+    pub needs_repair: BlockSet,
+    /// Energies asked for in this run; none where the memo knew them all.
+    pub evaluations: usize,
+    /// For the plan.
+    pub log: StageLog,
+}
+
+/// A search and what it has measured.
+#[derive(Clone, Debug)]
+pub struct Search<'a> {
+    task: Task<'a>,
+    split: Split,
+    memo: Memo,
+}
+
+impl<'a> Search<'a> {
+    /// A search that has measured nothing.
+    pub fn new(task: Task<'a>) -> Result<Self, TaskError> {
+        let (found, layers) = (task.similarity.len(), task.constraint.layers());
+        if found != layers {
+            return Err(TaskError::Scores { found, layers });
+        }
+        if task.schedule.seeds.is_empty() {
+            return Err(TaskError::NoSeeds);
+        }
+        let (split, memo) = (Split::at(task.similarity, task.threshold), Memo::new(task.context.clone()));
+        Ok(Self { task, split, memo })
+    }
+
+    /// The same search with what an earlier run of it measured.
+    pub fn resume(self, memo: Memo) -> Result<Self, OtherContext> {
+        if memo.context() != self.task.context {
+            return Err(OtherContext { found: memo.context().to_owned(), expected: self.task.context });
+        }
+        Ok(Self { memo, ..self })
+    }
+
+    /// What has been measured, also after an error.
+    pub fn memo(&self) -> &Memo {
+        &self.memo
+    }
+
+    /// Runs every seed. The same task gives the same outcome.
+    pub fn run<E: Energy>(
+        &mut self,
+        energy: &mut E,
+        mut progress: impl FnMut(Progress<'_>),
+    ) -> Result<Outcome, SearchError<E::Error>> {
+        let mut evaluations = 0;
+        let mut runs = Vec::with_capacity(self.task.schedule.seeds.len());
+        let mut best: Option<State> = None;
+        for &seed in &self.task.schedule.seeds {
+            let walk = Walk {
+                task: &self.task,
+                split: self.split,
+                seed,
+                memo: &mut self.memo,
+                evaluations: &mut evaluations,
+                energy: &mut *energy,
+                progress: &mut progress,
+            };
+            let (state, run) = walk.run().map_err(SearchError::Energy)?;
+            best = Some(best.filter(|best| !state.beats(best)).unwrap_or(state));
+            runs.push(run);
+        }
+        let finite = best.filter(|best| best.energy.is_finite());
+        let State { set: removed, energy, .. } = finite.ok_or(SearchError::NothingFinite(self.memo.len()))?;
+        let log = StageLog { dense: None, evaluations: self.memo.len(), runs };
+        let needs_repair = removed.intersection(self.split.distill);
+        Ok(Outcome { removed, energy, needs_repair, evaluations, log })
+    }
+}

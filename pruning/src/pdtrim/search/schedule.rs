@@ -1,0 +1,75 @@
+//! How long the annealing runs and how it cools. The paper publishes none of these numbers; all are \[R\].
+
+/// Annealing schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    /// Random swaps from the start whose median `|dE|` is the first temperature.
+    pub probes: usize,
+    /// Factor of the temperature from one step to the next.
+    pub cooling: f64,
+    /// Proposed swaps.
+    pub steps: usize,
+    /// One annealing each; the best of them wins.
+    pub seeds: Vec<u64>,
+}
+
+impl Schedule {
+    /// 16 probes, 0.95, 200 steps, five seeds from `seed` on.
+    pub fn seeded(seed: u64) -> Self {
+        Self { probes: 16, cooling: 0.95, steps: 200, seeds: (0..5).map(|run| seed.wrapping_add(run)).collect() }
+    }
+
+    /// `T_k = T_0 cooling^k`, the temperature of step `k` from 0.
+    pub fn temperature(&self, start: f64, step: usize) -> f64 {
+        start * self.cooling.powf(step as f64)
+    }
+}
+
+/// Median `|dE|`, of the finite ones: what cannot be measured says nothing about scale. 0, which accepts no worsening,
+/// if none is.
+pub(super) fn start_temperature(changes: &[f64]) -> f64 {
+    let mut sizes: Vec<f64> = changes.iter().map(|change| change.abs()).filter(|size| size.is_finite()).collect();
+    sizes.sort_by(f64::total_cmp);
+    match sizes.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => sizes[len / 2],
+        len => f64::midpoint(sizes[len / 2 - 1], sizes[len / 2]),
+    }
+}
+
+/// Metropolis: never refuses an improvement or an equal; a worsening by chance, `draw` in [0, 1).
+pub(super) fn accepts(change: f64, temperature: f64, draw: f64) -> bool {
+    change <= 0.0 || draw < (-change / temperature).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_temperature_falls_by_a_twentieth_each_step() {
+        let schedule = Schedule::seeded(7);
+        assert_eq!(schedule.seeds, [7, 8, 9, 10, 11]);
+        let mut expected = 2.0;
+        for step in 0..schedule.steps {
+            assert!((schedule.temperature(2.0, step) / expected - 1.0).abs() < 1e-9);
+            expected *= 0.95;
+        }
+    }
+
+    #[test]
+    fn the_start_is_the_median_of_what_is_finite() {
+        assert_eq!(start_temperature(&[-3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(start_temperature(&[-3.0, 1.0, 2.0, f64::INFINITY, 8.0]), 2.5);
+        assert_eq!(start_temperature(&[f64::INFINITY]), 0.0);
+        assert_eq!(start_temperature(&[]), 0.0);
+    }
+
+    #[test]
+    fn metropolis() {
+        assert!(accepts(-1.0, 0.0, 0.999) && accepts(0.0, 0.0, 0.999) && accepts(f64::NEG_INFINITY, 1.0, 0.9));
+        assert!(!accepts(1e-9, 0.0, 0.0) && !accepts(f64::INFINITY, 1.0, 0.0));
+        // exp(-1) = 0.3679
+        assert!(accepts(2.0, 2.0, 0.367) && !accepts(2.0, 2.0, 0.369));
+    }
+}
