@@ -100,12 +100,15 @@ mod tests {
         rows::Rows,
     };
 
-    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens; every value from a fixed counter.
+    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens, from a fixed generator.
     fn tokens(noise: f32) -> Vec<f32> {
-        let value = |seed: usize| ((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32) / (1 << 23) as f32 - 1.0;
-        let token =
-            |at: usize| (0..64).map(move |d| value(at % 12 * 64 + d + 1) + noise * value(at * 64 + d + 100_003));
-        (0..96).flat_map(token).collect()
+        let mut state = 1u64;
+        let mut value = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let centres: Vec<f32> = (0..12 * 64).map(|_| value()).collect();
+        (0..96 * 64).map(|at| centres[at / 64 % 12 * 64 + at % 64] + noise * value()).collect()
     }
 
     fn select(noise: f32, bypass: Option<Bypass>) -> (usize, usize) {
