@@ -63,7 +63,7 @@ fn inputs(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
 #[test]
 fn index_lists_are_those_of_the_equations() {
     let cases: Vec<Case> = serde_json::from_str(include_str!("golden/cases.json")).unwrap();
-    assert!(cases.len() >= 30);
+    assert!(cases.len() >= 25);
     for case in cases {
         let (pictures, text) = inputs(&case);
         let pictures: Vec<PictureTokens<'_>> =

@@ -1,5 +1,5 @@
-"""Golden index lists: the selection methods, naively and in f64, from their equations (ARCHITECTURE of the methods:
-the module texts in pruning/src), not from the Rust. Needs numpy.
+"""Golden index lists: the selection methods, naively and in f64, written from their equations (the module texts
+state them), not from the Rust. Needs numpy.
 
     python pruning/tests/golden/make.py > pruning/tests/golden/cases.json
 
@@ -171,7 +171,11 @@ def softmax(row, temperature):
 
 
 def coverage(pictures, text, keep, tau_v, bypass):
-    """Every picture is one crop here."""
+    """Every picture is one crop here. The third result is how close the closest decision was: two tokens that would
+    cover each other and nothing else have the same gain to the last bit under plain cosines, and which is taken is up to
+    rounding; such inputs prove nothing, so the loop at the end takes other
+    inputs then."""
+    margin = math.inf
     sizes = [len(x) for x in pictures]
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     total = sum(sizes)
@@ -199,10 +203,14 @@ def coverage(pictures, text, keep, tau_v, bypass):
     chosen = []
 
     def extend(among, count):
+        nonlocal margin
         for _ in range(count):
             left = [i for i in among if i not in chosen]
-            if left:
-                chosen.append(max(left, key=lambda i: (round(value(chosen + [i]), 12), -i)))
+            values = sorted(((value(chosen + [i]), -i) for i in left), reverse=True)
+            if len(values) > 1:
+                margin = min(margin, values[0][0] - values[1][0])
+            if values:
+                chosen.append(-values[0][1])
 
     span = lambda k: range(starts[k], starts[k] + sizes[k])
     if len(pictures) > 1:
@@ -223,19 +231,19 @@ def coverage(pictures, text, keep, tau_v, bypass):
                     break
                 extend(span(k), min(int(part * times), m) - len(own()))
         bypassed += len(own()) > part
-    return [sorted(i - starts[k] for i in chosen if i in span(k)) for k in range(len(pictures))], bypassed
+    return [sorted(i - starts[k] for i in chosen if i in span(k)) for k in range(len(pictures))], bypassed, margin
 
 
 def expected(case):
     pictures, text = make_inputs(case)
-    each = lambda select: ([select(x, kept_of(len(x), case["keep"])) for x in pictures], 0)
+    each = lambda select: ([select(x, kept_of(len(x), case["keep"])) for x in pictures], 0, math.inf)
     match case["method"]:
         case "trimtokenator":
             return each(lambda x, keep: trimtokenator(x, text, keep))
         case "farthest-point":
             return each(farthest_point)
         case "trimtokenator-lc":
-            return trimtokenator_lc(pictures, text, case["keep"]), 0
+            return trimtokenator_lc(pictures, text, case["keep"]), 0, math.inf
         case "coverage":
             return coverage(pictures, text, case["keep"], case["vision_temperature"], case["bypass"])
 
@@ -243,17 +251,18 @@ def expected(case):
 def cases():
     shapes = [
         dict(tokens=[72], centres=9, noise=0.5, words=6, width=24, keep=1 / 9),
-        dict(tokens=[144], centres=17, noise=0.375, words=0, width=32, keep=0.25),
+        dict(tokens=[144], centres=17, noise=0.375, words=0, width=32, keep=1 / 12),
         dict(tokens=[60, 60, 60], centres=7, noise=0.75, words=8, width=24, keep=0.2),
         dict(tokens=[48, 90, 20, 6], centres=11, noise=0.5, words=5, width=40, keep=0.25),
-        dict(tokens=[40, 40], centres=40, noise=2.0, words=4, width=16, keep=0.5),
+        dict(tokens=[40, 40], centres=40, noise=2.0, words=4, width=16, keep=0.3),
     ]
-    bypasses = [None, {"coverage": 0.9, "most": 3.0}]
+    bypasses = [None, {"coverage": 0.75, "most": 2.5}]
     for seed, shape in enumerate(shapes, 1):
         for method in ("trimtokenator", "trimtokenator-lc", "farthest-point"):
             yield dict(seed=seed, method=method, **shape)
         for temperature in (0.2, None):
-            for bypass in bypasses:
+            # Going on far beyond the budget leads to such pairs under plain cosines.
+            for bypass in bypasses if temperature else [None]:
                 extra = dict(vision_temperature=temperature, bypass=bypass)
                 yield dict(seed=seed, method="coverage", **shape, **extra)
 
@@ -261,6 +270,14 @@ def cases():
 if __name__ == "__main__":
     lines = []
     for case in cases():
-        kept, bypassed = expected(case)
+        kept, bypassed, margin = expected(case)
+        for _ in range(8):
+            if margin >= 1e-6:
+                break
+            case["seed"] += 100
+            kept, bypassed, margin = expected(case)
+        else:
+            print("left out, all ties:", case, file=sys.stderr)
+            continue
         lines.append(json.dumps(dict(**case, kept=kept, bypassed=bypassed)))
     sys.stdout.write("[\n" + ",\n".join(lines) + "\n]\n")
