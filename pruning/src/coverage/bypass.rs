@@ -12,6 +12,10 @@ use crate::{diversity, product::products, rows::UnitRows};
 /// within groups). A picture below `coverage` keeps up to twice its budget, then, if that is not enough, up to `most`
 /// times; the greedy goes on where it stood.
 ///
+/// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent Gaussian
+/// tokens reach 0.14 to 0.31 (0.34 around a common mean); 33 clusters 0.56 or more while the noise is no stronger than
+/// the centres, 0.29 to 0.35 at twice that; 150 clusters 0.38 to 0.59; 20 latent dimensions 0.60.
+///
 /// Tokens drawn at random in many dimensions are evenly informative, rightly; a benchmark of the method on random weights
 /// has to turn this off to see the budget it asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +28,7 @@ pub struct Bypass {
 
 impl Default for Bypass {
     fn default() -> Self {
-        Self { coverage: 0.3, most: 3.0 }
+        Self { coverage: 0.4, most: 3.0 }
     }
 }
 
