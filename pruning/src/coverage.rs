@@ -73,18 +73,16 @@ impl Default for CoverageOptions {
 
 /// What coverage keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Covered {
+pub(crate) struct Covered {
     /// Per picture, ascending positions in its crops laid side by side.
-    pub kept: Vec<Vec<usize>>,
+    pub(crate) kept: Vec<Vec<usize>>,
     /// Pictures that kept more than their part of the budget.
-    pub bypassed: usize,
+    pub(crate) bypassed: usize,
 }
 
 /// Selects from `pictures`, each given by its crops `[n_t, d]`; `text` is `[M, d]` and may have no rows.
-///
-/// # Panics
-/// If the widths differ.
-pub fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
+/// All of one width: [`crate::select()`] sees to that.
+pub(crate) fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
     let groups = Group::of(pictures);
     let spans = groups::spans(&groups, pictures.len());
     let mut field = Field::new(&groups, text, options);

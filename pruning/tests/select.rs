@@ -1,5 +1,5 @@
 //! What every method promises, whatever it is given.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::ops::Range;
 
