@@ -34,6 +34,8 @@ mod lazy;
 mod similarity;
 mod words;
 
+use std::ops::Range;
+
 use crate::{budget, rows::Rows};
 pub use bypass::Bypass;
 use field::Field;
@@ -71,22 +73,21 @@ impl Default for CoverageOptions {
 
 /// What coverage keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Covered {
+pub(crate) struct Covered {
     /// Per picture, ascending positions in its crops laid side by side.
-    pub kept: Vec<Vec<usize>>,
+    pub(crate) kept: Vec<Vec<usize>>,
     /// Pictures that kept more than their part of the budget.
-    pub bypassed: usize,
+    pub(crate) bypassed: usize,
 }
 
 /// Selects from `pictures`, each given by its crops `[n_t, d]`; `text` is `[M, d]` and may have no rows.
-///
-/// # Panics
-/// If the widths differ.
-pub fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
+/// All of one width: [`crate::select()`] sees to that.
+pub(crate) fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
     let groups = Group::of(pictures);
     let spans = groups::spans(&groups, pictures.len());
     let mut field = Field::new(&groups, text, options);
-    spend(&mut field, &spans, total(pictures, keep));
+    let several = spans.iter().filter(|span| !span.is_empty()).count() > 1;
+    spend(&mut field, &spans, several, total(pictures, several, keep));
     let bypassed = match options.bypass {
         Some(bypass) => bypass.apply(&mut field, &groups, &spans),
         None => 0,
@@ -95,22 +96,15 @@ pub fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &C
     Covered { kept: kept.collect(), bypassed }
 }
 
-fn total(pictures: &[Vec<Rows<'_>>], keep: f64) -> usize {
-    let lengths = |crops: &[Rows<'_>]| crops.iter().map(Rows::len).collect::<Vec<_>>();
-    match pictures {
-        [crops] => lengths(crops).into_iter().map(|tokens| budget::kept(tokens, keep)).sum(),
-        _ => budget::kept(pictures.iter().flat_map(|crops| lengths(crops)).sum(), keep),
-    }
+/// One picture is asked for what its crops add up to; pictures without tokens do not make it several.
+fn total(pictures: &[Vec<Rows<'_>>], several: bool, keep: f64) -> usize {
+    let crops = pictures.iter().flatten().map(Rows::len);
+    if several { budget::kept(crops.sum(), keep) } else { crops.map(|tokens| budget::kept(tokens, keep)).sum() }
 }
 
-fn spend(field: &mut Field, spans: &[std::ops::Range<usize>], budget: usize) {
-    let mut spent = 0;
-    if spans.len() > 1 {
-        for span in spans {
-            spent += lazy::extend(field, span.clone(), FLOOR);
-        }
-    }
-    if let (Some(first), Some(last)) = (spans.first(), spans.last()) {
-        lazy::extend(field, first.start..last.end, budget.saturating_sub(spent));
-    }
+fn spend(field: &mut Field, spans: &[Range<usize>], several: bool, budget: usize) {
+    let floor = if several { FLOOR } else { 0 };
+    let spent: usize = spans.iter().map(|span| lazy::extend(field, span.clone(), floor)).sum();
+    let all = 0..spans.last().map_or(0, |last| last.end);
+    lazy::extend(field, all, budget.saturating_sub(spent));
 }

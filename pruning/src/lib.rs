@@ -5,8 +5,8 @@
 //! - [`trimtokenator_lc`]: the same for several pictures under one budget (arXiv 2512.22748).
 //! - [`coverage`]: our own composition, facility location over picture and text.
 //! - [`farthest_point`], [`random`]: baselines.
-//! - [`select`]: one entry point for all of them.
 //! - [`pdtrim`]: blocks to drop and tokens to send, per stage, as a plan (arXiv 2509.04467).
+//! - [`select()`]: one entry point for all of them.
 //! - [`budget`]: how many tokens a keep rate leaves.
 //! - [`visual`]: which method a request asks for.
 

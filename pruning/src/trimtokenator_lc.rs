@@ -10,9 +10,9 @@
 //!    `B1 = N_total (B / N_total)^(a / (a + e))`. Repetitive pictures are cut in the intra stage, pictures that resemble
 //!    each other in the inter stage.
 //! 3. Picture `k` of `m_k` tokens gets a share of `B1` proportional to `m_k D_intra(k)`, at least `min(4, m_k)`, at most
-//!    `m_k`: [apportion].
+//!    `m_k`, by largest remainder.
 //! 4. Representatives by [RepMax](crate::repmax), and the pool by RepMax over all of them: `min(B1, round(1.5 B))`.
-//! 5. The best `B` of the pool by [pareto] order over diversity (`1 -` mean cosine to the pool) and `alpha`; then every
+//! 5. The best `B` of the pool by Pareto fronts over diversity (`1 -` mean cosine to the pool) and `alpha`; then every
 //!    picture below its floor takes places from pictures above theirs.
 //!
 //! One picture has no inter stage: the method is TrimTokenator then.
@@ -42,11 +42,9 @@ struct Token {
 }
 
 /// Positions that are kept of each picture, ascending. `pictures[k]` is `[m_k, d]`, the candidates of picture `k`;
-/// `text` is `[M, d]`, and may have no rows: then diversity decides alone. Meant for two pictures or more.
-///
-/// # Panics
-/// If the widths differ.
-pub fn select(pictures: &[Rows<'_>], text: Rows<'_>, keep: f64) -> Vec<Vec<usize>> {
+/// `text` is `[M, d]`, and may have no rows: then diversity decides alone. Meant for two pictures or more, all of
+/// one width: [`crate::select()`] sees to both.
+pub(crate) fn select(pictures: &[Rows<'_>], text: Rows<'_>, keep: f64) -> Vec<Vec<usize>> {
     let units: Vec<UnitRows> = pictures.iter().map(|rows| UnitRows::of(*rows)).collect();
     let units: Vec<Rows<'_>> = units.iter().map(UnitRows::rows).collect();
     let floors: Vec<usize> = units.iter().map(|rows| rows.len().min(FLOOR)).collect();

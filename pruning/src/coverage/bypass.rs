@@ -12,6 +12,10 @@ use crate::{diversity, product::products, rows::UnitRows};
 /// within groups). A picture below `coverage` keeps up to twice its budget, then, if that is not enough, up to `most`
 /// times; the greedy goes on where it stood.
 ///
+/// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent Gaussian
+/// tokens reach 0.14 to 0.31 (0.34 around a common mean); 33 clusters 0.56 or more while the noise is no stronger than
+/// the centres, 0.29 to 0.35 at twice that; 150 clusters 0.38 to 0.59; 20 latent dimensions 0.60.
+///
 /// Tokens drawn at random in many dimensions are evenly informative, rightly; a benchmark of the method on random weights
 /// has to turn this off to see the budget it asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,7 +28,7 @@ pub struct Bypass {
 
 impl Default for Bypass {
     fn default() -> Self {
-        Self { coverage: 0.3, most: 3.0 }
+        Self { coverage: 0.4, most: 3.0 }
     }
 }
 
@@ -100,12 +104,15 @@ mod tests {
         rows::Rows,
     };
 
-    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens; every value from a fixed counter.
+    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens, from a fixed generator.
     fn tokens(noise: f32) -> Vec<f32> {
-        let value = |seed: usize| ((seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32) / (1 << 23) as f32 - 1.0;
-        let token =
-            |at: usize| (0..64).map(move |d| value(at % 12 * 64 + d + 1) + noise * value(at * 64 + d + 100_003));
-        (0..96).flat_map(token).collect()
+        let mut state = 1u64;
+        let mut value = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let centres: Vec<f32> = (0..12 * 64).map(|_| value()).collect();
+        (0..96 * 64).map(|at| centres[at / 64 % 12 * 64 + at % 64] + noise * value()).collect()
     }
 
     fn select(noise: f32, bypass: Option<Bypass>) -> (usize, usize) {
