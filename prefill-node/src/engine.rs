@@ -28,14 +28,17 @@ use std::{
 use secateur_model::{
     BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, KvView, ModelError, Picture, VisualTokens, blocks_for,
 };
-use secateur_node::handshake::{self, model_failure};
+use secateur_node::{
+    Place, Places,
+    handshake::{self, model_failure},
+};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use tokio::sync::mpsc;
 
 pub use self::work::{Limits, Prefilled, ShipStep, Work};
 use self::{
     entry::{Entry, Laid, Running, Stage, start_shipping},
-    work::{Gauges, Place},
+    work::Gauges,
 };
 use crate::{
     compute::{Chunk, Compute},
@@ -53,10 +56,10 @@ const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The handle to the engine thread.
 pub struct Engine {
-    queue: Sender<(Work, Place)>,
+    incoming: Sender<(Work, Place)>,
+    queue: Places,
     gauges: Arc<Gauges>,
     prefix: SharedPrefix,
-    queue_limit: u32,
 }
 
 /// The prefix cache: the engine's own, but for those who ask what could be freed.
@@ -70,7 +73,7 @@ fn locked(prefix: &SharedPrefix) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
 impl Engine {
     /// Starts the thread that owns the computation.
     pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
-        let (queue, incoming) = channel();
+        let (sender, incoming) = channel();
         let gauges = Arc::new(Gauges::default());
         let prefix = SharedPrefix::default();
         let mut core = Core {
@@ -92,18 +95,18 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, gauges, prefix, queue_limit: limits.queue })
+        Ok(Self { incoming: sender, queue: Places::new(limits.queue), gauges, prefix })
     }
 
     /// Queues a job, or says that the queue is full.
     pub fn submit(&self, work: Work) -> Result<(), ServiceError> {
-        let place = Place(self.gauges.clone());
-        if self.gauges.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_limit {
-            let text = format!("the prefill node's queue of {} prompts is full; try again shortly", self.queue_limit);
-            return Err(ServiceError::new(ErrorCode::Overloaded, text));
-        }
+        let place = self.queue.take().ok_or_else(|| {
+            let limit = self.queue.limit();
+            let text = format!("the prefill node's queue of {limit} prompts is full; try again shortly");
+            ServiceError::new(ErrorCode::Overloaded, text)
+        })?;
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
-        self.queue.send((work, place)).map_err(stopped)
+        self.incoming.send((work, place)).map_err(stopped)
     }
 
     /// What it says of itself.
@@ -116,9 +119,9 @@ impl Engine {
         locked(&self.prefix).unused(is_unused)
     }
 
-    /// Most jobs that may wait.
-    pub fn queue_limit(&self) -> u32 {
-        self.queue_limit
+    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
+    pub fn queue(&self) -> &Places {
+        &self.queue
     }
 }
 

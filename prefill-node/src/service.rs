@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{BLOCK_POSITIONS, KvPool, Picture};
+use secateur_model::{KvPool, Picture};
 use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
@@ -110,15 +110,11 @@ impl Describe for Prefiller {
         let gauges = self.engine.gauges();
         let mut load = handshake::load(&self.pool, self.engine.reclaimable());
         load.running = gauges.running.load(Ordering::Relaxed);
-        load.waiting = gauges.waiting.load(Ordering::Relaxed);
-        load.queue_limit = self.engine.queue_limit();
+        load.waiting = self.engine.queue().taken();
+        load.queue_limit = self.engine.queue().limit();
         load.prefix_queries = gauges.prefix_queries.load(Ordering::Relaxed);
         load.prefix_hits = gauges.prefix_hits.load(Ordering::Relaxed);
-        let mut description = self.identity.describe(load, draining);
-        let held = u32::try_from(self.pool.blocks() * BLOCK_POSITIONS).unwrap_or(u32::MAX);
-        // A prompt, and a replay of one, has to fit here too.
-        description.max_positions = description.max_positions.min(held);
-        description
+        self.identity.describe(&self.pool, load, draining)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use secateur_model::{BlockTable, Prompt, Sampler};
+use secateur_node::Place;
 use secateur_proto::v1;
 use tokio::sync::mpsc;
 
-use super::work::{Place, ShipStep, Work};
+use super::work::{ShipStep, Work};
 use crate::prefix::Key;
 
 /// A job and how far it is.
@@ -16,7 +17,7 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Stage {
-    /// Its pictures have not been looked at.
+    /// Its pictures have not been looked at. It has its place in the queue until it gets its blocks, or ends without them.
     Queued(Place),
     /// It waits for blocks.
     Laid(Laid, Place),

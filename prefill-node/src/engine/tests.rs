@@ -104,7 +104,7 @@ async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
     }
     assert!(simulated.largest_step.load(Ordering::Relaxed) <= LIMITS.step_tokens);
     settles(|| pool.free_blocks() + engine.reclaimable() == 40).await;
-    assert_eq!(engine.gauges().waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(engine.queue().taken(), 0);
 }
 
 /// What the engine's thread does after an answer is there a moment later.
@@ -155,7 +155,7 @@ async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
     assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
     // All blocks are held by a shipment that does not move.
     let held = pool.lease(10).unwrap();
-    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    settles(|| engine.queue().taken() == 0).await;
     let waiting = submit(&engine, vec![1]).unwrap();
     assert_eq!(submit(&engine, vec![1]).err().unwrap().code, ErrorCode::Overloaded);
     drop(held);
@@ -169,7 +169,7 @@ async fn a_cancelled_job_gives_its_place_up_at_once() {
     let held = pool.lease(1).unwrap();
     let client = submit(&engine, vec![1]).unwrap();
     client.cancelled.cancel();
-    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    settles(|| engine.queue().taken() == 0).await;
     drop(held);
     assert_eq!(finish(submit(&engine, vec![2]).unwrap()).await.token, 1);
 }

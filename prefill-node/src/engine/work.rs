@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64},
     },
     time::Instant,
 };
@@ -65,20 +65,9 @@ pub struct Work {
     pub cancelled: CancellationToken,
 }
 
-/// A place in the queue, given up when the job gets its blocks or ends without them.
-pub(super) struct Place(pub(super) Arc<Gauges>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What the engine says of itself.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
-    pub waiting: AtomicU32,
     /// Jobs that have their blocks.
     pub running: AtomicU32,
     /// Positions looked up in the prefix cache.
