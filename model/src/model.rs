@@ -94,9 +94,9 @@ impl Model {
 
     /// KV memory for as many whole blocks as fit in `bytes`.
     pub fn kv_pool(&self, bytes: u64) -> Result<KvPool, ModelError> {
-        let blocks = bytes / kv::block_bytes(&self.geometry(), self.kept_layers.len()) as u64;
+        let block = kv::block_bytes(&self.geometry(), self.kept_layers.len());
+        let blocks = bytes / block as u64;
         if blocks == 0 {
-            let block = kv::block_bytes(&self.geometry(), self.kept_layers.len());
             return Err(ModelError::cache(format!(
                 "{bytes} bytes hold no block of {block} bytes; give KV more memory"
             )));
