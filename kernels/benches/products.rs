@@ -95,8 +95,7 @@ fn main() {
     let read = peak::read(&cpu);
     let (single, pairs, bytes) = (peak::fma(&cpu), peak::pairs(&cpu), peak::bytes(&cpu));
     println!("{cpu:?}: read {read:.1} GB/s; f32 {single:.0}, bf16 {pairs:.0}, int8 {bytes:.0} G(FL)OP/s");
-    let bench =
-        Bench { cpu, quick, only: arguments.value("--only"), read, resident: arguments.has("--resident") };
+    let bench = Bench { cpu, quick, only: arguments.value("--only"), read, resident: arguments.has("--resident") };
     let shapes: &[(usize, usize)] =
         if quick { &[(2048, 8192), (8192, 2048)] } else { &[(2048, 8192), (8192, 2048), (2048, 2048), (4096, 11008)] };
     let shape = arguments.numbers("--shape");
