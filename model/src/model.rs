@@ -157,11 +157,12 @@ impl Model {
         self.language.forward(pool, feeds, space, on_layer)
     }
 
-    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads.
+    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads. A row that
+    /// no token can be drawn from fails alone.
     pub fn draw<'a>(
         &self,
         space: &mut Workspace,
-        samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Drawn>)>,
+        samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Result<Drawn>>)>,
     ) {
         let rows = space.logits().chunks_exact_mut(self.info.vocab);
         // Each piece is taken by one thread, so no lock is ever waited for.

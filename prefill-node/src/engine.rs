@@ -141,8 +141,8 @@ struct Core<C> {
 /// What pictures became that were looked at just now.
 type Fresh = HashMap<PictureDigest, VisualTokens>;
 
-/// What came of a step: for each job, the first token if it is through.
-type Outcome = Result<Vec<Option<Token>>, ServiceError>;
+/// What came of a step: for each job, the first token if it is through, or why there is none.
+type Outcome = Result<Vec<Option<Result<Token, ServiceError>>>, ServiceError>;
 
 struct Token {
     drawn: Drawn,
@@ -333,8 +333,10 @@ impl<C: Compute> Core<C> {
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
         let at = Instant::now();
         let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
-        let token =
-            |&rows: &usize| if rows > 0 { drawn.next().flatten().map(|drawn| Token { drawn, at }) } else { None };
+        let token = |&rows: &usize| {
+            let drawn = if rows > 0 { drawn.next().flatten() } else { None };
+            drawn.map(|drawn| drawn.map(|drawn| Token { drawn, at }).map_err(model_failure))
+        };
         Ok(rows.iter().map(token).collect())
     }
 
@@ -352,7 +354,8 @@ impl<C: Compute> Core<C> {
         let mut tokens = tokens.into_iter();
         for entry in std::mem::take(&mut self.jobs) {
             match (tokens.next().flatten(), entry) {
-                (Some(token), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (Some(Ok(token)), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (Some(Err(error)), entry) => fail(entry.work, error),
                 (_, entry) => self.jobs.push(entry),
             }
         }

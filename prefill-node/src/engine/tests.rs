@@ -8,6 +8,9 @@ use secateur_common::shutdown::CancellationToken;
 use secateur_model::{FloatType, Prompt};
 use tokio::sync::oneshot;
 
+/// Prompts of this length make the simulated model's numbers overflow.
+const OVERFLOWS: u32 = 777;
+
 /// Counts the rows that it computes; the first token is the prompt's length.
 #[derive(Clone, Default)]
 struct Simulated {
@@ -40,7 +43,11 @@ impl Compute for Simulated {
             assert!(chunk.rows.end <= chunk.table.capacity());
             chunk.table.set_len(chunk.rows.end)?;
             if chunk.is_last() {
-                chunk.drawn = Some(Drawn { token: chunk.prompt.len() as u32, logprob: None });
+                let token = chunk.prompt.len() as u32;
+                chunk.drawn = Some(match token {
+                    OVERFLOWS => chunk.sampler.draw(&mut [f32::NAN; 4]),
+                    _ => Ok(Drawn { token, logprob: None }),
+                });
             }
         }
         Ok(())
@@ -145,6 +152,23 @@ async fn the_cache_makes_room_for_prompts() {
         let first = finish(submit(&engine, (start * 1_000..start * 1_000 + 150).collect()).unwrap()).await;
         assert_eq!(first.cached_positions, 0);
     }
+}
+
+#[tokio::test]
+async fn logits_that_are_no_numbers_end_their_prompt_and_no_other() {
+    let pool = pool(100);
+    let engine = Engine::start(Simulated::default(), pool.clone(), LIMITS).unwrap();
+    let broken = submit(&engine, (0..OVERFLOWS).collect()).unwrap();
+    let sound = submit(&engine, (5_000..5_700).collect()).unwrap();
+    let error = broken.result.await.unwrap().err().unwrap();
+    assert_eq!(error.code, ErrorCode::Internal);
+    assert!(error.message.contains("logits"), "{error}");
+    assert_eq!(finish(sound).await.token, 700);
+    // What was computed on the way to no number is not kept for prompts that begin alike.
+    let alike = finish(submit(&engine, (0..100).collect()).unwrap()).await;
+    assert_eq!(alike.cached_positions, 0);
+    drop(broken.steps);
+    settles(|| pool.free_blocks() + engine.reclaimable() == 100).await;
 }
 
 #[tokio::test]
