@@ -8,6 +8,7 @@
 //! ```
 
 mod entry;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -17,7 +18,7 @@ use std::{
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -26,7 +27,7 @@ use std::{
 };
 
 use secateur_model::{
-    BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, KvView, ModelError, Picture, VisualTokens, blocks_for,
+    BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, ModelError, Picture, VisualTokens, blocks_for,
 };
 use secateur_node::{
     Place, Places,
@@ -38,12 +39,13 @@ use tokio::sync::mpsc;
 pub use self::work::{Limits, Prefilled, ShipStep, Work};
 use self::{
     entry::{Entry, Laid, Running, Stage, start_shipping},
+    shared::{SharedPrefix, UsedView},
     work::Gauges,
 };
 use crate::{
     compute::{Chunk, Compute},
     pictures::PictureCache,
-    prefix::{self, PictureDigest, PrefixCache},
+    prefix::{self, PictureDigest},
     schedule::chunks,
 };
 
@@ -60,14 +62,6 @@ pub struct Engine {
     queue: Places,
     gauges: Arc<Gauges>,
     prefix: SharedPrefix,
-}
-
-/// The prefix cache: the engine's own, but for those who ask what could be freed.
-// Held for a lookup only, never while something is computed.
-type SharedPrefix = Arc<Mutex<PrefixCache<Arc<Block>>>>;
-
-fn locked(prefix: &SharedPrefix) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
-    prefix.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Engine {
@@ -116,7 +110,7 @@ impl Engine {
 
     /// Blocks that only the prefix cache holds.
     pub fn reclaimable(&self) -> usize {
-        locked(&self.prefix).unused(is_unused)
+        self.prefix.reclaimable()
     }
 
     /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
@@ -271,14 +265,14 @@ impl<C: Compute> Core<C> {
             let positions = laid.prompt.len();
             // The last row is always computed: its logits are wanted.
             let usable = (positions - 1) / BLOCK_POSITIONS;
-            let shared = locked(&self.prefix).lookup(&laid.keys[..usable.min(laid.keys.len())]);
+            let (shared, used) = self.prefix.take(&laid.keys[..usable.min(laid.keys.len())]);
             let cached = shared.len() * BLOCK_POSITIONS;
             let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
             table.grow(blocks);
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
-            self.jobs[at].run(table, cached);
+            self.jobs[at].run(table, used, cached);
         }
     }
 
@@ -288,7 +282,7 @@ impl<C: Compute> Core<C> {
             if let Some(blocks) = self.pool.lease(count) {
                 return Some(blocks);
             }
-            if !locked(&self.prefix).evict(is_unused) {
+            if !self.prefix.evict() {
                 return None;
             }
         }
@@ -308,14 +302,14 @@ impl<C: Compute> Core<C> {
     /// Computes a step. Layers of prompts that it completes go to their ship tasks as they are done.
     fn compute(&mut self, rows: &[usize]) -> Outcome {
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
-        let mut shipping: Vec<(mpsc::Sender<ShipStep>, KvView)> = Vec::new();
+        let mut shipping: Vec<(mpsc::Sender<ShipStep>, UsedView)> = Vec::new();
         for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
             let Stage::Running(running) = &mut entry.stage else { continue };
-            let Running { laid, table, sampler, .. } = &mut **running;
+            let Running { laid, table, used, sampler, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
             if let (true, Some(steps)) = (rows.end == laid.prompt.len(), &entry.work.steps) {
                 start_shipping(steps, laid);
-                shipping.push((steps.clone(), table.view(rows.end)));
+                shipping.push((steps.clone(), used.view(table.view(rows.end))));
             }
             chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
         }
@@ -362,7 +356,7 @@ impl<C: Compute> Core<C> {
     }
 
     fn finish(&mut self, work: Work, running: Running, token: Token) {
-        locked(&self.prefix).insert(&running.laid.keys, running.table.full_blocks());
+        self.prefix.insert(&running.laid.keys, running.table.full_blocks(), &running.used);
         if let Some(steps) = &work.steps {
             let _ = steps.try_send(ShipStep::Close { first_token: token.drawn.token, compute_end: token.at });
         }
@@ -387,11 +381,6 @@ impl<C: Compute> Core<C> {
         let running = self.jobs.iter().filter(|entry| entry.runs()).count();
         self.gauges.running.store(running as u32, Ordering::Relaxed);
     }
-}
-
-/// Whether nobody but the cache holds it.
-fn is_unused(block: &Arc<Block>) -> bool {
-    Arc::strong_count(block) == 1
 }
 
 fn remember(pictures: &mut PictureCache<VisualTokens>, digest: &PictureDigest, tokens: VisualTokens) {

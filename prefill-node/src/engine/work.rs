@@ -9,10 +9,11 @@ use std::{
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{KvView, Picture};
+use secateur_model::Picture;
 use secateur_proto::{ServiceError, v1};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::shared::UsedView;
 use crate::{job::Job, prefix::PictureDigest};
 
 /// What the ship task is told, in order.
@@ -29,7 +30,7 @@ pub enum ShipStep {
         /// Its place among the blocks that this node runs.
         slot: usize,
         /// Where it lies; keeps it there.
-        view: KvView,
+        view: UsedView,
     },
     /// Every block's KV is there and the first token drawn.
     Close {
