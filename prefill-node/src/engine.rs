@@ -47,6 +47,7 @@ use crate::{
     pictures::PictureCache,
     prefix::{self, PictureDigest},
     schedule::chunks,
+    stall::Shortage,
 };
 
 /// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
@@ -60,6 +61,7 @@ const PATIENCE: Duration = Duration::from_millis(2);
 pub struct Engine {
     incoming: Sender<(Work, Place)>,
     queue: Places,
+    shortage: Shortage,
     gauges: Arc<Gauges>,
     prefix: SharedPrefix,
 }
@@ -68,7 +70,7 @@ impl Engine {
     /// Starts the thread that owns the computation.
     pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
         let (sender, incoming) = channel();
-        let gauges = Arc::new(Gauges::default());
+        let (gauges, shortage) = (Arc::new(Gauges::default()), Shortage::default());
         let prefix = SharedPrefix::default();
         let mut core = Core {
             compute,
@@ -78,6 +80,7 @@ impl Engine {
             prefix: prefix.clone(),
             pictures: PictureCache::new(limits.picture_cache),
             limits,
+            shortage: shortage.clone(),
             gauges: gauges.clone(),
         };
         thread::Builder::new().name("prefill-engine".into()).spawn(move || {
@@ -89,7 +92,7 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { incoming: sender, queue: Places::new(limits.queue), gauges, prefix })
+        Ok(Self { incoming: sender, queue: Places::new(limits.queue), shortage, gauges, prefix })
     }
 
     /// Queues a job, or says that the queue is full.
@@ -106,6 +109,11 @@ impl Engine {
     /// What it says of itself.
     pub fn gauges(&self) -> &Gauges {
         &self.gauges
+    }
+
+    /// Whether prompts wait for blocks.
+    pub fn shortage(&self) -> &Shortage {
+        &self.shortage
     }
 
     /// Blocks that only the prefix cache holds.
@@ -129,6 +137,7 @@ struct Core<C> {
     prefix: SharedPrefix,
     pictures: PictureCache<VisualTokens>,
     limits: Limits,
+    shortage: Shortage,
     gauges: Arc<Gauges>,
 }
 
@@ -152,10 +161,13 @@ impl<C: Compute> Core<C> {
         let laid = self.laid();
         let waits = laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs));
         match self.jobs.is_empty() {
-            true => match self.incoming.recv() {
-                Ok(came) => self.jobs.push(Entry::new(came)),
-                Err(_) => return false,
-            },
+            true => {
+                self.shortage.set(false);
+                match self.incoming.recv() {
+                    Ok(came) => self.jobs.push(Entry::new(came)),
+                    Err(_) => return false,
+                }
+            }
             // Blocks come back when shipments end, on other threads.
             false if waits => match self.incoming.recv_timeout(PATIENCE) {
                 Ok(came) => self.jobs.push(Entry::new(came)),
@@ -258,8 +270,14 @@ impl<C: Compute> Core<C> {
         Ok(Laid { prompt, visual, keys, started })
     }
 
-    /// Gives blocks to those that wait, first come, first served.
+    /// Gives blocks to those that wait, and says whether some go on waiting.
     fn admit(&mut self) {
+        let all_run = self.give_out();
+        self.shortage.set(!all_run);
+    }
+
+    /// First come, first served; false when there are no blocks for the next one.
+    fn give_out(&mut self) -> bool {
         for at in 0..self.jobs.len() {
             let Stage::Laid(laid, _) = &self.jobs[at].stage else { continue };
             let positions = laid.prompt.len();
@@ -267,13 +285,14 @@ impl<C: Compute> Core<C> {
             let usable = (positions - 1) / BLOCK_POSITIONS;
             let (shared, used) = self.prefix.take(&laid.keys[..usable.min(laid.keys.len())]);
             let cached = shared.len() * BLOCK_POSITIONS;
-            let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return };
+            let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return false };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
             table.grow(blocks);
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
             self.jobs[at].run(table, used, cached);
         }
+        true
     }
 
     /// Free blocks; what only the prefix cache holds is freed for them.

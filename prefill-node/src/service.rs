@@ -1,6 +1,9 @@
 //! `Prefill.Run`: the first token as soon as it exists, then, when decode has the KV, the account of the shipment.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
@@ -20,6 +23,7 @@ use crate::{
     pictures,
     prefix::PictureDigest,
     ship::{Shipment, Shipped},
+    stall::Patience,
 };
 
 /// Events of one response: first token and done, or an error.
@@ -35,15 +39,19 @@ pub struct Prefiller {
     peers: Peers,
     /// Requests whose decoded pictures are in memory.
     decoding: Arc<Semaphore>,
+    /// Of every shipment.
+    patience: Patience,
 }
 
 /// How many requests' pictures may be decoded and not looked at yet: they are large, and wait here as they came.
 const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
-    /// Serves over a running engine.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool) -> Self {
-        Self { identity, engine, pool, peers: Peers::default(), decoding: Arc::new(Semaphore::new(DECODED_REQUESTS)) }
+    /// Serves over a running engine; shipments that stall give way after `ship_patience`.
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration) -> Self {
+        let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
+        let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
+        Self { identity, engine, pool, peers: Peers::default(), decoding, patience }
     }
 
     /// One request from its pictures to the account of its shipment.
@@ -61,7 +69,7 @@ impl Prefiller {
         let steps = channel.is_some().then_some(steps);
         self.engine.submit(Work { job: job.clone(), pictures, decoding, steps, result, cancelled })?;
         let (layers, shape) = (self.identity.kept_layers.clone(), self.identity.kv_shape());
-        let shipment = Shipment { layers, shape, job };
+        let shipment = Shipment { layers, shape, job, patience: self.patience.clone() };
         let ship = async {
             match channel {
                 Some(channel) => shipment.run(channel, step_queue).await.map(Some),

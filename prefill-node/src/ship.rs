@@ -7,6 +7,7 @@ use std::{
 
 use secateur_proto::{
     ErrorCode, ServiceError,
+    error::is_from_service,
     v1::{self, ShipFrame, kv_transfer_client::KvTransferClient},
 };
 use secateur_transfer::{
@@ -17,7 +18,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use crate::{engine::ShipStep, job::Job};
+use crate::{engine::ShipStep, job::Job, stall::Patience};
 
 /// Frames between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
 const FRAMES_IN_FLIGHT: usize = 4;
@@ -32,6 +33,8 @@ pub struct Shipment {
     pub layers: Vec<u32>,
     /// Geometry of the KV.
     pub shape: KvShape,
+    /// With a receiver that takes nothing.
+    pub patience: Patience,
 }
 
 /// A shipment that decode acknowledged.
@@ -58,12 +61,12 @@ impl Shipment {
                 answer?;
                 Err(ServiceError::new(ErrorCode::KvRefused, "decode acknowledged a shipment that was not complete"))
             }
-            pushed = &mut push => {
-                let ack = match pushed {
-                    Ok(_) => call.await,
-                    Err(_) => timeout(REFUSAL_PATIENCE, call).await.unwrap_or_else(|_| Err(lost().into())),
-                };
-                self.acknowledge(pushed?, ack?.into_inner())
+            pushed = &mut push => match pushed {
+                Ok(pushed) => self.acknowledge(pushed, call.await?.into_inner()),
+                Err(error) => Err(match timeout(REFUSAL_PATIENCE, call).await {
+                    Ok(Err(refused)) if is_from_service(&refused) => refused.into(),
+                    _ => error,
+                }),
             }
         }
     }
@@ -82,7 +85,7 @@ impl Shipment {
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();
-        send(&frames, first).await?;
+        self.send(&frames, first).await?;
         while let Some(step) = steps.recv().await {
             match step {
                 ShipStep::Start { .. } => return engine_stopped().await,
@@ -90,16 +93,21 @@ impl Shipment {
                     // Copied only now: until the transport takes it, the KV waits in its blocks.
                     let (k, v) = view.layer(slot);
                     for frame in sender.layer(self.layers[slot], k, v).map_err(internal)? {
-                        send(&frames, frame).await?;
+                        self.send(&frames, frame).await?;
                     }
                 }
                 ShipStep::Close { first_token, compute_end } => {
-                    send(&frames, sender.close(first_token).map_err(internal)?).await?;
+                    self.send(&frames, sender.close(first_token).map_err(internal)?).await?;
                     return Ok(Pushed { bytes_sent: sender.bytes_sent(), payload_bytes, first_frame, compute_end });
                 }
             }
         }
         engine_stopped().await
+    }
+
+    /// Waits for the transport: this is where a slow receiver slows the sender down.
+    async fn send(&self, frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
+        self.patience.wait(frames.send(frame)).await?.map_err(|_| lost())
     }
 
     fn acknowledge(&self, pushed: Pushed, ack: v1::ShipAck) -> Result<Shipped, ServiceError> {
@@ -133,11 +141,6 @@ struct Pushed {
     compute_end: Instant,
 }
 
-/// Waits for the transport: this is where a slow receiver slows the sender down.
-async fn send(frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
-    frames.send(frame).await.map_err(|_| lost())
-}
-
 fn lost() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost")
 }
@@ -152,3 +155,6 @@ fn internal(error: secateur_transfer::send::SendError) -> ServiceError {
     tracing::error!(%error, "the shipment does not fit its manifest");
     ServiceError::new(ErrorCode::Internal, "the shipment does not fit its manifest")
 }
+
+#[cfg(test)]
+mod tests;

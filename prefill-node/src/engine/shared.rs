@@ -85,3 +85,11 @@ impl Deref for UsedView {
         &self.view
     }
 }
+
+#[cfg(test)]
+impl From<KvView> for UsedView {
+    /// Of a prompt that uses nothing.
+    fn from(view: KvView) -> Self {
+        SharedPrefix::default().take(&[]).1.view(view)
+    }
+}

@@ -192,8 +192,10 @@ async fn a_cancelled_job_gives_its_place_up_at_once() {
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
     let held = pool.lease(1).unwrap();
     let client = submit(&engine, vec![1]).unwrap();
+    // Shipments that stall hear that their blocks are wanted, for as long as they are.
+    settles(|| engine.shortage().is_there()).await;
     client.cancelled.cancel();
-    settles(|| engine.queue().taken() == 0).await;
+    settles(|| engine.queue().taken() == 0 && !engine.shortage().is_there()).await;
     drop(held);
     assert_eq!(finish(submit(&engine, vec![2]).unwrap()).await.token, 1);
 }

@@ -134,11 +134,12 @@ pub fn choose(
             continue;
         }
         let (prefill, decode) = (&prefill[p], &decode[d]);
-        let is_avoided = wish.avoid.contains(&prefill.address) || wish.avoid.contains(&decode.address);
+        // Where one of the two cannot be helped, at least not both.
+        let avoided = [prefill, decode].into_iter().filter(|node| wish.avoid.contains(&node.address)).count();
         let (is_other_prefill, is_other_decode) = wish.differs(prefill, decode);
         let load = prefill.load(p_description) + decode.load(d_description);
-        let rank = (is_avoided, is_other_prefill, load, is_other_decode);
-        pairs.push((rank, Choice { prefill: p, decode: d, is_avoided }));
+        let rank = (avoided, is_other_prefill, load, is_other_decode);
+        pairs.push((rank, Choice { prefill: p, decode: d, is_avoided: avoided > 0 }));
     }
     let best = pairs.iter().map(|(rank, _)| *rank).min();
     let best: Vec<Choice> = pairs.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|pair| pair.1).collect();
@@ -260,6 +261,15 @@ mod tests {
         assert_eq!(chosen(&p, &d, &["p0"], 0), (1, 0));
         let choice = choose(&p[..1], &d, "t", &avoiding(&["p0"]), 0).unwrap();
         assert!(choice.is_avoided);
+    }
+
+    #[test]
+    fn a_prefill_node_without_another_goes_on_with_another_decode_node() {
+        let (p, mut d) = ([prefill("p0")], [decode("d0"), decode("d1")]);
+        d[1].in_flight = 5;
+        let wish = Wish { again: Some(pair("p0", "d0", "m")), ..avoiding(&["p0", "d0"]) };
+        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
+        assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (0, 1, true));
     }
 
     #[test]
