@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::job::{Job, tests::text_job};
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{FloatType, Prompt};
+use secateur_model::{FloatType, Picture, Prompt};
 use tokio::sync::oneshot;
 
 /// Prompts of this length make the simulated model's numbers overflow.
