@@ -31,8 +31,16 @@ const FILES: &[(&str, &[u8])] = embedded![
 /// The folder's name, and so the model's name towards clients.
 const NAME: &str = "secateur-demo";
 
+/// The checkpoint folder that a command was given, else this one.
+pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
+    match model {
+        Some(dir) => Ok(std::path::absolute(dir)?),
+        None => unpack(),
+    }
+}
+
 /// Unpacks the checkpoint, unless it is there already, and returns its folder.
-pub fn unpack() -> anyhow::Result<PathBuf> {
+fn unpack() -> anyhow::Result<PathBuf> {
     unpack_into(&cache_root())
 }
 

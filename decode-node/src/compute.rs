@@ -16,7 +16,7 @@ pub struct Row<'a> {
     /// Draws its next token.
     pub sampler: &'a mut Sampler,
     /// Where the next token goes.
-    pub drawn: Option<Drawn>,
+    pub drawn: Option<Result<Drawn, ModelError>>,
 }
 
 /// Something that can move answers by a token.

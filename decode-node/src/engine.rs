@@ -103,6 +103,9 @@ impl Engine {
     }
 }
 
+/// What came of a step for each answer, in order; `None` for those that did not move.
+type Moves = Vec<Option<Result<Next, ServiceError>>>;
+
 /// What the engine thread owns.
 struct Core<C> {
     compute: C,
@@ -174,7 +177,7 @@ impl<C: Compute> Core<C> {
     }
 
     /// One token for every answer whose turn it is; a defect that panics ends these answers, not the node.
-    fn compute(&mut self, turns: &[Turn]) -> Result<Vec<Option<Next>>, ServiceError> {
+    fn compute(&mut self, turns: &[Turn]) -> Result<Moves, ServiceError> {
         let moves = |turn: &Turn| matches!(turn, Turn::Step { .. });
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(turns.len());
         for (answer, _) in self.answers.iter_mut().zip(turns).filter(|(_, turn)| moves(turn)) {
@@ -200,14 +203,14 @@ impl<C: Compute> Core<C> {
             let drawn = if moves(turn) { drawn.next().flatten() } else { None };
             drawn.map(|drawn| {
                 answer.position += 1;
-                answer.sequence.push(drawn)
+                drawn.map(|drawn| answer.sequence.push(drawn)).map_err(model_failure)
             })
         };
         Ok(self.answers.iter_mut().zip(turns).map(advance).collect())
     }
 
     /// Sends what came of the step; answers that are over are dropped, and their blocks with them.
-    fn publish(&mut self, outcome: Result<Vec<Option<Next>>, ServiceError>) {
+    fn publish(&mut self, outcome: Result<Moves, ServiceError>) {
         match outcome {
             Ok(nexts) => {
                 let mut nexts = nexts.into_iter();
@@ -234,24 +237,28 @@ fn panicked() -> Result<(), secateur_model::ModelError> {
     Err(secateur_model::ModelError::Defect { what: "a decode step" })
 }
 
-/// Sends a token; false when the answer is over.
-fn tell(answer: &Running, next: Next) -> bool {
+/// Sends a token, or why there is none; false when the answer is over.
+fn tell(answer: &Running, next: Result<Next, ServiceError>) -> bool {
     let token = |Numbered { index, id, logprob }: Numbered| {
         let logprobs = logprob.map(handshake::logprob).into_iter().collect();
         Ok(Event::Tokens(Tokens { index, ids: vec![id], logprobs }))
     };
     match next {
-        Next::Token(numbered) => {
+        Ok(Next::Token(numbered)) => {
             send(&answer.events, token(numbered));
             true
         }
-        Next::Last(numbered) => {
+        Ok(Next::Last(numbered)) => {
             send(&answer.events, token(numbered));
             end(answer, Reason::Length);
             false
         }
-        Next::Stop => {
+        Ok(Next::Stop) => {
             end(answer, Reason::Stop);
+            false
+        }
+        Err(error) => {
+            send(&answer.events, Err(error));
             false
         }
     }

@@ -1,16 +1,13 @@
 //! `Decode.Generate`: open the epoch, wait for the KV, stream the tokens. Dropping the response ends it all.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{BLOCK_POSITIONS, Sampler, Sampling};
-use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
+use secateur_model::{Sampler, Sampling};
+use secateur_node::{Identity, Leash, Place, Places, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
@@ -38,8 +35,7 @@ pub struct Generator {
     space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
     /// Requests whose KV has not come yet.
-    waiting: Arc<AtomicU32>,
-    waiting_max: u32,
+    waiting: Places,
 }
 
 /// A validated request.
@@ -62,13 +58,12 @@ impl Generator {
         epochs: Arc<Epochs>,
         waiting_max: u32,
     ) -> Self {
-        Self { identity, engine, space, epochs, waiting: Arc::default(), waiting_max }
+        Self { identity, engine, space, epochs, waiting: Places::new(waiting_max) }
     }
 
-    /// Positions that one request can fill at most: what the model allows and the pool holds.
+    /// Positions that one request can fill at most.
     fn positions_max(&self) -> u32 {
-        let held = self.space.pool().blocks() * BLOCK_POSITIONS;
-        u32::try_from(held.min(self.identity.model.max_positions)).unwrap_or(u32::MAX)
+        self.identity.positions_max(self.space.pool())
     }
 
     fn validate(&self, request: v1::GenerateRequest) -> Result<(Answer, Terms), ServiceError> {
@@ -140,21 +135,10 @@ impl Generator {
     }
 
     fn take_place(&self) -> Result<Place, ServiceError> {
-        let place = Place(self.waiting.clone());
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= self.waiting_max {
-            let text = format!("{} requests already wait for this node; try again shortly", self.waiting_max);
-            return Err(ServiceError::new(ErrorCode::Overloaded, text));
-        }
-        Ok(place)
-    }
-}
-
-/// A place among those that wait; given up on drop, also when the waiting future is dropped.
-struct Place(Arc<AtomicU32>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.waiting.take().ok_or_else(|| {
+            let text = format!("{} requests already wait for this node; try again shortly", self.waiting.limit());
+            ServiceError::new(ErrorCode::Overloaded, text)
+        })
     }
 }
 
@@ -167,13 +151,10 @@ impl Describe for Generator {
         let (gauges, pool) = (self.engine.gauges(), self.space.pool());
         let mut load = handshake::load(pool, 0);
         load.running = gauges.running.load(Ordering::Relaxed);
-        load.waiting = gauges.waiting.load(Ordering::Relaxed) + self.waiting.load(Ordering::Relaxed);
-        load.queue_limit = self.waiting_max;
+        load.waiting = gauges.waiting.load(Ordering::Relaxed) + self.waiting.taken();
+        load.queue_limit = self.waiting.limit();
         load.preemptions = gauges.preemptions.load(Ordering::Relaxed);
-        let mut description = self.identity.describe(load, draining);
-        // Routers clamp answers to what can ever fit here, so a small KV pool shortens answers instead of refusing them.
-        description.max_positions = self.positions_max();
-        description
+        self.identity.describe(pool, load, draining)
     }
 }
 

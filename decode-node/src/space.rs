@@ -192,4 +192,46 @@ mod tests {
         let _held = space.lease(1).await.unwrap();
         assert!(space.grow().is_some());
     }
+
+    #[tokio::test]
+    async fn prompts_that_arrive_leave_every_running_answer_its_next_block() {
+        // As many answers as run by default; a hundredth of the pool would be enough for six of them.
+        const RUNNING: usize = 64;
+        let space = space(640);
+        let _answers = space.lease(RUNNING).await.unwrap();
+        space.hold_off(RUNNING, || ());
+        let prompts: Vec<_> = (0..640)
+            .map(|_| {
+                let space = space.clone();
+                tokio::spawn(async move { space.lease(1).await })
+            })
+            .collect();
+        while prompts.iter().filter(|prompt| prompt.is_finished()).count() + space.waiting() < prompts.len() {
+            tokio::task::yield_now().await;
+        }
+        let grown: Vec<Block> = space.hold_off(RUNNING, || (0..RUNNING).map_while(|_| space.grow()).collect());
+        assert_eq!(grown.len(), RUNNING);
+        prompts.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_frees_while_it_gives_out_blocks_is_for_the_answers() {
+        let space = space(8);
+        let (_older, younger) = (space.lease(1).await.unwrap(), space.lease(7).await.unwrap());
+        let prompt = tokio::spawn({
+            let space = space.clone();
+            async move { space.lease(2).await }
+        });
+        while space.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        let grown = space.hold_off(2, || {
+            // Preempted: there are blocks for the prompt too now, but it is not its turn.
+            drop(younger);
+            assert_eq!((space.pool().free_blocks(), space.waiting()), (7, 1));
+            space.grow()
+        });
+        assert!(grown.is_some());
+        assert_eq!(prompt.await.unwrap().unwrap().len(), 2);
+    }
 }

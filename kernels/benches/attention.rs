@@ -38,14 +38,9 @@ impl Kv {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1)).cloned();
-    let threads = value("--threads").and_then(|t| t.parse().ok()).unwrap_or(2);
-    let quick = arguments.iter().any(|a| a == "--quick");
-    if arguments.iter().any(|a| a == "--processor-time") {
-        peak::PROCESSOR_TIME.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
-    let cpu = Cpu::new(threads);
+    let arguments = peak::Arguments::read();
+    let quick = arguments.has("--quick");
+    let cpu = Cpu::new(arguments.threads());
     let (read, single, pairs) = (peak::read(&cpu), peak::fma(&cpu), peak::pairs(&cpu));
     println!("{cpu:?}: read {read:.1} GB/s; f32 {single:.0}, bf16 {pairs:.0} GFLOP/s");
     let rounds = if quick { 3 } else { 8 };

@@ -89,25 +89,19 @@ impl Bench {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let value = |name: &str| arguments.iter().position(|a| a == name).and_then(|i| arguments.get(i + 1)).cloned();
-    let threads = value("--threads").and_then(|t| t.parse().ok()).unwrap_or(2);
-    let quick = arguments.iter().any(|a| a == "--quick");
-    if arguments.iter().any(|a| a == "--processor-time") {
-        peak::PROCESSOR_TIME.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
+    let arguments = peak::Arguments::read();
+    let (threads, quick) = (arguments.threads(), arguments.has("--quick"));
     let cpu = Cpu::new(threads);
     let read = peak::read(&cpu);
     let (single, pairs, bytes) = (peak::fma(&cpu), peak::pairs(&cpu), peak::bytes(&cpu));
     println!("{cpu:?}: read {read:.1} GB/s; f32 {single:.0}, bf16 {pairs:.0}, int8 {bytes:.0} G(FL)OP/s");
-    let bench =
-        Bench { cpu, quick, only: value("--only"), read, resident: arguments.iter().any(|a| a == "--resident") };
+    let bench = Bench { cpu, quick, only: arguments.value("--only"), read, resident: arguments.has("--resident") };
     let shapes: &[(usize, usize)] =
         if quick { &[(2048, 8192), (8192, 2048)] } else { &[(2048, 8192), (8192, 2048), (2048, 2048), (4096, 11008)] };
-    let shape: Vec<usize> = value("--shape").map_or(vec![], |r| r.split(',').map(|r| r.parse().unwrap()).collect());
+    let shape = arguments.numbers("--shape");
     let given = [(*shape.first().unwrap_or(&0), *shape.last().unwrap_or(&0))];
     let shapes = if shape.is_empty() { shapes } else { &given };
-    let asked: Vec<usize> = value("--rows").map_or(vec![], |r| r.split(',').map(|r| r.parse().unwrap()).collect());
+    let asked = arguments.numbers("--rows");
     let rows: &[usize] = if !asked.is_empty() {
         &asked
     } else if quick {

@@ -88,6 +88,9 @@ pub enum ModelError {
         /// How many fit.
         limit: usize,
     },
+    /// What the model made of a position is no distribution over tokens: its numbers overflowed somewhere.
+    #[error("the model's logits are not numbers that a token can be drawn by")]
+    Logits,
     /// Something panicked: a defect of this program, whose message is in the log.
     #[error("{what} panicked")]
     Defect {

@@ -101,9 +101,9 @@ impl Model {
 
     /// KV memory for as many whole blocks as fit in `bytes`.
     pub fn kv_pool(&self, bytes: u64) -> Result<KvPool, ModelError> {
-        let blocks = bytes / kv::block_bytes(&self.geometry(), self.kv_layers.len()) as u64;
+        let block = kv::block_bytes(&self.geometry(), self.kv_layers.len());
+        let blocks = bytes / block as u64;
         if blocks == 0 {
-            let block = kv::block_bytes(&self.geometry(), self.kv_layers.len());
             return Err(ModelError::cache(format!(
                 "{bytes} bytes hold no block of {block} bytes; give KV more memory"
             )));
@@ -182,11 +182,12 @@ impl Model {
         self.language.forward(pool, feeds, space, &mut on_layer)
     }
 
-    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads.
+    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads. A row that
+    /// no token can be drawn from fails alone.
     pub fn draw<'a>(
         &self,
         space: &mut Workspace,
-        samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Drawn>)>,
+        samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Result<Drawn>>)>,
     ) {
         let rows = space.logits().chunks_exact_mut(self.info.vocab);
         // Each piece is taken by one thread, so no lock is ever waited for.

@@ -32,7 +32,7 @@ impl Model {
             };
             let mut feeds = [Feed { input, table: &mut table, wanted: Wanted::Last }];
             self.forward(&pool, &mut feeds, &mut space, &mut |_| {})?;
-            tokens.push(sampler.draw(space.logits()).token);
+            tokens.push(sampler.draw(space.logits())?.token);
         }
         Ok(tokens)
     }

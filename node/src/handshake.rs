@@ -89,6 +89,11 @@ pub fn model_failure(error: ModelError) -> ServiceError {
         ModelError::ContextTooLong { .. } => ErrorCode::ContextLengthExceeded,
         ModelError::Picture(_) => ErrorCode::InvalidImage,
         ModelError::NoVision | ModelError::Token { .. } | ModelError::EmptyPrompt => ErrorCode::InvalidRequest,
+        // The one failure inside a model that names nothing but itself.
+        ModelError::Logits => {
+            tracing::error!(%error, "the model failed");
+            ErrorCode::Internal
+        }
         _ => {
             // The text may name files of this machine, so it stays in the log.
             tracing::error!(%error, "the model failed");

@@ -99,3 +99,6 @@ impl<D: Describe> node_server::Node for NodeService<D> {
         Ok(Response::new(self.describer.describe(self.shutdown.is_cancelled())))
     }
 }
+
+#[cfg(test)]
+mod tests;

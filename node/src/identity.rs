@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use secateur_common::ids;
-use secateur_model::{Card, FloatType, Model, ModelInfo, VisualAdvice};
+use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, Model, ModelInfo, VisualAdvice};
 use secateur_proto::{PROTOCOL_VERSION, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, visual};
@@ -93,8 +93,15 @@ impl Identity {
         self.kv_layers.len() as u64 * self.kv_shape().bytes_per_token()
     }
 
-    /// As a message, with the load of this moment.
-    pub fn describe(&self, load: v1::Load, draining: bool) -> v1::NodeDescription {
+    /// Positions that one request can fill at most: what the model allows and the pool holds.
+    pub fn positions_max(&self, pool: &KvPool) -> u32 {
+        let held = pool.blocks() * BLOCK_POSITIONS;
+        u32::try_from(held.min(self.model.max_positions)).unwrap_or(u32::MAX)
+    }
+
+    /// As a message, with the load of this moment. A router fits prompts, replays of them, and answers into what the pool
+    /// can ever hold, so a small pool shortens answers instead of refusing them.
+    pub fn describe(&self, pool: &KvPool, load: v1::Load, draining: bool) -> v1::NodeDescription {
         let vision = self.model.vision.as_ref();
         v1::NodeDescription {
             node_id: self.node_id.clone(),
@@ -105,7 +112,7 @@ impl Identity {
             model_fingerprint: self.model.fingerprint.clone(),
             tokenizer_digest: self.tokenizer_digest.clone(),
             plan_id: self.plan_id.clone(),
-            max_positions: self.model.max_positions as u32,
+            max_positions: self.positions_max(pool),
             vocab: self.model.vocab as u32,
             visual_tokens_per_image: vision.map_or(0, |vision| vision.tokens_per_image as u32),
             visual_tokens_vary: vision.is_some_and(|vision| vision.varies),

@@ -1,13 +1,14 @@
 //! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
 //! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
-//! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan), [`program`] (the way from
-//! arguments to a serving process), [`leash`] (cancel on drop).
+//! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan),
+//! [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop), [`places`] (a queue's bound).
 
 pub mod handshake;
 pub mod host;
 pub mod identity;
 pub mod leash;
 pub mod memory;
+pub mod places;
 pub mod plan;
 pub mod program;
 pub mod respond;
@@ -16,6 +17,7 @@ pub mod settings;
 pub use host::Host;
 pub use identity::Identity;
 pub use leash::Leash;
+pub use places::{Place, Places};
 pub use plan::NodePlan;
 pub use respond::{Responses, Terms, respond};
 pub use settings::NodeSettings;

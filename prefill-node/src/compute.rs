@@ -24,7 +24,7 @@ pub struct Chunk<'a> {
     /// Draws the first token, which the last chunk of a prompt brings.
     pub sampler: &'a mut Sampler,
     /// Where that token goes.
-    pub drawn: Option<Drawn>,
+    pub drawn: Option<Result<Drawn, ModelError>>,
 }
 
 impl Chunk<'_> {

@@ -8,15 +8,16 @@
 //! ```
 
 mod entry;
+mod look;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::{
-    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
@@ -24,28 +25,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use secateur_model::{
-    BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, KvView, ModelError, Picture, VisualTokens, blocks_for,
+use secateur_model::{BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, ModelError, VisualTokens, blocks_for};
+use secateur_node::{
+    Place, Places,
+    handshake::{self, model_failure},
 };
-use secateur_node::handshake::{self, model_failure};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use tokio::sync::mpsc;
 
 pub use self::work::{Limits, Prefilled, ShipStep, Work};
 use self::{
-    entry::{Entry, Laid, Running, Stage, start_shipping},
-    work::{Gauges, Place},
+    entry::{Entry, Running, Stage, start_shipping},
+    shared::{SharedPrefix, UsedView},
+    work::Gauges,
 };
 use crate::{
     compute::{Chunk, Compute},
     pictures::DigestCache,
-    prefix::{self, PictureDigest, PrefixCache},
-    prune::Seen,
     schedule::chunks,
+    stall::Shortage,
 };
 
-/// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
-const PICTURES_PER_STEP: usize = 4;
 /// Prompts that are laid out and wait for blocks: what their pictures became is in memory.
 const LAID_MAX: usize = 32;
 /// How long to wait before looking again when every prompt waits for blocks that shipments hold.
@@ -53,25 +53,18 @@ const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The handle to the engine thread.
 pub struct Engine {
-    queue: Sender<(Work, Place)>,
+    incoming: Sender<(Work, Place)>,
+    queue: Places,
+    shortage: Shortage,
     gauges: Arc<Gauges>,
     prefix: SharedPrefix,
-    queue_limit: u32,
-}
-
-/// The prefix cache: the engine's own, but for those who ask what could be freed.
-// Held for a lookup only, never while something is computed.
-type SharedPrefix = Arc<Mutex<PrefixCache<Arc<Block>>>>;
-
-fn locked(prefix: &SharedPrefix) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
-    prefix.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Engine {
     /// Starts the thread that owns the computation.
     pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
-        let (queue, incoming) = channel();
-        let gauges = Arc::new(Gauges::default());
+        let (sender, incoming) = channel();
+        let (gauges, shortage) = (Arc::new(Gauges::default()), Shortage::default());
         let prefix = SharedPrefix::default();
         let mut core = Core {
             compute,
@@ -81,6 +74,7 @@ impl Engine {
             prefix: prefix.clone(),
             pictures: DigestCache::new(limits.picture_cache),
             limits,
+            shortage: shortage.clone(),
             gauges: gauges.clone(),
         };
         thread::Builder::new().name("prefill-engine".into()).spawn(move || {
@@ -92,18 +86,18 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, gauges, prefix, queue_limit: limits.queue })
+        Ok(Self { incoming: sender, queue: Places::new(limits.queue), shortage, gauges, prefix })
     }
 
     /// Queues a job, or says that the queue is full.
     pub fn submit(&self, work: Work) -> Result<(), ServiceError> {
-        let place = Place(self.gauges.clone());
-        if self.gauges.waiting.fetch_add(1, Ordering::Relaxed) >= self.queue_limit {
-            let text = format!("the prefill node's queue of {} prompts is full; try again shortly", self.queue_limit);
-            return Err(ServiceError::new(ErrorCode::Overloaded, text));
-        }
+        let place = self.queue.take().ok_or_else(|| {
+            let limit = self.queue.limit();
+            let text = format!("the prefill node's queue of {limit} prompts is full; try again shortly");
+            ServiceError::new(ErrorCode::Overloaded, text)
+        })?;
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
-        self.queue.send((work, place)).map_err(stopped)
+        self.incoming.send((work, place)).map_err(stopped)
     }
 
     /// What it says of itself.
@@ -111,14 +105,19 @@ impl Engine {
         &self.gauges
     }
 
-    /// Blocks that only the prefix cache holds.
-    pub fn reclaimable(&self) -> usize {
-        locked(&self.prefix).unused(is_unused)
+    /// Whether prompts wait for blocks.
+    pub fn shortage(&self) -> &Shortage {
+        &self.shortage
     }
 
-    /// Most jobs that may wait.
-    pub fn queue_limit(&self) -> u32 {
-        self.queue_limit
+    /// Blocks that only the prefix cache holds.
+    pub fn reclaimable(&self) -> usize {
+        self.prefix.reclaimable()
+    }
+
+    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
+    pub fn queue(&self) -> &Places {
+        &self.queue
     }
 }
 
@@ -132,14 +131,12 @@ struct Core<C> {
     prefix: SharedPrefix,
     pictures: DigestCache<VisualTokens>,
     limits: Limits,
+    shortage: Shortage,
     gauges: Arc<Gauges>,
 }
 
-/// What pictures became that were looked at just now.
-type Fresh = HashMap<PictureDigest, VisualTokens>;
-
-/// What came of a step: for each job, the first token if it is through.
-type Outcome = Result<Vec<Option<Token>>, ServiceError>;
+/// What came of a step: for each job, the first token if it is through, or why there is none.
+type Outcome = Result<Vec<Option<Result<Token, ServiceError>>>, ServiceError>;
 
 struct Token {
     drawn: Drawn,
@@ -155,10 +152,13 @@ impl<C: Compute> Core<C> {
         let laid = self.laid();
         let waits = laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs));
         match self.jobs.is_empty() {
-            true => match self.incoming.recv() {
-                Ok(came) => self.jobs.push(Entry::new(came)),
-                Err(_) => return false,
-            },
+            true => {
+                self.shortage.set(false);
+                match self.incoming.recv() {
+                    Ok(came) => self.jobs.push(Entry::new(came)),
+                    Err(_) => return false,
+                }
+            }
             // Blocks come back when shipments end, on other threads.
             false if waits => match self.incoming.recv_timeout(PATIENCE) {
                 Ok(came) => self.jobs.push(Entry::new(came)),
@@ -172,111 +172,29 @@ impl<C: Compute> Core<C> {
         true
     }
 
-    /// Looks at the pictures of the jobs that came first, all in one batch, and lays their prompts out.
-    fn look(&mut self) {
-        let places = LAID_MAX.saturating_sub(self.laid());
-        let mut room = PICTURES_PER_STEP;
-        let mut chosen = 0;
-        for entry in self.jobs.iter().filter(|entry| entry.is_queued()).take(places) {
-            let pictures = entry.work.pictures.len();
-            // A job with more pictures than fit is looked at alone.
-            if pictures > room && chosen > 0 {
-                break;
-            }
-            room = room.saturating_sub(pictures);
-            chosen += 1;
-        }
-        let fresh = self.see_unknown(chosen);
-        let mut left = chosen;
-        let mut at = 0;
-        while left > 0 && at < self.jobs.len() {
-            if !self.jobs[at].is_queued() {
-                at += 1;
-                continue;
-            }
-            left -= 1;
-            match self.lay_out(at, &fresh) {
-                Ok(laid) => {
-                    self.jobs[at].lay(laid);
-                    at += 1;
-                }
-                Err(error) => fail(self.jobs.remove(at).work, error),
-            }
-        }
-    }
-
-    /// Looks at those pictures of the first `chosen` queued jobs that are not known. Failures show when they are laid out.
-    fn see_unknown(&mut self, chosen: usize) -> Fresh {
-        let queued = self.jobs.iter().filter(|entry| entry.is_queued()).take(chosen);
-        let mut unknown: Vec<&(PictureDigest, Picture)> = Vec::new();
-        for picture in queued.flat_map(|entry| &entry.work.pictures) {
-            if self.pictures.get(&picture.0).is_none() && !unknown.iter().any(|other| other.0 == picture.0) {
-                unknown.push(picture);
-            }
-        }
-        unknown.truncate(PICTURES_PER_STEP);
-        if unknown.len() < 2 {
-            return Fresh::new();
-        }
-        let pictures: Vec<Picture> = unknown.iter().map(|(_, picture)| picture.clone()).collect();
-        let compute = &mut self.compute;
-        let seen = contained("looking at pictures", || compute.see(&pictures));
-        let digests = unknown.into_iter().map(|(digest, _)| *digest);
-        let fresh: Fresh = digests.zip(seen.unwrap_or_default()).collect();
-        for (digest, tokens) in &fresh {
-            remember(&mut self.pictures, digest, tokens.clone());
-        }
-        fresh
-    }
-
-    fn lay_out(&mut self, at: usize, fresh: &Fresh) -> Result<Laid, ServiceError> {
-        let started = Instant::now();
-        let Work { job, pictures, cancelled, .. } = &self.jobs[at].work;
-        let mut seen: Vec<Seen> = Vec::with_capacity(pictures.len());
-        for (index, (digest, picture)) in pictures.iter().enumerate() {
-            if cancelled.is_cancelled() {
-                return Err(model_failure(ModelError::Cancelled));
-            }
-            let tokens = match fresh.get(digest).cloned().or_else(|| self.pictures.get(digest)) {
-                Some(tokens) => tokens,
-                None => {
-                    let compute = &mut self.compute;
-                    let mut tokens = contained("looking at a picture", || compute.see(std::slice::from_ref(picture)))
-                        .map_err(|error| at_picture(model_failure(error), index))?;
-                    let tokens = tokens.pop().ok_or_else(|| internal("the vision tower returned nothing"))?;
-                    remember(&mut self.pictures, digest, tokens.clone());
-                    tokens
-                }
-            };
-            seen.push((*digest, tokens));
-        }
-        let compute = &mut self.compute;
-        let (prompt, visual) = contained("laying out a prompt", || compute.assemble(job, seen)).map_err(too_long)?;
-        let held = self.pool.blocks() * BLOCK_POSITIONS;
-        if prompt.len() > held {
-            return Err(too_long(ModelError::ContextTooLong { tokens: prompt.len(), limit: held }));
-        }
-        let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
-        let keys = if self.limits.prefix_cache { prefix::keys(prompt.rows(), &digests) } else { Vec::new() };
-        Ok(Laid { prompt, visual, keys, started })
-    }
-
-    /// Gives blocks to those that wait, first come, first served.
+    /// Gives blocks to those that wait, and says whether some go on waiting.
     fn admit(&mut self) {
+        let all_run = self.give_out();
+        self.shortage.set(!all_run);
+    }
+
+    /// First come, first served; false when there are no blocks for the next one.
+    fn give_out(&mut self) -> bool {
         for at in 0..self.jobs.len() {
             let Stage::Laid(laid, _) = &self.jobs[at].stage else { continue };
             let positions = laid.prompt.len();
             // The last row is always computed: its logits are wanted.
             let usable = (positions - 1) / BLOCK_POSITIONS;
-            let shared = locked(&self.prefix).lookup(&laid.keys[..usable.min(laid.keys.len())]);
+            let (shared, used) = self.prefix.take(&laid.keys[..usable.min(laid.keys.len())]);
             let cached = shared.len() * BLOCK_POSITIONS;
-            let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return };
+            let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return false };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
             table.grow(blocks);
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
-            self.jobs[at].run(table, cached);
+            self.jobs[at].run(table, used, cached);
         }
+        true
     }
 
     /// Free blocks; what only the prefix cache holds is freed for them.
@@ -285,7 +203,7 @@ impl<C: Compute> Core<C> {
             if let Some(blocks) = self.pool.lease(count) {
                 return Some(blocks);
             }
-            if !locked(&self.prefix).evict(is_unused) {
+            if !self.prefix.evict() {
                 return None;
             }
         }
@@ -305,14 +223,14 @@ impl<C: Compute> Core<C> {
     /// Computes a step. Layers of prompts that it completes go to their ship tasks as they are done.
     fn compute(&mut self, rows: &[usize]) -> Outcome {
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
-        let mut shipping: Vec<(mpsc::Sender<ShipStep>, KvView)> = Vec::new();
+        let mut shipping: Vec<(mpsc::Sender<ShipStep>, UsedView)> = Vec::new();
         for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
             let Stage::Running(running) = &mut entry.stage else { continue };
-            let Running { laid, table, sampler, .. } = &mut **running;
+            let Running { laid, table, used, sampler, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
             if let (true, Some(steps)) = (rows.end == laid.prompt.len(), &entry.work.steps) {
                 start_shipping(steps, laid);
-                shipping.push((steps.clone(), table.view(rows.end)));
+                shipping.push((steps.clone(), used.view(table.view(rows.end))));
             }
             chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
         }
@@ -329,8 +247,10 @@ impl<C: Compute> Core<C> {
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
         let at = Instant::now();
         let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
-        let token =
-            |&rows: &usize| if rows > 0 { drawn.next().flatten().map(|drawn| Token { drawn, at }) } else { None };
+        let token = |&rows: &usize| {
+            let drawn = if rows > 0 { drawn.next().flatten() } else { None };
+            drawn.map(|drawn| drawn.map(|drawn| Token { drawn, at }).map_err(model_failure))
+        };
         Ok(rows.iter().map(token).collect())
     }
 
@@ -348,14 +268,15 @@ impl<C: Compute> Core<C> {
         let mut tokens = tokens.into_iter();
         for entry in std::mem::take(&mut self.jobs) {
             match (tokens.next().flatten(), entry) {
-                (Some(token), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (Some(Ok(token)), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (Some(Err(error)), entry) => fail(entry.work, error),
                 (_, entry) => self.jobs.push(entry),
             }
         }
     }
 
     fn finish(&mut self, work: Work, running: Running, token: Token) {
-        locked(&self.prefix).insert(&running.laid.keys, running.table.full_blocks());
+        self.prefix.insert(&running.laid.keys, running.table.full_blocks(), &running.used);
         if let Some(steps) = &work.steps {
             let _ = steps.try_send(ShipStep::Close { first_token: token.drawn.token, compute_end: token.at });
         }
@@ -382,16 +303,6 @@ impl<C: Compute> Core<C> {
     }
 }
 
-/// Whether nobody but the cache holds it.
-fn is_unused(block: &Arc<Block>) -> bool {
-    Arc::strong_count(block) == 1
-}
-
-fn remember(pictures: &mut DigestCache<VisualTokens>, digest: &PictureDigest, tokens: VisualTokens) {
-    let bytes = size_of_val(tokens.data());
-    pictures.insert(*digest, tokens, bytes);
-}
-
 fn fail(work: Work, error: ServiceError) {
     // The receiver is gone when the request was cancelled.
     let _ = work.result.send(Err(error));
@@ -400,21 +311,4 @@ fn fail(work: Work, error: ServiceError) {
 /// A defect that panics, in a kernel for example, fails what was computed and not the node.
 fn contained<T>(what: &'static str, work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ModelError::Defect { what }))
-}
-
-fn at_picture(error: ServiceError, index: usize) -> ServiceError {
-    match error.code {
-        ErrorCode::InvalidImage => error.with_param(format!("images[{index}]")),
-        _ => error,
-    }
-}
-
-fn too_long(error: ModelError) -> ServiceError {
-    let tells = matches!(error, ModelError::ContextTooLong { .. });
-    let error = model_failure(error);
-    if tells { error.with_param("messages") } else { error }
-}
-
-fn internal(text: &str) -> ServiceError {
-    ServiceError::new(ErrorCode::Internal, text)
 }

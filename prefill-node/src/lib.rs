@@ -10,6 +10,7 @@
 //! compute.rs    what the engine needs of a model: see, lay out, run
 //! prune.rs      which visual tokens are kept, and what was chosen before
 //! ship.rs       one task per request pushes its KV to decode, layer by layer, while later layers compute
+//! stall.rs      how long a shipment may hold blocks while decode takes nothing
 //! peers.rs      connections to decode nodes, kept between requests
 //! ```
 
@@ -24,8 +25,9 @@ mod schedule;
 mod service;
 pub mod settings;
 mod ship;
+mod stall;
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Command;
@@ -81,7 +83,8 @@ pub async fn serve(
         prefix_cache: settings.prefix_cache,
     };
     let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
-    let prefiller = Arc::new(Prefiller::new(identity, engine, pool));
+    let ship_patience = Duration::from_secs(settings.ship_patience);
+    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, ship_patience));
     let mut host = Host::new(prefiller.clone(), shutdown);
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));

@@ -6,7 +6,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeSet, HashMap},
 };
 
 use secateur_model::{BLOCK_POSITIONS, PromptRow};
@@ -48,62 +48,88 @@ struct Entry<B> {
     block: B,
     used: u64,
     depth: usize,
+    /// Prompts that compute with it or ship it.
+    users: usize,
 }
 
-/// Blocks by key, with the order in which they were used.
+impl<B> Entry<B> {
+    fn age(&self, key: Key) -> Age {
+        (self.used, Reverse(self.depth), key)
+    }
+}
+
+/// Blocks by key. What is in use stays until it was given back as often as it was taken.
 pub struct PrefixCache<B> {
     entries: HashMap<Key, Entry<B>>,
-    ages: BTreeMap<Age, ()>,
+    /// Those that nobody uses, in the order in which they go.
+    idle: BTreeSet<Age>,
     clock: u64,
 }
 
 impl<B> Default for PrefixCache<B> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), ages: BTreeMap::new(), clock: 0 }
+        Self { entries: HashMap::new(), idle: BTreeSet::new(), clock: 0 }
     }
 }
 
 impl<B: Clone> PrefixCache<B> {
-    /// The blocks of the longest known prefix.
-    pub fn lookup(&mut self, keys: &[Key]) -> Vec<B> {
+    /// Takes the blocks of the longest known prefix: they belong to so many of the first keys.
+    pub fn take(&mut self, keys: &[Key]) -> Vec<B> {
         self.clock += 1;
         let mut found = Vec::new();
         for key in keys {
             let Some(entry) = self.entries.get_mut(key) else { break };
-            self.ages.remove(&(entry.used, Reverse(entry.depth), *key));
-            entry.used = self.clock;
-            self.ages.insert((entry.used, Reverse(entry.depth), *key), ());
+            if entry.users == 0 {
+                self.idle.remove(&entry.age(*key));
+            }
+            (entry.users, entry.used) = (entry.users + 1, self.clock);
             found.push(entry.block.clone());
         }
         found
     }
 
-    /// Remembers the blocks of a prompt. What is known already stays.
-    pub fn insert(&mut self, keys: &[Key], blocks: &[B]) {
+    /// Remembers the blocks of a prompt. What is known already stays; the keys of what was not are returned, and these
+    /// blocks are taken.
+    pub fn insert(&mut self, keys: &[Key], blocks: &[B]) -> Vec<Key> {
         self.clock += 1;
+        let mut new = Vec::new();
         for (depth, (key, block)) in keys.iter().zip(blocks).enumerate() {
-            let entry = self.entries.entry(*key);
-            let entry = entry.or_insert_with(|| Entry { block: block.clone(), used: self.clock, depth });
+            let entry = self.entries.entry(*key).or_insert_with(|| {
+                new.push(*key);
+                Entry { block: block.clone(), used: self.clock, depth, users: 1 }
+            });
             // A prompt's beginning is as young as its end, so that it is not forgotten first.
-            self.ages.remove(&(entry.used, Reverse(entry.depth), *key));
+            let before = entry.age(*key);
             entry.used = self.clock;
-            self.ages.insert((entry.used, Reverse(entry.depth), *key), ());
+            if entry.users == 0 {
+                self.idle.remove(&before);
+                self.idle.insert(entry.age(*key));
+            }
+        }
+        new
+    }
+
+    /// Gives taken blocks back.
+    pub fn give_back(&mut self, keys: &[Key]) {
+        for key in keys {
+            let Some(entry) = self.entries.get_mut(key) else { continue };
+            entry.users -= 1;
+            if entry.users == 0 {
+                self.idle.insert(entry.age(*key));
+            }
         }
     }
 
-    /// Forgets the block that has not been used for the longest time, of those that nobody else holds. False: there is
+    /// Forgets the block that has not been used for the longest time, of those that nobody uses now. `None`: there is
     /// none.
-    pub fn evict(&mut self, is_unused: impl Fn(&B) -> bool) -> bool {
-        let unused = |age: &&Age| self.entries.get(&age.2).is_some_and(|entry| is_unused(&entry.block));
-        let Some(age) = self.ages.keys().find(unused).copied() else { return false };
-        self.ages.remove(&age);
-        self.entries.remove(&age.2);
-        true
+    pub fn evict(&mut self) -> Option<B> {
+        let (_, _, key) = self.idle.pop_first()?;
+        self.entries.remove(&key).map(|entry| entry.block)
     }
 
-    /// How many blocks there are that nobody else holds.
-    pub fn unused(&self, is_unused: impl Fn(&B) -> bool) -> usize {
-        self.entries.values().filter(|entry| is_unused(&entry.block)).count()
+    /// How many blocks there are that nobody uses.
+    pub fn idle(&self) -> usize {
+        self.idle.len()
     }
 }
 
@@ -146,27 +172,117 @@ mod tests {
         cache.insert(&known, &["a", "b", "c"]);
         let mut asked = text(0..48);
         asked[40] = PromptRow::Token(77);
-        assert_eq!(cache.lookup(&keys(&asked, &[])), ["a", "b"]);
-        assert!(cache.lookup(&keys(&text(1..40), &[])).is_empty());
+        assert_eq!(cache.take(&keys(&asked, &[])), ["a", "b"]);
+        assert!(cache.take(&keys(&text(1..40), &[])).is_empty());
     }
 
     #[test]
     fn the_least_recently_used_goes_first_and_the_deepest_of_a_prompt() {
         let mut cache = PrefixCache::default();
         let (old, new) = (keys(&text(0..32), &[]), keys(&text(100..132), &[]));
-        cache.insert(&old, &["old 0", "old 1"].map(Arc::new));
-        cache.insert(&new, &["new 0", "new 1"].map(Arc::new));
-        let free = |block: &Arc<&str>| Arc::strong_count(block) == 1;
-        assert_eq!(cache.unused(free), 4);
-        assert!(cache.evict(free));
-        assert_eq!(cache.lookup(&old).len(), 1);
-        // Looking it up made the other one the oldest, but what is held stays.
-        let held = cache.lookup(&new);
-        let _old = cache.lookup(&old).is_empty();
-        assert!(cache.evict(free));
-        assert_eq!(cache.lookup(&old).len(), 0);
-        assert!(!cache.evict(free));
-        drop(held);
-        assert!(cache.evict(free) && cache.evict(free) && !cache.evict(free));
+        assert_eq!(cache.insert(&old, &["old 0", "old 1"]), old);
+        assert_eq!(cache.insert(&new, &["new 0", "new 1"]), new);
+        assert_eq!(cache.evict(), None, "the prompts are still being shipped");
+        cache.give_back(&new);
+        cache.give_back(&old);
+        assert_eq!((cache.idle(), cache.evict()), (4, Some("old 1")));
+        // Looking it up made the other one the oldest, but what is in use stays.
+        assert_eq!(cache.take(&new).len(), 2);
+        assert_eq!(cache.take(&old).len(), 1);
+        cache.give_back(&old[..1]);
+        assert_eq!((cache.evict(), cache.evict()), (Some("old 0"), None));
+        cache.give_back(&new);
+        assert_eq!([cache.evict(), cache.evict(), cache.evict()], [Some("new 1"), Some("new 0"), None]);
+    }
+
+    /// The same by counting references and looking through everything.
+    #[derive(Default)]
+    struct Naive {
+        entries: Vec<(Key, u64, usize, Arc<u32>)>,
+        clock: u64,
+    }
+
+    impl Naive {
+        fn take(&mut self, keys: &[Key]) -> Vec<Arc<u32>> {
+            self.clock += 1;
+            let clock = self.clock;
+            let one = |key: &Key| {
+                let entry = self.entries.iter_mut().find(|entry| entry.0 == *key)?;
+                entry.1 = clock;
+                Some(entry.3.clone())
+            };
+            keys.iter().map_while(one).collect()
+        }
+
+        fn insert(&mut self, keys: &[Key], blocks: &[Arc<u32>]) {
+            self.clock += 1;
+            for (depth, (key, block)) in keys.iter().zip(blocks).enumerate() {
+                match self.entries.iter_mut().find(|entry| entry.0 == *key) {
+                    Some(entry) => entry.1 = self.clock,
+                    None => self.entries.push((*key, self.clock, depth, block.clone())),
+                }
+            }
+        }
+
+        fn unused(&self) -> impl Iterator<Item = usize> + '_ {
+            (0..self.entries.len()).filter(|&at| Arc::strong_count(&self.entries[at].3) == 1)
+        }
+
+        fn evict(&mut self) -> Option<u32> {
+            let age = |at: &usize| (self.entries[*at].1, Reverse(self.entries[*at].2), self.entries[*at].0);
+            let oldest = self.unused().min_by_key(age)?;
+            Some(*self.entries.remove(oldest).3)
+        }
+    }
+
+    /// A prompt that is being computed or shipped: what it holds in either cache.
+    struct Prompt {
+        keys: Vec<Key>,
+        taken: Vec<Key>,
+        blocks: Vec<u32>,
+        held: Vec<Arc<u32>>,
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_is_the_naive_cache(steps in proptest::collection::vec((0..4u8, 0..6u32, 0..6usize), 0..200)) {
+            let (mut cache, mut naive) = (PrefixCache::default(), Naive::default());
+            let mut prompts: Vec<Prompt> = Vec::new();
+            let mut made = 0;
+            for (step, number, len) in steps {
+                match step {
+                    // A prompt begins; half of them begin alike.
+                    0 => {
+                        let mut rows = text(number / 2..number / 2 + 32);
+                        rows.extend(text(number * 1_000..number * 1_000 + 16 * len as u32));
+                        let keys = keys(&rows, &[]);
+                        let blocks = cache.take(&keys);
+                        let held = naive.take(&keys);
+                        proptest::prop_assert!(blocks.iter().eq(held.iter().map(|block| &**block)));
+                        let taken = keys[..blocks.len()].to_vec();
+                        prompts.push(Prompt { keys, taken, blocks, held });
+                    }
+                    // It is computed.
+                    1 if !prompts.is_empty() => {
+                        let at = len % prompts.len();
+                        let prompt = &mut prompts[at];
+                        while prompt.blocks.len() < prompt.keys.len() {
+                            made += 1;
+                            prompt.blocks.push(made);
+                            prompt.held.push(Arc::new(made));
+                        }
+                        prompt.taken.extend(cache.insert(&prompt.keys, &prompt.blocks));
+                        naive.insert(&prompt.keys, &prompt.held);
+                    }
+                    // It ends, or is given up.
+                    2 if !prompts.is_empty() => {
+                        let prompt = prompts.swap_remove(len % prompts.len());
+                        cache.give_back(&prompt.taken);
+                    }
+                    _ => proptest::prop_assert_eq!(cache.evict(), naive.evict()),
+                }
+                proptest::prop_assert_eq!(cache.idle(), naive.unused().count());
+            }
+        }
     }
 }

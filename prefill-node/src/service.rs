@@ -1,9 +1,12 @@
 //! `Prefill.Run`: the first token as soon as it exists, then, when decode has the KV, the account of the shipment.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{BLOCK_POSITIONS, KvPool, Picture};
+use secateur_model::{KvPool, Picture};
 use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
@@ -20,6 +23,7 @@ use crate::{
     pictures,
     prefix::PictureDigest,
     ship::{Shipment, Shipped},
+    stall::Patience,
 };
 
 /// Events of one response: first token and done, or an error.
@@ -35,15 +39,19 @@ pub struct Prefiller {
     peers: Peers,
     /// Requests whose decoded pictures are in memory.
     decoding: Arc<Semaphore>,
+    /// Of every shipment.
+    patience: Patience,
 }
 
 /// How many requests' pictures may be decoded and not looked at yet: they are large, and wait here as they came.
 const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
-    /// Serves over a running engine.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool) -> Self {
-        Self { identity, engine, pool, peers: Peers::default(), decoding: Arc::new(Semaphore::new(DECODED_REQUESTS)) }
+    /// Serves over a running engine; shipments that stall give way after `ship_patience`.
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration) -> Self {
+        let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
+        let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
+        Self { identity, engine, pool, peers: Peers::default(), decoding, patience }
     }
 
     /// One request from its pictures to the account of its shipment.
@@ -60,7 +68,7 @@ impl Prefiller {
         let (result, prefilled) = oneshot::channel();
         let steps = channel.is_some().then_some(steps);
         self.engine.submit(Work { job: job.clone(), pictures, decoding, steps, result, cancelled })?;
-        let shipment = Shipment { identity: self.identity.clone(), job };
+        let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone() };
         let ship = async {
             match channel {
                 Some(channel) => shipment.run(channel, step_queue).await.map(Some),
@@ -109,15 +117,11 @@ impl Describe for Prefiller {
         let gauges = self.engine.gauges();
         let mut load = handshake::load(&self.pool, self.engine.reclaimable());
         load.running = gauges.running.load(Ordering::Relaxed);
-        load.waiting = gauges.waiting.load(Ordering::Relaxed);
-        load.queue_limit = self.engine.queue_limit();
+        load.waiting = self.engine.queue().taken();
+        load.queue_limit = self.engine.queue().limit();
         load.prefix_queries = gauges.prefix_queries.load(Ordering::Relaxed);
         load.prefix_hits = gauges.prefix_hits.load(Ordering::Relaxed);
-        let mut description = self.identity.describe(load, draining);
-        let held = u32::try_from(self.pool.blocks() * BLOCK_POSITIONS).unwrap_or(u32::MAX);
-        // A prompt, and a replay of one, has to fit here too.
-        description.max_positions = description.max_positions.min(held);
-        description
+        self.identity.describe(&self.pool, load, draining)
     }
 }
 

@@ -19,6 +19,10 @@ pub struct PrefillSettings {
     /// Keep finished KV for prompts that begin alike: on, or off
     #[arg(long, default_value = "on", value_parser = parse_switch, action = clap::ArgAction::Set, env = "SECATEUR_PREFIX_CACHE")]
     pub prefix_cache: bool,
+    /// Seconds after which a shipment of which decode takes nothing gives its KV blocks up if other prompts wait for them;
+    /// the router then goes on with another pair. Less than the router's request timeout
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600), env = "SECATEUR_SHIP_PATIENCE")]
+    pub ship_patience: u64,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {

@@ -8,6 +8,7 @@ use std::{
 use secateur_node::Identity;
 use secateur_proto::{
     ErrorCode, ServiceError,
+    error::is_from_service,
     v1::{self, ShipFrame, kv_transfer_client::KvTransferClient},
 };
 use secateur_transfer::{
@@ -18,7 +19,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
-use crate::{engine::ShipStep, job::Job};
+use crate::{engine::ShipStep, job::Job, stall::Patience};
 
 /// Frames between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
 const FRAMES_IN_FLIGHT: usize = 4;
@@ -31,6 +32,8 @@ pub struct Shipment {
     pub job: Arc<Job>,
     /// This node: its blocks, its plan and the geometry of its KV.
     pub identity: Arc<Identity>,
+    /// With a receiver that takes nothing.
+    pub patience: Patience,
 }
 
 /// A shipment that decode acknowledged.
@@ -57,12 +60,12 @@ impl Shipment {
                 answer?;
                 Err(ServiceError::new(ErrorCode::KvRefused, "decode acknowledged a shipment that was not complete"))
             }
-            pushed = &mut push => {
-                let ack = match pushed {
-                    Ok(_) => call.await,
-                    Err(_) => timeout(REFUSAL_PATIENCE, call).await.unwrap_or_else(|_| Err(lost().into())),
-                };
-                self.acknowledge(pushed?, ack?.into_inner())
+            pushed = &mut push => match pushed {
+                Ok(pushed) => self.acknowledge(pushed, call.await?.into_inner()),
+                Err(error) => Err(match timeout(REFUSAL_PATIENCE, call).await {
+                    Ok(Err(refused)) if is_from_service(&refused) => refused.into(),
+                    _ => error,
+                }),
             }
         }
     }
@@ -85,7 +88,7 @@ impl Shipment {
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();
-        send(&frames, first).await?;
+        self.send(&frames, first).await?;
         while let Some(step) = steps.recv().await {
             match step {
                 ShipStep::Start { .. } => return engine_stopped().await,
@@ -98,16 +101,21 @@ impl Shipment {
                     let spans = self.job.transfer.spans(plan.as_deref(), layer, extent);
                     let (k, v) = view.layer(slot, spans.iter().map(|span| span.start as usize..span.end as usize));
                     for frame in sender.layer(layer, k, v).map_err(internal)? {
-                        send(&frames, frame).await?;
+                        self.send(&frames, frame).await?;
                     }
                 }
                 ShipStep::Close { first_token, compute_end } => {
-                    send(&frames, sender.close(first_token).map_err(internal)?).await?;
+                    self.send(&frames, sender.close(first_token).map_err(internal)?).await?;
                     return Ok(Pushed { bytes_sent: sender.bytes_sent(), payload_bytes, first_frame, compute_end });
                 }
             }
         }
         engine_stopped().await
+    }
+
+    /// Waits for the transport: this is where a slow receiver slows the sender down.
+    async fn send(&self, frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
+        self.patience.wait(frames.send(frame)).await?.map_err(|_| lost())
     }
 
     fn acknowledge(&self, pushed: Pushed, ack: v1::ShipAck) -> Result<Shipped, ServiceError> {
@@ -142,11 +150,6 @@ struct Pushed {
     compute_end: Instant,
 }
 
-/// Waits for the transport: this is where a slow receiver slows the sender down.
-async fn send(frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
-    frames.send(frame).await.map_err(|_| lost())
-}
-
 fn lost() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost")
 }
@@ -161,3 +164,6 @@ fn internal(error: secateur_transfer::send::SendError) -> ServiceError {
     tracing::error!(%error, "the shipment does not fit its manifest");
     ServiceError::new(ErrorCode::Internal, "the shipment does not fit its manifest")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Whether prompt and answer fit the model's positions.
+//! Whether prompt and answer fit the model's positions, and those of the pair of nodes with the most room.
 
 use secateur_proto::{ErrorCode, ServiceError};
 
@@ -14,6 +14,9 @@ pub struct Fitted {
     pub prompt_positions_max: u32,
     /// What may be left for the answer, or what was asked for if that is less.
     pub max_new_tokens: u32,
+    /// What a pair needs to hold: the prompt, and the answer as far as it was asked for and fits anywhere. An answer
+    /// without a bound of its own may go to a small pair, and ends where that one is full.
+    pub positions_needed: u32,
 }
 
 /// Counts the prompt of `tokens` tokens, in which each picture is one, and bounds the answer.
@@ -48,12 +51,15 @@ pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, Servic
     {
         return too_long(format!("{limit}; {} asks for {asked}", job.max_tokens_field), job.max_tokens_field);
     }
-    // All three fit in 32 bits, as the context does.
+    let prompt_max = text + visual_max;
+    let answer = job.max_tokens.map(u64::from).filter(|asked| prompt_max + asked <= context).unwrap_or(1);
+    // All fit in 32 bits, as the context does.
     let left = (context - prompt_min) as u32;
     Ok(Fitted {
         text_tokens: text as u32,
-        prompt_positions_max: (text + visual_max).min(context) as u32,
+        prompt_positions_max: prompt_max.min(context) as u32,
         max_new_tokens: job.max_tokens.map_or(left, |asked| asked.min(left)),
+        positions_needed: (prompt_max + answer).min(context) as u32,
     })
 }
 
@@ -96,9 +102,20 @@ mod tests {
     #[test]
     fn pictures_count_before_pruning_and_the_answer_gets_the_rest() {
         let fitted = fit(&job(Value::Null, 2), 12, &facts()).unwrap();
-        assert_eq!(fitted, Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 70 });
+        let expected = Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 70, positions_needed: 31 };
+        assert_eq!(fitted, expected);
         assert_eq!(fit(&job(json!(5), 0), 12, &facts()).unwrap().max_new_tokens, 5);
         assert_eq!(fit(&job(json!(100), 0), 12, &facts()).unwrap().max_new_tokens, 88);
+    }
+
+    #[test]
+    fn a_pair_needs_room_for_the_answer_that_was_asked_for_if_that_fits_at_all() {
+        let needed = |asked, pictures| fit(&job(asked, pictures), 12, &facts()).unwrap().positions_needed;
+        assert_eq!([json!(5), json!(88), json!(89), Value::Null].map(|asked| needed(asked, 0)), [17, 100, 13, 13]);
+        assert_eq!(needed(json!(70), 2), 100);
+        // Pictures of unknown size: only the largest pair can surely say that it is too long.
+        let vary = Facts { visual_tokens_vary: true, ..facts() };
+        assert_eq!(fit(&job(json!(5), 9), 30, &vary).unwrap().positions_needed, 100);
     }
 
     #[test]
@@ -118,9 +135,9 @@ mod tests {
     fn pictures_of_unknown_size_are_refused_only_if_they_cannot_fit() {
         let facts = Facts { visual_tokens_vary: true, ..facts() };
         let fitted = fit(&job(Value::Null, 9), 30, &facts).unwrap();
-        assert_eq!(fitted, Fitted { text_tokens: 21, prompt_positions_max: 100, max_new_tokens: 70 });
+        assert_eq!((fitted.text_tokens, fitted.prompt_positions_max, fitted.max_new_tokens), (21, 100, 70));
         let fitted = fit(&job(Value::Null, 2), 12, &facts).unwrap();
-        assert_eq!(fitted, Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 88 });
+        assert_eq!((fitted.text_tokens, fitted.prompt_positions_max, fitted.max_new_tokens), (10, 30, 88));
         let error = fit(&job(Value::Null, 9), 100, &facts).unwrap_err();
         assert!(
             error.message.contains("maximum context length is 100 tokens; the messages are at least 100"),

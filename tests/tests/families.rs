@@ -2,10 +2,13 @@
 //! greedy tokens of transformers on the same tiny checkpoint, token for token (`tests/fixtures/families/make.py`).
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+#[path = "../fixtures/expected.rs"]
+mod expected;
+
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use safetensors::SafeTensors;
+use expected::Expected;
 use secateur_tests::cluster::Nodes;
 use serde_json::{Value, json};
 
@@ -18,25 +21,8 @@ fn families() -> PathBuf {
 }
 
 /// What transformers computed for one family.
-struct Expected(Vec<u8>);
-
-impl Expected {
-    fn of(family: &str) -> Expected {
-        Expected(std::fs::read(families().join(family).join("expected.safetensors")).unwrap())
-    }
-
-    fn tokens(&self, name: &str) -> Vec<u32> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let tensor = tensors.tensor(name).unwrap();
-        let size = tensor.data().len() / tensor.shape()[0];
-        tensor.data().chunks_exact(size).map(|bytes| u32::from_le_bytes(bytes[..4].try_into().unwrap())).collect()
-    }
-
-    fn pictures(&self, count: usize) -> Vec<String> {
-        let (_, metadata) = SafeTensors::read_metadata(&self.0).unwrap();
-        let names = metadata.metadata().as_ref().unwrap()[&format!("pictures.{count}")].clone();
-        names.split(' ').map(str::to_owned).collect()
-    }
+fn expected(family: &str) -> Expected {
+    Expected::open(&families().join(family).join("expected.safetensors"))
 }
 
 /// The tokenizer of these checkpoints knows words: token 17 is `t17`.
@@ -82,12 +68,15 @@ fn content(prompt: &[u32], family: &str, pictures: &[String]) -> Value {
 
 async fn check(family: &str) {
     let cluster = Nodes::start(PROGRAM, &families().join(family)).unwrap().route(None).await.unwrap();
-    let expected = Expected::of(family);
+    let expected = expected(family);
     let counts: &[usize] = if VISION.contains(&family) { &[0, 1, 3] } else { &[0] };
     for &count in counts {
         let (suffix, pictures) = match count {
             0 => (String::new(), Vec::new()),
-            count => (format!(".{count}"), expected.pictures(count)),
+            count => {
+                let names = expected.note(&format!("pictures.{count}"));
+                (format!(".{count}"), names.split(' ').map(str::to_owned).collect())
+            }
         };
         let prompt = expected.tokens(&format!("prompt{suffix}"));
         let greedy = expected.tokens(&format!("greedy{suffix}"));

@@ -38,21 +38,33 @@ async fn metric(cluster: &Cluster, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no metric {name}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Blocks in use on all nodes, once nothing runs any more.
+/// Blocks in use on all nodes.
 async fn blocks_in_use(cluster: &Cluster) -> f64 {
+    let view: Value = cluster.client().get(cluster.url("/v1/cluster")).send().await.unwrap().json().await.unwrap();
+    let nodes = view["nodes"].as_array().unwrap();
+    nodes.iter().map(|node| node["node"]["load"]["kv_blocks_used"].as_f64().unwrap()).sum()
+}
+
+/// Waits until a figure is as it should be: the router asks its nodes for theirs several times a second.
+async fn settles(what: &str, figure: impl AsyncFn() -> f64, expected: impl Fn(f64) -> bool) {
     let started = Instant::now();
     loop {
-        let view: Value = cluster.client().get(cluster.url("/v1/cluster")).send().await.unwrap().json().await.unwrap();
-        let used: f64 = nodes(&view).iter().map(|node| node["node"]["load"]["kv_blocks_used"].as_f64().unwrap()).sum();
-        if used == 0.0 || started.elapsed() > Duration::from_secs(3) {
-            return used;
+        let found = figure().await;
+        if expected(found) {
+            return;
         }
+        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {found}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn nodes(view: &Value) -> Vec<Value> {
-    view["nodes"].as_array().unwrap().clone()
+async fn all_blocks_come_back(cluster: &Cluster) {
+    settles("blocks in use", async || blocks_in_use(cluster).await, |used| used == 0.0).await;
+}
+
+/// Something has been counted.
+async fn counts(cluster: &Cluster, name: &str) {
+    settles(name, async || metric(cluster, name).await, |count| count > 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,12 +80,9 @@ async fn answers_are_the_same_when_blocks_run_out() {
     let together: Vec<String> =
         stream::iter(&bodies).map(|body| text(&cluster, body)).buffered(bodies.len()).collect().await;
     assert_eq!(together, alone);
-    let started = Instant::now();
-    while metric(&cluster, "vllm:num_preemptions_total").await == 0.0 {
-        assert!(started.elapsed() < Duration::from_secs(3), "blocks did not run out");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(blocks_in_use(&cluster).await, 0.0);
+    // Blocks did run out.
+    counts(&cluster, "vllm:num_preemptions_total").await;
+    all_blocks_come_back(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,12 +115,7 @@ async fn a_prompt_that_begins_alike_is_cached_and_answered_alike() {
     let prompt = again["usage"]["prompt_tokens"].as_u64().unwrap();
     assert_eq!(cached(&again), (prompt - 1) / 16 * 16);
     assert_eq!(first["choices"][0]["message"]["content"], again["choices"][0]["message"]["content"]);
-    // The router asks its nodes several times a second.
-    let started = Instant::now();
-    while metric(&cluster, "vllm:prefix_cache_hits_total").await == 0.0 {
-        assert!(started.elapsed() < Duration::from_secs(3), "no hit is counted");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    counts(&cluster, "vllm:prefix_cache_hits_total").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,5 +165,5 @@ async fn memory_is_flat_over_two_thousand_mixed_requests() {
         // Five percent, and what an allocator holds back of a process this small.
         assert!(end as f64 <= warm as f64 * 1.05 + (4 << 20) as f64, "{name} grew from {warm} to {end} bytes");
     }
-    assert_eq!(blocks_in_use(&cluster).await, 0.0);
+    all_blocks_come_back(&cluster).await;
 }

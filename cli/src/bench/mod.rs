@@ -79,10 +79,7 @@ async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
 }
 
 async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
-    let model = match &arguments.model {
-        Some(dir) => std::path::absolute(dir)?,
-        None => demo::unpack()?,
-    };
+    let model = demo::unless_given(arguments.model.as_deref())?;
     if !model.join("config.json").is_file() {
         let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
         return Err(usage::usage(format!("{} {text}", model.display())));
@@ -95,7 +92,6 @@ async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
         port: 0,
         log: arguments.log.clone(),
     };
-    progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
     Cluster::start(plan).await
 }
 

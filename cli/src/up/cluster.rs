@@ -40,8 +40,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts every role on a free loopback port.
+    /// Starts every role on a free loopback port, and says so.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut children = Vec::new();
         let model = plan.model.to_string_lossy().into_owned();

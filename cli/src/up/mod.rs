@@ -15,7 +15,7 @@ use secateur_common::{
     telemetry::{self, LogFormat},
 };
 
-use crate::demo;
+use crate::{demo, usage};
 use cluster::{Cluster, Plan};
 use node_options::NodeOptions;
 use report::{Outcome, Urls};
@@ -55,22 +55,13 @@ const PORT: u16 = 8080;
 /// Runs the command.
 pub fn run(arguments: UpArguments) -> ExitCode {
     telemetry::init(&arguments.log, LogFormat::Text);
-    match start(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            report::failure(&error);
-            ExitCode::FAILURE
-        }
-    }
+    usage::finish(start(arguments))
 }
 
 #[tokio::main]
 async fn start(arguments: UpArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signal();
-    let model = match &arguments.model {
-        Some(dir) => std::path::absolute(dir)?,
-        None => demo::unpack()?,
-    };
+    let model = demo::unless_given(arguments.model.as_deref())?;
     let plan = Plan {
         port: arguments.port.unwrap_or(if arguments.once { 0 } else { PORT }),
         model: model.clone(),
@@ -79,7 +70,6 @@ async fn start(arguments: UpArguments) -> anyhow::Result<()> {
         node: arguments.node.flags(arguments.model.is_none()),
         log: arguments.log.clone(),
     };
-    report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
     let mut cluster = Cluster::start(plan).await?;
     let served = tokio::select! {
         served = serve(&arguments, &model, &mut cluster) => served,

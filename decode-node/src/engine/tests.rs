@@ -12,7 +12,7 @@ impl Compute for Simulated {
             assert_eq!(row.position as usize, row.table.len(), "the newest token's KV goes behind what is there");
             let len = row.table.len() + 1;
             row.table.set_len(len)?;
-            row.drawn = Some(Drawn { token: row.token + 1, logprob: None });
+            row.drawn = Some(Ok(Drawn { token: row.token + 1, logprob: None }));
         }
         Ok(())
     }
@@ -152,6 +152,39 @@ async fn a_cancelled_answer_frees_its_blocks() {
     cancelled.cancel();
     engine.submit(answer).unwrap();
     finish(&mut other).await;
+    all_free(&space).await;
+}
+
+/// A model whose numbers overflow behind one token.
+struct Overflowing;
+
+const OVERFLOWS: u32 = 507;
+
+impl Compute for Overflowing {
+    fn step(&mut self, rows: &mut [Row<'_>]) -> Result<(), ModelError> {
+        Simulated.step(rows)?;
+        for row in rows.iter_mut().filter(|row| row.token == OVERFLOWS) {
+            row.drawn = Some(row.sampler.draw(&mut [f32::NAN; 4]));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn logits_that_are_no_numbers_end_their_answer_and_no_other() {
+    let space = space(8);
+    let engine = Engine::start(Overflowing, space.clone(), 8).unwrap();
+    let mut sound = start(&engine, &space, "1", 3, 0, 60).await;
+    let mut broken = start(&engine, &space, "2", 3, 500, 60).await;
+    for token in 501..=OVERFLOWS {
+        let Event::Tokens(tokens) = broken.events.recv().await.unwrap().unwrap() else { panic!("{token}") };
+        assert_eq!(tokens.ids, [token]);
+    }
+    let error = broken.events.recv().await.unwrap().unwrap_err();
+    assert_eq!(error.code, ErrorCode::Internal);
+    assert!(error.message.contains("logits"), "{error}");
+    assert!(broken.events.recv().await.is_none());
+    assert_eq!(finish(&mut sound).await, (Reason::Length, 60));
     all_free(&space).await;
 }
 

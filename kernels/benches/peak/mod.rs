@@ -1,4 +1,5 @@
-//! What the machine can do: register-only loops and a plain read of memory.
+//! What the benchmarks share: their arguments, the clock, and what the machine can do (register-only loops and a plain
+//! read of memory).
 #![allow(dead_code)]
 
 use std::hint::black_box;
@@ -10,7 +11,40 @@ use secateur_kernels::{Cpu, Isa};
 
 /// Whether time is the process's processor time over its threads, and not the clock's: for a machine that others use.
 /// Only honest with one thread, as waiting for each other counts.
-pub static PROCESSOR_TIME: AtomicBool = AtomicBool::new(false);
+static PROCESSOR_TIME: AtomicBool = AtomicBool::new(false);
+
+/// The command line.
+pub struct Arguments(Vec<String>);
+
+impl Arguments {
+    /// Reads it; `--processor-time` sets the clock.
+    pub fn read() -> Arguments {
+        let arguments = Arguments(std::env::args().collect());
+        PROCESSOR_TIME.store(arguments.has("--processor-time"), Ordering::Relaxed);
+        arguments
+    }
+
+    /// Whether a flag is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|argument| argument == name)
+    }
+
+    /// What stands behind a flag.
+    pub fn value(&self, name: &str) -> Option<String> {
+        let at = self.0.iter().position(|argument| argument == name)?;
+        self.0.get(at + 1).cloned()
+    }
+
+    /// The numbers behind a flag; none if it is not given.
+    pub fn numbers(&self, name: &str) -> Vec<usize> {
+        self.value(name).map_or(vec![], |text| text.split(',').map(|number| number.parse().unwrap()).collect())
+    }
+
+    /// Threads to compute with.
+    pub fn threads(&self) -> usize {
+        self.value("--threads").and_then(|threads| threads.parse().ok()).unwrap_or(2)
+    }
+}
 
 /// Seconds since some moment.
 fn now() -> f64 {

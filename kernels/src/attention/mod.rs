@@ -146,18 +146,19 @@ impl Cpu {
         if work == 0 {
             return;
         }
-        // Where every run's pieces and results start. Runs of many rows come first: their pieces are long.
+        // Where each run's pieces and results start. Runs of many rows come first: their pieces are long.
         let mut plan = self.scratch();
         let plan = plan.reserve(runs.len() * size_of::<Start>()).cast::<Start>();
         // SAFETY: the scratch is that large, aligned, and initialised.
         let plan = unsafe { std::slice::from_raw_parts_mut(plan, runs.len()) };
-        let (mut pieces, mut results) = (0, 0);
+        let (mut planned, mut pieces, mut results) = (0, 0, 0);
         for long in [true, false] {
-            for (run, start) in runs.iter().zip(&mut *plan) {
+            for (index, run) in runs.iter().enumerate() {
                 if (run.rows > step::ROWS) != long || run.rows == 0 {
                     continue;
                 }
-                *start = Start { piece: pieces, result: results };
+                plan[planned] = Start { run: index, piece: pieces, result: results };
+                planned += 1;
                 if long {
                     pieces += run.rows.div_ceil(tile_rows(group)) * geometry.kv_heads;
                 } else {
@@ -171,7 +172,7 @@ impl Cpu {
         let memory = SendMut(memory.reserve(results * 4).cast::<f32>());
         let into = SendMut(out.as_mut_ptr());
         let q = q[q_offset..].as_ptr();
-        let shared = Shared { attention, plan, q, stride };
+        let shared = Shared { attention, plan: &plan[..planned], q, stride };
         let bytes = tile::scratch_bytes(group, dim).max(step::scratch_bytes(step::ROWS * heads, dim));
         let piece = |piece: usize| {
             with_local(bytes, |scratch| {
@@ -180,12 +181,13 @@ impl Cpu {
                 unsafe { shared.piece(self, piece, memory.get(), into.get(), scratch.cast()) };
             });
         };
-        let merge = |run: usize| {
+        let merge = |at: usize| {
+            let Start { run, result, .. } = shared.plan[at];
             for row in 0..runs[run].rows {
                 if runs[run].rows <= step::ROWS {
                     // SAFETY: as above; the results have been written.
                     unsafe {
-                        let results = memory.get().add(shared.plan[run].result);
+                        let results = memory.get().add(result);
                         dispatch(self.isa(), Merge { attention, run, row, results, out: into.get() });
                     }
                 }
@@ -198,9 +200,9 @@ impl Cpu {
             self.run(pieces, &piece);
         }
         if few {
-            (0..runs.len()).for_each(merge);
+            (0..planned).for_each(merge);
         } else {
-            self.run(runs.len(), &merge);
+            self.run(planned, &merge);
         }
     }
 }
@@ -208,6 +210,7 @@ impl Cpu {
 /// Where a run's pieces of work, and its results, start.
 #[derive(Clone, Copy)]
 struct Start {
+    run: usize,
     piece: usize,
     result: usize,
 }
@@ -215,6 +218,7 @@ struct Start {
 /// What the pieces of one call share.
 struct Shared<'a> {
     attention: &'a Attention<'a>,
+    /// Runs that have rows, in the order of their pieces.
     plan: &'a [Start],
     q: *const f32,
     stride: usize,
@@ -229,35 +233,27 @@ impl Shared<'_> {
         let Attention { geometry, heads, window, runs, .. } = *attention;
         let group = heads / geometry.kv_heads;
         let (isa, format) = (cpu.isa(), geometry.format);
-        for (index, (run, start)) in runs.iter().zip(plan).enumerate() {
-            let Some(piece) = piece.checked_sub(start.piece).filter(|_| run.rows > 0) else { continue };
-            if run.rows > step::ROWS {
-                let step = tile_rows(group);
-                let tiles = run.rows.div_ceil(step);
-                if piece >= tiles * geometry.kv_heads {
-                    continue;
-                }
-                // The last rows see most and come first, so that the last pieces are short.
-                let tile = tiles - 1 - piece / geometry.kv_heads;
-                let rows = tile * step..run.rows.min((tile + 1) * step);
-                let kv_head = piece % geometry.kv_heads;
-                let tile = Tile { attention, run: index, rows, kv_head, q, stride, out, scratch };
-                // SAFETY: as the caller promises.
-                return unsafe { with_math(isa, format, tile) };
-            }
-            let parts = partitions(&seen(run, window, 0..run.rows));
-            if piece >= parts.len() {
-                continue;
-            }
-            let partition = parts.start + piece;
+        // Every run of the plan has at least one piece, and the first one's is 0.
+        let start = plan[plan.partition_point(|start| start.piece <= piece) - 1];
+        let (index, run, piece) = (start.run, &runs[start.run], piece - start.piece);
+        if run.rows > step::ROWS {
+            let step = tile_rows(group);
+            let tiles = run.rows.div_ceil(step);
+            // The last rows see most and come first, so that the last pieces are short.
+            let tile = tiles - 1 - piece / geometry.kv_heads;
+            let rows = tile * step..run.rows.min((tile + 1) * step);
+            let kv_head = piece % geometry.kv_heads;
+            let tile = Tile { attention, run: index, rows, kv_head, q, stride, out, scratch };
             // SAFETY: as the caller promises.
-            return unsafe {
-                let results = start.result + piece * run.rows * heads * step::result_stride(geometry.head_dim);
-                let results = memory.add(results);
-                with_math(isa, format, Step { attention, run: index, partition, q, stride, results, scratch })
-            };
+            return unsafe { with_math(isa, format, tile) };
         }
-        unreachable!("piece {piece} belongs to no run");
+        let partition = partitions(&seen(run, window, 0..run.rows)).start + piece;
+        // SAFETY: as the caller promises.
+        unsafe {
+            let results = start.result + piece * run.rows * heads * step::result_stride(geometry.head_dim);
+            let results = memory.add(results);
+            with_math(isa, format, Step { attention, run: index, partition, q, stride, results, scratch });
+        }
     }
 }
 

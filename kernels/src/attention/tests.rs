@@ -171,6 +171,25 @@ fn chunks_and_steps_and_batches_give_the_same_bits() {
 }
 
 #[test]
+fn short_long_and_empty_runs_in_any_order_give_the_same_bits() {
+    const LENGTH: usize = 300;
+    let cpu = Cpu::new(3);
+    for model in models() {
+        let width = model.offsets().0;
+        let parts = [(299, 1), (0, 0), (0, LENGTH), (10, 3), (5, 0), (7, 200), (298, 2)];
+        let sequences: Vec<Sequence> = (0..).map(|seed| model.sequence(seed, LENGTH)).take(parts.len()).collect();
+        let mut expected = Vec::new();
+        for (sequence, (slot, rows)) in sequences.iter().zip(parts) {
+            let whole = model.step(&cpu, &[(sequence, 0, LENGTH)]);
+            expected.extend_from_slice(&whole[slot * width..(slot + rows) * width]);
+        }
+        let together: Vec<_> =
+            sequences.iter().zip(parts).map(|(sequence, (slot, rows))| (sequence, slot, rows)).collect();
+        assert_eq!(model.step(&cpu, &together), expected, "{:?}", model.geometry);
+    }
+}
+
+#[test]
 fn nothing_to_do_is_fine() {
     let cpu = Cpu::new(2);
     for model in models() {

@@ -17,7 +17,6 @@ mod windows;
 
 pub(crate) use config::Config;
 pub use fingerprint::fingerprint;
-pub use generation::GenerationDefaults;
 pub(crate) use language::LanguageConfig;
 pub(crate) use rope::RopeConfig;
 #[cfg(test)]

@@ -16,14 +16,14 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
+    /// Of logits that are all numbers, or -inf.
     pub fn of(logits: &[f32], top: usize) -> Reference {
-        let highest = logits.iter().copied().filter(|logit| !logit.is_nan()).fold(f32::NEG_INFINITY, f32::max);
-        let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).filter(|term| !term.is_nan()).sum();
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
         let log_sum = highest + sum.ln() as f32;
         let mut numbered: Vec<(u32, f32)> = Vec::new();
         if top > 0 {
-            numbered =
-                logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)).filter(|(_, l)| !l.is_nan()).collect();
+            numbered = logits.iter().enumerate().map(|(id, &logit)| (id as u32, logit)).collect();
             let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
             if top < numbered.len() {
                 numbered.select_nth_unstable_by(top - 1, order);

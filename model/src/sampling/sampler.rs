@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use crate::error::{ModelError, Result};
 use crate::sampling::logprobs::{Reference, TokenLogprob};
 use crate::sampling::nucleus::candidates;
 use crate::sampling::params::Sampling;
@@ -50,16 +51,20 @@ impl Sampler {
         }
     }
 
-    /// Draws the next token and takes note of it. The logits are changed.
-    pub fn draw(&mut self, logits: &mut [f32]) -> Drawn {
+    /// Draws the next token and takes note of it. The logits are changed. An error where no token can be told from them:
+    /// any token would be wrong text.
+    pub fn draw(&mut self, logits: &mut [f32]) -> Result<Drawn, ModelError> {
+        if !are_numbers(logits) {
+            return Err(ModelError::Logits);
+        }
         let reference = self.sampling.top_logprobs.map(|top| Reference::of(logits, top as usize));
         // Only bias, penalties and bans change logits, and then the drawn token's own has to be kept.
         let unchanged = reference.is_some().then(|| logits.to_vec());
         self.shape(logits);
-        let token = self.pick(logits);
+        let token = self.pick(logits).ok_or(ModelError::Logits)?;
         self.note(token);
         let logprob = reference.zip(unchanged).map(|(reference, logits)| reference.report(logits[token as usize]));
-        Drawn { token, logprob }
+        Ok(Drawn { token, logprob })
     }
 
     /// Bias, bans and penalties, in vLLM's order.
@@ -91,32 +96,39 @@ impl Sampler {
         }
     }
 
-    fn pick(&self, logits: &[f32]) -> u32 {
+    /// `None`: no token may be drawn.
+    fn pick(&self, logits: &[f32]) -> Option<u32> {
         let Sampling { temperature, min_p, top_k, top_p, seed, .. } = self.sampling;
         if self.sampling.is_greedy() {
             return argmax(logits);
         }
         let left = candidates(logits, temperature, min_p, top_k, top_p);
-        let Some(&(last, _)) = left.last() else { return argmax(logits) };
+        let &(last, _) = left.last()?;
         let total: f64 = left.iter().map(|(_, weight)| weight).sum();
         let mut rest = uniform(seed, self.index) * total;
         for &(token, weight) in &left {
             rest -= weight;
             if rest < 0.0 {
-                return token;
+                return Some(token);
             }
         }
         // Rounding can leave a sliver of the draw behind the last weight.
-        last
+        Some(last)
     }
 }
 
-/// The most likely token; the lower id where two are equal.
-fn argmax(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
+/// Whether all are numbers, or forbidden (-inf). Beside an overflow (+inf) every other token would drown.
+fn are_numbers(logits: &[f32]) -> bool {
+    // No early end, so that many are looked at at once.
+    logits.iter().fold(true, |all, &logit| all & (logit < f32::INFINITY))
+}
+
+/// The most likely token; the lower id where two are equal. `None` where all are forbidden.
+fn argmax(logits: &[f32]) -> Option<u32> {
+    let mut best = (None, f32::NEG_INFINITY);
     for (token, &logit) in logits.iter().enumerate() {
         if logit > best.1 {
-            best = (token as u32, logit);
+            best = (Some(token as u32), logit);
         }
     }
     best.0
@@ -144,7 +156,7 @@ mod tests {
 
     fn draws(sampling: Sampling, emitted: &[u32], count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling, vec![3], &[], emitted);
-        (0..count).map(|_| sampler.draw(&mut LOGITS.clone()).token).collect()
+        (0..count).map(|_| sampler.draw(&mut LOGITS.clone()).unwrap().token).collect()
     }
 
     #[test]
@@ -190,13 +202,13 @@ mod tests {
         assert_eq!(draws(sampling, &[], 4), [1, 3, 1, 3]);
         let sampling = Sampling { repetition_penalty: 2.0, ..Sampling::default() };
         let mut sampler = Sampler::new(sampling, Vec::new(), &[1, 3], &[]);
-        assert_eq!(sampler.draw(&mut LOGITS.clone()).token, 2);
+        assert_eq!(sampler.draw(&mut LOGITS.clone()).unwrap().token, 2);
     }
 
     #[test]
     fn log_probabilities_are_the_models_own() {
         let sampling = Sampling { logit_bias: vec![(0, 100.0)], top_logprobs: Some(1), ..Sampling::default() };
-        let drawn = Sampler::new(sampling, Vec::new(), &[], &[]).draw(&mut LOGITS.clone());
+        let drawn = Sampler::new(sampling, Vec::new(), &[], &[]).draw(&mut LOGITS.clone()).unwrap();
         let logprob = drawn.logprob.unwrap();
         assert_eq!((drawn.token, logprob.top[0].0), (0, 1));
         assert!((logprob.logprob - (logprob.top[0].1 - 2.0)).abs() < 1e-6);
@@ -210,9 +222,24 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_do_not_panic() {
-        let mut sampler = Sampler::new(warm(0), Vec::new(), &[], &[]);
-        assert_eq!(sampler.draw(&mut [f32::NAN; 3]).token, 0);
-        assert_eq!(sampler.draw(&mut [f32::NAN, 1.0, f32::NAN]).token, 1);
+    fn logits_that_are_no_numbers_are_an_error_and_no_token() {
+        const NONE: f32 = f32::NEG_INFINITY;
+        let rows = [[f32::NAN; 3], [1.0, f32::NAN, 2.0], [NONE; 3], [1.0, f32::INFINITY, 2.0]];
+        for sampling in [Sampling::default(), warm(0), Sampling { top_logprobs: Some(2), ..warm(0) }] {
+            let mut sampler = Sampler::new(sampling, vec![1], &[], &[]);
+            for mut row in rows {
+                assert!(matches!(sampler.draw(&mut row), Err(ModelError::Logits)), "{row:?}");
+            }
+            assert_eq!(sampler.draw(&mut [NONE, NONE, 1.0]).unwrap().token, 2);
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_banned_does_not_hide_that_its_logit_was_no_number() {
+        let sampling = Sampling { min_tokens: 5, ..Sampling::default() };
+        let mut sampler = Sampler::new(sampling, vec![0], &[], &[]);
+        assert!(matches!(sampler.draw(&mut [f32::NAN, 1.0]), Err(ModelError::Logits)));
+        let mut all_banned = Sampler::new(Sampling { min_tokens: 5, ..warm(0) }, vec![0, 1], &[], &[]);
+        assert!(matches!(all_banned.draw(&mut [3.0, 1.0]), Err(ModelError::Logits)));
     }
 }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use safetensors::SafeTensors;
 use secateur_model::{
     BlockTable, Feed, Input, KvPool, LoadOptions, Model, ModelError, Picture, PictureLimits, Segment, VisualTokens,
     Wanted, Workspace,
 };
+
+use crate::expected::Expected;
 
 /// The placeholder of a visual token in the fixture's prompts.
 pub const IMAGE_TOKEN: u32 = 90;
@@ -26,44 +27,9 @@ pub fn picture(name: &str) -> Picture {
     Picture::decode(&bytes, &PictureLimits::default()).unwrap()
 }
 
-/// Tensors of the reference, by name.
-pub struct Expected(Vec<u8>);
-
-impl Expected {
-    pub fn read() -> Expected {
-        Expected::open(&folder().join("expected.safetensors"))
-    }
-
-    pub fn open(path: &Path) -> Expected {
-        Expected(std::fs::read(path).unwrap())
-    }
-
-    /// The text stored beside the tensors under that key.
-    pub fn note(&self, key: &str) -> String {
-        let (_, metadata) = SafeTensors::read_metadata(&self.0).unwrap();
-        metadata.metadata().as_ref().unwrap()[key].clone()
-    }
-
-    pub fn names(&self, prefix: &str) -> Vec<String> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let names = tensors.names().into_iter().filter_map(|name| name.strip_prefix(prefix));
-        names.map(str::to_owned).collect()
-    }
-
-    pub fn floats(&self, name: &str) -> Vec<f32> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let bytes = tensors.tensor(name).unwrap().data().chunks_exact(4);
-        bytes.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
-    }
-
-    /// Whole numbers, token ids for example.
-    pub fn tokens(&self, name: &str) -> Vec<u32> {
-        let tensors = SafeTensors::deserialize(&self.0).unwrap();
-        let tensor = tensors.tensor(name).unwrap();
-        // They have four or eight bytes; the upper half of the latter is 0.
-        let size = tensor.data().len() / tensor.shape().iter().product::<usize>();
-        tensor.data().chunks_exact(size).map(|bytes| u32::from_le_bytes(bytes[..4].try_into().unwrap())).collect()
-    }
+/// What the reference makes of the tiny checkpoint.
+pub fn expected() -> Expected {
+    Expected::open(&folder().join("expected.safetensors"))
 }
 
 /// The largest difference of two rows of numbers.

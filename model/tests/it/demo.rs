@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use secateur_model::{FloatType, LoadOptions, Model, Picture, PictureLimits, Segment, VisualTokens};
 use serde_json::Value;
 
-use crate::common::{Expected, LayerKv, distance, prefill};
+use crate::common::{LayerKv, distance, prefill};
+use crate::expected::Expected;
 
 /// Values are of the order of 1 to 10, and sums of some hundred terms are taken in another order here.
 const TOLERANCE: f32 = 1e-3;

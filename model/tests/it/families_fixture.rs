@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use secateur_model::{FloatType, LoadOptions, Model, Picture, PictureLimits, Segment, VisualTokens};
 
-use crate::common::Expected;
+use crate::expected::Expected;
 
 pub const TEXT: [&str; 6] = ["llama2", "llama3", "llama-linear", "mistral", "qwen2", "qwen3"];
 pub const VISION: [&str; 3] = ["llava", "llava-next", "qwen2.5-vl"];

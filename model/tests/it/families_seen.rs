@@ -1,6 +1,6 @@
 //! Eyes of every family see what transformers' see (`tests/fixtures/families/make.py`).
 
-use secateur_model::{GenerationDefaults, LoadOptions, Model, ModelError, Picture, PictureError, Segment};
+use secateur_model::{LoadOptions, Model, ModelError, Picture, PictureError, Segment};
 
 use crate::common::distance;
 use crate::families_fixture::{Family, VISION, picture, segments};
@@ -101,17 +101,6 @@ fn a_picture_too_narrow_for_the_reference_is_refused() {
     let error = model.see(&[picture("room"), narrow]).unwrap_err();
     assert!(matches!(error, ModelError::Picture(PictureError::Ratio { limit: 200, .. })), "{error}");
     assert!(error.to_string().contains("200 times"), "{error}");
-}
-
-#[test]
-fn sampling_defaults_are_read_from_the_folder() {
-    let read = |name: &str| GenerationDefaults::read(&Family::open(name).folder).unwrap();
-    let llama = GenerationDefaults { temperature: Some(0.6), top_p: Some(0.9), ..GenerationDefaults::default() };
-    assert_eq!(read("llama3"), llama);
-    let qwen = read("qwen2");
-    assert_eq!((qwen.top_k, qwen.repetition_penalty), (Some(20), Some(1.05)));
-    assert_eq!(read("qwen3").temperature, Some(0.0));
-    assert_eq!(read("llama2"), GenerationDefaults::default());
 }
 
 /// No weights are there, so a refusal that came after them would be another one.

@@ -1,6 +1,6 @@
 //! The tiny checkpoint gives what transformers gives (`tests/fixtures/tiny-llava/make.py`).
 
-use crate::common::{Expected, argmax, distance, load, picture, prefill, receive, segments, step};
+use crate::common::{argmax, distance, expected, load, picture, prefill, receive, segments, step};
 
 #[test]
 fn the_checkpoint_is_described() {
@@ -15,7 +15,7 @@ fn the_checkpoint_is_described() {
 
 #[test]
 fn pixels_of_odd_pictures_equal_pillows() {
-    let (model, expected) = (load(), Expected::read());
+    let (model, expected) = (load(), expected());
     let names = expected.names("pixels.");
     assert_eq!(names.len(), 13);
     for name in names {
@@ -28,7 +28,7 @@ fn pixels_of_odd_pictures_equal_pillows() {
 
 #[test]
 fn visual_tokens_are_the_references() {
-    let (model, expected) = (load(), Expected::read());
+    let (model, expected) = (load(), expected());
     for name in expected.names("visual.") {
         let visual = model.see(&[picture(&name)]).unwrap().remove(0);
         let off = distance(&visual.rows().data, &expected.floats(&format!("visual.{name}")));
@@ -38,7 +38,7 @@ fn visual_tokens_are_the_references() {
 
 #[test]
 fn logits_at_every_position_are_the_references() {
-    let (model, expected) = (load(), Expected::read());
+    let (model, expected) = (load(), expected());
     let prompt = expected.tokens("prompt");
     let visual = model.see(&[picture("waves")]).unwrap().remove(0);
     let found = model.logits(&segments(&prompt, &visual)).unwrap();
@@ -48,7 +48,7 @@ fn logits_at_every_position_are_the_references() {
 
 #[test]
 fn greedy_decoding_from_shipped_kv_is_the_references() {
-    let (model, expected) = (load(), Expected::read());
+    let (model, expected) = (load(), expected());
     let prompt = expected.tokens("prompt");
     let visual = model.see(&[picture("waves")]).unwrap().remove(0);
     let (mut logits, shipped) = prefill(&model, &segments(&prompt, &visual));

@@ -4,6 +4,8 @@
 
 mod common;
 mod demo;
+#[path = "../../../tests/fixtures/expected.rs"]
+mod expected;
 mod families;
 mod families_fixture;
 mod families_seen;

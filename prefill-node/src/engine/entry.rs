@@ -1,12 +1,16 @@
 //! A job inside the engine, from its arrival to its last row.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use secateur_model::{BlockTable, Prompt, Sampler};
+use secateur_node::Place;
 use secateur_proto::v1;
 use tokio::sync::mpsc;
 
-use super::work::{Place, ShipStep, Work};
+use super::{
+    shared::Used,
+    work::{ShipStep, Work},
+};
 use crate::prefix::Key;
 
 /// A job and how far it is.
@@ -16,7 +20,7 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Stage {
-    /// Its pictures have not been looked at.
+    /// Its pictures have not been looked at. It has its place in the queue until it gets its blocks, or ends without them.
     Queued(Place),
     /// It waits for blocks.
     Laid(Laid, Place),
@@ -36,6 +40,8 @@ pub(super) struct Laid {
 pub(super) struct Running {
     pub laid: Laid,
     pub table: BlockTable,
+    /// Behind the table: what is given back can be evicted at once, and is to be free then.
+    pub used: Arc<Used>,
     pub cached: usize,
     pub sampler: Sampler,
 }
@@ -56,13 +62,13 @@ impl Entry {
     }
 
     /// It has its blocks.
-    pub fn run(&mut self, table: BlockTable, cached: usize) {
+    pub fn run(&mut self, table: BlockTable, used: Arc<Used>, cached: usize) {
         let job = &self.work.job;
         // Text alone, as decode has it: a placeholder is not something that was said.
         let text: Vec<u32> = job.text_tokens().collect();
         let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &text, &job.emitted);
         self.become_next(|stage| match stage {
-            Stage::Laid(laid, _place) => Stage::Running(Box::new(Running { laid, table, cached, sampler })),
+            Stage::Laid(laid, _place) => Stage::Running(Box::new(Running { laid, table, used, cached, sampler })),
             other => other,
         });
     }

@@ -5,8 +5,11 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::job::{Job, tests::text_job};
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{FloatType, Prompt};
+use secateur_model::{FloatType, Picture, Prompt};
 use tokio::sync::oneshot;
+
+/// Prompts of this length make the simulated model's numbers overflow.
+const OVERFLOWS: u32 = 777;
 
 /// Counts the rows that it computes; the first token is the prompt's length.
 #[derive(Clone, Default)]
@@ -40,7 +43,11 @@ impl Compute for Simulated {
             assert!(chunk.rows.end <= chunk.table.capacity());
             chunk.table.set_len(chunk.rows.end)?;
             if chunk.is_last() {
-                chunk.drawn = Some(Drawn { token: chunk.prompt.len() as u32, logprob: None });
+                let token = chunk.prompt.len() as u32;
+                chunk.drawn = Some(match token {
+                    OVERFLOWS => chunk.sampler.draw(&mut [f32::NAN; 4]),
+                    _ => Ok(Drawn { token, logprob: None }),
+                });
             }
         }
         Ok(())
@@ -104,7 +111,7 @@ async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
     }
     assert!(simulated.largest_step.load(Ordering::Relaxed) <= LIMITS.step_tokens);
     settles(|| pool.free_blocks() + engine.reclaimable() == 40).await;
-    assert_eq!(engine.gauges().waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(engine.queue().taken(), 0);
 }
 
 /// What the engine's thread does after an answer is there a moment later.
@@ -148,6 +155,23 @@ async fn the_cache_makes_room_for_prompts() {
 }
 
 #[tokio::test]
+async fn logits_that_are_no_numbers_end_their_prompt_and_no_other() {
+    let pool = pool(100);
+    let engine = Engine::start(Simulated::default(), pool.clone(), LIMITS).unwrap();
+    let broken = submit(&engine, (0..OVERFLOWS).collect()).unwrap();
+    let sound = submit(&engine, (5_000..5_700).collect()).unwrap();
+    let error = broken.result.await.unwrap().err().unwrap();
+    assert_eq!(error.code, ErrorCode::Internal);
+    assert!(error.message.contains("logits"), "{error}");
+    assert_eq!(finish(sound).await.token, 700);
+    // What was computed on the way to no number is not kept for prompts that begin alike.
+    let alike = finish(submit(&engine, (0..100).collect()).unwrap()).await;
+    assert_eq!(alike.cached_positions, 0);
+    drop(broken.steps);
+    settles(|| pool.free_blocks() + engine.reclaimable() == 100).await;
+}
+
+#[tokio::test]
 async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
     let pool = pool(10);
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
@@ -155,7 +179,7 @@ async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
     assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
     // All blocks are held by a shipment that does not move.
     let held = pool.lease(10).unwrap();
-    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    settles(|| engine.queue().taken() == 0).await;
     let waiting = submit(&engine, vec![1]).unwrap();
     assert_eq!(submit(&engine, vec![1]).err().unwrap().code, ErrorCode::Overloaded);
     drop(held);
@@ -168,8 +192,10 @@ async fn a_cancelled_job_gives_its_place_up_at_once() {
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
     let held = pool.lease(1).unwrap();
     let client = submit(&engine, vec![1]).unwrap();
+    // Shipments that stall hear that their blocks are wanted, for as long as they are.
+    settles(|| engine.shortage().is_there()).await;
     client.cancelled.cancel();
-    settles(|| engine.gauges().waiting.load(Ordering::Relaxed) == 0).await;
+    settles(|| engine.queue().taken() == 0 && !engine.shortage().is_there()).await;
     drop(held);
     assert_eq!(finish(submit(&engine, vec![2]).unwrap()).await.token, 1);
 }

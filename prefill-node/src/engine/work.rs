@@ -3,16 +3,17 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64},
     },
     time::Instant,
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{KvView, Picture};
+use secateur_model::Picture;
 use secateur_proto::{ServiceError, v1};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::shared::UsedView;
 use crate::{job::Job, prefix::PictureDigest};
 
 /// What the ship task is told, in order.
@@ -29,7 +30,7 @@ pub enum ShipStep {
         /// Its place among the blocks that this node runs.
         slot: usize,
         /// Where it lies; keeps it there.
-        view: KvView,
+        view: UsedView,
     },
     /// Every block's KV is there and the first token drawn.
     Close {
@@ -65,20 +66,9 @@ pub struct Work {
     pub cancelled: CancellationToken,
 }
 
-/// A place in the queue, given up when the job gets its blocks or ends without them.
-pub(super) struct Place(pub(super) Arc<Gauges>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// What the engine says of itself.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
-    pub waiting: AtomicU32,
     /// Jobs that have their blocks.
     pub running: AtomicU32,
     /// Positions looked up in the prefix cache.

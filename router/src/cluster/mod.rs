@@ -54,10 +54,11 @@ impl Cluster {
         self.prefill.iter().chain(&self.decode)
     }
 
-    /// What the next request's pair would agree on; an error says why there is none.
+    /// What the pair with the most room agrees on: what does not fit there fits nowhere. An error says why there is none.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
         let (prefill, decode) = self.views();
-        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &Wish::default(), 0)?;
+        let largest = Wish { positions: u32::MAX, ..Wish::default() };
+        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &largest, 0)?;
         Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
     }
 

@@ -1,7 +1,7 @@
 //! Which prefill and decode node serve the next request: plain data in, decision out, no clock, no lock, no runtime.
 //!
 //! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, and hold the same model and plan
-//! (fail closed). Of the pairs that are left, the least loaded.
+//! (fail closed). Of the pairs that are left and have room for the request, the least loaded.
 
 use secateur_proto::{
     ErrorCode, PROTOCOL_VERSION, ServiceError,
@@ -23,9 +23,12 @@ pub struct NodeView {
     pub in_flight: u32,
 }
 
-/// What earlier attempts of a request say about its next pair.
+/// What a request, and its earlier attempts, say about its next pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
+    /// Positions that it may fill. Smaller pairs are not taken unless all are: whether it fits after all is then for the
+    /// nodes of the largest pair to say.
+    pub positions: u32,
     /// Addresses of nodes that failed it: taken only if there are no others.
     pub avoid: Vec<String>,
     /// The pair that its answer was begun on.
@@ -115,19 +118,28 @@ pub fn choose(
 ) -> Result<Choice, ServiceError> {
     let prefill_ready = ready(prefill, tokenizer_digest);
     let decode_ready = ready(decode, tokenizer_digest);
-    let mut pairs = Vec::new();
+    let mut permitted = Vec::new();
     for &(p, p_description) in &prefill_ready {
         for &(d, d_description) in &decode_ready {
-            if !matches(p_description, d_description) || !wish.permits(p_description) {
-                continue;
+            if matches(p_description, d_description) && wish.permits(p_description) {
+                permitted.push((p, p_description, d, d_description));
             }
-            let (prefill, decode) = (&prefill[p], &decode[d]);
-            let is_avoided = wish.avoid.contains(&prefill.address) || wish.avoid.contains(&decode.address);
-            let (is_other_prefill, is_other_decode) = wish.differs(prefill, decode);
-            let load = prefill.load(p_description) + decode.load(d_description);
-            let rank = (is_avoided, is_other_prefill, load, is_other_decode);
-            pairs.push((rank, Choice { prefill: p, decode: d, is_avoided }));
         }
+    }
+    let largest = permitted.iter().map(|&(_, prefill, _, decode)| room(prefill, decode)).max().unwrap_or(0);
+    let needed = wish.positions.min(largest);
+    let mut pairs = Vec::new();
+    for (p, p_description, d, d_description) in permitted {
+        if room(p_description, d_description) < needed {
+            continue;
+        }
+        let (prefill, decode) = (&prefill[p], &decode[d]);
+        // Where one of the two cannot be helped, at least not both.
+        let avoided = [prefill, decode].into_iter().filter(|node| wish.avoid.contains(&node.address)).count();
+        let (is_other_prefill, is_other_decode) = wish.differs(prefill, decode);
+        let load = prefill.load(p_description) + decode.load(d_description);
+        let rank = (avoided, is_other_prefill, load, is_other_decode);
+        pairs.push((rank, Choice { prefill: p, decode: d, is_avoided: avoided > 0 }));
     }
     let best = pairs.iter().map(|(rank, _)| *rank).min();
     let best: Vec<Choice> = pairs.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|pair| pair.1).collect();
@@ -144,6 +156,11 @@ fn ready<'a>(nodes: &'a [NodeView], tokenizer_digest: &str) -> Vec<(usize, &'a N
 
 fn matches(prefill: &NodeDescription, decode: &NodeDescription) -> bool {
     prefill.model_fingerprint == decode.model_fingerprint && prefill.plan_id == decode.plan_id
+}
+
+/// Positions that one request can fill on both.
+pub fn room(prefill: &NodeDescription, decode: &NodeDescription) -> u32 {
+    prefill.max_positions.min(decode.max_positions)
 }
 
 /// Says what is missing, without addresses: this reaches clients.
@@ -213,7 +230,7 @@ mod tests {
     }
 
     fn avoiding(names: &[&str]) -> Wish {
-        Wish { avoid: names.iter().map(|name| (*name).to_owned()).collect(), again: None }
+        Wish { avoid: names.iter().map(|name| (*name).to_owned()).collect(), ..Wish::default() }
     }
 
     fn chosen(prefill: &[NodeView], decode: &[NodeView], avoid: &[&str], turn: usize) -> (usize, usize) {
@@ -247,6 +264,15 @@ mod tests {
     }
 
     #[test]
+    fn a_prefill_node_without_another_goes_on_with_another_decode_node() {
+        let (p, mut d) = ([prefill("p0")], [decode("d0"), decode("d1")]);
+        d[1].in_flight = 5;
+        let wish = Wish { again: Some(pair("p0", "d0", "m")), ..avoiding(&["p0", "d0"]) };
+        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
+        assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (0, 1, true));
+    }
+
+    #[test]
     fn a_replay_returns_to_its_prefix_cache_unless_that_node_failed_it() {
         let (mut busy, full) = (
             prefill("p0"),
@@ -273,6 +299,23 @@ mod tests {
         assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (1, 1, true));
         let error = choose(&p[..1], &d[..1], "t", &wish, 0).unwrap_err();
         assert_eq!(error.code, ErrorCode::Incompatible);
+    }
+
+    #[test]
+    fn a_pair_has_room_for_the_request_however_busy_it_is() {
+        let holding = |node, positions| with(node, |node| node.max_positions = positions);
+        let mut large = holding(decode("d1"), 400);
+        large.in_flight = 9;
+        let (p, d) = ([holding(prefill("p0"), 500)], [holding(decode("d0"), 64), large, holding(decode("d2"), 300)]);
+        let chosen = |positions| {
+            let wish = Wish { positions, ..Wish::default() };
+            choose(&p, &d, "t", &wish, 0).unwrap().decode
+        };
+        assert_eq!([64, 65, 300, 301, 400].map(chosen), [0, 2, 2, 1, 1]);
+        assert_eq!([401, u32::MAX].map(chosen), [1, 1], "what fits nowhere is judged by the largest");
+        let wish = Wish { positions: 301, ..avoiding(&["d1"]) };
+        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
+        assert_eq!((choice.decode, choice.is_avoided), (1, true), "another one could not hold it");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use secateur_proto::v1::VisualPolicy;
 
 use super::{
     node::{Node, NodeState},
-    pairing::{NodeView, Pair},
+    pairing::{NodeView, Pair, room},
 };
 use crate::openai::extension::Recommended;
 
@@ -52,7 +52,7 @@ impl Facts {
         Self {
             model_fingerprint: prefill.model_fingerprint.clone(),
             plan_id: prefill.plan_id.clone(),
-            max_positions: prefill.max_positions.min(decode.max_positions),
+            max_positions: room(prefill, decode),
             visual_tokens_per_image: prefill.visual_tokens_per_image,
             visual_tokens_vary: prefill.visual_tokens_vary,
             stop_token_ids,

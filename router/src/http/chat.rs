@@ -124,6 +124,7 @@ fn order(
         sampling,
         max_new_tokens: fitted.max_new_tokens,
         prompt_positions_max: fitted.prompt_positions_max,
+        positions_needed: fitted.positions_needed,
         stop_token_ids: stop_token_ids(app, job, facts),
         visual: job.visual,
         transfer: job.transfer,

@@ -40,6 +40,8 @@ pub struct Order {
     pub max_new_tokens: u32,
     /// Text and visual tokens before pruning, at most.
     pub prompt_positions_max: u32,
+    /// What a pair needs to hold.
+    pub positions_needed: u32,
     /// What ends the answer.
     pub stop_token_ids: Vec<u32>,
     /// Visual pruning.
@@ -51,6 +53,12 @@ pub struct Order {
 }
 
 impl Order {
+    /// What the pair of the next attempt needs to hold: answers without a bound of their own grow.
+    pub fn positions_needed(&self, so_far: &SoFar) -> u32 {
+        let next = self.prompt_positions_max.saturating_add(so_far.next_index()).saturating_add(1);
+        self.positions_needed.max(next)
+    }
+
     /// The decode node's share of the attempt that `so_far` has begun.
     pub fn generate_request(&self, facts: &Facts, so_far: &SoFar) -> GenerateRequest {
         let positions = self.prompt_positions_max.saturating_add(so_far.next_index());
@@ -116,6 +124,7 @@ mod tests {
             sampling: Sampling { seed: 7, min_tokens: 2, ..Default::default() },
             max_new_tokens: 4,
             prompt_positions_max: 18,
+            positions_needed: 20,
             stop_token_ids: vec![1],
             visual: VisualChoice::default(),
             transfer: TransferPolicy::Dense,
@@ -127,6 +136,8 @@ mod tests {
     async fn a_replay_is_the_same_request_with_the_tokens_so_far() {
         let (order, facts) = (order(), Facts { max_positions: 100, ..Default::default() });
         let first = SoFar { emitted: Vec::new(), attempts: 1 };
+        assert_eq!(order.positions_needed(&first), 20);
+        assert_eq!(order.positions_needed(&SoFar { emitted: vec![8, 9, 8], attempts: 2 }), 22);
         let replay = SoFar { emitted: vec![8, 9], attempts: 2 };
         let (before, after) = (order.generate_request(&facts, &first), order.generate_request(&facts, &replay));
         assert_eq!((before.prompt_positions_max, after.prompt_positions_max), (18, 20));

@@ -153,7 +153,7 @@ impl Run {
             "an answer goes on elsewhere"
         );
         self.sum_up(legs, REPORT_PATIENCE_MIDWAY, false).await;
-        let wish = Wish { avoid, again };
+        let wish = Wish { avoid, again, ..Wish::default() };
         let mut last = error;
         loop {
             let pause = self.patience.after(last.code, rand::random()).ok_or(last)?;
@@ -169,6 +169,7 @@ impl Run {
     }
 
     async fn attempt(&mut self, wish: Wish) -> Result<(), ServiceError> {
+        let wish = Wish { positions: self.order.positions_needed(&self.so_far), ..wish };
         let Tried { result, failed } = retry::start(&self.cluster, &self.order, &mut self.so_far, wish).await;
         (0..failed).for_each(|_| self.metrics.attempt(AttemptOutcome::Failed));
         let legs = result?;

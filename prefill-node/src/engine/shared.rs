@@ -1,0 +1,95 @@
+//! The prefix cache as the engine and shipments share it: what a prompt uses stays known until both are done with it.
+
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use secateur_model::{Block, KvView};
+
+use crate::prefix::{Key, PrefixCache};
+
+/// The prefix cache of a node. Clones share it.
+// Held for a lookup only, never while something is computed.
+#[derive(Clone, Default)]
+pub(super) struct SharedPrefix(Arc<Mutex<PrefixCache<Arc<Block>>>>);
+
+/// What a prompt uses of the cache; given back on drop.
+pub(super) struct Used {
+    prefix: SharedPrefix,
+    // Grows once, when the prompt is through.
+    keys: Mutex<Vec<Key>>,
+}
+
+/// A prompt's KV on its way, and with it the right to what it uses.
+#[derive(Clone)]
+pub struct UsedView {
+    view: KvView,
+    // Behind the view: what is given back can be evicted at once, and is to be free then.
+    _used: Arc<Used>,
+}
+
+impl SharedPrefix {
+    /// The blocks of the longest known prefix.
+    pub fn take(&self, keys: &[Key]) -> (Vec<Arc<Block>>, Arc<Used>) {
+        let blocks = self.locked().take(keys);
+        let keys = Mutex::new(keys[..blocks.len()].to_vec());
+        (blocks, Arc::new(Used { prefix: self.clone(), keys }))
+    }
+
+    /// Remembers a prompt's blocks.
+    pub fn insert(&self, keys: &[Key], blocks: &[Arc<Block>], used: &Used) {
+        let new = self.locked().insert(keys, blocks);
+        used.keys().extend(new);
+    }
+
+    /// Forgets a block that nobody uses. False: there is none.
+    pub fn evict(&self) -> bool {
+        let evicted = self.locked().evict();
+        // Freed here, without the lock.
+        evicted.is_some()
+    }
+
+    /// Blocks that nobody uses.
+    pub fn reclaimable(&self) -> usize {
+        self.locked().idle()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Used {
+    /// The same for what is shipped of it.
+    pub fn view(self: &Arc<Self>, view: KvView) -> UsedView {
+        UsedView { view, _used: self.clone() }
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.keys.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        let keys = std::mem::take(&mut *self.keys());
+        self.prefix.locked().give_back(&keys);
+    }
+}
+
+impl Deref for UsedView {
+    type Target = KvView;
+
+    fn deref(&self) -> &KvView {
+        &self.view
+    }
+}
+
+#[cfg(test)]
+impl From<KvView> for UsedView {
+    /// Of a prompt that uses nothing.
+    fn from(view: KvView) -> Self {
+        SharedPrefix::default().take(&[]).1.view(view)
+    }
+}

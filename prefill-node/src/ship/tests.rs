@@ -1,0 +1,132 @@
+//! Shipments to receivers that are slow, over a real transport.
+
+use secateur_model::{BlockTable, FloatType, KvPool};
+use secateur_proto::v1::{
+    kv_transfer_server::{KvTransfer, KvTransferServer},
+    ship_frame::Frame,
+};
+use secateur_transfer::DType;
+use tokio::{net::TcpListener, time::sleep};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Endpoint, Server},
+};
+
+use super::*;
+use crate::{job::tests::text_job, stall::Shortage};
+
+/// 16 MiB, which is more than a transport takes on credit.
+const LAYERS: usize = 4;
+const POSITIONS: usize = 2_048;
+const BLOCKS: usize = 128;
+
+#[derive(Clone, Copy)]
+enum Receiver {
+    /// Takes no frame at all.
+    Stuck,
+    /// Takes a frame after each pause.
+    Slow(Duration),
+    /// Takes so many, then refuses the rest.
+    Strict(usize),
+}
+
+#[tonic::async_trait]
+impl KvTransfer for Receiver {
+    async fn ship(&self, request: Request<Streaming<ShipFrame>>) -> Result<Response<v1::ShipAck>, Status> {
+        let mut frames = request.into_inner();
+        let (pause, limit) = match *self {
+            Receiver::Stuck => return std::future::pending().await,
+            Receiver::Slow(pause) => (pause, usize::MAX),
+            Receiver::Strict(limit) => (Duration::ZERO, limit),
+        };
+        let (mut bytes_placed, mut count) = (0, 0);
+        while let Some(ShipFrame { frame }) = frames.message().await? {
+            if let Some(Frame::Layer(layer)) = frame {
+                bytes_placed += layer.payload.len() as u64;
+            }
+            count += 1;
+            if count > limit {
+                return Err(ServiceError::new(ErrorCode::KvRefused, "damaged").into());
+            }
+            sleep(pause).await;
+        }
+        Ok(Response::new(v1::ShipAck { bytes_placed }))
+    }
+}
+
+async fn start(receiver: Receiver) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::builder().add_service(KvTransferServer::new(receiver));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+fn pool() -> KvPool {
+    KvPool::of_shape(FloatType::F32, 4, 64, LAYERS, BLOCKS).unwrap()
+}
+
+/// All steps of a prompt that is computed.
+fn steps(pool: &KvPool) -> mpsc::Receiver<ShipStep> {
+    let mut table = BlockTable::new(pool);
+    table.grow(pool.lease(table.missing(POSITIONS)).unwrap());
+    table.set_len(POSITIONS).unwrap();
+    let view = table.view(POSITIONS);
+    let layers = (0..LAYERS).map(|slot| ShipStep::Layer { slot, view: view.clone().into() });
+    let (positions, next_position) = (POSITIONS as u32, POSITIONS as u32);
+    let close = ShipStep::Close { first_token: 1, compute_end: Instant::now() };
+    let (sender, steps) = mpsc::channel(LAYERS + 2);
+    for step in std::iter::once(ShipStep::Start { positions, next_position }).chain(layers).chain([close]) {
+        sender.try_send(step).unwrap_or_else(|_| panic!("there is room for every step"));
+    }
+    steps
+}
+
+fn shipment(limit: Duration, shortage: &Shortage) -> Shipment {
+    Shipment {
+        job: Arc::new(text_job(vec![1])),
+        layers: (0..LAYERS as u32).collect(),
+        shape: KvShape { kv_heads: 4, head_dim: 64, dtype: DType::F32 },
+        patience: Patience { limit, shortage: shortage.clone() },
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
+    let (pool, shortage) = (pool(), Shortage::default());
+    let (channel, steps) = (start(Receiver::Stuck).await, steps(&pool));
+    let shipment = shipment(Duration::from_millis(100), &shortage);
+    let shipping = tokio::spawn(async move { shipment.run(channel, steps).await });
+    sleep(Duration::from_millis(700)).await;
+    assert!(!shipping.is_finished(), "nobody wants the blocks");
+    assert_eq!(pool.free_blocks(), 0);
+    shortage.set(true);
+    let error = timeout(Duration::from_secs(5), shipping).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unavailable);
+    assert!(error.is_retryable() && error.message.contains("took nothing"), "{error}");
+    assert_eq!(pool.free_blocks(), BLOCKS);
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_slow_but_takes_something_is_waited_for() {
+    let (pool, shortage) = (pool(), Shortage::default());
+    shortage.set(true);
+    let (channel, steps) = (start(Receiver::Slow(Duration::from_millis(60))).await, steps(&pool));
+    let started = Instant::now();
+    let shipped = shipment(Duration::from_millis(500), &shortage).run(channel, steps).await.unwrap();
+    assert!(started.elapsed() > Duration::from_secs(1) && shipped.bytes_sent > 16 << 20);
+    assert_eq!(pool.free_blocks(), BLOCKS);
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_middle_is_told_as_such() {
+    let pool = pool();
+    for count in 0..20 {
+        let channel = start(Receiver::Strict(1 + count % 10)).await;
+        let shipment = shipment(Duration::from_secs(5), &Shortage::default());
+        // Whichever is noticed first, the broken stream or the refusal.
+        let error = shipment.run(channel, steps(&pool)).await.unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::KvRefused, "damaged"));
+    }
+}
