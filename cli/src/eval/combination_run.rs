@@ -62,7 +62,7 @@ impl CombinationRun<'_> {
                 Err(Trouble::Failed(reason)) => {
                     failed += 1;
                     if failed <= ERRORS_SHOWN {
-                        progress(&format!("{} failed: {reason}", self.cases[index].id));
+                        watch.say(&format!("{} failed: {reason}", self.cases[index].id));
                     }
                     Outcome::Failed
                 }

@@ -52,11 +52,14 @@ impl Progress {
     /// All are answered.
     pub fn end(&self) {
         let seconds = self.started.elapsed().as_secs_f64();
-        let line = format!("{}: {} of {} right, {seconds:.1} s", self.label, self.right, self.total);
+        self.say(&format!("{}: {} of {} right, {seconds:.1} s", self.label, self.right, self.total));
+    }
+
+    /// A line of its own, in place of the one that is written over.
+    pub fn say(&self, line: &str) {
         if self.is_terminal {
-            // The longer line before it is cleared.
             let _ = write!(stderr(), "\r\x1b[K");
         }
-        progress(&line);
+        progress(line);
     }
 }

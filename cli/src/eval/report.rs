@@ -93,13 +93,13 @@ impl<'a> Findings<'a> {
                 "visual": refused.combination.visual.method,
                 "keep": refused.combination.visual.keep,
                 "transfer": refused.combination.transfer,
-                "plan_dir": refused.combination.plan,
+                "plan_dir": refused.combination.plan.as_ref().map(|plan| plan.display().to_string()),
                 "message": refused.message,
             })
         });
         json!({
             "model": self.model,
-            "suite": self.suite,
+            "suite": self.suite.display().to_string(),
             "split": self.arguments.split().name(),
             "cases": self.cases,
             "seed": statistics::SEED,
@@ -145,12 +145,11 @@ pub fn text(findings: &Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::eval::tests::findings;
+    use crate::eval::tests::{arguments, findings};
 
     #[test]
     fn the_document_has_every_row_and_what_it_is_about() {
-        let arguments = crate::eval::tests::arguments(&["--suite", "s.jsonl"]);
+        let arguments = arguments(&["--suite", "s.jsonl"]);
         let found = findings(&arguments, 0.98).document();
         assert_eq!((found["model"].as_str(), found["suite"].as_str()), (Some("m"), Some("s.jsonl")));
         assert_eq!((found["split"].as_str(), found["seed"].as_u64()), (Some("all"), Some(0)));
@@ -165,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_ranking_of_norms_is_told_once_for_a_method() {
-        let arguments = crate::eval::tests::arguments(&["--suite", "s.jsonl"]);
+        let arguments = arguments(&["--suite", "s.jsonl"]);
         let warnings = findings(&arguments, 0.98).warnings();
         let expected = "stage 1 of trimtokenator ranks by small norm here (rank correlation 0.98): it is choosing small \
                         norms, not alignment";
