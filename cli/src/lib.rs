@@ -3,6 +3,7 @@
 //! ```text
 //! bench/        load on a router, and what a client sees of it
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
+//! eval/         the quality of a checkpoint under policies, measured through a cluster
 //! synth/        a checkpoint of a real shape with random weights
 //! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
 //!               question over HTTP; report.rs: what is printed
@@ -11,6 +12,7 @@
 
 mod bench;
 mod demo;
+mod eval;
 mod synth;
 mod up;
 mod usage;
@@ -36,6 +38,8 @@ enum Command {
     Up(up::UpArguments),
     /// Measure a router, or a cluster started for it: latencies, throughput, bytes shipped
     Bench(Box<bench::BenchArguments>),
+    /// Measure the quality of a checkpoint under pruning and transfer policies, as served by a cluster
+    Eval(Box<eval::EvalArguments>),
     /// Write a checkpoint of a real shape with random weights, to measure with
     Synth(synth::SynthArguments),
     /// Run a router (OpenAI HTTP in, gRPC out)
@@ -70,6 +74,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Up(arguments) => up::run(arguments),
         Command::Bench(arguments) => bench::run(*arguments),
+        Command::Eval(arguments) => eval::run(*arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
         Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),

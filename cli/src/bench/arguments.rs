@@ -100,7 +100,7 @@ impl std::fmt::Display for Visual {
 }
 
 /// The router's root, however much of the API's path was copied with it.
-fn parse_url(text: &str) -> Result<String, String> {
+pub fn parse_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     let url = url.strip_suffix("/v1").unwrap_or(url);
     match reqwest::Url::parse(url) {
@@ -114,7 +114,8 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "must be a number of requests per second above 0".to_owned())
 }
 
-fn parse_visual(text: &str) -> Result<Visual, String> {
+/// `METHOD` or `METHOD:KEEP`.
+pub fn parse_visual(text: &str) -> Result<Visual, String> {
     let (method, keep) = match text.split_once(':') {
         Some((method, keep)) => (method, Some(keep)),
         None => (text, None),

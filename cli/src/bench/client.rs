@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures::StreamExt;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{sse::Events, timeline::Timeline};
@@ -89,6 +90,14 @@ impl Client {
         reading.answer()
     }
 
+    /// Sends a body and returns status and text as they come, errors included; an error is no answer at all.
+    pub async fn exchange(&self, body: Vec<u8>) -> anyhow::Result<(StatusCode, String)> {
+        let request = self.with_key(self.http.post(format!("{}/v1/chat/completions", self.url)));
+        let request = request.header("content-type", "application/json").timeout(self.timeout).body(body);
+        let response = request.send().await?;
+        Ok((response.status(), response.text().await?))
+    }
+
     fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.key {
             Some(key) => request.bearer_auth(key),
@@ -98,7 +107,7 @@ impl Client {
 }
 
 /// The message of an OpenAI error, or the beginning of whatever it is.
-fn error_text(body: &str) -> String {
+pub fn error_text(body: &str) -> String {
     let message = serde_json::from_str(body).ok().and_then(|body: Value| message(&body));
     message.unwrap_or_else(|| body.trim().to_owned()).chars().take(ERROR_CHARS_MAX).collect()
 }

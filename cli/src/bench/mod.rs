@@ -14,8 +14,8 @@
 //! report.rs     the table, and the JSON document
 //! ```
 
-mod arguments;
-mod client;
+pub mod arguments;
+pub mod client;
 mod picture;
 mod prompt;
 mod report;

@@ -1,0 +1,169 @@
+//! What is measured: plan x visual x transfer, and beside it what it must be held against: nothing pruned, and for every
+//! rate the two rules that choose tokens without looking.
+
+use std::{fmt, path::PathBuf};
+
+use secateur_model::VisualAdvice;
+use serde_json::{Value, json};
+
+use super::arguments::EvalArguments;
+use crate::bench::arguments::Visual;
+
+/// Baselines of every rate at which a method keeps tokens.
+const BASELINES: [&str; 2] = ["random", "keep-first"];
+const UNPRUNED: &str = "none";
+const AUTO: &str = "auto";
+const DENSE: &str = "dense";
+
+/// One row of the report, tags aside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Combination {
+    /// Folder of the nodes' pruning plan; none: the whole model.
+    pub plan: Option<PathBuf>,
+    pub visual: Visual,
+    pub transfer: String,
+}
+
+impl Combination {
+    /// Nothing pruned, everything sent: what others are relative to.
+    pub fn reference() -> Combination {
+        Combination { plan: None, visual: visual(UNPRUNED, None), transfer: DENSE.to_owned() }
+    }
+
+    /// The request's extension.
+    pub fn extension(&self) -> Value {
+        let mut visual = json!({"method": self.visual.method});
+        if let Some(keep) = self.visual.keep {
+            visual["keep"] = keep.into();
+        }
+        json!({"visual": visual, "transfer": {"policy": self.transfer}})
+    }
+
+    /// The plan's name for a person: its folder's.
+    pub fn plan_name(&self) -> Option<String> {
+        let name = self.plan.as_ref()?.file_name()?;
+        Some(name.to_string_lossy().into_owned())
+    }
+}
+
+impl fmt::Display for Combination {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}, {}", self.visual, self.transfer)?;
+        self.plan_name().map_or(Ok(()), |plan| write!(out, ", plan {plan}"))
+    }
+}
+
+/// Every combination once, the reference first, those of one plan together: each plan needs a cluster of its own.
+pub fn of(arguments: &EvalArguments, advice: Option<&VisualAdvice>) -> Vec<Combination> {
+    let asked = if arguments.visual.is_empty() { default_visuals(advice) } else { arguments.visual.clone() };
+    let visuals = if arguments.only_given { asked } else { with_baselines(asked) };
+    let mut all = Vec::new();
+    if !arguments.only_given {
+        all.push(Combination::reference());
+    }
+    for plan in in_order(arguments) {
+        for transfer in &arguments.transfer {
+            for visual in &visuals {
+                let combination =
+                    Combination { plan: plan.clone(), visual: visual.clone(), transfer: transfer.clone() };
+                if !all.contains(&combination) {
+                    all.push(combination);
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Plans as asked for, but the cluster without one first, as the reference is measured there.
+fn in_order(arguments: &EvalArguments) -> Vec<Option<PathBuf>> {
+    let mut plans = arguments.plans();
+    plans.sort_by_key(Option::is_some);
+    plans
+}
+
+/// What a request gets that asks for nothing, and what the card says of one picture, whatever the request has.
+fn default_visuals(advice: Option<&VisualAdvice>) -> Vec<Visual> {
+    let card = advice.filter(|advice| advice.method != UNPRUNED);
+    let card = card.map(|advice| visual(&advice.method, Some(advice.keep)));
+    std::iter::once(visual(AUTO, None)).chain(card).collect()
+}
+
+/// A method without a rate keeps what the router chooses, so there is no rate for baselines to have; at 1 all are alike.
+fn with_baselines(asked: Vec<Visual>) -> Vec<Visual> {
+    let mut rates: Vec<f64> = Vec::new();
+    for rate in asked.iter().filter_map(|visual| visual.keep).filter(|keep| *keep < 1.0) {
+        if !rates.contains(&rate) {
+            rates.push(rate);
+        }
+    }
+    let baselines = rates.into_iter().flat_map(|rate| BASELINES.map(|method| visual(method, Some(rate))));
+    asked.into_iter().chain(baselines).collect()
+}
+
+fn visual(method: &str, keep: Option<f64>) -> Visual {
+    Visual { method: method.to_owned(), keep }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::tests::arguments;
+
+    fn names(flags: &[&str]) -> Vec<String> {
+        of(&arguments(flags), None).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_reference_and_the_baselines_of_each_rate_are_there_once() {
+        let found = names(&["--visual", "trimtokenator:0.1,coverage:0.1,random:0.1,trimtokenator:0.5,none,coverage:1"]);
+        let expected = [
+            "none, dense",
+            "trimtokenator:0.1, dense",
+            "coverage:0.1, dense",
+            "random:0.1, dense",
+            "trimtokenator:0.5, dense",
+            "coverage:1, dense",
+            "keep-first:0.1, dense",
+            "random:0.5, dense",
+            "keep-first:0.5, dense",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn only_what_is_given_when_asked_so() {
+        assert_eq!(names(&["--only-given", "--visual", "trimtokenator:0.9"]), ["trimtokenator:0.9, dense"]);
+        assert_eq!(names(&["--only-given", "--visual", "none,none"]), ["none, dense"]);
+    }
+
+    #[test]
+    fn the_default_is_what_requests_get_and_what_the_card_says() {
+        let advice = VisualAdvice { method: "trimtokenator".to_owned(), keep: 0.9 };
+        let found = of(&arguments(&[]), Some(&advice));
+        let found: Vec<String> = found.iter().map(|found| found.visual.to_string()).collect();
+        assert_eq!(found, ["none", "auto", "trimtokenator:0.9", "random:0.9", "keep-first:0.9"]);
+        assert_eq!(names(&[]), ["none, dense", "auto, dense"]);
+        let nothing = VisualAdvice { method: "none".to_owned(), keep: 1.0 };
+        assert_eq!(of(&arguments(&[]), Some(&nothing)).len(), 2);
+    }
+
+    #[test]
+    fn plans_stand_together_after_the_reference() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = dir.path().join("a");
+        std::fs::create_dir(&plan).unwrap();
+        let flags = ["--plan", plan.to_str().unwrap(), "--visual", "none", "--transfer", "dense,tiered"];
+        assert_eq!(names(&flags), ["none, dense", "none, dense, plan a", "none, tiered, plan a"]);
+        let found = names(&[&flags[..], &["--plan", "none", "--only-given"]].concat());
+        assert_eq!(found, ["none, dense", "none, tiered", "none, dense, plan a", "none, tiered, plan a"]);
+    }
+
+    #[test]
+    fn the_router_is_asked_in_its_own_words() {
+        let asked = json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}});
+        assert_eq!(Combination::reference().extension(), asked);
+        let combination = Combination { visual: visual("random", Some(0.5)), ..Combination::reference() };
+        assert_eq!(combination.extension()["visual"], json!({"method": "random", "keep": 0.5}));
+    }
+}

@@ -1,0 +1,237 @@
+//! A combination's figures for a group of cases: one row of the JSON document.
+
+use serde::Serialize;
+
+use super::{
+    case_run::Outcome,
+    combination_run::Measured,
+    group::Group,
+    receipt::Receipt,
+    statistics::{Estimate, relative, wilson},
+};
+
+/// One row; names and meaning as in the documented JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    pub visual: String,
+    /// The share asked for; null: the router's choice.
+    pub keep: Option<f64>,
+    pub transfer: String,
+    /// Id of the pruning plan in force; empty: none.
+    pub plan: String,
+    /// The plan's folder, as given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan_dir: Option<String>,
+    pub tag: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depth: Option<f64>,
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What follows from the outcomes alone.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// Cases, failed ones included.
+    pub n: usize,
+    /// Of these, not answered; they count as wrong.
+    pub failed: usize,
+    pub accuracy: f64,
+    pub accuracy_low: f64,
+    pub accuracy_high: f64,
+    /// Accuracy over the reference's on the same cases; absent where there is none or it is 0.
+    #[serde(flatten)]
+    pub relative: Option<Relative>,
+    #[serde(flatten)]
+    pub cost: Cost,
+}
+
+/// An estimate under the report's names.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Relative {
+    pub relative: f64,
+    pub relative_low: f64,
+    pub relative_high: f64,
+}
+
+/// What the receipts say. Null: nothing of the kind in these cases.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    pub bytes_sent: u64,
+    pub bytes_unpruned: u64,
+    /// `bytes_unpruned / bytes_sent`, of the sums.
+    pub bytes_ratio: Option<f64>,
+    /// Visual tokens kept, over all there were.
+    pub tokens_ratio: Option<f64>,
+    /// Mean over answers with visual tokens.
+    pub prune_ms: Option<f64>,
+    /// Pictures that the method left whole, where it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bypassed: Option<u64>,
+    /// Mean over the answers that say so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub norm_correlation: Option<f64>,
+}
+
+impl Row {
+    /// Of one group, held against the reference where there is one.
+    pub fn of(measured: &Measured, reference: Option<&Measured>, group: &Group) -> Row {
+        let combination = &measured.combination;
+        Row {
+            visual: combination.visual.method.clone(),
+            keep: combination.visual.keep,
+            transfer: combination.transfer.clone(),
+            plan: measured.plan_id().to_owned(),
+            plan_dir: combination.plan.as_ref().map(|plan| plan.display().to_string()),
+            tag: group.tag.clone(),
+            depth: group.depth(),
+            figures: Figures::of(&measured.outcomes, reference.map(|reference| &reference.outcomes[..]), group),
+        }
+    }
+}
+
+impl Figures {
+    fn of(outcomes: &[Outcome], reference: Option<&[Outcome]>, group: &Group) -> Figures {
+        let members: Vec<&Outcome> = group.members.iter().map(|&index| &outcomes[index]).collect();
+        let right = members.iter().filter(|outcome| outcome.is_right()).count();
+        let accuracy = wilson(right, members.len());
+        let pairs = reference.map(|reference| {
+            let pair = |&index: &usize| (outcomes[index].is_right(), reference[index].is_right());
+            group.members.iter().map(pair).collect::<Vec<_>>()
+        });
+        Figures {
+            n: members.len(),
+            failed: members.iter().filter(|outcome| outcome.has_failed()).count(),
+            accuracy: accuracy.value,
+            accuracy_low: accuracy.low,
+            accuracy_high: accuracy.high,
+            relative: pairs.and_then(|pairs| relative(&pairs)).map(Relative::from),
+            cost: Cost::of(members.iter().filter_map(|outcome| outcome.receipt())),
+        }
+    }
+
+    /// With its interval.
+    pub fn accuracy(&self) -> Estimate {
+        Estimate { value: self.accuracy, low: self.accuracy_low, high: self.accuracy_high }
+    }
+}
+
+impl From<Estimate> for Relative {
+    fn from(estimate: Estimate) -> Relative {
+        Relative { relative: estimate.value, relative_low: estimate.low, relative_high: estimate.high }
+    }
+}
+
+impl Relative {
+    /// With its interval.
+    pub fn estimate(&self) -> Estimate {
+        Estimate { value: self.relative, low: self.relative_low, high: self.relative_high }
+    }
+}
+
+impl Cost {
+    fn of<'a>(receipts: impl Iterator<Item = &'a Receipt>) -> Cost {
+        let receipts: Vec<&Receipt> = receipts.collect();
+        let sum = |of: fn(&Receipt) -> u64| receipts.iter().map(|receipt| of(receipt)).sum::<u64>();
+        let (sent, unpruned) = (sum(|receipt| receipt.bytes_sent), sum(|receipt| receipt.bytes_unpruned));
+        let (before, after) = (sum(|receipt| receipt.tokens_before), sum(|receipt| receipt.tokens_after));
+        let seen = receipts.iter().filter(|receipt| receipt.tokens_before > 0);
+        let bypassed: Vec<u64> = receipts.iter().filter_map(|receipt| receipt.bypassed).collect();
+        Cost {
+            bytes_sent: sent,
+            bytes_unpruned: unpruned,
+            bytes_ratio: (sent > 0).then(|| unpruned as f64 / sent as f64),
+            tokens_ratio: (before > 0).then(|| after as f64 / before as f64),
+            prune_ms: mean(seen.map(|receipt| receipt.prune_ms)),
+            bypassed: (!bypassed.is_empty()).then(|| bypassed.iter().sum()),
+            norm_correlation: mean(receipts.iter().filter_map(|receipt| receipt.norm_correlation)),
+        }
+    }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let values: Vec<f64> = values.collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::{combination::Combination, group::Kind};
+
+    fn answered(is_right: bool, receipt: Receipt) -> Outcome {
+        Outcome::Answered { is_right, receipt: Some(receipt) }
+    }
+
+    fn group(members: &[usize]) -> Group {
+        Group { kind: Kind::Family, tag: "t".to_owned(), members: members.to_vec() }
+    }
+
+    #[test]
+    fn figures_are_of_the_members() {
+        let picture = Receipt {
+            bytes_sent: 100,
+            bytes_unpruned: 500,
+            tokens_before: 144,
+            tokens_after: 16,
+            prune_ms: 2.0,
+            norm_correlation: Some(0.5),
+            ..Receipt::default()
+        };
+        let text = Receipt { bytes_sent: 100, bytes_unpruned: 100, prune_ms: 0.0, ..Receipt::default() };
+        let outcomes =
+            [answered(true, picture.clone()), answered(false, picture), answered(true, text), Outcome::Failed];
+        let reference = [true, true, false, true].map(|is_right| answered(is_right, Receipt::default()));
+        let of = |members: &[usize]| Figures::of(&outcomes, Some(&reference), &group(members));
+
+        let all = of(&[0, 1, 2, 3]);
+        assert_eq!((all.n, all.failed, all.accuracy), (4, 1, 0.5));
+        assert!((all.relative.unwrap().relative - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((all.cost.bytes_sent, all.cost.bytes_ratio), (300, Some(1100.0 / 300.0)));
+        assert_eq!((all.cost.tokens_ratio, all.cost.prune_ms), (Some(16.0 / 144.0), Some(2.0)));
+        assert_eq!((all.cost.norm_correlation, all.cost.bypassed), (Some(0.5), None));
+
+        let text = of(&[2]);
+        // The reference has nothing right here.
+        assert_eq!((text.relative, text.cost.tokens_ratio, text.cost.prune_ms), (None, None, None));
+        let failed = of(&[3]);
+        assert_eq!((failed.failed, failed.accuracy, failed.cost.bytes_ratio), (1, 0.0, None));
+        assert_eq!(Figures::of(&outcomes, None, &group(&[0])).relative, None);
+    }
+
+    #[test]
+    fn the_document_has_the_promised_keys() {
+        let measured = Measured {
+            combination: Combination::reference(),
+            outcomes: vec![answered(true, Receipt { plan: "id".to_owned(), ..Receipt::default() })],
+        };
+        let row = Row::of(&measured, Some(&measured), &group(&[0]));
+        let row = serde_json::to_value(row).unwrap();
+        let mut found: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        found.sort_unstable();
+        let expected = [
+            "accuracy",
+            "accuracy_high",
+            "accuracy_low",
+            "bytes_ratio",
+            "bytes_sent",
+            "bytes_unpruned",
+            "failed",
+            "keep",
+            "n",
+            "plan",
+            "prune_ms",
+            "relative",
+            "relative_high",
+            "relative_low",
+            "tag",
+            "tokens_ratio",
+            "transfer",
+            "visual",
+        ];
+        assert_eq!(found, expected);
+        assert_eq!((row["visual"].as_str(), row["plan"].as_str()), (Some("none"), Some("id")));
+        let alone = serde_json::to_value(Row::of(&measured, None, &group(&[0]))).unwrap();
+        assert!(alone.get("relative").is_none() && alone.get("relative_low").is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Cases by what they are about: all, each tag, and where in the text the answer lies.
+
+use super::suite::{ALL, Case};
+
+/// Cases with a depth are needles in a text.
+const NEEDLE: &str = "needle";
+
+/// Some of the cases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    pub kind: Kind,
+    pub tag: String,
+    /// Indices into the cases.
+    pub members: Vec<usize>,
+}
+
+/// Which of the tables for a person a group belongs to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    All,
+    /// A first tag.
+    Family,
+    /// Any other tag.
+    Detail,
+    /// Needles at this depth.
+    Depth(f64),
+}
+
+/// Every group: all, families and other tags as they first appear, depths from the start of the text.
+pub fn of(cases: &[Case]) -> Vec<Group> {
+    let all = Group { kind: Kind::All, tag: ALL.to_owned(), members: (0..cases.len()).collect() };
+    let families = tags(cases.iter().filter_map(|case| case.tags.first()));
+    let details = tags(cases.iter().flat_map(|case| case.tags.iter().skip(1)));
+    let details = details.into_iter().filter(|tag| !families.contains(tag)).collect::<Vec<_>>();
+    let tagged = |kind: Kind| move |tag: &String| group(cases, kind, tag, |case| case.tags.contains(tag));
+    let depth = |depth: &f64| group(cases, Kind::Depth(*depth), NEEDLE, |case| case.depth == Some(*depth));
+    let families = families.iter().map(tagged(Kind::Family));
+    let details = details.iter().map(tagged(Kind::Detail));
+    std::iter::once(all).chain(families).chain(details).chain(depths(cases).iter().map(depth)).collect()
+}
+
+fn group(cases: &[Case], kind: Kind, tag: &str, has: impl Fn(&Case) -> bool) -> Group {
+    let members = (0..).zip(cases).filter(|(_, case)| has(case)).map(|(index, _)| index).collect();
+    Group { kind, tag: tag.to_owned(), members }
+}
+
+/// Each once, as they first appear.
+fn tags<'a>(tags: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for tag in tags {
+        if !found.contains(tag) {
+            found.push(tag.clone());
+        }
+    }
+    found
+}
+
+fn depths(cases: &[Case]) -> Vec<f64> {
+    let mut depths: Vec<f64> = cases.iter().filter_map(|case| case.depth).collect();
+    depths.sort_by(f64::total_cmp);
+    depths.dedup();
+    depths
+}
+
+impl Group {
+    pub fn depth(&self) -> Option<f64> {
+        match self.kind {
+            Kind::Depth(depth) => Some(depth),
+            Kind::All | Kind::Family | Kind::Detail => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn case(tags: &[&str], depth: Option<f64>) -> Case {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        Case { id: String::new(), images: Vec::new(), prompt: String::new(), answer: String::new(), tags, depth }
+    }
+
+    #[test]
+    fn every_tag_and_depth_has_its_group() {
+        let cases = [
+            case(&["single", "colour"], None),
+            case(&["text", "needle", "long"], Some(1.0)),
+            case(&["text", "needle"], Some(0.0)),
+            case(&[], None),
+            case(&["text", "needle", "single"], Some(1.0)),
+        ];
+        let found: Vec<(Kind, String, Vec<usize>)> =
+            of(&cases).into_iter().map(|group| (group.kind, group.tag, group.members)).collect();
+        let expected = [
+            (Kind::All, "all", vec![0, 1, 2, 3, 4]),
+            (Kind::Family, "single", vec![0, 4]),
+            (Kind::Family, "text", vec![1, 2, 4]),
+            (Kind::Detail, "colour", vec![0]),
+            (Kind::Detail, "needle", vec![1, 2, 4]),
+            (Kind::Detail, "long", vec![1]),
+            (Kind::Depth(0.0), "needle", vec![2]),
+            (Kind::Depth(1.0), "needle", vec![1, 4]),
+        ];
+        assert_eq!(found, expected.map(|(kind, tag, members)| (kind, tag.to_owned(), members)));
+    }
+}

@@ -1,0 +1,122 @@
+//! Where requests go: a running router, or clusters started one after another, as each plan needs its own.
+
+use std::path::{Path, PathBuf};
+
+use secateur_model::{Card, VisualAdvice};
+
+use super::arguments::EvalArguments;
+use crate::{
+    demo,
+    up::{
+        cluster::{Cluster, Plan as Start},
+        report::progress,
+    },
+    usage,
+};
+
+/// Answers requests.
+pub enum Host {
+    /// Somebody's router.
+    Running(String),
+    /// Clusters of this checkpoint.
+    Own(Box<Own>),
+}
+
+/// Clusters of one checkpoint, one at a time.
+pub struct Own {
+    model: PathBuf,
+    /// Flags of every node but the plan's.
+    node: Vec<String>,
+    log: String,
+    cluster: Option<Cluster>,
+}
+
+impl Host {
+    /// As the arguments say; nothing is started yet.
+    pub fn of(arguments: &EvalArguments) -> anyhow::Result<Host> {
+        if let Some(url) = &arguments.url {
+            return Ok(Host::Running(url.clone()));
+        }
+        let model = match &arguments.model {
+            Some(dir) => std::path::absolute(dir)?,
+            None => demo::unpack()?,
+        };
+        if !model.join("config.json").is_file() {
+            let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
+            return Err(usage::usage(format!("{} {text}", model.display())));
+        }
+        let node = arguments.node.flags(arguments.model.is_none());
+        Ok(Host::Own(Box::new(Own { model, node, log: arguments.log.clone(), cluster: None })))
+    }
+
+    /// The checkpoint's folder; none where only the running router knows.
+    pub fn model(&self) -> Option<&Path> {
+        match self {
+            Host::Running(_) => None,
+            Host::Own(own) => Some(&own.model),
+        }
+    }
+
+    /// The pruning that the checkpoint's card recommends.
+    pub fn advice(&self) -> anyhow::Result<Option<VisualAdvice>> {
+        let Some(model) = self.model() else { return Ok(None) };
+        Ok(Card::read(model)?.and_then(|card| card.visual))
+    }
+
+    /// A router before nodes with this plan, ready to answer. A cluster with another plan is stopped.
+    pub async fn serve(&mut self, plan: Option<&Path>) -> anyhow::Result<String> {
+        let own = match self {
+            Host::Running(url) => return Ok(url.clone()),
+            Host::Own(own) => own,
+        };
+        own.stop().await;
+        let with = plan.map_or_else(String::new, |plan| format!(", plan {}", plan.display()));
+        progress(&format!("starting 1 router, 1 prefill, 1 decode{with}"));
+        let cluster = own.cluster.insert(Cluster::start(own.start(plan)).await?);
+        cluster.ready().await?;
+        Ok(cluster.base_url())
+    }
+
+    /// Leaves no process behind that this started.
+    pub async fn stop(&mut self) {
+        if let Host::Own(own) = self {
+            own.stop().await;
+        }
+    }
+}
+
+impl Own {
+    fn start(&self, plan: Option<&Path>) -> Start {
+        let mut node = self.node.clone();
+        if let Some(plan) = plan {
+            node.extend(["--plan".to_owned(), plan.to_string_lossy().into_owned()]);
+        }
+        Start { model: self.model.clone(), prefill: 1, decode: 1, node, port: 0, log: self.log.clone() }
+    }
+
+    async fn stop(&mut self) {
+        if let Some(mut cluster) = self.cluster.take() {
+            cluster.stop().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{eval::tests::arguments, usage::Usage};
+
+    #[test]
+    fn nodes_get_the_plan_and_the_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let model = dir.path().to_str().unwrap();
+        let arguments = arguments(&["--model", model, "--threads", "2"]);
+        assert!(Host::of(&arguments).err().unwrap().is::<Usage>());
+        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
+        let host = Host::of(&arguments).unwrap();
+        assert_eq!((host.model(), host.advice().unwrap()), (Some(dir.path()), None));
+        let Host::Own(own) = host else { panic!("a running router") };
+        assert_eq!(own.start(None).node, ["--threads", "2"]);
+        assert_eq!(own.start(Some(Path::new("/p"))).node, ["--threads", "2", "--plan", "/p"]);
+    }
+}

@@ -1,0 +1,154 @@
+//! `secateur eval`: the quality of a checkpoint under policies, measured through a cluster over HTTP and greedily, so that
+//! what is measured is what is served.
+//!
+//! ```text
+//! arguments.rs    the command line
+//! suite_file.rs   which suite, where none is named
+//! suite.rs        cases out of a JSONL file, or an error that names line and field
+//! sample.rs       which of the cases: split and limit
+//! combination.rs  plan x visual x transfer, with the baselines that judge them
+//! host.rs         where requests go: a running router, or clusters started one after another
+//! case_run.rs     one case: request, answer, whether it is right
+//! receipt.rs      the figures of a reply's receipt
+//! combination_run.rs  every case under one combination
+//! group.rs        cases by tag and depth
+//! statistics.rs   Wilson's interval, the paired bootstrap
+//! figures.rs      a combination's figures for a group of cases
+//! report.rs       the JSON document, warnings
+//! table.rs        the same for a person
+//! machine.rs      where it ran
+//! progress.rs     how far it is
+//! ```
+
+mod arguments;
+mod case_run;
+mod combination;
+mod combination_run;
+mod figures;
+mod group;
+mod host;
+mod machine;
+mod progress;
+mod receipt;
+mod report;
+mod sample;
+mod statistics;
+mod suite;
+mod suite_file;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, bail};
+use secateur_common::{
+    shutdown,
+    telemetry::{self, LogFormat},
+};
+
+use crate::{bench::client::Client, up::report::progress, usage};
+pub use arguments::EvalArguments;
+use combination::Combination;
+use combination_run::{CombinationRun, Ended};
+use host::Host;
+use report::Findings;
+use suite::Case;
+
+/// Runs the command.
+pub fn run(arguments: EvalArguments) -> ExitCode {
+    telemetry::init(&arguments.log, LogFormat::Text);
+    usage::finish(start(arguments))
+}
+
+/// What is to be measured: everything that can be refused before a process is started.
+struct Task {
+    suite: PathBuf,
+    cases: Vec<Case>,
+    combinations: Vec<Combination>,
+}
+
+#[tokio::main]
+async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
+    let stop = shutdown::on_signal();
+    let mut host = Host::of(&arguments)?;
+    let task = Task::new(&arguments, &host)?;
+    let mut findings = Findings::new(&arguments, &task.suite, &task.cases);
+    let ended = tokio::select! {
+        ended = measure(&arguments, &task, &mut host, &mut findings) => ended,
+        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted; what was measured before is printed")),
+    };
+    // Also after a failure: no process is left behind.
+    host.stop().await;
+    // What is complete is worth having, whatever came after it.
+    if findings.has_any() {
+        if arguments.json { report::json(&findings)? } else { report::text(&findings) }
+    }
+    ended?;
+    verdict(&findings)
+}
+
+impl Task {
+    fn new(arguments: &EvalArguments, host: &Host) -> anyhow::Result<Task> {
+        let suite = suite_file::find(arguments, host)?;
+        let cases = sample::choose(suite::read(&suite)?, arguments.split(), arguments.limit);
+        if cases.is_empty() {
+            let split = arguments.split().name();
+            return Err(usage::usage(format!("{} has no case in the split `{split}`; see --split", suite.display())));
+        }
+        let combinations = combination::of(arguments, host.advice()?.as_ref());
+        Ok(Task { suite, cases, combinations })
+    }
+}
+
+async fn measure(
+    arguments: &EvalArguments,
+    task: &Task,
+    host: &mut Host,
+    findings: &mut Findings<'_>,
+) -> anyhow::Result<()> {
+    let mut serving = None;
+    for (index, combination) in task.combinations.iter().enumerate() {
+        let (client, model) = match serving.take() {
+            Some((plan, client, model)) if plan == combination.plan => (client, model),
+            _ => connect(arguments, combination, host).await?,
+        };
+        findings.model.clone_from(&model);
+        let label = format!("{} of {}: {combination}", index + 1, task.combinations.len());
+        let run = CombinationRun { client: &client, model: &model, arguments, combination, cases: &task.cases };
+        match run.run(&label).await? {
+            Ended::Measured(measured) => findings.measured.push(measured),
+            Ended::Refused(refused) => {
+                progress(&format!("{combination} is left out, as the router refuses it: {}", refused.message));
+                findings.refused.push(refused);
+            }
+        }
+        serving = Some((combination.plan.clone(), client, model));
+    }
+    Ok(())
+}
+
+async fn connect(
+    arguments: &EvalArguments,
+    combination: &Combination,
+    host: &mut Host,
+) -> anyhow::Result<(Client, String)> {
+    let url = host.serve(combination.plan.as_deref()).await?;
+    let client = Client::new(&url, arguments.timeout())?;
+    let model = client.model().await.with_context(|| format!("{url} cannot be measured"))?;
+    Ok((client, model))
+}
+
+/// Figures with holes are printed, and are no success.
+fn verdict(findings: &Findings) -> anyhow::Result<()> {
+    let failed = findings.failed();
+    if failed > 0 {
+        bail!("{failed} requests failed; they count as wrong answers above, and as `failed`");
+    }
+    if !findings.refused.is_empty() {
+        let names: Vec<String> = findings.refused.iter().map(|refused| refused.combination.to_string()).collect();
+        let advice = "ask for what it knows; --only-given leaves out the baselines that eval adds";
+        bail!("the router refuses {}: {advice}", names.join("; "));
+    }
+    Ok(())
+}

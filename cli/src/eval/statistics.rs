@@ -1,0 +1,135 @@
+//! How sure a figure is: Wilson's interval of a share, and the paired bootstrap of a ratio of shares.
+
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{Rng, SeedableRng},
+};
+use serde::Serialize;
+
+/// Of every bootstrap: the same answers have the same intervals.
+pub const SEED: u64 = 0;
+const RESAMPLES: u32 = 1_000;
+/// Standard normal quantile of 97.5%: intervals are at 95%.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// A figure with its interval at 95%.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Estimate {
+    pub value: f64,
+    pub low: f64,
+    pub high: f64,
+}
+
+impl Estimate {
+    /// How far the farther end of the interval is.
+    pub fn reach(&self) -> f64 {
+        (self.value - self.low).max(self.high - self.value)
+    }
+}
+
+/// A share, with Wilson's score interval, which holds near 0 and 1 and for few cases. (E. B. Wilson, JASA 22, 1927.)
+pub fn wilson(right: usize, n: usize) -> Estimate {
+    let (right, n) = (right as f64, n.max(1) as f64);
+    let share = right / n;
+    let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
+    let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
+    // At shares of 0 and 1 an end is the share itself, and rounding must not put it on the wrong side.
+    Estimate { value: share, low: (middle - half).clamp(0.0, share), high: (middle + half).clamp(share, 1.0) }
+}
+
+/// Right answers over the reference's right answers to the same cases; none where the reference has none.
+///
+/// The interval is the percentile bootstrap's over cases: a case is drawn with both its answers, so that what is hard
+/// for both does not widen it.
+pub fn relative(pairs: &[(bool, bool)]) -> Option<Estimate> {
+    let value = ratio(pairs.iter().copied())?;
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut draw = || pairs[((u64::from(random.next_u32()) * pairs.len() as u64) >> 32) as usize];
+    // A resample in which the reference has nothing right has no ratio.
+    let mut ratios: Vec<f64> =
+        (0..RESAMPLES).filter_map(|_| ratio(std::iter::repeat_with(&mut draw).take(pairs.len()))).collect();
+    ratios.sort_by(f64::total_cmp);
+    let at = |share: f64| ratios.get(((ratios.len() as f64 - 1.0) * share).round() as usize).copied();
+    Some(Estimate { value, low: at(0.025).unwrap_or(value), high: at(0.975).unwrap_or(value) })
+}
+
+/// Of pairs (right, reference right).
+fn ratio(pairs: impl Iterator<Item = (bool, bool)>) -> Option<f64> {
+    let count =
+        |(right, reference): (u32, u32), pair: (bool, bool)| (right + u32::from(pair.0), reference + u32::from(pair.1));
+    match pairs.fold((0, 0), count) {
+        (_, 0) => None,
+        (right, reference) => Some(f64::from(right) / f64::from(reference)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_has_the_known_values() {
+        // statsmodels.stats.proportion.proportion_confint(right, n, method="wilson")
+        for (right, n, low, high) in [
+            (8, 10, 0.490_162_47, 0.943_317_85),
+            (5, 10, 0.236_593_09, 0.763_406_91),
+            (0, 10, 0.0, 0.277_532_80),
+            (10, 10, 0.722_467_20, 1.0),
+            (564, 617, 0.889_347_86, 0.933_728_61),
+        ] {
+            let found = wilson(right, n);
+            assert!((found.low - low).abs() < 1e-8 && (found.high - high).abs() < 1e-8, "{right}/{n}: {found:?}");
+            assert!(found.low <= found.value && found.value <= found.high);
+        }
+        assert_eq!(wilson(0, 0).value, 0.0);
+        assert!((wilson(10, 10).reach() - 0.277_532_80).abs() < 1e-8);
+    }
+
+    #[test]
+    fn the_bootstrap_gives_the_same_again() {
+        let pairs: Vec<(bool, bool)> = (0..100).map(|n| (n % 3 != 0, n % 10 != 0)).collect();
+        let found = relative(&pairs).unwrap();
+        assert_eq!(relative(&pairs), Some(found));
+        assert!((found.value - 66.0 / 90.0).abs() < 1e-12);
+        assert!(found.low < found.value && found.value < found.high);
+        assert!(found.low > 0.6 && found.high < 0.87, "{found:?}");
+    }
+
+    #[test]
+    fn edges_of_the_ratio() {
+        assert_eq!(relative(&[]), None);
+        assert_eq!(relative(&[(true, false)]), None);
+        let same = relative(&[(true, true), (false, false)]).unwrap();
+        assert_eq!((same.value, same.low, same.high), (1.0, 1.0, 1.0));
+        // One resample in two has no ratio; the others have a zero.
+        assert_eq!(relative(&[(false, true), (false, false)]).unwrap().high, 0.0);
+    }
+
+    #[test]
+    fn pairing_makes_the_interval_narrower() {
+        // The same two shares, once wrong on the same cases, once on others.
+        let together: Vec<(bool, bool)> = (0..200).map(|n| (n >= 60, n >= 50)).collect();
+        let apart: Vec<(bool, bool)> = (0..200).map(|n| (n >= 60, n < 150)).collect();
+        let width = |pairs: &[(bool, bool)]| relative(pairs).map(|found| found.high - found.low).unwrap();
+        assert!(width(&together) * 2.0 < width(&apart));
+    }
+
+    #[test]
+    fn the_interval_covers_the_truth_as_often_as_it_says() {
+        // The reference is right with 0.9; where it is, so is the other with 0.8, and elsewhere with 0.3.
+        let truth = (0.9 * 0.8 + 0.1 * 0.3) / 0.9;
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        let mut chance = |share: f64| f64::from(random.next_u32()) < share * 2f64.powi(32);
+        let mut covered = 0;
+        for _ in 0..300 {
+            let pairs = std::iter::repeat_with(|| {
+                let reference = chance(0.9);
+                (chance(if reference { 0.8 } else { 0.3 }), reference)
+            });
+            let found = relative(&pairs.take(150).collect::<Vec<_>>()).unwrap();
+            covered += u32::from(found.low <= truth && truth <= found.high);
+        }
+        // 285 of 300 are expected; four standard errors to either side.
+        assert!((270..=300).contains(&covered), "{covered} of 300");
+    }
+}

@@ -1,0 +1,219 @@
+//! Cases out of a JSONL file. What cannot be read is refused with file, line and field: a case that is left out, or asked
+//! without its picture, would be a figure about something else.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value};
+
+use crate::usage::usage;
+
+const FIELDS: [&str; 6] = ["id", "images", "prompt", "answer", "tags", "depth"];
+/// The group of every case; a tag of that name would be taken for it.
+pub const ALL: &str = "all";
+
+/// A question with its one right answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    /// Its name in messages.
+    pub id: String,
+    pub images: Vec<Picture>,
+    pub prompt: String,
+    pub answer: String,
+    /// What it is about; the first tag is its family.
+    pub tags: Vec<String>,
+    /// Where in the text the answer lies, from 0 (start) to 1 (end).
+    pub depth: Option<f64>,
+}
+
+/// A picture of a case.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Picture {
+    /// Sent as it is.
+    Url(String),
+    /// Sent as a data URL. It is read when it is sent: a suite's pictures may be more than memory holds.
+    File(PathBuf),
+}
+
+/// Every case of the file, in order.
+pub fn read(file: &Path) -> anyhow::Result<Vec<Case>> {
+    let text = fs::read_to_string(file).map_err(|error| usage(format!("--suite {}: {error}", file.display())))?;
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let cases = lines.map(|(number, line)| {
+        case(line, number, folder).map_err(|reason| usage(format!("{}, line {number}: {reason}", file.display())))
+    });
+    let cases: Vec<Case> = cases.collect::<Result<_, _>>()?;
+    if cases.is_empty() {
+        return Err(usage(format!("{} has no cases: it must have one JSON object a line", file.display())));
+    }
+    Ok(cases)
+}
+
+fn case(line: &str, number: usize, folder: &Path) -> Result<Case, String> {
+    let fields: Map<String, Value> =
+        serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
+    // `image` for `images` would be a question without its picture.
+    if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+        return Err(format!("field `{unknown}` is not known; known are {}", FIELDS.join(", ")));
+    }
+    let images = texts(&fields, "images")?;
+    let images = images.into_iter().map(|image| picture(image, folder)).collect::<Result<_, _>>()?;
+    let tags = texts(&fields, "tags")?;
+    if tags.iter().any(|tag| tag == ALL || tag.is_empty()) {
+        return Err("field `tags` must have no empty tag, and none named `all`, which stands for every case".to_owned());
+    }
+    Ok(Case {
+        id: text(&fields, "id")?.unwrap_or_else(|| format!("line {number}")),
+        images,
+        prompt: required(&fields, "prompt")?,
+        answer: required(&fields, "answer")?,
+        tags,
+        depth: depth(&fields)?,
+    })
+}
+
+fn text(fields: &Map<String, Value>, key: &str) -> Result<Option<String>, String> {
+    match fields.get(key) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("field `{key}` must be a string")),
+    }
+}
+
+fn required(fields: &Map<String, Value>, key: &str) -> Result<String, String> {
+    let text = text(fields, key)?.filter(|text| !text.trim().is_empty());
+    text.ok_or_else(|| format!("field `{key}` is missing or empty"))
+}
+
+fn texts(fields: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
+    let wrong = || format!("field `{key}` must be a list of strings");
+    let list = match fields.get(key) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(value) => value.as_array().ok_or_else(wrong)?,
+    };
+    list.iter().map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong)).collect()
+}
+
+fn depth(fields: &Map<String, Value>) -> Result<Option<f64>, String> {
+    match fields.get("depth") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_f64().filter(|depth| (0.0..=1.0).contains(depth)) {
+            Some(depth) => Ok(Some(depth)),
+            None => Err("field `depth` must be a number from 0 to 1".to_owned()),
+        },
+    }
+}
+
+fn picture(image: String, folder: &Path) -> Result<Picture, String> {
+    let is_url = |scheme: &str| image.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    if ["http://", "https://", "data:"].into_iter().any(is_url) {
+        return Ok(Picture::Url(image));
+    }
+    let file = folder.join(&image);
+    match file.is_file() {
+        true => Ok(Picture::File(file)),
+        false => Err(format!("field `images`: there is no file {}", file.display())),
+    }
+}
+
+impl Picture {
+    /// As a request has it.
+    pub fn url(&self) -> anyhow::Result<String> {
+        match self {
+            Picture::Url(url) => Ok(url.clone()),
+            Picture::File(file) => {
+                let bytes = fs::read(file).with_context(|| format!("cannot read the picture {}", file.display()))?;
+                // What it is, the server finds in its bytes too.
+                let kind =
+                    image::guess_format(&bytes).map_or("application/octet-stream", |format| format.to_mime_type());
+                Ok(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::Usage;
+
+    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+    fn read_text(text: &str) -> anyhow::Result<Vec<Case>> {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.png"), PNG).unwrap();
+        let file = dir.path().join("suite.jsonl");
+        fs::write(&file, text).unwrap();
+        let cases = read(&file)?;
+        for picture in cases.iter().flat_map(|case| &case.images) {
+            assert!(picture.url().unwrap().contains(':'));
+        }
+        Ok(cases)
+    }
+
+    #[test]
+    fn cases_are_read() {
+        let cases = read_text(concat!(
+            r#"{"images": ["a.png", "https://h/b.png", "DATA:image/png;base64,x"], "prompt": "p", "answer": "a"}"#,
+            "\n\n",
+            r#"{"id": "n", "images": null, "prompt": "q", "answer": "b", "tags": ["text", "needle"], "depth": 0.125}"#,
+        ))
+        .unwrap();
+        assert_eq!((cases[0].id.as_str(), cases[0].images.len(), cases[0].tags.len()), ("line 1", 3, 0));
+        assert_eq!(cases[0].images[1], Picture::Url("https://h/b.png".to_owned()));
+        assert_eq!((cases[1].id.as_str(), cases[1].depth, cases[1].tags.len()), ("n", Some(0.125), 2));
+    }
+
+    #[test]
+    fn a_file_becomes_a_data_url() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.png");
+        fs::write(&file, PNG).unwrap();
+        assert_eq!(Picture::File(file.clone()).url().unwrap(), "data:image/png;base64,iVBORw0KGgo=");
+        fs::remove_file(&file).unwrap();
+        assert!(Picture::File(file).url().unwrap_err().to_string().contains("a.png"));
+    }
+
+    #[test]
+    fn errors_name_file_line_and_field() {
+        let good = r#"{"prompt": "p", "answer": "a"}"#;
+        for (line, named) in [
+            ("{", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            (r#"{"answer": "a"}"#, "`prompt`"),
+            (r#"{"prompt": "p", "answer": " "}"#, "`answer`"),
+            (r#"{"prompt": 3, "answer": "a"}"#, "`prompt`"),
+            (r#"{"prompt": "p", "answer": "a", "id": 1}"#, "`id`"),
+            (r#"{"prompt": "p", "answer": "a", "image": ["a.png"]}"#, "`image`"),
+            (r#"{"prompt": "p", "answer": "a", "images": "a.png"}"#, "`images`"),
+            (r#"{"prompt": "p", "answer": "a", "images": [1]}"#, "`images`"),
+            (r#"{"prompt": "p", "answer": "a", "images": ["missing.png"]}"#, "missing.png"),
+            (r#"{"prompt": "p", "answer": "a", "tags": "x"}"#, "`tags`"),
+            (r#"{"prompt": "p", "answer": "a", "tags": ["all"]}"#, "`tags`"),
+            (r#"{"prompt": "p", "answer": "a", "depth": 2}"#, "`depth`"),
+            (r#"{"prompt": "p", "answer": "a", "depth": "0"}"#, "`depth`"),
+        ] {
+            let error = read_text(&format!("{good}\n{line}\n")).unwrap_err();
+            let text = error.to_string();
+            assert!(error.is::<Usage>(), "{line}");
+            assert!(text.contains("suite.jsonl, line 2: ") && text.contains(named), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_suite_without_cases_is_refused() {
+        assert!(read_text("\n \n").unwrap_err().is::<Usage>());
+        assert!(read(Path::new("/no/such.jsonl")).unwrap_err().to_string().contains("--suite /no/such.jsonl"));
+    }
+
+    #[test]
+    fn the_demos_suite_is_whole() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/eval/suite.jsonl");
+        assert_eq!(read(&file).unwrap().len(), 617);
+    }
+}
