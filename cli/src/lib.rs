@@ -4,6 +4,8 @@
 //! bench/        load on a router, and what a client sees of it
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
 //! eval/         the quality of a checkpoint under policies, measured through a cluster
+//! plan/         a PDTrim plan for a checkpoint
+//! suite/        cases with right answers, and which of them a command takes
 //! synth/        a checkpoint of a real shape with random weights
 //! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
 //!               question over HTTP; report.rs: what is printed
@@ -13,6 +15,8 @@
 mod bench;
 mod demo;
 mod eval;
+mod plan;
+mod suite;
 mod synth;
 mod up;
 mod usage;
@@ -40,6 +44,8 @@ enum Command {
     Bench(Box<bench::BenchArguments>),
     /// Measure the quality of a checkpoint under pruning and transfer policies, as served by a cluster
     Eval(Box<eval::EvalArguments>),
+    /// Compute a PDTrim plan: blocks that each stage leaves out, layers that send first and last tokens only
+    Plan(Box<plan::PlanArguments>),
     /// Write a checkpoint of a real shape with random weights, to measure with
     Synth(synth::SynthArguments),
     /// Run a router (OpenAI HTTP in, gRPC out)
@@ -75,6 +81,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Up(arguments) => up::run(arguments),
         Command::Bench(arguments) => bench::run(*arguments),
         Command::Eval(arguments) => eval::run(*arguments),
+        Command::Plan(arguments) => plan::run(*arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
         Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),

@@ -20,6 +20,9 @@ pub struct BenchArguments {
     /// Checkpoint folder of the cluster that is started [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Pruning plan of the nodes, a folder that `secateur plan` wrote [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub plan: Option<PathBuf>,
     /// Prefill nodes to start
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub prefill: u32,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::sample::Split;
+use crate::suite::split::Split;
 use crate::{
     bench::arguments::{Visual, parse_url, parse_visual},
     up::node_options::NodeOptions,

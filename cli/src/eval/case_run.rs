@@ -3,7 +3,8 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{arguments::EvalArguments, combination::Combination, receipt::Receipt, suite::Case};
+use super::{arguments::EvalArguments, combination::Combination, receipt::Receipt};
+use crate::suite::Case;
 use crate::bench::client::{Client, error_text};
 
 /// What became of a case.

@@ -7,8 +7,8 @@ use super::{
     case_run::{self, Outcome, Trouble},
     combination::Combination,
     progress::Progress,
-    suite::Case,
 };
+use crate::suite::Case;
 use crate::{bench::client::Client, up::report::progress};
 
 /// Of a combination's errors, so many are shown.

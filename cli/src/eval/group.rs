@@ -1,6 +1,6 @@
 //! Cases by what they are about: all, each tag, and where in the text the answer lies.
 
-use super::suite::{ALL, Case};
+use crate::suite::{ALL, Case};
 
 /// Cases with a depth are needles in a text.
 const NEEDLE: &str = "needle";

@@ -9,7 +9,7 @@ use crate::{
     demo,
     up::{
         cluster::{Cluster, Plan as Start},
-        report::progress,
+        node_options::NodeOptions,
     },
     usage,
 };
@@ -25,8 +25,9 @@ pub enum Host {
 /// Clusters of one checkpoint, one at a time.
 pub struct Own {
     model: PathBuf,
-    /// Flags of every node but the plan's.
-    node: Vec<String>,
+    /// Whether nobody named the checkpoint.
+    is_demo: bool,
+    node: NodeOptions,
     log: String,
     cluster: Option<Cluster>,
 }
@@ -37,16 +38,13 @@ impl Host {
         if let Some(url) = &arguments.url {
             return Ok(Host::Running(url.clone()));
         }
-        let model = match &arguments.model {
-            Some(dir) => std::path::absolute(dir)?,
-            None => demo::unpack()?,
-        };
+        let model = demo::unless_given(arguments.model.as_deref())?;
         if !model.join("config.json").is_file() {
             let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
             return Err(usage::usage(format!("{} {text}", model.display())));
         }
-        let node = arguments.node.flags(arguments.model.is_none());
-        Ok(Host::Own(Box::new(Own { model, node, log: arguments.log.clone(), cluster: None })))
+        let (is_demo, node) = (arguments.model.is_none(), arguments.node.clone());
+        Ok(Host::Own(Box::new(Own { model, is_demo, node, log: arguments.log.clone(), cluster: None })))
     }
 
     /// The checkpoint's folder; none where only the running router knows.
@@ -87,10 +85,7 @@ impl Host {
 
 impl Own {
     fn start(&self, plan: Option<&Path>) -> Start {
-        let mut node = self.node.clone();
-        if let Some(plan) = plan {
-            node.extend(["--plan".to_owned(), plan.to_string_lossy().into_owned()]);
-        }
+        let node = self.node.flags(self.is_demo, plan);
         Start { model: self.model.clone(), prefill: 1, decode: 1, node, port: 0, log: self.log.clone() }
     }
 

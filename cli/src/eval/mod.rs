@@ -3,9 +3,6 @@
 //!
 //! ```text
 //! arguments.rs    the command line
-//! suite_file.rs   which suite, where none is named
-//! suite.rs        cases out of a JSONL file, or an error that names line and field
-//! sample.rs       which of the cases: split and limit
 //! combination.rs  plan x visual x transfer, with the baselines that judge them
 //! host.rs         where requests go: a running router, or clusters started one after another
 //! case_run.rs     one case: request, answer, whether it is right
@@ -31,10 +28,7 @@ mod machine;
 mod progress;
 mod receipt;
 mod report;
-mod sample;
 mod statistics;
-mod suite;
-mod suite_file;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -47,13 +41,17 @@ use secateur_common::{
     telemetry::{self, LogFormat},
 };
 
-use crate::{bench::client::Client, up::report::progress, usage};
+use crate::{
+    bench::client::Client,
+    suite::{self, Case, split::choose},
+    up::report::progress,
+    usage,
+};
 pub use arguments::EvalArguments;
 use combination::Combination;
 use combination_run::{CombinationRun, Ended};
 use host::Host;
 use report::Findings;
-use suite::Case;
 
 /// Runs the command.
 pub fn run(arguments: EvalArguments) -> ExitCode {
@@ -90,14 +88,22 @@ async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
 
 impl Task {
     fn new(arguments: &EvalArguments, host: &Host) -> anyhow::Result<Task> {
-        let suite = suite_file::find(arguments, host)?;
-        let cases = sample::choose(suite::read(&suite)?, arguments.split(), arguments.limit);
+        let suite = suite_file(arguments, host)?;
+        let cases = choose(suite::read(&suite)?, arguments.split(), arguments.limit);
         if cases.is_empty() {
             let split = arguments.split().name();
             return Err(usage::usage(format!("{} has no case in the split `{split}`; see --split", suite.display())));
         }
         let combinations = combination::of(arguments, host.advice()?.as_ref());
         Ok(Task { suite, cases, combinations })
+    }
+}
+
+fn suite_file(arguments: &EvalArguments, host: &Host) -> anyhow::Result<PathBuf> {
+    match (&arguments.suite, host.model()) {
+        (Some(file), _) => Ok(file.clone()),
+        (None, Some(dir)) => suite::file::find(dir, arguments.model.is_none(), "--suite"),
+        (None, None) => Err(usage::usage("--suite must name the cases to send to --url")),
     }
 }
 

@@ -12,9 +12,9 @@ use super::{
     figures::Row,
     group::{self, Group, Kind},
     machine, statistics,
-    suite::Case,
     table,
 };
+use crate::suite::Case;
 use crate::up::report::progress;
 
 /// From here on a ranking is one of norms, whatever it was meant to be.

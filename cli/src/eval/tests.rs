@@ -33,9 +33,9 @@ use super::{
     measure,
     receipt::Receipt,
     report::Findings,
-    suite::Case,
     verdict,
 };
+use crate::suite::Case;
 use crate::bench::arguments::Visual;
 
 #[derive(Debug, Parser)]

@@ -10,7 +10,7 @@ use secateur_router::{
 };
 use serde_json::json;
 
-use crate::eval::suite::Case;
+use crate::suite::Case;
 
 /// What prompts are pruned with, by how many pictures they have.
 #[derive(Clone, Copy, Debug)]

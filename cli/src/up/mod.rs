@@ -27,6 +27,9 @@ pub struct UpArguments {
     /// Checkpoint folder in the Hugging Face layout [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// Pruning plan of the nodes, a folder that `secateur plan` wrote [default: none]
+    #[arg(long, value_name = "DIR")]
+    plan: Option<PathBuf>,
     /// Prefill nodes to start
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     prefill: u32,
@@ -67,7 +70,7 @@ async fn start(arguments: UpArguments) -> anyhow::Result<()> {
         model: model.clone(),
         prefill: arguments.prefill,
         decode: arguments.decode,
-        node: arguments.node.flags(arguments.model.is_none()),
+        node: arguments.node.flags(arguments.model.is_none(), arguments.plan.as_deref()),
         log: arguments.log.clone(),
     };
     let mut cluster = Cluster::start(plan).await?;

@@ -1,5 +1,7 @@
 //! Flags of `up` that are the nodes': handed on as they are, and judged there.
 
+use std::path::Path;
+
 use clap::Args;
 
 /// How the nodes of a local cluster compute.
@@ -20,14 +22,15 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// As flags of a node. The demo's answers are documented, and tested, as those of f32.
-    pub fn flags(&self, is_demo: bool) -> Vec<String> {
+    /// As flags of a node, with the plan that it runs. The demo's answers are documented, and tested, as those of f32.
+    pub fn flags(&self, is_demo: bool, plan: Option<&Path>) -> Vec<String> {
         let dtype = self.dtype.clone().or_else(|| is_demo.then(|| "f32".to_owned()));
         let given = [
             ("--dtype", dtype),
             ("--weights", self.weights.clone()),
             ("--kv-memory", self.kv_memory.clone()),
             ("--threads", self.threads.map(|threads| threads.to_string())),
+            ("--plan", plan.map(|dir| dir.to_string_lossy().into_owned())),
         ];
         given.into_iter().filter_map(|(flag, value)| Some([flag.to_owned(), value?])).flatten().collect()
     }
@@ -39,9 +42,9 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_left_to_the_node() {
-        assert!(NodeOptions::default().flags(false).is_empty());
-        assert_eq!(NodeOptions::default().flags(true), ["--dtype", "f32"]);
+        assert!(NodeOptions::default().flags(false, None).is_empty());
+        assert_eq!(NodeOptions::default().flags(true, Some(Path::new("p"))), ["--dtype", "f32", "--plan", "p"]);
         let asked = NodeOptions { dtype: Some("bf16".into()), threads: Some(2), ..NodeOptions::default() };
-        assert_eq!(asked.flags(true), ["--dtype", "bf16", "--threads", "2"]);
+        assert_eq!(asked.flags(true, None), ["--dtype", "bf16", "--threads", "2"]);
     }
 }

@@ -60,6 +60,11 @@ impl<'a> Calibrator<'a> {
         self.model.info().layers
     }
 
+    /// Identity of the checkpoint.
+    pub fn fingerprint(&self) -> &str {
+        &self.model.info().fingerprint
+    }
+
     /// Its samples.
     pub fn samples(&self) -> &[Sample] {
         &self.held.samples

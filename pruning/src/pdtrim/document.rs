@@ -121,9 +121,9 @@ pub enum Repair {
     /// Nothing: the residual passes unchanged.
     #[default]
     None,
-    /// A linear map of the residual, `h_{l+1} = A h_l`, fitted by ridge least squares.
+    /// A linear map beside the residual, `h_{l+1} = h_l + D h_l`, fitted by ridge least squares.
     Linear {
-        /// Name of `A`, `[hidden, hidden]`.
+        /// Name of `D`, `[hidden outputs, hidden inputs]`.
         tensor: String,
     },
     /// The neighbour's new weights do the work of both: of the pair, the block `with` runs, and this one does not.

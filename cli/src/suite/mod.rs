@@ -1,6 +1,9 @@
 //! Cases out of a JSONL file. What cannot be read is refused with file, line and field: a case that is left out, or asked
 //! without its picture, would be a figure about something else.
 
+pub mod file;
+pub mod split;
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{arguments::EvalArguments, host::Host};
 use crate::usage::usage;
 
 /// Beside a checkpoint.
@@ -13,29 +12,20 @@ const IN_CHECKPOINT: &str = "eval/suite.jsonl";
 /// The demo's, in the repository: its pictures are larger than the demo itself, so they are not in the binary.
 const IN_REPOSITORY: &str = "models/demo/eval/suite.jsonl";
 
-/// The suite's file.
-pub fn find(arguments: &EvalArguments, host: &Host) -> anyhow::Result<PathBuf> {
-    if let Some(file) = &arguments.suite {
-        return Ok(file.clone());
-    }
-    let Some(dir) = host.model() else {
-        return Err(usage("--suite must name the cases to send to --url"));
-    };
+/// The file of a checkpoint's own suite, for a command whose `flag` names none. `is_demo`: nobody named the checkpoint.
+pub fn find(dir: &Path, is_demo: bool, flag: &str) -> anyhow::Result<PathBuf> {
     let own = dir.join(IN_CHECKPOINT);
     if own.is_file() {
         return Ok(own);
     }
-    if arguments.model.is_some() {
-        return Err(usage(format!(
-            "{} has no {IN_CHECKPOINT}; --suite must name a JSONL file of cases",
-            dir.display()
-        )));
+    if !is_demo {
+        return Err(usage(format!("{} has no {IN_CHECKPOINT}; {flag} must name a JSONL file of cases", dir.display())));
     }
     let starts = [env::current_dir(), env::current_exe()];
     let found = starts.iter().flatten().find_map(|start| above(start, IN_REPOSITORY));
     found.ok_or_else(|| {
         let text = "the demo's suite is in the repository, not in this binary";
-        usage(format!("{text}: run this in a checkout of it, or name its {IN_REPOSITORY} with --suite"))
+        usage(format!("{text}: run this in a checkout of it, or name its {IN_REPOSITORY} with {flag}"))
     })
 }
 
@@ -47,23 +37,16 @@ fn above(start: &Path, file: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{eval::tests::arguments, usage::Usage};
+    use crate::usage::Usage;
 
     #[test]
-    fn a_checkpoints_own_suite_is_found_and_a_named_one_wins() {
+    fn a_checkpoints_own_suite_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
-        let model = dir.path().to_str().unwrap();
-        let find = |flags: &[&str]| {
-            let arguments = arguments(&[&["--model", model][..], flags].concat());
-            find(&arguments, &Host::of(&arguments).unwrap())
-        };
-        assert_eq!(find(&["--suite", "x.jsonl"]).unwrap(), Path::new("x.jsonl"));
-        let error = find(&[]).unwrap_err();
+        let error = find(dir.path(), false, "--suite").unwrap_err();
         assert!(error.is::<Usage>() && error.to_string().contains("--suite"), "{error}");
         std::fs::create_dir(dir.path().join("eval")).unwrap();
         std::fs::write(dir.path().join(IN_CHECKPOINT), "").unwrap();
-        assert_eq!(find(&[]).unwrap(), dir.path().join(IN_CHECKPOINT));
+        assert_eq!(find(dir.path(), false, "--suite").unwrap(), dir.path().join(IN_CHECKPOINT));
     }
 
     #[test]

@@ -1,0 +1,40 @@
+//! The plan's folder: `plan.json`, and `plan.safetensors` where repairs exist.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use safetensors::{Dtype, serialize, tensor::TensorView};
+use secateur_node::plan::{PLAN_FILE, REPAIRS_FILE};
+use secateur_pruning::pdtrim::Plan;
+
+use super::repairs::Repaired;
+
+/// Writes the plan. The tensors come first, so that a plan is never there without what it names.
+pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired, hidden: usize) -> anyhow::Result<()> {
+    let tensors = folder.join(REPAIRS_FILE);
+    match plan.needs_tensors() {
+        true => put(&tensors, &safetensors_of(repairs, hidden)?)?,
+        // Left over from an earlier plan, it would belong to none.
+        false if tensors.exists() => fs::remove_file(&tensors)?,
+        false => {}
+    }
+    put(&folder.join(PLAN_FILE), plan.to_json()?.as_bytes())
+}
+
+fn safetensors_of(repairs: &Repaired, hidden: usize) -> anyhow::Result<Vec<u8>> {
+    let bytes: Vec<(String, Vec<u8>)> = repairs
+        .named()
+        .map(|(name, map)| (name, map.delta().iter().flat_map(|value| value.to_le_bytes()).collect()))
+        .collect();
+    let views = bytes
+        .iter()
+        .map(|(name, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, vec![hidden, hidden], bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
+    Ok(serialize(views, None)?)
+}
+
+fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,226 @@
+//! `secateur plan`: computes a PDTrim plan for a checkpoint, from calibration cases.
+//!
+//! ```text
+//! arguments.rs   the command line
+//! samples.rs     cases as the cluster would see them, with their answers
+//! stages.rs      the two searches: what prefill leaves out, then decode
+//! repairs.rs     what stands in for removed blocks
+//! kv.rs          which layers send first and last tokens only
+//! folder.rs      plan.json and plan.safetensors
+//! report.rs      progress, and what is printed at the end
+//! ```
+
+mod arguments;
+mod folder;
+mod kv;
+mod repairs;
+mod report;
+mod samples;
+mod stages;
+
+use std::{path::Path, process::ExitCode, time::Instant};
+
+use anyhow::{Context, bail};
+use secateur_common::telemetry::{self, LogFormat};
+use secateur_model::{
+    Card, FloatType, LoadOptions, Model, VisualAdvice,
+    calibrate::{Calibrator, Phase, Roles, Sample},
+};
+use secateur_pruning::{
+    VisualPolicy,
+    pdtrim::{BlockSet, Calibration, Plan, PlanDocument, Scores, SearchLog, StageKind, document::FORMAT, search::Schedule},
+};
+use secateur_router::served::{self, ServedModel};
+
+use self::{
+    report::{Planned, Progress},
+    samples::{Laid, Pruning},
+    stages::Searches,
+};
+use crate::{
+    demo,
+    suite::{
+        self, Case,
+        split::{Split, choose},
+    },
+    up::report::progress,
+    usage::{self, usage},
+};
+pub use arguments::PlanArguments;
+
+/// Runs the command.
+pub fn run(arguments: PlanArguments) -> ExitCode {
+    telemetry::init(&arguments.log, LogFormat::Text);
+    usage::finish(plan(&arguments))
+}
+
+fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let dir = demo::unless_given(arguments.model.as_deref())?;
+    let cases = cases(arguments, &dir)?;
+    std::fs::create_dir_all(&arguments.out)
+        .map_err(|error| usage(format!("--out {}: {error}", arguments.out.display())))?;
+    let served = served::load(&dir, None)?;
+    let model = load(arguments, &dir)?;
+    progress(&format!("laying out {} calibration cases", cases.len()));
+    let samples = samples(arguments, &dir, &cases, &served, &model)?;
+    let calibration = Calibration {
+        name: arguments.calibration.as_ref().map_or_else(
+            || "the checkpoint's own suite, every fourth case".to_owned(),
+            |file| file.file_name().map_or_else(|| "cases".to_owned(), |name| name.to_string_lossy().into_owned()),
+        ),
+        digest: digest(&cases, &samples),
+        samples: samples.len(),
+        seed: arguments.seed,
+    };
+    let cache = usize::try_from(arguments.cache_memory.as_u64()).unwrap_or(usize::MAX);
+    let mut calibrator = Calibrator::new(&model, samples, cache)?;
+    let planned = compute(arguments, &mut calibrator, calibration)?;
+    folder::write(&arguments.out, &planned.plan, &planned.repairs, model.info().hidden)?;
+    report::print(arguments, &planned, started.elapsed())
+}
+
+fn cases(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Vec<Case>> {
+    let limit = Some(arguments.samples);
+    Ok(match &arguments.calibration {
+        Some(file) => choose(suite::read(file)?, Split::All, limit),
+        None => {
+            let file = suite::file::find(dir, arguments.model.is_none(), "--calibration")?;
+            choose(suite::read(&file)?, Split::Calibration, limit)
+        }
+    })
+}
+
+fn load(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Model> {
+    let dtype = FloatType::from_name(&arguments.dtype)
+        .ok_or_else(|| usage(format!("--dtype {} is none of f32, bf16, f16", arguments.dtype)))?;
+    let threads = arguments.threads.map(|threads| threads as usize);
+    let options = LoadOptions { vision: true, dtype: Some(dtype), threads, ..LoadOptions::default() };
+    Model::load(dir, &options).with_context(|| format!("cannot load the checkpoint in {}", dir.display()))
+}
+
+/// The samples of whichever spelling of the answers, with a space in front or without, the model finds likelier.
+fn samples(
+    arguments: &PlanArguments,
+    dir: &Path,
+    cases: &[Case],
+    served: &ServedModel,
+    model: &Model,
+) -> anyhow::Result<Vec<Sample>> {
+    let pruning = pruning(arguments, dir)?;
+    let laid = cases
+        .iter()
+        .map(|case| samples::lay_out(case, served, model, pruning).with_context(|| format!("case {}", case.id)))
+        .collect::<anyhow::Result<Vec<Laid>>>()?;
+    let mut best: Option<(f64, Vec<Sample>)> = None;
+    for lead in ["", " "] {
+        let samples = laid.iter().map(|laid| laid.sample(served, model, lead)).collect::<anyhow::Result<Vec<_>>>()?;
+        let whole = Roles::all(model.info().layers);
+        let loss = Calibrator::new(model, samples.clone(), 0)?.loss(&whole, &whole)?;
+        if best.as_ref().is_none_or(|(lowest, _)| loss < *lowest) {
+            best = Some((loss, samples));
+        }
+    }
+    match best {
+        Some((loss, samples)) if loss.is_finite() => Ok(samples),
+        _ => bail!("the model's loss on the calibration cases is not finite"),
+    }
+}
+
+fn pruning(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Pruning> {
+    let given = arguments.visual.as_ref().map(|visual| -> anyhow::Result<VisualPolicy> {
+        let method = visual.method.parse().map_err(|error| usage(format!("--visual: {error}")))?;
+        Ok(VisualPolicy::new(method, visual.keep.unwrap_or(VisualPolicy::PUBLISHED_KEEP))?)
+    });
+    if let Some(policy) = given.transpose()? {
+        return Ok(Pruning { one: policy, several: policy });
+    }
+    let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
+    let policy = |advice: Option<VisualAdvice>, published| -> anyhow::Result<VisualPolicy> {
+        advice.map_or(Ok(published), |advice| Ok(VisualPolicy::new(advice.method.parse()?, advice.keep)?))
+    };
+    Ok(Pruning {
+        one: policy(one, VisualPolicy::PUBLISHED)?,
+        several: policy(several, VisualPolicy::PUBLISHED_SEVERAL)?,
+    })
+}
+
+/// Of everything that the samples depend on.
+fn digest(cases: &[Case], samples: &[Sample]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (case, sample) in cases.iter().zip(samples) {
+        hasher.update(case.prompt.as_bytes());
+        hasher.update(&(sample.prompt_rows() as u64).to_le_bytes());
+        sample.answer().iter().for_each(|token| {
+            hasher.update(&token.to_le_bytes());
+        });
+    }
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+fn compute(
+    arguments: &PlanArguments,
+    calibrator: &mut Calibrator<'_>,
+    calibration: Calibration,
+) -> anyhow::Result<Planned> {
+    let layers = calibrator.layers();
+    progress("measuring how alike blocks' inputs and outputs are");
+    let prefill_similarity = calibrator.redundancy(Phase::Prefill)?.unwrap_or_default();
+    // Answers of one token have no row that decode computes.
+    let decode_similarity = calibrator.redundancy(Phase::Decode)?.unwrap_or_else(|| prefill_similarity.clone());
+    let fingerprint = calibrator.fingerprint().to_owned();
+    let searches = Searches {
+        rule: arguments.rule(),
+        schedule: Schedule {
+            steps: arguments.steps as usize,
+            seeds: (0..u64::from(arguments.seeds)).map(|run| arguments.seed.wrapping_add(run)).collect(),
+            ..Schedule::seeded(arguments.seed)
+        },
+        context: format!("{fingerprint} {}", calibration.digest),
+        folder: &arguments.out,
+    };
+    let mut shown = Progress::default();
+    let mut search = |stage, size, before, similarity: &[f64], calibrator: &mut Calibrator<'_>| {
+        let found = searches.run(stage, size, before, similarity, calibrator, |step| shown.show(step))?;
+        shown.end();
+        anyhow::Ok(found)
+    };
+    let prefill = search(
+        StageKind::Prefill,
+        arguments.prefill_remove,
+        BlockSet::EMPTY,
+        &prefill_similarity,
+        calibrator,
+    )?;
+    let decode = search(
+        StageKind::Decode,
+        arguments.decode_remove,
+        prefill.removed,
+        &decode_similarity,
+        calibrator,
+    )?;
+    let sets = repairs::Sets { rule: searches.rule, prefill: prefill.removed, decode: decode.removed };
+    let repaired = repairs::fit(arguments.repair, sets, calibrator)?;
+    let selected = kv::select(arguments, decode.removed, calibrator)?;
+    let document = PlanDocument {
+        format: FORMAT,
+        model_fingerprint: fingerprint,
+        layers,
+        calibration,
+        rule: searches.rule,
+        prefill: repaired.stage(StageKind::Prefill, prefill.removed),
+        decode: repaired.stage(StageKind::Decode, decode.removed),
+        kv: selected.rules,
+        scores: Scores {
+            prefill_similarity,
+            decode_similarity,
+            distill_threshold: Some(secateur_pruning::pdtrim::redundancy::DISTILL_THRESHOLD),
+            concentration: selected.concentration,
+        },
+        search: SearchLog { prefill: prefill.log, decode: decode.log },
+    };
+    let lengths: Vec<usize> = calibrator.samples().iter().map(Sample::prompt_rows).collect();
+    let plan = Plan::new(document).context("the plan does not hold together")?;
+    Ok(Planned { bytes_ratio: kv::ratio(&plan, &lengths), plan, repairs: repaired, share_saved: calibrator.share_saved() })
+}
+

@@ -1,0 +1,124 @@
+//! Progress, and what is printed at the end.
+#![allow(clippy::print_stdout, reason = "printing is what this file is for")]
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    time::{Duration, Instant},
+};
+
+use secateur_pruning::pdtrim::{
+    Plan, StageKind,
+    search::{self, StageLog},
+};
+use serde_json::{Value, json};
+
+use super::{arguments::PlanArguments, repairs::Repaired};
+use crate::up::report::progress;
+
+/// A plan and what it is made of.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// What stands in for removed blocks.
+    pub repairs: Repaired,
+    /// Times fewer KV rows under pdtrim, on the calibration prompts.
+    pub bytes_ratio: f64,
+    /// Share of block passes that restarting at the first changed block saved.
+    pub share_saved: f64,
+}
+
+const EVERY_ON_A_TERMINAL: Duration = Duration::from_millis(200);
+const EVERY_ELSEWHERE: Duration = Duration::from_secs(10);
+const BAR: usize = 24;
+
+/// How far a search is: a bar on a terminal, a line now and then elsewhere.
+#[derive(Default)]
+pub struct Progress {
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    /// One more step.
+    pub fn show(&mut self, step: &search::Progress<'_>) {
+        let is_terminal = stderr().is_terminal();
+        let every = if is_terminal { EVERY_ON_A_TERMINAL } else { EVERY_ELSEWHERE };
+        if self.shown.is_some_and(|shown| shown.elapsed() < every) {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        let line = format!(
+            "{} seed {}: {:?} {} of {}, {} sets measured, best loss {:.4}",
+            step.stage, step.seed, step.phase, step.step, step.steps, step.evaluations, step.best
+        );
+        if is_terminal {
+            let done = (step.step * BAR).div_ceil(step.steps.max(1)).min(BAR);
+            let bar = format!("{}{}", "#".repeat(done), ".".repeat(BAR - done));
+            // Nobody may be watching any more, which is no reason to stop.
+            let _ = write!(stderr(), "\r\x1b[K[{bar}] {line}");
+        } else {
+            progress(&line);
+        }
+    }
+
+    /// The search is over.
+    pub fn end(&mut self) {
+        if self.shown.take().is_some() && stderr().is_terminal() {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// Prints the result.
+pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> anyhow::Result<()> {
+    let document = planned.plan.document();
+    let removed = |kind| planned.plan.removed(kind).iter().collect::<Vec<_>>();
+    let (prefill, decode) = (removed(StageKind::Prefill), removed(StageKind::Decode));
+    let layers: Vec<usize> = document.kv.iter().map(|rule| rule.layer).collect();
+    let loss = planned.repairs.loss;
+    let folder = arguments.out.display().to_string();
+    if arguments.json {
+        let body = json!({
+            "plan": folder,
+            "rule": document.rule,
+            "prefill_removed": prefill,
+            "decode_removed": decode,
+            "kv_layers": layers,
+            "nll": {"dense": loss.dense, "pruned": loss.pruned, "repaired": loss.repaired},
+            "repairs": planned.repairs.named().map(|(name, map)| json!({"tensor": name, "error": map.error()})).collect::<Vec<_>>(),
+            "search": {
+                "prefill": document.search.prefill.as_ref().map(log),
+                "decode": document.search.decode.as_ref().map(log),
+                "passes_saved": planned.share_saved,
+            },
+            "bytes_ratio": planned.bytes_ratio,
+            "seconds": took.as_secs_f64(),
+        });
+        println!("{}", serde_json::to_string_pretty(&body)?);
+        return Ok(());
+    }
+    println!("plan            {folder} ({:?}, {} calibration cases)", document.rule, document.calibration.samples);
+    println!("prefill without {prefill:?}");
+    println!("decode without  {decode:?}");
+    println!("loss            {:.4} dense, {:.4} pruned, {:.4} repaired (nats per answer token)", loss.dense, loss.pruned, loss.repaired);
+    for (name, map) in planned.repairs.named() {
+        println!("repair          {name}: leaves {:.0}% of the squared error", map.error() * 100.0);
+    }
+    for (stage, log) in [("prefill", &document.search.prefill), ("decode", &document.search.decode)] {
+        if let Some((low, high)) = log.as_ref().and_then(StageLog::spread) {
+            println!("search          {stage}: loss {low:.4} to {high:.4} over the seeds");
+        }
+    }
+    println!("pdtrim          first and last tokens alone in {} of {} blocks: {layers:?}", layers.len(), document.layers);
+    println!("bytes           {:.2} times fewer on the calibration prompts", planned.bytes_ratio);
+    println!("time            {:.1} s; {:.0}% of block passes saved by restarting", took.as_secs_f64(), planned.share_saved * 100.0);
+    println!("next            secateur up --plan {folder}; secateur eval --plan {folder}");
+    Ok(())
+}
+
+fn log(log: &StageLog) -> Value {
+    json!({
+        "evaluations": log.evaluations,
+        "spread": log.spread().map(|(low, high)| json!({"low": low, "high": high})),
+        "seeds": log.runs.iter().map(|run| json!({"seed": run.seed, "removed": run.removed, "nll": run.energy})).collect::<Vec<_>>(),
+    })
+}
