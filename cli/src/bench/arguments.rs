@@ -14,7 +14,7 @@ const LINK_REFUSED: &str = "shaping the link between prefill and decode is not b
 pub struct BenchArguments {
     /// Router to measure, such as http://host:8080 [default: a cluster started for this, on this machine]
     #[arg(long, value_name = "URL", value_parser = parse_url, conflicts_with_all = [
-        "model", "prefill", "decode", "dtype", "weights", "kv_memory", "threads",
+        "model", "plan", "prefill", "decode", "dtype", "weights", "kv_memory", "threads",
     ])]
     pub url: Option<String>,
     /// Checkpoint folder of the cluster that is started [default: the demo checkpoint in this binary]

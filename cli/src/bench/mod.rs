@@ -88,7 +88,7 @@ async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
         model,
         prefill: arguments.prefill,
         decode: arguments.decode,
-        node: arguments.node.flags(arguments.model.is_none()),
+        node: arguments.node.flags(arguments.model.is_none(), arguments.plan.as_deref()),
         port: 0,
         log: arguments.log.clone(),
     };

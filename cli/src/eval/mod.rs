@@ -2,19 +2,19 @@
 //! what is measured is what is served.
 //!
 //! ```text
-//! arguments.rs    the command line
-//! combination.rs  plan x visual x transfer, with the baselines that judge them
-//! host.rs         where requests go: a running router, or clusters started one after another
-//! case_run.rs     one case: request, answer, whether it is right
-//! receipt.rs      the figures of a reply's receipt
+//! arguments.rs        the command line
+//! combination.rs      plan x visual x transfer, with the baselines that judge them
+//! host.rs             where requests go: a running router, or clusters started one after another
+//! case_run.rs         one case: request, answer, whether it is right
+//! receipt.rs          the figures of a reply's receipt
 //! combination_run.rs  every case under one combination
-//! group.rs        cases by tag and depth
-//! statistics.rs   Wilson's interval, the paired bootstrap
-//! figures.rs      a combination's figures for a group of cases
-//! report.rs       the JSON document, warnings
-//! table.rs        the same for a person
-//! machine.rs      where it ran
-//! progress.rs     how far it is
+//! group.rs            cases by tag and depth
+//! statistics.rs       Wilson's interval, the paired bootstrap
+//! figures.rs          a combination's figures for a group of cases
+//! report.rs           the JSON document, warnings
+//! table.rs            the same for a person
+//! machine.rs          where it ran
+//! progress.rs         how far it is
 //! ```
 
 mod arguments;

@@ -77,11 +77,14 @@ fn relative_by_family(findings: &Findings) -> Vec<Column> {
     families.map(|group| column(findings, group, &group.tag, |figures| relative(figures.relative.as_ref()))).collect()
 }
 
+/// Whole percents: there are many depths, with few cases each.
 fn needles(findings: &Findings) -> Vec<Column> {
+    let cell = |figures: &Figures| {
+        let accuracy = figures.accuracy();
+        format!("{:.0} ±{:.0}", 100.0 * accuracy.value, 100.0 * accuracy.reach())
+    };
     let depths = findings.groups.iter().filter_map(|group| Some((group, group.depth()?)));
-    depths
-        .map(|(group, depth)| column(findings, group, &depth.to_string(), |figures| percent(figures.accuracy())))
-        .collect()
+    depths.map(|(group, depth)| column(findings, group, &depth.to_string(), cell)).collect()
 }
 
 fn main_groups<'a>(findings: &'a Findings) -> impl Iterator<Item = &'a Group> {
