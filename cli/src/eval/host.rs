@@ -68,8 +68,6 @@ impl Host {
             Host::Own(own) => own,
         };
         own.stop().await;
-        let with = plan.map_or_else(String::new, |plan| format!(", plan {}", plan.display()));
-        progress(&format!("starting 1 router, 1 prefill, 1 decode{with}"));
         let cluster = own.cluster.insert(Cluster::start(own.start(plan)).await?);
         cluster.ready().await?;
         Ok(cluster.base_url())
