@@ -6,15 +6,17 @@
 //! With unit tokens `u_i` and unit text tokens `v_t`, `S` the kept set:
 //! ```text
 //! f(S)       = sum_i max_{s in S} sim_vv(i, s) + lambda sum_t w max_{s in S} sim_tv(t, s)
-//! sim_vv(i,) = softmax_j (u_i . u_j / tau_v)   over the tokens of its own group, [P] tau_v = 0.2
+//! sim_vv(i,j) = max(0, u_i . u_j)              within its own group, else 0           [R]
 //! sim_tv(t,) = softmax_j (v_t . u_j / tau_t)   over all visual tokens,           [P] tau_t = 0.02
 //! w          = sum_i max_j sim_vv(i, j) / sum_t max_j sim_tv(t, j)               [R]
 //! ```
 //! - \[R\] `w` makes both terms shares of what keeping everything would reach, so `lambda` means the same for a prompt of
 //!   three words and of three hundred, for any number of tokens and any temperature.
-//! - \[R\] Vision-vision similarity of tokens after the projector, the only ones there are here (MMTok: before it). Under the
-//!   softmax a token with many near-duplicates weighs little, so a cluster counts about once, however large it is: small
-//!   things in front of a wide background are seen. `vision_temperature: None` takes `max(0, cosine)` instead.
+//! - \[R\] Vision-vision similarity of tokens after the projector, the only ones there are here (MMTok: before it), and
+//!   without MMTok's softmax over j (\[P\] tau_v = 0.2; `vision_temperature`). Measured on the demo (996 cases of its world
+//!   that its suite does not have, one picture, 16 of 144 tokens): 91.0% right without it, 82.8% with it, 94.2% unpruned;
+//!   powers of the cosine, a common mean taken off and weights against duplicates were no better than the plain cosine.
+//! - \[R\] lambda = 0.1 (MMTok 0.5): 0, 0.1 and 0.5 are within half a point there at 16 tokens; at 29 tokens 0 loses 2.5.
 //! - \[P\] Text tokens are filtered: the share `q` with the lowest entropy of their row of `sim_tv` stays; the others look
 //!   everywhere and so say nothing. \[R\] q = 0.5, rounded, at least one. Only the last 512 text tokens are read at all,
 //!   which bounds time and memory; questions come last.
@@ -47,9 +49,9 @@ pub const FLOOR: usize = 4;
 /// Parameters. The default is what the module's text says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoverageOptions {
-    /// `lambda`: what covering the whole text is worth, against covering the whole picture. Default 0.5.
+    /// `lambda`: what covering the whole text is worth, against covering the whole picture. Default 0.1.
     pub text_weight: f32,
-    /// `tau_v`, at least 0.001; none: `max(0, cosine)` without a softmax. Default 0.2.
+    /// `tau_v`, at least 0.001, for a softmax over each token's row of cosines; none: `max(0, cosine)`. Default none.
     pub vision_temperature: Option<f32>,
     /// `tau_t`, at least 0.001. Default 0.02.
     pub text_temperature: f32,
@@ -62,8 +64,8 @@ pub struct CoverageOptions {
 impl Default for CoverageOptions {
     fn default() -> Self {
         Self {
-            text_weight: 0.5,
-            vision_temperature: Some(0.2),
+            text_weight: 0.1,
+            vision_temperature: None,
             text_temperature: 0.02,
             text_keep: 0.5,
             bypass: Some(Bypass::default()),

@@ -69,6 +69,7 @@ fn index_lists_are_those_of_the_equations() {
         let pictures: Vec<PictureTokens<'_>> =
             pictures.iter().map(|data| PictureTokens::whole(Rows::new(data, case.width).unwrap())).collect();
         let options = CoverageOptions {
+            text_weight: 0.5,
             vision_temperature: case.vision_temperature,
             bypass: case.bypass.as_ref().map(|limits| Bypass { coverage: limits.coverage, most: limits.most }),
             ..CoverageOptions::default()

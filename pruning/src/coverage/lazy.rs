@@ -77,18 +77,23 @@ mod tests {
         powers.into_iter().map(|x| x / sum).collect()
     }
 
+    const LAMBDA: f32 = 0.25;
+
     /// `f(S)` word for word, for one group and no text filter.
-    fn objective(visual: &[Vec<f32>], text: &[Vec<f32>], chosen: &[usize]) -> f64 {
-        let rows = |from: &[Vec<f32>], temperature: f64| -> Vec<Vec<f64>> {
-            from.iter().map(|x| softmax(visual.iter().map(|y| cosine(x, y)).collect(), temperature)).collect()
+    fn objective(visual: &[Vec<f32>], text: &[Vec<f32>], chosen: &[usize], tau_v: Option<f32>) -> f64 {
+        let cosines = |x: &Vec<f32>| -> Vec<f64> { visual.iter().map(|y| cosine(x, y)).collect() };
+        let near = |x: &Vec<f32>| match tau_v {
+            Some(temperature) => softmax(cosines(x), f64::from(temperature)),
+            None => cosines(x).into_iter().map(|cosine| cosine.max(0.0)).collect(),
         };
-        let (vv, tv) = (rows(visual, 0.2), rows(text, 0.02));
+        let vv: Vec<Vec<f64>> = visual.iter().map(near).collect();
+        let tv: Vec<Vec<f64>> = text.iter().map(|t| softmax(cosines(t), 0.02)).collect();
         let reach = |rows: &[Vec<f64>], set: &[usize]| -> f64 {
             rows.iter().map(|row| set.iter().map(|&s| row[s]).fold(0.0, f64::max)).sum()
         };
         let all: Vec<usize> = (0..visual.len()).collect();
         let weight = if text.is_empty() { 0.0 } else { reach(&vv, &all) / reach(&tv, &all) };
-        reach(&vv, chosen) + 0.5 * weight * reach(&tv, chosen)
+        reach(&vv, chosen) + f64::from(LAMBDA) * weight * reach(&tv, chosen)
     }
 
     fn matrix(count: Range<usize>) -> impl Strategy<Value = Vec<Vec<f32>>> {
@@ -101,10 +106,16 @@ mod tests {
             visual in matrix(1..24),
             text in matrix(0..5),
             share in 0f64..1.0,
+            vision_temperature in prop::sample::select(vec![None, Some(0.2f32)]),
         ) {
             let count = 1 + (share * (visual.len() - 1) as f64) as usize;
             let (flat, words) = (visual.concat(), text.concat());
-            let options = CoverageOptions { text_keep: 1.0, ..CoverageOptions::default() };
+            let options = CoverageOptions {
+                text_weight: LAMBDA,
+                vision_temperature,
+                text_keep: 1.0,
+                ..CoverageOptions::default()
+            };
             let groups = Group::of(&[vec![Rows::new(&flat, 7).unwrap()]]);
             let field = || Field::new(&groups, Rows::new(&words, 7).unwrap(), &options);
             let span = 0..visual.len();
@@ -121,7 +132,7 @@ mod tests {
             prop_assert!(lazy.taken(&span).eq(plain.taken(&span)));
 
             for step in 0..count {
-                let value = |token: usize| objective(&visual, &text, &[&order[..step], &[token]].concat());
+                let value = |token: usize| objective(&visual, &text, &[&order[..step], &[token]].concat(), vision_temperature);
                 let best = span.clone().map(value).fold(0.0, f64::max);
                 prop_assert!(value(order[step]) >= best * (1.0 - 1e-5));
             }
