@@ -25,8 +25,9 @@ impl NodePlan {
     /// Reads the plan in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(PLAN_FILE);
-        let json = std::fs::read(&path)
-            .with_context(|| format!("cannot read {}; `secateur plan --out DIR` makes a plan folder", path.display()))?;
+        let json = std::fs::read(&path).with_context(|| {
+            format!("cannot read {}; `secateur plan --out DIR` makes a plan folder", path.display())
+        })?;
         let text = std::str::from_utf8(&json).with_context(|| format!("{} is not text", path.display()))?;
         let plan = Plan::parse(text).with_context(|| format!("{} is not a plan", path.display()))?;
         let repairs = plan.needs_tensors().then(|| dir.join(REPAIRS_FILE));

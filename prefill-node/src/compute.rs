@@ -41,11 +41,7 @@ pub trait Compute: Send + 'static {
     /// Prunes what was seen and lays the prompt out.
     fn assemble(&mut self, job: &Job, seen: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError>;
     /// Computes the chunks; `on_layer` is told when a layer's KV of all of them is stored.
-    fn run(
-        &mut self,
-        chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize),
-    ) -> Result<(), ModelError>;
+    fn run(&mut self, chunks: &mut [Chunk<'_>], on_layer: &mut dyn FnMut(usize)) -> Result<(), ModelError>;
 }
 
 /// The model itself.
@@ -81,11 +77,7 @@ impl Compute for ModelCompute {
         Ok((self.model.prompt(&segments)?, report))
     }
 
-    fn run(
-        &mut self,
-        chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize),
-    ) -> Result<(), ModelError> {
+    fn run(&mut self, chunks: &mut [Chunk<'_>], on_layer: &mut dyn FnMut(usize)) -> Result<(), ModelError> {
         let mut feeds: Vec<Feed<'_>> = Vec::with_capacity(chunks.len());
         for chunk in &mut *chunks {
             let wanted = if chunk.is_last() { Wanted::Last } else { Wanted::Nothing };

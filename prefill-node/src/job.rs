@@ -252,11 +252,7 @@ pub(crate) mod tests {
     fn what_does_not_fit_is_refused_by_field() {
         type Edit = fn(&mut v1::PrefillRequest);
         let cases: [(Edit, &str, ErrorCode); 11] = [
-            (
-                |r| r.transfer = v1::TransferPolicy::Pdtrim as i32,
-                "secateur.transfer.policy",
-                ErrorCode::InvalidRequest,
-            ),
+            (|r| r.transfer = v1::TransferPolicy::Pdtrim as i32, "secateur.transfer.policy", ErrorCode::InvalidRequest),
             (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.epoch = None, "epoch", ErrorCode::InvalidRequest),

@@ -83,8 +83,7 @@ impl Shipment {
         let extent = Extent { prompt: positions - self.job.emitted.len() as u32, positions };
         let chosen = (self.job.transfer, plan.as_deref());
         let (parties, shape) = (self.job.parties.clone(), self.identity.kv_shape());
-        let manifest =
-            Manifest::new(parties, chosen, extent, shape, shipped_layers).with_next_position(next_position);
+        let manifest = Manifest::new(parties, chosen, extent, shape, shipped_layers).with_next_position(next_position);
         let payload_bytes = manifest.total_bytes();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();

@@ -4,8 +4,8 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{arguments::EvalArguments, combination::Combination, receipt::Receipt};
-use crate::suite::Case;
 use crate::bench::client::{Client, error_text};
+use crate::suite::Case;
 
 /// What became of a case.
 #[derive(Clone, Debug, PartialEq)]

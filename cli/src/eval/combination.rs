@@ -14,6 +14,8 @@ const BASELINES: [&str; 2] = ["random", "keep-first"];
 const UNPRUNED: &str = "none";
 const AUTO: &str = "auto";
 const DENSE: &str = "dense";
+/// A policy that is about the plan's layers: without a plan there is nothing to ask.
+const OF_A_PLAN: &str = "pdtrim";
 
 /// One row of the report, tags aside.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,11 @@ pub fn of(arguments: &EvalArguments, advice: Option<&VisualAdvice>) -> Vec<Combi
         all.push(Combination::reference());
     }
     for plan in in_order(arguments) {
+        let has_plans = arguments.plans().iter().any(Option::is_some);
         for transfer in &arguments.transfer {
+            if transfer == OF_A_PLAN && plan.is_none() && has_plans {
+                continue;
+            }
             for visual in &visuals {
                 let combination =
                     Combination { plan: plan.clone(), visual: visual.clone(), transfer: transfer.clone() };

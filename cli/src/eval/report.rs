@@ -11,8 +11,7 @@ use super::{
     combination_run::{Measured, Refused},
     figures::Row,
     group::{self, Group, Kind},
-    machine, statistics,
-    table,
+    machine, statistics, table,
 };
 use crate::suite::Case;
 use crate::up::report::progress;

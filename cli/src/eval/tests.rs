@@ -35,8 +35,8 @@ use super::{
     report::Findings,
     verdict,
 };
-use crate::suite::Case;
 use crate::bench::arguments::Visual;
+use crate::suite::Case;
 
 #[derive(Debug, Parser)]
 struct Program {

@@ -77,4 +77,3 @@ pub fn ratio(plan: &Plan, lengths: &[usize]) -> f64 {
     let sent: f64 = lengths.iter().map(|&length| plan.bytes_fraction(length) * length as f64).sum();
     if sent > 0.0 { whole / sent } else { 1.0 }
 }
-

@@ -28,7 +28,9 @@ use secateur_model::{
 };
 use secateur_pruning::{
     VisualPolicy,
-    pdtrim::{BlockSet, Calibration, Plan, PlanDocument, Scores, SearchLog, StageKind, document::FORMAT, search::Schedule},
+    pdtrim::{
+        BlockSet, Calibration, Plan, PlanDocument, Scores, SearchLog, StageKind, document::FORMAT, search::Schedule,
+    },
 };
 use secateur_router::served::{self, ServedModel};
 
@@ -185,20 +187,9 @@ fn compute(
         shown.end();
         anyhow::Ok(found)
     };
-    let prefill = search(
-        StageKind::Prefill,
-        arguments.prefill_remove,
-        BlockSet::EMPTY,
-        &prefill_similarity,
-        calibrator,
-    )?;
-    let decode = search(
-        StageKind::Decode,
-        arguments.decode_remove,
-        prefill.removed,
-        &decode_similarity,
-        calibrator,
-    )?;
+    let prefill =
+        search(StageKind::Prefill, arguments.prefill_remove, BlockSet::EMPTY, &prefill_similarity, calibrator)?;
+    let decode = search(StageKind::Decode, arguments.decode_remove, prefill.removed, &decode_similarity, calibrator)?;
     let sets = repairs::Sets { rule: searches.rule, prefill: prefill.removed, decode: decode.removed };
     let repaired = repairs::fit(arguments.repair, sets, calibrator)?;
     let selected = kv::select(arguments, decode.removed, calibrator)?;
@@ -221,6 +212,10 @@ fn compute(
     };
     let lengths: Vec<usize> = calibrator.samples().iter().map(Sample::prompt_rows).collect();
     let plan = Plan::new(document).context("the plan does not hold together")?;
-    Ok(Planned { bytes_ratio: kv::ratio(&plan, &lengths), plan, repairs: repaired, share_saved: calibrator.share_saved() })
+    Ok(Planned {
+        bytes_ratio: kv::ratio(&plan, &lengths),
+        plan,
+        repairs: repaired,
+        share_saved: calibrator.share_saved(),
+    })
 }
-

@@ -99,7 +99,10 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
     println!("plan            {folder} ({:?}, {} calibration cases)", document.rule, document.calibration.samples);
     println!("prefill without {prefill:?}");
     println!("decode without  {decode:?}");
-    println!("loss            {:.4} dense, {:.4} pruned, {:.4} repaired (nats per answer token)", loss.dense, loss.pruned, loss.repaired);
+    println!(
+        "loss            {:.4} dense, {:.4} pruned, {:.4} repaired (nats per answer token)",
+        loss.dense, loss.pruned, loss.repaired
+    );
     for (name, map) in planned.repairs.named() {
         println!("repair          {name}: leaves {:.0}% of the squared error", map.error() * 100.0);
     }
@@ -108,9 +111,17 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
             println!("search          {stage}: loss {low:.4} to {high:.4} over the seeds");
         }
     }
-    println!("pdtrim          first and last tokens alone in {} of {} blocks: {layers:?}", layers.len(), document.layers);
+    println!(
+        "pdtrim          first and last tokens alone in {} of {} blocks: {layers:?}",
+        layers.len(),
+        document.layers
+    );
     println!("bytes           {:.2} times fewer on the calibration prompts", planned.bytes_ratio);
-    println!("time            {:.1} s; {:.0}% of block passes saved by restarting", took.as_secs_f64(), planned.share_saved * 100.0);
+    println!(
+        "time            {:.1} s; {:.0}% of block passes saved by restarting",
+        took.as_secs_f64(),
+        planned.share_saved * 100.0
+    );
     println!("next            secateur up --plan {folder}; secateur eval --plan {folder}");
     Ok(())
 }

@@ -114,9 +114,7 @@ pub fn roles(rule: Rule, layers: usize, prefill: BlockSet, decode: BlockSet) -> 
     let without = Roles::without(layers, prefill.iter());
     let prompts = match rule {
         Rule::Subset => without,
-        Rule::Relaxed => {
-            without.with(prefill.difference(decode).iter(), BlockRole::KeysAndValues { tensor: None })
-        }
+        Rule::Relaxed => without.with(prefill.difference(decode).iter(), BlockRole::KeysAndValues { tensor: None }),
     };
     (prompts, Roles::without(layers, decode.iter()))
 }

@@ -121,10 +121,19 @@ impl<'a> Calibrator<'a> {
             let from = if boundaries.as_ref().is_some_and(|held| held.has(first)) { first } else { 0 };
             self.blocks_saved += from as u64;
             self.blocks_run += (layers - from) as u64;
-            passed.losses[at] = self.batch(phase, batch, Trial { roles, from, boundaries, repairs: &|layer, x| {
-                let of_phase = if phase == Phase::Prefill { repairs.prefill } else { repairs.decode };
-                repair::apply(of_phase, layer, x);
-            } })?;
+            passed.losses[at] = self.batch(
+                phase,
+                batch,
+                Trial {
+                    roles,
+                    from,
+                    boundaries,
+                    repairs: &|layer, x| {
+                        let of_phase = if phase == Phase::Prefill { repairs.prefill } else { repairs.decode };
+                        repair::apply(of_phase, layer, x);
+                    },
+                },
+            )?;
         }
         passed.roles = Some(roles.clone());
         *self.passed(phase) = passed;

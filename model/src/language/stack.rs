@@ -191,7 +191,8 @@ impl Language {
             self.mix(block, pool, &batch, &blocks, space);
             self.think(block, batch.rows(), space);
         }
-        course.residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
+        course
+            .residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
         batch = self.narrow(batch, space);
         self.logits(batch.rows(), space);
         for feed in feeds {

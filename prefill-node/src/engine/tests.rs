@@ -27,11 +27,7 @@ impl Compute for Simulated {
         Ok((Prompt::of_text(&job.tokens)?, v1::VisualReport::default()))
     }
 
-    fn run(
-        &mut self,
-        chunks: &mut [Chunk<'_>],
-        on_layer: &mut dyn FnMut(usize),
-    ) -> Result<(), ModelError> {
+    fn run(&mut self, chunks: &mut [Chunk<'_>], on_layer: &mut dyn FnMut(usize)) -> Result<(), ModelError> {
         let rows = chunks.iter().map(|chunk| chunk.rows.len()).sum();
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.largest_step.fetch_max(rows, Ordering::Relaxed);
