@@ -12,11 +12,13 @@ use secateur_proto::{
     },
 };
 use secateur_tests::{role::Role, suite};
-use secateur_transfer::{DType, KvShape, Manifest, Parties, Sender, TransferPolicy};
+use secateur_transfer::{DType, Extent, KvShape, Manifest, Parties, Sender, TransferPolicy};
 use tonic::{Streaming, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
+/// Nothing of the answer is replayed.
+const EXTENT: Extent = Extent { prompt: POSITIONS, positions: POSITIONS };
 const POSITIONS: u32 = 8;
 /// Of the demo checkpoint.
 const LAYERS: u32 = 12;
@@ -61,7 +63,7 @@ impl Node {
             plan_id: String::new(),
         };
         let layers: Vec<u32> = (0..LAYERS).collect();
-        let manifest = Manifest::new(parties, TransferPolicy::Dense, POSITIONS, SHAPE, &layers);
+        let manifest = Manifest::new(parties, (TransferPolicy::Dense, None), EXTENT, SHAPE, &layers);
         let half = vec![0u8; (u64::from(POSITIONS) * SHAPE.bytes_per_token() / 2) as usize];
         let (mut sender, first) = Sender::new(manifest);
         let mut frames = vec![first];

@@ -3,7 +3,10 @@
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
-use crate::job::{Job, tests::text_job};
+use crate::{
+    job::{Job, tests::text_job},
+    prune::Seen,
+};
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{FloatType, Picture, Prompt};
 use tokio::sync::oneshot;
@@ -32,7 +35,7 @@ impl Compute for Simulated {
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.largest_step.fetch_max(rows, Ordering::Relaxed);
         for layer in 0..2 {
-            let _ = on_layer(layer);
+            on_layer(layer);
         }
         for chunk in chunks {
             assert_eq!(chunk.rows.start, chunk.table.len());

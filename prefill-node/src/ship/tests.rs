@@ -5,7 +5,6 @@ use secateur_proto::v1::{
     kv_transfer_server::{KvTransfer, KvTransferServer},
     ship_frame::Frame,
 };
-use secateur_transfer::DType;
 use tokio::{net::TcpListener, time::sleep};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
@@ -83,11 +82,18 @@ fn steps(pool: &KvPool) -> mpsc::Receiver<ShipStep> {
     steps
 }
 
+fn identity() -> Identity {
+    let mut identity = crate::job::tests::identity();
+    (identity.model.kv_heads, identity.model.head_dim) = (4, 64);
+    identity.kv_layers = (0..LAYERS as u32).collect();
+    identity.shipped_layers = identity.kv_layers.clone();
+    identity
+}
+
 fn shipment(limit: Duration, shortage: &Shortage) -> Shipment {
     Shipment {
         job: Arc::new(text_job(vec![1])),
-        layers: (0..LAYERS as u32).collect(),
-        shape: KvShape { kv_heads: 4, head_dim: 64, dtype: DType::F32 },
+        identity: Arc::new(identity()),
         patience: Patience { limit, shortage: shortage.clone() },
     }
 }
