@@ -25,7 +25,7 @@ fn samples(model: &Model) -> Vec<Sample> {
 }
 
 fn distillation() -> Distillation {
-    Distillation { steps: 120, rows: 128, ..Distillation::default() }
+    Distillation { steps: 120, rows: 128, rate: Some(1e-3), ..Distillation::default() }
 }
 
 fn merged(repairs: &[BlockRepair]) -> &MergedRepair {

@@ -12,7 +12,7 @@ use crate::calibrate::trial::Phase;
 use crate::error::{ModelError, Result};
 
 /// Rows taken of one sample at most, evenly: long prompts are not to outweigh all others, nor to fill the memory.
-const ROWS: usize = 256;
+const ROWS: usize = 128;
 
 /// What a merged block learns from, and what it is judged by.
 #[derive(Default)]

@@ -13,14 +13,14 @@ use crate::error::{ModelError, Result};
 /// How merged blocks are trained.
 ///
 /// \[R\] AdamW without weight decay, a tenth of the steps to warm up, then along a cosine to nothing. What counts is the
-/// best state that was seen, by the error on held-out samples.
+/// best state that was seen, by the error on held-out samples; once that has not fallen for a while, training ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distillation {
-    /// Gradient steps of each merged block.
+    /// Gradient steps of each merged block, at most.
     pub steps: usize,
     /// Rows of a step, at least; samples are taken whole.
     pub rows: usize,
-    /// Largest learning rate; `None`: 0.256 by the residual width, at most 0.002, because Adam's steps in a wide matrix add
+    /// Largest learning rate; `None`: 0.064 by the residual width, at most 0.0005, because Adam's steps in a wide matrix add
     /// up over its inputs.
     pub rate: Option<f64>,
     /// Draws the samples of each step; the same seed gives the same weights.
@@ -33,10 +33,12 @@ impl Default for Distillation {
     }
 }
 
-const RATE_BY_WIDTH: f64 = 0.256;
-const RATE_MOST: f64 = 2e-3;
+const RATE_BY_WIDTH: f64 = 0.064;
+const RATE_MOST: f64 = 5e-4;
 /// Times that the state is judged, apart from the first.
 const JUDGED: usize = 15;
+/// Times in a row that it may be no better than before. Answers have few rows, which are soon learnt by heart.
+const PATIENCE: usize = 4;
 /// Rows judged at a time, which bounds the memory.
 const JUDGED_ROWS: usize = 2_048;
 
@@ -73,6 +75,7 @@ pub(super) fn distil(student: &Student, lessons: &Lessons, how: &Distillation) -
     let mut optimizer = AdamW::new(variables.clone(), ParamsAdamW { weight_decay: 0.0, ..ParamsAdamW::default() })?;
     let mut draw = Draw::new(how.seed, lessons.fitted.len());
     let mut best = (first, kept(&variables)?);
+    let mut in_vain = 0;
     for step in 0..how.steps {
         let chosen = draw.next(&lessons.fitted, how.rows);
         let (loss, rows) = (square(student, &chosen)?, chosen.iter().map(|rows| rows.len()).sum::<usize>());
@@ -81,8 +84,13 @@ pub(super) fn distil(student: &Student, lessons: &Lessons, how: &Distillation) -
         if (step + 1) % how.steps.div_ceil(JUDGED) == 0 || step + 1 == how.steps {
             let error = mean_square(student, judge)?;
             tracing::debug!(step, error = error / first, "merging");
+            in_vain += 1;
             if error < best.0 {
                 best = (error, kept(&variables)?);
+                in_vain = 0;
+            }
+            if in_vain == PATIENCE {
+                break;
             }
         }
     }
