@@ -18,14 +18,15 @@ fn load(name: &str, stage: Stage) -> Model {
     Model::load(&family(name), &options).unwrap()
 }
 
+/// Few words, so that what one sample teaches is of use in another.
 fn samples(model: &Model) -> Vec<Sample> {
-    let tokens = |first: u32, count: u32| (0..count).map(|at| (first + at * at * 5 + at) % 89).collect::<Vec<_>>();
+    let tokens = |first: u32, count: u32| (0..count).map(|at| (first + at * at * 5 + at) % 13).collect::<Vec<_>>();
     let sample = |at: u32| model.sample(&[Segment::Text(&tokens(at, 9 + 3 * (at % 8)))], &tokens(3 * at, 6)).unwrap();
     (0..48).map(sample).collect()
 }
 
 fn distillation() -> Distillation {
-    Distillation { steps: 120, rows: 128, rate: Some(1e-3), ..Distillation::default() }
+    Distillation { steps: 150, rows: 128, rate: Some(2e-3), ..Distillation::default() }
 }
 
 fn merged(repairs: &[BlockRepair]) -> &MergedRepair {
@@ -53,7 +54,7 @@ fn training_lowers_the_error_on_samples_it_did_not_see() {
         for repairs in merge(&mut calibrator) {
             let repair = merged(&repairs);
             assert_eq!((repair.layer(), repair.with()), (2, 1));
-            assert!(repair.error() < 0.97, "{name}: {}", repair.error());
+            assert!(repair.error() < 0.9, "{name}: {}", repair.error());
         }
     }
 }
