@@ -105,6 +105,19 @@ impl Matrix {
         self.inputs
     }
 
+    /// Its numbers' format; `None`: int8.
+    pub fn format(&self) -> Option<Format> {
+        match &self.store {
+            Store::Plain { format, .. } => Some(*format),
+            Store::Int8(_) => None,
+        }
+    }
+
+    /// What is added to its outputs.
+    pub fn bias(&self) -> Option<&[f32]> {
+        self.bias.as_deref()
+    }
+
     /// Memory that a full read moves.
     pub fn bytes(&self) -> usize {
         let weights = match &self.store {

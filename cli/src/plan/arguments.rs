@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use secateur_model::calibrate::Distillation;
 use secateur_pruning::pdtrim::Rule;
 
 use crate::bench::arguments::{Visual, parse_visual};
@@ -27,10 +28,17 @@ pub struct PlanArguments {
     /// computes keys and values of blocks that only decode runs)
     #[arg(long, value_name = "RULE", default_value = "subset")]
     rule: RuleName,
-    /// What stands in for removed blocks: auto (a linear map where it lowers the loss on calibration cases that its fit
-    /// did not see), linear or none
+    /// What stands in for removed blocks: linear (a linear map), merged (the block before with new weights, trained to do
+    /// the work of both, where that block runs; a map elsewhere), none, or auto (of each stage whichever has the lowest
+    /// loss on calibration cases that no fit saw)
     #[arg(long, value_name = "HOW", default_value = "auto")]
     pub repair: RepairChoice,
+    /// Gradient steps that train each merged block
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub merge_steps: u32,
+    /// Largest learning rate of these steps [default: by the width of the model]
+    #[arg(long, value_name = "LR", value_parser = parse_rate)]
+    pub merge_rate: Option<f64>,
     /// Share of a prompt's tokens that selected layers send under the transfer policy pdtrim
     #[arg(long, value_name = "R", default_value_t = 0.1, value_parser = parse_share)]
     pub kv_keep: f64,
@@ -92,15 +100,23 @@ enum RuleName {
 /// What stands in for removed blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RepairChoice {
-    /// A linear map where it helps.
+    /// Whichever helps most.
     Auto,
-    /// A linear map.
+    /// Linear maps.
     Linear,
+    /// Merged blocks where they are possible, linear maps elsewhere.
+    Merged,
     /// Nothing.
     None,
 }
 
 impl PlanArguments {
+    /// How merged blocks are trained.
+    pub fn distillation(&self) -> Distillation {
+        let steps = self.merge_steps as usize;
+        Distillation { steps, rate: self.merge_rate, seed: self.seed, ..Distillation::default() }
+    }
+
     /// How the two sets relate.
     pub fn rule(&self) -> Rule {
         match self.rule {
@@ -108,6 +124,11 @@ impl PlanArguments {
             RuleName::Relaxed => Rule::Relaxed,
         }
     }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if rate > 0.0 && rate <= 1.0 { Ok(rate) } else { Err("must be above 0 and at most 1".to_owned()) }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

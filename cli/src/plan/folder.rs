@@ -10,10 +10,10 @@ use secateur_pruning::pdtrim::Plan;
 use super::repairs::Repaired;
 
 /// Writes the plan. The tensors come first, so that a plan is never there without what it names.
-pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired, hidden: usize) -> anyhow::Result<()> {
+pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired) -> anyhow::Result<()> {
     let tensors = folder.join(REPAIRS_FILE);
     match plan.needs_tensors() {
-        true => put(&tensors, &safetensors_of(repairs, hidden)?)?,
+        true => put(&tensors, &safetensors_of(repairs)?)?,
         // Left over from an earlier plan, it would belong to none.
         false if tensors.exists() => fs::remove_file(&tensors)?,
         false => {}
@@ -21,14 +21,15 @@ pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired, hidden: usize) -> a
     put(&folder.join(PLAN_FILE), plan.to_json()?.as_bytes())
 }
 
-fn safetensors_of(repairs: &Repaired, hidden: usize) -> anyhow::Result<Vec<u8>> {
-    let bytes: Vec<(String, Vec<u8>)> = repairs
-        .named()
-        .map(|(name, map)| (name, map.delta().iter().flat_map(|value| value.to_le_bytes()).collect()))
+fn safetensors_of(repairs: &Repaired) -> anyhow::Result<Vec<u8>> {
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = repairs
+        .tensors()
+        .into_iter()
+        .map(|(name, shape, data)| (name, shape, data.iter().flat_map(|value| value.to_le_bytes()).collect()))
         .collect();
-    let views = bytes
+    let views = tensors
         .iter()
-        .map(|(name, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, vec![hidden, hidden], bytes)?)))
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()?;
     Ok(serialize(views, None)?)
 }

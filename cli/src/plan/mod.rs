@@ -4,7 +4,8 @@
 //! arguments.rs   the command line
 //! samples.rs     cases as the cluster would see them, with their answers
 //! stages.rs      the two searches: what prefill leaves out, then decode
-//! repairs.rs     what stands in for removed blocks
+//! repairs.rs     what stands in for removed blocks, as plan and tensors name it
+//! trials.rs      which repairs are fitted, and which are kept
 //! kv.rs          which layers send first and last tokens only
 //! folder.rs      plan.json and plan.safetensors
 //! report.rs      progress, and what is printed at the end
@@ -17,6 +18,7 @@ mod repairs;
 mod report;
 mod samples;
 mod stages;
+mod trials;
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
@@ -78,7 +80,7 @@ fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
     let cache = usize::try_from(arguments.cache_memory.as_u64()).unwrap_or(usize::MAX);
     let mut calibrator = Calibrator::new(&model, samples, cache)?;
     let planned = compute(arguments, &mut calibrator, calibration)?;
-    folder::write(&arguments.out, &planned.plan, &planned.repairs, model.info().hidden)?;
+    folder::write(&arguments.out, &planned.plan, &planned.repairs)?;
     report::print(arguments, &planned, started.elapsed())
 }
 
@@ -190,8 +192,8 @@ fn compute(
     let prefill =
         search(StageKind::Prefill, arguments.prefill_remove, BlockSet::EMPTY, &prefill_similarity, calibrator)?;
     let decode = search(StageKind::Decode, arguments.decode_remove, prefill.removed, &decode_similarity, calibrator)?;
-    let sets = repairs::Sets { rule: searches.rule, prefill: prefill.removed, decode: decode.removed };
-    let repaired = repairs::fit(arguments.repair, sets, calibrator)?;
+    let sets = trials::Sets { rule: searches.rule, prefill: prefill.removed, decode: decode.removed };
+    let repaired = trials::fit(arguments.repair, sets, &arguments.distillation(), calibrator)?;
     let selected = kv::select(arguments, decode.removed, calibrator)?;
     let document = PlanDocument {
         format: FORMAT,

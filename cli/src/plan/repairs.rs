@@ -1,29 +1,21 @@
-//! What stands in for removed blocks: nothing, or linear maps fitted on the calibration cases.
+//! What stands in for removed blocks, as plan and tensors name it.
 
-use secateur_model::calibrate::{Calibrator, LinearRepair, Phase, Prompts, Repairs};
-use secateur_pruning::pdtrim::{BlockSet, Repair, Rule, Stage, StageKind};
+use secateur_model::calibrate::BlockRepair;
+use secateur_pruning::pdtrim::{BlockSet, Repair, Stage, StageKind};
 
-use super::{arguments::RepairChoice, stages};
-use crate::up::report::progress;
-
-/// What is removed.
-#[derive(Clone, Copy, Debug)]
-pub struct Sets {
-    /// How the two sets relate.
-    pub rule: Rule,
-    /// What prefill leaves out.
-    pub prefill: BlockSet,
-    /// What decode leaves out.
-    pub decode: BlockSet,
-}
+use super::trials::Tried;
 
 /// What came of fitting.
 #[derive(Clone, Debug, Default)]
 pub struct Repaired {
-    prefill: Vec<LinearRepair>,
-    decode: Vec<LinearRepair>,
+    /// Repairs of blocks that prefill leaves out.
+    pub prefill: Vec<BlockRepair>,
+    /// Repairs of blocks that decode leaves out.
+    pub decode: Vec<BlockRepair>,
     /// Loss with nothing removed, with the blocks removed, and repaired.
     pub loss: Losses,
+    /// All that was measured on the way.
+    pub tried: Vec<Tried>,
 }
 
 /// Mean negative log-likelihood of the answers' tokens, in nats.
@@ -37,60 +29,44 @@ pub struct Losses {
     pub repaired: f64,
 }
 
-/// Fits what `choice` asks for. `auto` keeps, of each stage, all of its maps or none, whichever has the lower loss.
-pub fn fit(choice: RepairChoice, sets: Sets, calibrator: &mut Calibrator<'_>) -> anyhow::Result<Repaired> {
-    let layers = calibrator.layers();
-    let whole = stages::roles(sets.rule, layers, BlockSet::EMPTY, BlockSet::EMPTY);
-    let dense = calibrator.loss(&whole.0, &whole.1)?;
-    let (prompts, answers) = stages::roles(sets.rule, layers, sets.prefill, sets.decode);
-    let pruned = calibrator.loss(&prompts, &answers)?;
-    let mut best = Repaired { loss: Losses { dense, pruned, repaired: pruned }, ..Repaired::default() };
-    if choice == RepairChoice::None || (sets.prefill.is_empty() && sets.decode.is_empty()) {
-        return Ok(best);
-    }
-    progress("fitting linear maps in the place of removed blocks");
-    let removed: Vec<usize> = sets.prefill.iter().collect();
-    let none = Prompts { roles: &prompts, repairs: &[] };
-    let prefill = calibrator.linear_repairs(Phase::Prefill, &removed, none)?;
-    let removed: Vec<usize> = sets.decode.iter().collect();
-    let kept = Prompts { roles: &prompts, repairs: &prefill };
-    let decode = calibrator.linear_repairs(Phase::Decode, &removed, kept)?;
-    for (prefill, decode) in [(&prefill[..], &decode[..]), (&prefill[..], &[]), (&[], &decode[..])] {
-        let repaired = calibrator.loss_with(&prompts, &answers, Repairs { prefill, decode })?;
-        progress(&format!(
-            "loss {repaired:.4} with maps for {} blocks in prefill and {} in decode, {pruned:.4} without, {dense:.4} dense",
-            prefill.len(),
-            decode.len()
-        ));
-        if repaired < best.loss.repaired || choice == RepairChoice::Linear {
-            let loss = Losses { dense, pruned, repaired };
-            best = Repaired { prefill: prefill.to_vec(), decode: decode.to_vec(), loss };
-        }
-        if choice == RepairChoice::Linear {
-            break;
-        }
-    }
-    Ok(best)
-}
-
 impl Repaired {
     /// A stage that leaves `removed` out.
     pub fn stage(&self, kind: StageKind, removed: BlockSet) -> Stage {
-        let maps = self.maps(kind);
-        Stage::dropping(removed, |layer| match maps.iter().any(|map| map.layer() == layer) {
-            true => Repair::Linear { tensor: tensor(kind, layer) },
-            false => Repair::None,
+        let repairs = self.of(kind);
+        Stage::dropping(removed, |layer| match repairs.iter().find(|repair| repair.layer() == layer) {
+            Some(repair @ BlockRepair::Linear(_)) => Repair::Linear { tensor: name(kind, repair) },
+            Some(repair @ BlockRepair::Merged(merged)) => {
+                Repair::Merged { with: merged.with(), tensors: name(kind, repair) }
+            }
+            None => Repair::None,
         })
     }
 
-    /// Every map with its name in `plan.safetensors`.
-    pub fn named(&self) -> impl Iterator<Item = (String, &LinearRepair)> {
+    /// Every repair with its name in `plan.safetensors`: a tensor's, or the prefix of a block's.
+    pub fn named(&self) -> impl Iterator<Item = (StageKind, String, &BlockRepair)> {
         [StageKind::Prefill, StageKind::Decode]
             .into_iter()
-            .flat_map(|kind| self.maps(kind).iter().map(move |map| (tensor(kind, map.layer()), map)))
+            .flat_map(|kind| self.of(kind).iter().map(move |repair| (kind, name(kind, repair), repair)))
     }
 
-    fn maps(&self, kind: StageKind) -> &[LinearRepair] {
+    /// Every tensor of `plan.safetensors`, with its shape.
+    pub fn tensors(&self) -> Vec<(String, Vec<usize>, &[f32])> {
+        let mut tensors = Vec::new();
+        for (_, name, repair) in self.named() {
+            match repair {
+                BlockRepair::Linear(map) => tensors.push((name, vec![map.width(); 2], map.delta())),
+                BlockRepair::Merged(merged) => tensors.extend(
+                    merged
+                        .tensors()
+                        .iter()
+                        .map(|tensor| (format!("{name}.{}", tensor.name), tensor.shape.clone(), &tensor.data[..])),
+                ),
+            }
+        }
+        tensors
+    }
+
+    fn of(&self, kind: StageKind) -> &[BlockRepair] {
         match kind {
             StageKind::Prefill => &self.prefill,
             StageKind::Decode => &self.decode,
@@ -98,6 +74,10 @@ impl Repaired {
     }
 }
 
-fn tensor(kind: StageKind, layer: usize) -> String {
-    format!("{kind}.{layer}.linear")
+fn name(kind: StageKind, repair: &BlockRepair) -> String {
+    let how = match repair {
+        BlockRepair::Linear(_) => "linear",
+        BlockRepair::Merged(_) => "merged",
+    };
+    format!("{kind}.{}.{how}", repair.layer())
 }

@@ -6,13 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use secateur_model::calibrate::BlockRepair;
 use secateur_pruning::pdtrim::{
     Plan, StageKind,
     search::{self, StageLog},
 };
 use serde_json::{Value, json};
 
-use super::{arguments::PlanArguments, repairs::Repaired};
+use super::{arguments::PlanArguments, repairs::Repaired, trials::Tried};
 use crate::up::report::progress;
 
 /// A plan and what it is made of.
@@ -84,7 +85,8 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
             "decode_removed": decode,
             "kv_layers": layers,
             "nll": {"dense": loss.dense, "pruned": loss.pruned, "repaired": loss.repaired},
-            "repairs": planned.repairs.named().map(|(name, map)| json!({"tensor": name, "error": map.error()})).collect::<Vec<_>>(),
+            "repairs": planned.repairs.named().map(repair).collect::<Vec<_>>(),
+            "repairs_tried": planned.repairs.tried.iter().map(tried).collect::<Vec<_>>(),
             "search": {
                 "prefill": document.search.prefill.as_ref().map(log),
                 "decode": document.search.decode.as_ref().map(log),
@@ -103,8 +105,11 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
         "loss            {:.4} dense, {:.4} pruned, {:.4} repaired (nats per answer token)",
         loss.dense, loss.pruned, loss.repaired
     );
-    for (name, map) in planned.repairs.named() {
-        println!("repair          {name}: leaves {:.0}% of the squared error", map.error() * 100.0);
+    for (_, name, repair) in planned.repairs.named() {
+        println!("repair          {name}: leaves {:.0}% of the squared error", repair.error() * 100.0);
+    }
+    for tried in &planned.repairs.tried {
+        println!("tried           {tried}");
     }
     for (stage, log) in [("prefill", &document.search.prefill), ("decode", &document.search.decode)] {
         if let Some((low, high)) = log.as_ref().and_then(StageLog::spread) {
@@ -124,6 +129,24 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
     );
     println!("next            secateur up --plan {folder}; secateur eval --plan {folder}");
     Ok(())
+}
+
+fn repair((kind, name, repair): (StageKind, String, &BlockRepair)) -> Value {
+    let (how, with) = match repair {
+        BlockRepair::Linear(_) => ("linear", None),
+        BlockRepair::Merged(merged) => ("merged", Some(merged.with())),
+    };
+    json!({"stage": kind, "layer": repair.layer(), "how": how, "with": with, "tensors": name, "error": repair.error()})
+}
+
+fn tried(tried: &Tried) -> Value {
+    json!({
+        "prefill": tried.prefill.name(),
+        "decode": tried.decode.name(),
+        "nll": tried.loss.all,
+        "nll_held_out": tried.loss.held_out,
+        "fitted_in_seconds": tried.took.as_secs_f64(),
+    })
 }
 
 fn log(log: &StageLog) -> Value {

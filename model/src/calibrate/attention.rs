@@ -23,7 +23,7 @@ impl Calibrator<'_> {
         let heads = Heads { heads: info.heads, kv_heads: info.kv_heads, head_dim: info.head_dim };
         let (mut sums, mut samples) = (vec![0.0; layers], 0);
         for batch in self.held.batches.clone() {
-            self.watch(Phase::Prefill, batch, &all, &|_, _| {}, &mut |rows, seen| {
+            self.watch(Phase::Prefill, batch, &all, &[], &mut |rows, seen| {
                 let Seen::Attention(layer, qkv) = seen else { return };
                 for range in rows {
                     if let Some((first, last)) = keeps(range.len()) {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::calibrate::repair::{self, LinearRepair};
+use crate::calibrate::repairs::Repairs;
 use crate::calibrate::samples::{Held, Sample};
 use crate::calibrate::trial::{Boundaries, Phase, Roles, Trial};
 use crate::error::{ModelError, Result};
@@ -30,17 +30,17 @@ struct Passed {
     /// `None`: there was none, or what it left is not to be used.
     roles: Option<Roles>,
     boundaries: Vec<Option<Boundaries>>,
-    /// Sum of the losses of each batch.
+    /// Sum of the losses of each sample.
     losses: Vec<f64>,
 }
 
-/// Linear maps that stand in for removed blocks, by phase.
-#[derive(Clone, Copy, Default)]
-pub struct Repairs<'a> {
-    /// For rows of prompts.
-    pub prefill: &'a [LinearRepair],
-    /// For rows of answers.
-    pub decode: &'a [LinearRepair],
+/// Mean negative log-likelihood of the answers' tokens, in nats per token.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Loss {
+    /// Over all samples.
+    pub all: f64,
+    /// Over those that fits of repairs do not see; over all where there are too few to hold any out.
+    pub held_out: f64,
 }
 
 impl<'a> Calibrator<'a> {
@@ -82,16 +82,17 @@ impl<'a> Calibrator<'a> {
         let answers_changed = self.decode.roles.as_ref().map_or(0, |last| last.first_difference(decode));
         self.phase(Phase::Prefill, prefill, changed, Repairs::default())?;
         self.phase(Phase::Decode, decode, changed.min(answers_changed), Repairs::default())?;
-        Ok(self.mean_loss())
+        Ok(self.mean_loss(|_| true).unwrap_or(f64::NAN))
     }
 
-    /// The same with linear maps in the place of removed blocks. Nothing of it is remembered.
-    pub fn loss_with(&mut self, prefill: &Roles, decode: &Roles, repairs: Repairs<'_>) -> Result<f64, ModelError> {
+    /// The same with repairs in the place of removed blocks. Nothing of it is remembered.
+    pub fn loss_with(&mut self, prefill: &Roles, decode: &Roles, repairs: Repairs<'_>) -> Result<Loss, ModelError> {
         self.phase(Phase::Prefill, prefill, 0, repairs)?;
         self.phase(Phase::Decode, decode, 0, repairs)?;
-        let loss = self.mean_loss();
+        let all = self.mean_loss(|_| true).unwrap_or(f64::NAN);
+        let held_out = self.mean_loss(|sample| self.held.is_held_out(sample)).unwrap_or(all);
         self.forget();
-        Ok(loss)
+        Ok(Loss { all, held_out })
     }
 
     /// What the last passes left is not what [`Calibrator::loss`] would leave.
@@ -99,9 +100,14 @@ impl<'a> Calibrator<'a> {
         (self.prefill, self.decode) = (Passed::default(), Passed::default());
     }
 
-    fn mean_loss(&self) -> f64 {
-        let tokens: usize = self.held.samples.iter().map(|sample| sample.answer.len()).sum();
-        self.prefill.losses.iter().chain(&self.decode.losses).sum::<f64>() / tokens as f64
+    /// Of the samples chosen; `None`: of none.
+    fn mean_loss(&self, is_chosen: impl Fn(usize) -> bool) -> Option<f64> {
+        let (mut sum, mut tokens) = (0.0, 0);
+        for (at, sample) in self.held.samples.iter().enumerate().filter(|(at, _)| is_chosen(*at)) {
+            sum += self.prefill.losses[at] + self.decode.losses[at];
+            tokens += sample.answer.len();
+        }
+        (tokens > 0).then(|| sum / tokens as f64)
     }
 
     fn phase(&mut self, phase: Phase, roles: &Roles, first: usize, repairs: Repairs<'_>) -> Result<()> {
@@ -112,7 +118,7 @@ impl<'a> Calibrator<'a> {
         let layers = roles.len();
         let mut passed = std::mem::take(self.passed(phase));
         passed.roles = None;
-        passed.losses.resize(self.held.batches.len(), 0.0);
+        passed.losses.resize(self.held.samples.len(), 0.0);
         if passed.boundaries.is_empty() {
             passed.boundaries = self.allotted(phase);
         }
@@ -121,19 +127,9 @@ impl<'a> Calibrator<'a> {
             let from = if boundaries.as_ref().is_some_and(|held| held.has(first)) { first } else { 0 };
             self.blocks_saved += from as u64;
             self.blocks_run += (layers - from) as u64;
-            passed.losses[at] = self.batch(
-                phase,
-                batch,
-                Trial {
-                    roles,
-                    from,
-                    boundaries,
-                    repairs: &|layer, x| {
-                        let of_phase = if phase == Phase::Prefill { repairs.prefill } else { repairs.decode };
-                        repair::apply(of_phase, layer, x);
-                    },
-                },
-            )?;
+            let trial = Trial { roles, from, boundaries, repairs: repairs.of(phase) };
+            let losses = self.batch(phase, batch.clone(), trial)?;
+            passed.losses[batch].copy_from_slice(&losses);
         }
         passed.roles = Some(roles.clone());
         *self.passed(phase) = passed;
@@ -168,23 +164,22 @@ impl<'a> Calibrator<'a> {
         self.held.batches.iter().map(allot).collect()
     }
 
-    /// Runs one batch; the sum of its losses.
-    fn batch(&mut self, phase: Phase, batch: Range<usize>, mut trial: Trial<'_>) -> Result<f64> {
+    /// Runs one batch; the sum of the losses of each of its samples.
+    fn batch(&mut self, phase: Phase, batch: Range<usize>, mut trial: Trial<'_>) -> Result<Vec<f64>> {
         let answers = phase == Phase::Decode;
-        let targets: Vec<u32> = self.held.samples[batch.clone()]
-            .iter()
-            .flat_map(|sample| if answers { sample.answer[1..].iter() } else { sample.answer[..1].iter() })
-            .copied()
-            .collect();
-        if targets.is_empty() {
-            return Ok(0.0);
+        if self.held.samples[batch.clone()].iter().all(|sample| sample.range(answers).is_empty()) {
+            return Ok(vec![0.0; batch.len()]);
         }
         let pool = self.held.pool.clone();
-        let mut feeds = self.held.feeds(batch, answers);
+        let mut feeds = self.held.feeds(batch.clone(), answers);
         self.model.language().forward(&pool, &mut feeds, &mut self.space, &mut trial)?;
         let vocab = self.model.info().vocab;
-        let rows = self.space.logits().chunks_exact(vocab).zip(&targets);
-        Ok(rows.map(|(logits, &target)| negative_log_likelihood(logits, target)).sum())
+        let mut rows = self.space.logits().chunks_exact(vocab);
+        let of_sample = |sample: &Sample| {
+            let targets = if answers { &sample.answer[1..] } else { &sample.answer[..1] };
+            targets.iter().zip(rows.by_ref()).map(|(&target, logits)| negative_log_likelihood(logits, target)).sum()
+        };
+        Ok(self.held.samples[batch].iter().map(of_sample).collect())
     }
 }
 

@@ -18,7 +18,7 @@ impl Calibrator<'_> {
         let mut before: Vec<f32> = Vec::new();
         for sample in 0..self.held.samples.len() {
             let mut fault = None;
-            self.watch(phase, sample..sample + 1, &all, &|_, _| {}, &mut |_, seen| {
+            self.watch(phase, sample..sample + 1, &all, &[], &mut |_, seen| {
                 let Seen::Residual(layer, x) = seen else { return };
                 if let Some(block) = layer.checked_sub(1) {
                     fault = fault.take().or(similarity.add(block, &before, x).err());

@@ -3,12 +3,16 @@
 use std::ops::Range;
 
 use crate::error::{ModelError, Result};
+use secateur_kernels::to_f32;
+
 use crate::kv::{BlockTable, KvPool, blocks_for};
 use crate::language::{Feed, Input, Prompt, Segment, Wanted};
 use crate::model::Model;
 
 /// Rows that one pass computes at most, unless one sample alone has more.
 const BATCH_ROWS: usize = 2_048;
+/// One sample of so many is held out from fits, to judge them by.
+const HELD_OUT: usize = 4;
 
 /// A prompt and the answer that is right.
 #[derive(Clone, Debug)]
@@ -71,6 +75,24 @@ impl Held {
         }
         let batches = batches(&samples);
         Ok(Held { samples, tables, pool, batches })
+    }
+
+    /// Whether fits do not see that sample.
+    pub fn is_held_out(&self, sample: usize) -> bool {
+        sample % HELD_OUT == HELD_OUT - 1
+    }
+
+    /// Keys and values of the first `positions` of a sample, each [positions, kv_heads, head_dim], as the last pass left
+    /// them; keys are turned.
+    pub fn keys_and_values(&self, sample: usize, layer_slot: usize, positions: usize) -> (Vec<f32>, Vec<f32>) {
+        let (keys, values) = self.tables[sample].view(positions).layer(layer_slot, std::iter::once(0..positions));
+        let format = self.pool.geometry().format;
+        let widened = |bytes: &[u8]| {
+            let mut numbers = vec![0.0; bytes.len() / format.bytes()];
+            to_f32(format, bytes, &mut numbers);
+            numbers
+        };
+        (widened(&keys), widened(&values))
     }
 
     /// The feeds of one batch: all prompts, or all answers that have rows.

@@ -1,6 +1,9 @@
 //! One pass of a batch with given roles.
 
-use crate::language::Course;
+use std::sync::Arc;
+
+use crate::calibrate::repairs::{self, BlockRepair};
+use crate::language::{Block, Course};
 use crate::stage::BlockRole;
 
 /// Which rows of a sample a pass computes.
@@ -68,7 +71,7 @@ pub(super) struct Trial<'a> {
     pub from: usize,
     pub boundaries: Option<&'a mut Boundaries>,
     /// What stands in for blocks that are left out.
-    pub repairs: &'a dyn Fn(usize, &mut [f32]),
+    pub repairs: &'a [BlockRepair],
 }
 
 impl Course for Trial<'_> {
@@ -85,7 +88,11 @@ impl Course for Trial<'_> {
     }
 
     fn skipped(&mut self, layer: usize, x: &mut [f32]) {
-        (self.repairs)(layer, x);
+        repairs::apply(self.repairs, layer, x);
+    }
+
+    fn stand_in(&self, layer: usize) -> Option<Arc<Block>> {
+        repairs::stand_in(self.repairs, layer)
     }
 
     fn residual(&mut self, layer: usize, x: &[f32]) {

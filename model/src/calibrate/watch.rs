@@ -1,11 +1,13 @@
 //! Looking at what flows through a pass.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::calibrate::loss::Calibrator;
+use crate::calibrate::repairs::{self, BlockRepair};
 use crate::calibrate::trial::{Phase, Roles};
 use crate::error::Result;
-use crate::language::Course;
+use crate::language::{Block, Course};
 use crate::stage::BlockRole;
 
 /// What an onlooker is shown, of one batch.
@@ -21,7 +23,7 @@ pub(super) type Onlooker<'a> = dyn FnMut(&[Range<usize>], Seen<'_>) + 'a;
 
 struct Watching<'a, 'b> {
     roles: &'a Roles,
-    repairs: &'a dyn Fn(usize, &mut [f32]),
+    repairs: &'a [BlockRepair],
     rows: &'a [Range<usize>],
     onlooker: &'a mut Onlooker<'b>,
 }
@@ -36,7 +38,11 @@ impl Course for Watching<'_, '_> {
     }
 
     fn skipped(&mut self, layer: usize, x: &mut [f32]) {
-        (self.repairs)(layer, x);
+        repairs::apply(self.repairs, layer, x);
+    }
+
+    fn stand_in(&self, layer: usize) -> Option<Arc<Block>> {
+        repairs::stand_in(self.repairs, layer)
     }
 
     fn attention(&mut self, layer: usize, qkv: &[f32]) {
@@ -56,7 +62,7 @@ impl Calibrator<'_> {
         phase: Phase,
         batch: Range<usize>,
         roles: &Roles,
-        repairs: &dyn Fn(usize, &mut [f32]),
+        repairs: &[BlockRepair],
         onlooker: &mut Onlooker<'_>,
     ) -> Result<()> {
         let rows = self.rows(phase, batch.clone());

@@ -165,7 +165,7 @@ mod tests {
         }
         table.set_len(40).unwrap();
         assert_eq!(table.full_blocks().len(), 2);
-        let (k, v) = table.view(40).layer(1, Some(0..40));
+        let (k, v) = table.view(40).layer(1, std::iter::once(0..40));
         assert_eq!((k, v), (bytes(0..40).into(), bytes(100..140).into()));
         let (k, v) = table.view(40).layer(1, [3..5, 14..33]);
         assert_eq!(k, [bytes(3..5), bytes(14..33)].concat());

@@ -1,5 +1,8 @@
 //! What a pass does beside the ordinary: who is told of it, and where calibration has it differ.
 
+use std::sync::Arc;
+
+use crate::language::block::Block;
 use crate::stage::BlockRole;
 
 /// A pass, seen from outside. Serving only wants to know when KV is stored; calibration leaves blocks out, starts in the
@@ -17,6 +20,11 @@ pub(crate) trait Course {
     /// What this pass does with a block that the stage runs: calibration tries sets without loading them anew.
     fn role(&self, _layer: usize) -> &BlockRole {
         &BlockRole::Run
+    }
+
+    /// A block that this pass runs in the place of one of the stage's, keys and values included.
+    fn stand_in(&self, _layer: usize) -> Option<Arc<Block>> {
+        None
     }
 
     /// The residual stream in front of a block that this pass leaves out; what it becomes is what flows on.

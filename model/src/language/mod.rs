@@ -3,6 +3,7 @@
 //! ```text
 //! stack.rs       one forward pass over a batch: rows of many sequences at once
 //! block.rs       the weights of one transformer block
+//! parts.rs       a block's numbers, out of it and back into one
 //! course.rs      what a pass does beside the ordinary, for calibration
 //! feed.rs        what a sequence brings to a pass, and the rows of a prompt
 //! batch.rs       feeds laid side by side: rows, runs, the rows whose logits are wanted
@@ -18,11 +19,14 @@ mod batch;
 mod block;
 mod course;
 mod feed;
+mod parts;
 mod rope;
 mod stack;
 mod workspace;
 
+pub(crate) use block::Block;
 pub(crate) use course::Course;
 pub use feed::{Feed, Input, Prompt, PromptRow, Segment, Wanted};
+pub use parts::BlockTensor;
 pub(crate) use stack::Language;
 pub use workspace::Workspace;

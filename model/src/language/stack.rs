@@ -115,6 +115,23 @@ impl Language {
         self.steps.iter().filter(|step| step.block().is_some()).map(|step| step.layer).collect()
     }
 
+    /// A block that runs here, by its index in the checkpoint.
+    pub fn block(&self, layer: usize) -> Option<&Block> {
+        self.steps.iter().find(|step| step.layer == layer)?.block()
+    }
+
+    /// What norms add to a mean square.
+    pub fn norm_epsilon(&self) -> f32 {
+        self.shape.norm_epsilon
+    }
+
+    /// Cosines and sines that a row at that position is turned by, each [head_dim / 2].
+    pub fn turn(&self, position: [u32; 3]) -> (Vec<f32>, Vec<f32>) {
+        let (mut cos, mut sin) = (vec![0.0; self.rope.pairs()], vec![0.0; self.rope.pairs()]);
+        self.rope.line(position, &mut cos, &mut sin);
+        (cos, sin)
+    }
+
     /// How many last slots a row sees, by block that has KV here; `None`: all.
     pub fn windows(&self) -> impl Iterator<Item = Option<usize>> + '_ {
         self.steps.iter().filter_map(Step::block).map(|block| block.window)
@@ -170,7 +187,8 @@ impl Language {
                 (BlockRole::KeysAndValues { .. }, _) | (_, Kind::KeysAndValues(..)) => false,
                 _ => true,
             };
-            let Some(block) = step.block() else { continue };
+            let stand_in = course.stand_in(step.layer);
+            let Some(block) = stand_in.as_deref().or(step.block()) else { continue };
             let blocks = LayerBlocks::gather(feeds, own_slot);
             self.keys_and_values(block, &batch, space);
             course.attention(step.layer, &space.qkv[..batch.rows() * self.shape.columns().2]);

@@ -99,7 +99,7 @@ pub fn prefill_in_chunks(model: &Model, input: &[Segment<'_>], rows: usize) -> (
     }
     let view = sequence.table.view(prompt.len());
     let layer = |(slot, &layer): (usize, &usize)| {
-        let (k, v) = view.layer(slot, Some(0..view.positions()));
+        let (k, v) = view.layer(slot, std::iter::once(0..prompt.len()));
         LayerKv { layer, tokens: prompt.len(), k, v }
     };
     (logits, model.kv_layers().iter().enumerate().map(layer).collect())

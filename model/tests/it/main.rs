@@ -11,5 +11,6 @@ mod families;
 mod families_fixture;
 mod families_seen;
 mod golden;
+mod merge;
 mod names;
 mod stages;

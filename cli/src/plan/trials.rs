@@ -1,0 +1,231 @@
+//! Which repairs are fitted, and which are kept.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use secateur_model::calibrate::{
+    BlockRepair, Calibrator, Distillation, Loss, Phase, Prompts, Repairs, Roles, mergeable,
+};
+use secateur_pruning::pdtrim::{BlockSet, Rule};
+
+use super::{
+    arguments::RepairChoice,
+    repairs::{Losses, Repaired},
+    stages,
+};
+use crate::up::report::progress;
+
+/// What is removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sets {
+    /// How the two sets relate.
+    pub rule: Rule,
+    /// What prefill leaves out.
+    pub prefill: BlockSet,
+    /// What decode leaves out.
+    pub decode: BlockSet,
+}
+
+/// How one stage is repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Not at all.
+    None,
+    /// By linear maps.
+    Linear,
+    /// By merged blocks where they are possible, by linear maps elsewhere.
+    Merged,
+}
+
+/// A combination that was measured.
+#[derive(Clone, Debug)]
+pub struct Tried {
+    /// How prefill was repaired.
+    pub prefill: Kind,
+    /// How decode was repaired.
+    pub decode: Kind,
+    /// What it lost.
+    pub loss: Loss,
+    /// Time that its fits took, those that it shares with others included.
+    pub took: Duration,
+}
+
+impl Kind {
+    /// Its name in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::None => "none",
+            Kind::Linear => "linear",
+            Kind::Merged => "merged",
+        }
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tried { prefill, decode, loss, took } = self;
+        let (prefill, decode, seconds) = (prefill.name(), decode.name(), took.as_secs_f64());
+        write!(
+            out,
+            "prefill {prefill}, decode {decode}: loss {:.4}, held out {:.4}, fitted in {seconds:.0} s",
+            loss.all, loss.held_out
+        )
+    }
+}
+
+impl Sets {
+    /// Removed blocks that each stage can merge. What prefill merges must be left out in decode as well: otherwise prefill
+    /// computes that block's keys and values after all, of a stream that the merged block has changed.
+    fn mergeable(&self) -> (Vec<usize>, Vec<usize>) {
+        let of = |removed: BlockSet| mergeable(&removed.iter().collect::<Vec<_>>());
+        let prefill = of(self.prefill).into_iter().filter(|&layer| self.decode.contains(layer)).collect();
+        (prefill, of(self.decode))
+    }
+
+    /// How each stage may be repaired, plain ways first. A plan may have prefill merge into a block that decode runs by its
+    /// own weights only if decode merges into it as well.
+    fn combinations(&self, choice: RepairChoice) -> Vec<(Kind, Vec<Kind>)> {
+        let (prefill, decode) = self.mergeable();
+        let can = |removed: BlockSet, merged: &[usize], kind| match kind {
+            Kind::None => true,
+            Kind::Linear => !removed.is_empty(),
+            Kind::Merged => !merged.is_empty(),
+        };
+        let kinds = |removed: BlockSet, merged: &[usize]| {
+            let most = [Kind::Merged, Kind::Linear, Kind::None].into_iter().find(|&kind| can(removed, merged, kind));
+            match choice {
+                RepairChoice::None => vec![Kind::None],
+                RepairChoice::Linear if removed.is_empty() => vec![Kind::None],
+                RepairChoice::Linear => vec![Kind::Linear],
+                RepairChoice::Merged => most.into_iter().collect(),
+                RepairChoice::Auto => {
+                    let all = [Kind::None, Kind::Linear, Kind::Merged].into_iter();
+                    all.filter(|&kind| can(removed, merged, kind)).collect()
+                }
+            }
+        };
+        let is_alone = |layer: &usize| self.decode.contains(layer - 1);
+        let fits = |prompts: Kind, answers: &Kind| {
+            prompts != Kind::Merged || *answers == Kind::Merged || prefill.iter().all(is_alone)
+        };
+        kinds(self.prefill, &prefill)
+            .into_iter()
+            .map(|prompts| {
+                let answers = kinds(self.decode, &decode).into_iter().filter(|answers| fits(prompts, answers));
+                (prompts, answers.collect())
+            })
+            .collect()
+    }
+}
+
+/// Fits what `choice` asks for, and keeps what has the lowest loss on samples that were held out.
+pub fn fit(
+    choice: RepairChoice,
+    sets: Sets,
+    distillation: &Distillation,
+    calibrator: &mut Calibrator<'_>,
+) -> anyhow::Result<Repaired> {
+    let layers = calibrator.layers();
+    let whole = stages::roles(sets.rule, layers, BlockSet::EMPTY, BlockSet::EMPTY);
+    let dense = calibrator.loss(&whole.0, &whole.1)?;
+    let (prompts, answers) = stages::roles(sets.rule, layers, sets.prefill, sets.decode);
+    let pruned = calibrator.loss(&prompts, &answers)?;
+    let mut best = Repaired { loss: Losses { dense, pruned, repaired: pruned }, ..Repaired::default() };
+    if choice == RepairChoice::None || (sets.prefill.is_empty() && sets.decode.is_empty()) {
+        return Ok(best);
+    }
+    let mut fitter = Fitter { sets, prompts: &prompts, distillation, calibrator };
+    let (mut tried, mut lowest): (Vec<Tried>, Option<f64>) = (Vec::new(), None);
+    for (kind, others) in sets.combinations(choice) {
+        let started = Instant::now();
+        let prefill = fitter.fit(Phase::Prefill, kind, &[])?;
+        let shared = started.elapsed();
+        for other in others {
+            let started = Instant::now();
+            let decode = fitter.fit(Phase::Decode, other, &prefill)?;
+            let took = shared + started.elapsed();
+            let repairs = Repairs { prefill: &prefill, decode: &decode };
+            let loss = fitter.calibrator.loss_with(&prompts, &answers, repairs)?;
+            let this = Tried { prefill: kind, decode: other, loss, took };
+            progress(&format!("{this} ({pruned:.4} without repairs, {dense:.4} dense)"));
+            tried.push(this);
+            if lowest.is_none_or(|lowest| loss.held_out < lowest) {
+                lowest = Some(loss.held_out);
+                let loss = Losses { dense, pruned, repaired: loss.all };
+                best = Repaired { prefill: prefill.clone(), decode, loss, tried: Vec::new() };
+            }
+        }
+    }
+    Ok(Repaired { tried, ..best })
+}
+
+struct Fitter<'a, 'b> {
+    sets: Sets,
+    /// What prompts run, without repairs.
+    prompts: &'a Roles,
+    distillation: &'a Distillation,
+    calibrator: &'a mut Calibrator<'b>,
+}
+
+impl Fitter<'_, '_> {
+    /// Repairs of one stage, where prompts have these.
+    fn fit(&mut self, phase: Phase, kind: Kind, repairs: &[BlockRepair]) -> anyhow::Result<Vec<BlockRepair>> {
+        let (prefill, decode) = self.sets.mergeable();
+        let (stage, removed, merged) = match phase {
+            Phase::Prefill => ("prefill", self.sets.prefill, prefill),
+            Phase::Decode => ("decode", self.sets.decode, decode),
+        };
+        let removed: Vec<usize> = removed.iter().collect();
+        let prompts = Prompts { roles: self.prompts, repairs };
+        Ok(match kind {
+            Kind::None => Vec::new(),
+            Kind::Linear => {
+                progress(&format!("fitting linear maps for {removed:?} in {stage}"));
+                self.calibrator.linear_repairs(phase, &removed, prompts)?
+            }
+            Kind::Merged => {
+                progress(&format!("training blocks that take up {merged:?} of {removed:?} in {stage}"));
+                self.calibrator.merged_repairs(phase, &removed, &merged, prompts, self.distillation)?
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(rule: Rule, prefill: &[usize], decode: &[usize]) -> Sets {
+        let set = |blocks: &[usize]| BlockSet::of(blocks.iter().copied()).unwrap();
+        Sets { rule, prefill: set(prefill), decode: set(decode) }
+    }
+
+    #[test]
+    fn prefill_merges_only_what_decode_leaves_out_too() {
+        let sets = sets(Rule::Relaxed, &[3, 6], &[6, 7]);
+        assert_eq!(sets.mergeable(), (vec![6], vec![6]));
+    }
+
+    #[test]
+    fn decode_merges_into_a_block_that_prefill_merges_into() {
+        let combinations = sets(Rule::Subset, &[3], &[3, 6]).combinations(RepairChoice::Auto);
+        let all = vec![Kind::None, Kind::Linear, Kind::Merged];
+        let expected = [(Kind::None, all.clone()), (Kind::Linear, all), (Kind::Merged, vec![Kind::Merged])];
+        assert_eq!(combinations, expected);
+        // Decode does not run block 2, so nothing there reads its keys.
+        let alone = sets(Rule::Subset, &[3], &[2, 3]).combinations(RepairChoice::Auto);
+        assert_eq!(alone[2].1.len(), 3);
+    }
+
+    #[test]
+    fn what_was_asked_for_is_all_that_is_fitted() {
+        let both = sets(Rule::Subset, &[3], &[3, 4]);
+        assert_eq!(both.combinations(RepairChoice::Merged), [(Kind::Merged, vec![Kind::Merged])]);
+        assert_eq!(both.combinations(RepairChoice::Linear), [(Kind::Linear, vec![Kind::Linear])]);
+        // Block 0 must stay as it is, so block 1 gets a map.
+        let first = sets(Rule::Subset, &[], &[1]);
+        assert_eq!(first.combinations(RepairChoice::Merged), [(Kind::None, vec![Kind::Linear])]);
+    }
+}

@@ -1,0 +1,97 @@
+//! The linear map that stands in for a removed block.
+//!
+//! \[R\] Ridge least squares on calibration rows: `h' + D h'` comes as near as it can to what the whole model has behind the
+//! block, where `h'` is what flows in front of it in the pruned model.
+
+use nalgebra::DMatrix;
+
+use crate::calibrate::loss::Calibrator;
+use crate::calibrate::repairs::Here;
+use crate::calibrate::solve::Normal;
+use crate::calibrate::trial::Phase;
+use crate::error::{ModelError, Result};
+
+/// Strengths that are tried; samples that were held out decide.
+const RIDGES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+
+/// `x + D x` in the place of a block.
+#[derive(Clone, Debug)]
+pub struct LinearRepair {
+    layer: usize,
+    width: usize,
+    /// `D`, [width outputs, width inputs], row-major.
+    delta: Vec<f32>,
+    /// See [`LinearRepair::error`].
+    error: f64,
+}
+
+impl LinearRepair {
+    /// The block.
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// Inputs of `D`, and outputs: the residual width.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// `D`, [outputs, inputs], row-major.
+    pub fn delta(&self) -> &[f32] {
+        &self.delta
+    }
+
+    /// What it leaves of the squared distance between the stream in front of the removed block and what it should be
+    /// behind it, on rows that the fit did not see: 0 is perfect, 1 no better than no repair.
+    pub fn error(&self) -> f64 {
+        self.error
+    }
+
+    /// `x + D x` for rows of `x`.
+    pub(super) fn apply(&self, x: &mut [f32]) {
+        let mut before = vec![0.0; self.width];
+        for row in x.chunks_exact_mut(self.width) {
+            before.copy_from_slice(row);
+            for (out, weights) in row.iter_mut().zip(self.delta.chunks_exact(self.width)) {
+                *out += weights.iter().zip(&before).map(|(weight, value)| weight * value).sum::<f32>();
+            }
+        }
+    }
+}
+
+impl Calibrator<'_> {
+    /// The map for one removed block.
+    pub(super) fn linear_repair(&mut self, layer: usize, here: Here<'_>) -> Result<LinearRepair> {
+        let (mut fitted, mut held_out) = (self.normal(), self.normal());
+        let hidden = self.model.info().hidden;
+        for batch in self.held.batches.clone() {
+            let whole = self.whole_stream(here.phase, batch.clone(), layer)?;
+            let x = self.stream_before(layer, batch.clone(), here)?;
+            let missing: Vec<f32> = whole.iter().zip(&x).map(|(whole, here)| whole - here).collect();
+            let mut start = 0;
+            for sample in batch {
+                let end = start + self.held.samples[sample].range(here.phase == Phase::Decode).len() * hidden;
+                let into = if self.held.is_held_out(sample) { &mut held_out } else { &mut fitted };
+                if end > start {
+                    into.add(&x[start..end], &missing[start..end]);
+                }
+                start = end;
+            }
+        }
+        self.fit(layer, &fitted, &held_out)
+    }
+
+    fn normal(&self) -> Normal {
+        Normal::new(self.model.info().hidden)
+    }
+
+    fn fit(&self, layer: usize, fitted: &Normal, held_out: &Normal) -> Result<LinearRepair> {
+        let judge = if held_out.rows() > 0 { held_out } else { fitted };
+        let tried = RIDGES.iter().filter_map(|&ridge| fitted.fit(ridge)).map(|fit| (judge.relative_error(&fit), fit));
+        let best = tried.min_by(|one, other| one.0.total_cmp(&other.0));
+        let (error, fit): (f64, DMatrix<f64>) = best.ok_or_else(|| ModelError::config("repair", "no fit exists"))?;
+        // `Y = X B` has B as [inputs, outputs]; column-major storage of B is row-major storage of its transpose.
+        let delta = fit.iter().map(|&value| value as f32).collect();
+        Ok(LinearRepair { layer, width: self.model.info().hidden, delta, error })
+    }
+}

@@ -1,0 +1,69 @@
+//! Rows of a sample that a merged block is trained on.
+
+use candle_core::{Device, Tensor};
+
+use crate::error::Result;
+
+/// Rows of one sample, with the keys and values that they see.
+#[derive(Clone, Debug)]
+pub(super) struct Rows {
+    /// The stream in front of the pair, [rows, hidden].
+    pub x: Tensor,
+    /// The same behind the input norm, which is frozen, [rows, hidden].
+    pub normed: Tensor,
+    /// [rows, 1, head_dim / 2]
+    pub cos: Tensor,
+    /// [rows, 1, head_dim / 2]
+    pub sin: Tensor,
+    /// Turned keys, transposed, [kv_heads, head_dim, slots].
+    pub keys: Tensor,
+    /// [kv_heads, slots, head_dim]
+    pub values: Tensor,
+    /// 0 where a row sees a slot, and minus infinity where it does not, [rows, slots].
+    pub mask: Tensor,
+    /// The stream behind the pair in the whole model, [rows, hidden].
+    pub target: Tensor,
+}
+
+/// Slots of rows, and what they see.
+pub(super) struct View<'a> {
+    /// Each row's slot, ascending.
+    pub slots: &'a [usize],
+    /// Slots that have keys and values.
+    pub seen: usize,
+    /// A row sees this many last slots, its own included; `None`: all.
+    pub window: Option<usize>,
+}
+
+impl View<'_> {
+    /// [rows, slots]: causal, and within the window.
+    pub fn mask(&self) -> Result<Tensor> {
+        let sees = |row: usize, slot: usize| slot <= row && self.window.is_none_or(|window| row - slot < window);
+        let mut mask = Vec::with_capacity(self.slots.len() * self.seen);
+        for &row in self.slots {
+            mask.extend((0..self.seen).map(|slot| if sees(row, slot) { 0.0 } else { f32::NEG_INFINITY }));
+        }
+        Ok(Tensor::from_vec(mask, (self.slots.len(), self.seen), &Device::Cpu)?)
+    }
+}
+
+impl Rows {
+    pub fn len(&self) -> usize {
+        self.x.dims()[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_sees_what_is_before_it_and_in_its_window() {
+        let seen = |window| {
+            let mask = View { slots: &[1, 3], seen: 4, window }.mask().unwrap().to_vec2::<f32>().unwrap();
+            mask.into_iter().map(|row| row.into_iter().map(|value| value == 0.0).collect()).collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(seen(None), [[true, true, false, false], [true, true, true, true]]);
+        assert_eq!(seen(Some(2)), [[true, true, false, false], [false, false, true, true]]);
+    }
+}
