@@ -73,7 +73,7 @@ pub async fn serve(
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let pool = memory::kv_pool(&node, &model)?;
-    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan)?;
+    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?;
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
     let limits = Limits {
@@ -81,6 +81,7 @@ pub async fn serve(
         step_tokens: settings.step_tokens as usize,
         picture_cache: usize::try_from(settings.picture_cache.as_u64()).unwrap_or(usize::MAX),
         prefix_cache: settings.prefix_cache,
+        last_row_apart: plan.as_ref().is_some_and(|plan| plan.plan.runs_last_row_apart()),
     };
     let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
     let ship_patience = Duration::from_secs(settings.ship_patience);

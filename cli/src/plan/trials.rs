@@ -136,6 +136,10 @@ pub fn fit(
     if choice == RepairChoice::None || (sets.prefill.is_empty() && sets.decode.is_empty()) {
         return Ok(best);
     }
+    if choice == RepairChoice::Auto && pruned <= dense {
+        progress(&format!("nothing to repair: loss {pruned:.4} without the removed blocks, {dense:.4} dense"));
+        return Ok(best);
+    }
     let mut fitter = Fitter { sets, prompts: &prompts, distillation, calibrator };
     let (mut tried, mut lowest): (Vec<Tried>, Option<f64>) = (Vec::new(), None);
     for (kind, others) in sets.combinations(choice) {

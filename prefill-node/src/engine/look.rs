@@ -106,7 +106,8 @@ impl<C: Compute> Core<C> {
             return Err(too_long(ModelError::ContextTooLong { tokens: prompt.len(), limit: held }));
         }
         let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
-        let keys = if self.limits.prefix_cache { prefix::keys(prompt.rows(), &digests) } else { Vec::new() };
+        let kept = &prompt.rows()[..prompt.len() - usize::from(self.limits.last_row_apart)];
+        let keys = if self.limits.prefix_cache { prefix::keys(kept, &digests) } else { Vec::new() };
         Ok(Laid { prompt, visual, keys, started })
     }
 }

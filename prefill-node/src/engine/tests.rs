@@ -53,7 +53,8 @@ impl Compute for Simulated {
     }
 }
 
-const LIMITS: Limits = Limits { queue: 5_000, step_tokens: 64, picture_cache: 0, prefix_cache: true };
+const LIMITS: Limits =
+    Limits { queue: 5_000, step_tokens: 64, picture_cache: 0, prefix_cache: true, last_row_apart: false };
 
 fn pool(blocks: usize) -> KvPool {
     KvPool::of_shape(FloatType::F32, 1, 2, 2, blocks).unwrap()

@@ -88,4 +88,7 @@ pub struct Limits {
     pub picture_cache: usize,
     /// Whether finished KV is kept for prompts that begin alike.
     pub prefix_cache: bool,
+    /// Whether a prompt's last row is computed by other blocks than the rows before it (a relaxed plan): its KV is not what
+    /// a longer prompt would have there, so its block is not kept.
+    pub last_row_apart: bool,
 }

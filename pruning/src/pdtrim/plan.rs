@@ -122,6 +122,12 @@ impl Plan {
         layer < self.document.layers && !self.decode.contains(layer)
     }
 
+    /// Whether a prompt's last token runs blocks that the tokens before it go round: those that prefill drops and decode
+    /// keeps, which it runs whole.
+    pub fn runs_last_row_apart(&self) -> bool {
+        self.prefill.iter().any(|layer| self.sends(layer))
+    }
+
     /// The first and last tokens' rule of a selected layer; `None` where all tokens are sent, or none.
     pub fn retention(&self, layer: usize) -> Option<Retention> {
         // The check made sure that every rule has one.
