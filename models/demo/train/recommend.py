@@ -1,10 +1,10 @@
-"""secateur.json: the visual rate that measurement recommends, and the sample question that `secateur up` asks.
+"""secateur.json: the visual pruning that measurement recommends, and the sample question that `secateur up` asks.
 
-The rate is the lowest at which TrimTokenator loses less than two points on the suite's questions about one picture
-(`auto` applies it to these only; several pictures are left whole). The sample is a description that is right both dense
-and pruned at that rate.
+What is recommended for one picture and for several comes from `secateur eval`, which judges every method through a cluster
+(`--one`, `--several`). The sample is a description that is right both dense and with the lowest rate at which
+TrimTokenator loses less than two points.
 
-    python recommend.py --model models/demo --measured WORK/measured.json
+    python recommend.py --model models/demo --measured WORK/measured.json --one coverage:0.2 --several coverage:0.2
 """
 
 import argparse
@@ -33,10 +33,17 @@ def sample(model, cases, keep):
     raise SystemExit("no picture question is right both dense and pruned")
 
 
+def advice(text):
+    method, keep = text.split(":")
+    return {"method": method, "keep": float(keep)}
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--model", type=Path, required=True)
     p.add_argument("--measured", type=Path, required=True)
+    p.add_argument("--one", type=advice, required=True)
+    p.add_argument("--several", type=advice, required=True)
     a = p.parse_args()
     measured = json.loads(a.measured.read_text())
     dense, row = chosen_rate(measured)
@@ -45,7 +52,8 @@ def main():
     shutil.copyfile(a.model / "eval" / case["images"][0], a.model / "sample.png")
     report = {
         "format": 1,
-        "visual": {"method": "trimtokenator", "keep": row["keep"]},
+        "visual": a.one,
+        "visual_several": a.several,
         "sample": {"image": "sample.png", "prompt": case["prompt"], "answer": case["answer"]},
         "measured": {
             "suite": "eval/suite.jsonl",
