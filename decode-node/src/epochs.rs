@@ -11,7 +11,7 @@ use std::{
 };
 
 use secateur_proto::{ErrorCode, ServiceError};
-use secateur_transfer::{Refusal, receive::Accepted};
+use secateur_transfer::{Refusal, TransferPolicy, receive::Accepted};
 use tokio::sync::oneshot;
 
 use secateur_model::BlockTable;
@@ -32,6 +32,10 @@ pub type Outcome = Result<Placed, ServiceError>;
 pub struct Room {
     /// Most positions that the prompt may fill.
     pub prompt_positions_max: u32,
+    /// What prefill was asked to ship.
+    pub transfer: TransferPolicy,
+    /// Tokens of the answer that were made before, which are part of the shipment.
+    pub emitted: u32,
 }
 
 /// The right to ship to one epoch, once.
@@ -125,7 +129,7 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { prompt_positions_max: 10 };
+    const ROOM: Room = Room { prompt_positions_max: 10, transfer: TransferPolicy::Dense, emitted: 0 };
 
     #[test]
     fn an_epoch_is_shipped_to_once() {

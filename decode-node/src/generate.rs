@@ -12,6 +12,7 @@ use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
 };
+use secateur_transfer::TransferPolicy;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -47,6 +48,7 @@ struct Answer {
     stop_token_ids: Vec<u32>,
     prompt_tokens: Vec<u32>,
     emitted: Vec<u32>,
+    transfer: TransferPolicy,
 }
 
 impl Generator {
@@ -80,6 +82,9 @@ impl Generator {
             let text = format!("{needed} positions are more than the node's maximum context length of {limit}");
             return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("messages"));
         }
+        let transfer = TransferPolicy::from_proto(request.transfer).ok_or_else(|| {
+            invalid(&format!("unknown transfer policy tag {}", request.transfer)).with_param("transfer")
+        })?;
         let deadline = handshake::deadline(request.deadline_ms)?;
         let answer = Answer {
             epoch: handshake::epoch(request.epoch)?,
@@ -89,6 +94,7 @@ impl Generator {
             stop_token_ids: request.stop_token_ids,
             prompt_tokens: request.prompt_tokens,
             emitted: request.emitted,
+            transfer,
         };
         Ok((answer, Terms { stage: "decode", request_id: request.request_id, deadline }))
     }
@@ -96,7 +102,11 @@ impl Generator {
     /// One request from its epoch to its last token.
     async fn answer(&self, answer: Answer, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
         let place = self.take_place()?;
-        let room = Room { prompt_positions_max: answer.prompt_positions_max };
+        let room = Room {
+            prompt_positions_max: answer.prompt_positions_max,
+            transfer: answer.transfer,
+            emitted: answer.emitted.len() as u32,
+        };
         let mut open = self.epochs.open(&answer.epoch.id, answer.epoch.attempt, room)?;
         send(&responses, Event::Opened(Opened { node_id: self.identity.node_id.clone() })).await?;
         let placed = open.shipment().await?;

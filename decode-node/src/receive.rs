@@ -40,6 +40,8 @@ impl ReceiveService {
             shape: self.identity.kv_shape(),
             layers: self.identity.kv_layers.clone(),
             plan: self.identity.plan.clone(),
+            policy: room.transfer,
+            emitted: room.emitted,
             positions_max: room.prompt_positions_max,
         }
     }

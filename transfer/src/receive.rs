@@ -15,6 +15,7 @@ use secateur_pruning::pdtrim::Plan;
 use crate::{
     digest::{Digest, Running},
     manifest::{KvShape, LayerEntry, Manifest},
+    policy::{Extent, TransferPolicy},
     refusal::Refusal,
 };
 
@@ -31,6 +32,10 @@ pub struct Expectation {
     pub layers: Vec<u32>,
     /// What the plan says of layers.
     pub plan: Option<Arc<Plan>>,
+    /// What was asked to be shipped.
+    pub policy: TransferPolicy,
+    /// Tokens of the answer that were made before, which follow the prompt.
+    pub emitted: u32,
     /// Positions reserved for the prompt.
     pub positions_max: u32,
 }
@@ -51,6 +56,10 @@ impl Expectation {
             return Err(Refusal::LayerMismatch);
         }
         // Exactly what policy and plan say, of every layer: what is not shipped would be left over from someone else.
+        let Extent { prompt, positions } = manifest.extent;
+        if manifest.policy != self.policy || positions - prompt != self.emitted {
+            return Err(Refusal::MalformedManifest);
+        }
         let plan = self.plan.as_deref();
         let spans = |entry: &LayerEntry| manifest.policy.spans(plan, entry.layer, manifest.extent);
         let is_possible = manifest.policy.is_possible_with(plan);
@@ -177,6 +186,8 @@ mod tests {
             shape: KvShape { kv_heads: 2, head_dim: 4, dtype: DType::F32 },
             layers: layers.to_vec(),
             plan: None,
+            policy: TransferPolicy::Dense,
+            emitted: 0,
             positions_max,
         }
     }
@@ -281,5 +292,40 @@ mod tests {
             prop_assume!(!(kind == 2 && at + 2 == frames.len()));
             prop_assert!(receive(frames, &expectation(&layers, 64)).is_err());
         }
+    }
+
+    #[test]
+    fn only_what_policy_and_plan_say_is_accepted() {
+        let plan = crate::policy::tests::plan();
+        let (layers, extent) = ([0, 2, 3], Extent { prompt: 100, positions: 103 });
+        let expected = Expectation {
+            plan: Some(Arc::new(plan.clone())),
+            policy: TransferPolicy::PdTrim,
+            emitted: 3,
+            ..expectation(&layers, 200)
+        };
+        let of = |policy, extent| {
+            let Manifest { parties, shape, .. } = sample(4, &layers);
+            Manifest::new(parties, (policy, Some(&plan)), extent, shape, &layers)
+        };
+        let good = of(TransferPolicy::PdTrim, extent);
+        assert_eq!(expected.check(&good), Ok(()));
+        let refused = |manifest: &Manifest, expected: &Expectation| {
+            assert_eq!(expected.check(manifest), Err(Refusal::MalformedManifest), "{manifest:?}");
+        };
+        // Not what was asked for.
+        refused(&of(TransferPolicy::Dense, extent), &expected);
+        refused(&good, &Expectation { policy: TransferPolicy::Dense, ..expected.clone() });
+        // The answer's tokens counted as the prompt's, so that the middle of them would be lost.
+        refused(&of(TransferPolicy::PdTrim, Extent { prompt: 103, positions: 103 }), &expected);
+        // A token less than the rule keeps, and a layer whose middle is missing without a rule.
+        let mut short = good.clone();
+        short.layers[1].spans[0].end -= 1;
+        refused(&short, &expected);
+        let mut hollow = good.clone();
+        hollow.layers[0].spans = good.layers[1].spans.clone();
+        refused(&hollow, &expected);
+        // A rule that this node does not have.
+        refused(&good, &Expectation { plan: None, ..expected });
     }
 }

@@ -43,9 +43,9 @@ pub struct PlanArguments {
     #[arg(long, value_name = "R", default_value_t = 0.1, value_parser = parse_share)]
     pub kv_keep: f64,
     /// Times fewer KV bytes, against all blocks and tokens, that pdtrim is to reach; decides how many layers are selected.
-    /// 0: none is
-    #[arg(long, value_name = "X", default_value_t = 4.95)]
-    pub kv_ratio: f64,
+    /// 0: none is [default: 4.95, or none where the calibration prompts are too short for it]
+    #[arg(long, value_name = "X", value_parser = parse_ratio)]
+    pub kv_ratio: Option<f64>,
     /// Share of the kept tokens that are first ones
     #[arg(long, value_name = "PHI", default_value_t = 0.5)]
     pub kv_phi: f64,
@@ -129,6 +129,11 @@ impl PlanArguments {
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if rate > 0.0 && rate <= 1.0 { Ok(rate) } else { Err("must be above 0 and at most 1".to_owned()) }
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if ratio >= 0.0 && ratio.is_finite() { Ok(ratio) } else { Err("must be 0 or above".to_owned()) }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -9,16 +9,20 @@ use secateur_pruning::pdtrim::Plan;
 
 use super::repairs::Repaired;
 
-/// Writes the plan. The tensors come first, so that a plan is never there without what it names.
+/// Writes the plan. An old one goes first and the new one comes last, so that no plan is ever there with other tensors than
+/// its own.
 pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired) -> anyhow::Result<()> {
-    let tensors = folder.join(REPAIRS_FILE);
+    let (plan_file, tensors) = (folder.join(PLAN_FILE), folder.join(REPAIRS_FILE));
+    if plan_file.exists() {
+        fs::remove_file(&plan_file)?;
+    }
     match plan.needs_tensors() {
         true => put(&tensors, &safetensors_of(repairs)?)?,
         // Left over from an earlier plan, it would belong to none.
         false if tensors.exists() => fs::remove_file(&tensors)?,
         false => {}
     }
-    put(&folder.join(PLAN_FILE), plan.to_json()?.as_bytes())
+    put(&plan_file, plan.to_json()?.as_bytes())
 }
 
 fn safetensors_of(repairs: &Repaired) -> anyhow::Result<Vec<u8>> {

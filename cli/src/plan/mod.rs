@@ -73,7 +73,7 @@ fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
             || "the checkpoint's own suite, every fourth case".to_owned(),
             |file| file.file_name().map_or_else(|| "cases".to_owned(), |name| name.to_string_lossy().into_owned()),
         ),
-        digest: digest(&cases, &samples),
+        digest: digest(&cases, &samples, pruning(arguments, &dir)?)?,
         samples: samples.len(),
         seed: arguments.seed,
     };
@@ -150,16 +150,20 @@ fn pruning(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Pruning> {
 }
 
 /// Of everything that the samples depend on.
-fn digest(cases: &[Case], samples: &[Sample]) -> String {
+fn digest(cases: &[Case], samples: &[Sample], pruning: Pruning) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{pruning:?}").as_bytes());
     for (case, sample) in cases.iter().zip(samples) {
         hasher.update(case.prompt.as_bytes());
+        for image in &case.images {
+            hasher.update(image.url()?.as_bytes());
+        }
         hasher.update(&(sample.prompt_rows() as u64).to_le_bytes());
         sample.answer().iter().for_each(|token| {
             hasher.update(&token.to_le_bytes());
         });
     }
-    hasher.finalize().to_hex()[..32].to_owned()
+    Ok(hasher.finalize().to_hex()[..32].to_owned())
 }
 
 fn compute(
@@ -168,6 +172,7 @@ fn compute(
     calibration: Calibration,
 ) -> anyhow::Result<Planned> {
     let layers = calibrator.layers();
+    let ends_alone = kv::count(arguments, layers.saturating_sub(arguments.decode_remove), calibrator)?;
     progress("measuring how alike blocks' inputs and outputs are");
     let prefill_similarity = calibrator.redundancy(Phase::Prefill)?.unwrap_or_default();
     // Answers of one token have no row that decode computes.
@@ -180,7 +185,7 @@ fn compute(
             seeds: (0..u64::from(arguments.seeds)).map(|run| arguments.seed.wrapping_add(run)).collect(),
             ..Schedule::seeded(arguments.seed)
         },
-        context: format!("{fingerprint} {}", calibration.digest),
+        context: format!("{fingerprint} {} {}", arguments.dtype, calibration.digest),
         folder: &arguments.out,
     };
     let mut shown = Progress::default();
@@ -194,7 +199,7 @@ fn compute(
     let decode = search(StageKind::Decode, arguments.decode_remove, prefill.removed, &decode_similarity, calibrator)?;
     let sets = trials::Sets { rule: searches.rule, prefill: prefill.removed, decode: decode.removed };
     let repaired = trials::fit(arguments.repair, sets, &arguments.distillation(), calibrator)?;
-    let selected = kv::select(arguments, decode.removed, calibrator)?;
+    let selected = kv::select(arguments, ends_alone, decode.removed, calibrator)?;
     let document = PlanDocument {
         format: FORMAT,
         model_fingerprint: fingerprint,

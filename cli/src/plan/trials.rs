@@ -155,7 +155,7 @@ pub fn fit(
             let this = Tried { prefill: kind, decode: other, loss, took };
             progress(&format!("{this} ({pruned:.4} without repairs, {dense:.4} dense)"));
             tried.push(this);
-            if lowest.is_none_or(|lowest| loss.held_out < lowest) {
+            if lowest.is_none_or(|lowest| loss.held_out.total_cmp(&lowest).is_lt()) {
                 lowest = Some(loss.held_out);
                 let loss = Losses { dense, pruned, repaired: loss.all };
                 best = Repaired { prefill: prefill.clone(), decode, loss, tried: Vec::new() };

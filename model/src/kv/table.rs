@@ -10,8 +10,8 @@ use crate::kv::view::KvView;
 
 /// The blocks of one sequence, in order. Slot `i` of the sequence lies in block `i / BLOCK_POSITIONS`.
 ///
-/// The first `len` slots are written in every layer; what follows is this table's own to write. A layer may lack KV of
-/// some positions (a shipment of first and last tokens alone): what it has lies at its first slots, in order, and keys
+/// The first `len` slots are written in every layer that lacks none; what follows is this table's own to write. A layer may
+/// lack KV of some positions (a shipment of first and last tokens alone): what it has lies at its first slots, in order, and keys
 /// carry their own positions, so attention does not notice.
 #[derive(Debug)]
 pub struct BlockTable {
@@ -116,7 +116,9 @@ impl BlockTable {
 
     /// Says that a layer has KV of all but `count` of the positions written so far.
     pub fn set_lacking(&mut self, layer_slot: usize, count: usize) -> Result<(), ModelError> {
-        if layer_slot >= self.pool.layers() || count > self.len {
+        // What follows is written below `len`, where only blocks of this table alone may be touched.
+        let is_own = self.blocks.iter().all(|block| Arc::strong_count(block) == 1);
+        if layer_slot >= self.pool.layers() || count > self.len || !is_own {
             return Err(ModelError::cache(format!("layer slot {layer_slot} cannot lack {count} of {}", self.len)));
         }
         self.lacking.resize(self.pool.layers(), 0);

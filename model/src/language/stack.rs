@@ -203,7 +203,8 @@ impl Language {
                 scatter_rows(&stream, &mut space.x, self.shape.hidden, batch.wanted());
                 continue;
             }
-            if Some(at) == last && !course.looks() {
+            // Not where blocks behind are left out: they are told the stream of every row.
+            if Some(at) == last && at + 1 == self.steps.len() && !course.looks() {
                 batch = self.narrow(batch, space);
             }
             self.mix(block, pool, &batch, &blocks, space);
@@ -260,7 +261,8 @@ impl Language {
         let (wide, narrow, all) = self.shape.columns();
         let rows = &space.qkv[..batch.rows() * all];
         // SAFETY: tables are of this pool, have room for the rows (checked in `Batch::new`), and hold blocks whose slots
-        // from their length on nobody else may touch.
+        // from their length on nobody else may touch; where a layer lacks positions, `set_lacking` saw that no block is
+        // shared.
         unsafe { self.cpu.store_kv(pool.geometry(), rows, all, wide, wide + narrow, &batch.runs(blocks)) };
     }
 

@@ -2,7 +2,7 @@
 
 use secateur_model::{
     BlockRole, LoadOptions, Model, Segment, Stage,
-    calibrate::{Calibrator, Phase, Prompts, Repairs, Roles, Sample},
+    calibrate::{BlockRepair, Calibrator, Phase, Prompts, Repairs, Roles, Sample},
 };
 
 use crate::common::{folder, load, prefill, receive, step};
@@ -67,7 +67,7 @@ fn what_is_tried_costs_what_it_costs_when_served() {
 #[test]
 fn restarting_at_the_first_changed_block_changes_nothing() {
     let model = load();
-    let sets: [&[usize]; 7] = [&[], &[2], &[1, 2], &[1], &[0], &[0, 2], &[]];
+    let sets: [&[usize]; 9] = [&[2], &[], &[2], &[1, 2], &[1], &[0], &[0, 2], &[], &[2]];
     for cache in [0, 1 << 12, 1 << 24] {
         let mut kept = Calibrator::new(&model, samples(&model), cache).unwrap();
         for pair in sets.windows(2) {
@@ -116,6 +116,38 @@ fn a_map_comes_nearer_than_nothing() {
         assert_ne!(calibrator.loss_with(&roles, &roles, repaired).unwrap().all, bare);
         // What was tried with repairs is not remembered as if it were bare.
         assert_eq!(calibrator.loss(&roles, &roles).unwrap(), bare);
+    }
+}
+
+/// Maps as nodes load them cost what the calibrator says they do: on every row of a block that is left out, and on all but
+/// the last of a prompt where it leaves keys and values.
+#[test]
+fn maps_cost_when_served_what_they_cost_when_tried() {
+    let model = load();
+    let mut calibrator = Calibrator::new(&model, samples(&model), 0).unwrap();
+    let skipped = Roles::without(LAYERS, [1]);
+    let maps = calibrator.linear_repairs(Phase::Prefill, &[1], Prompts { roles: &skipped, repairs: &[] }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.safetensors");
+    let BlockRepair::Linear(map) = &maps[0] else { panic!("a linear map") };
+    let (delta, hidden) = (map.delta(), model.info().hidden);
+    let bytes: Vec<u8> = delta.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![hidden, hidden], &bytes).unwrap();
+    std::fs::write(&path, safetensors::serialize([("map", view)], None).unwrap()).unwrap();
+    let staged = |role| {
+        let stage = Stage::new([(1, role)], Some(path.clone()));
+        Model::load(&folder(), &LoadOptions { stage, ..LoadOptions::default() }).unwrap()
+    };
+    let key_values = Roles::all(LAYERS).with([1], BlockRole::KeysAndValues { tensor: None });
+    let cases = [
+        (&skipped, BlockRole::Linear { tensor: "map".into() }, skipped.clone(), skipping(&[1])),
+        (&key_values, BlockRole::KeysAndValues { tensor: Some("map".into()) }, Roles::all(LAYERS), skipping(&[])),
+    ];
+    for (prefill, role, decode, answers) in cases {
+        let repairs = Repairs { prefill: &maps, decode: &[] };
+        let tried = calibrator.loss_with(prefill, &decode, repairs).unwrap().all;
+        let served = loss_served(&staged(role.clone()), &answers);
+        assert!((tried - served).abs() < 1e-5, "{role:?}: {tried} {served}");
     }
 }
 

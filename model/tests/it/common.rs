@@ -118,6 +118,22 @@ pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> Sequence {
     sequence
 }
 
+/// A sequence of `tokens` of whose KV the one layer lacks `lacking`.
+pub fn receive_lacking(model: &Model, k: &[u8], v: &[u8], tokens: usize, lacking: usize) -> Sequence {
+    let mut sequence = receive_at(model, k, v, tokens, tokens as u32);
+    sequence.table.set_lacking(0, lacking).unwrap();
+    sequence
+}
+
+/// A sequence of `tokens` whose next token stands at `position`; its one layer has these keys and values first.
+pub fn receive_at(model: &Model, k: &[u8], v: &[u8], tokens: usize, position: u32) -> Sequence {
+    let mut sequence = sequence(model, tokens + 8);
+    sequence.table.write_layer(0, 0, k, v).unwrap();
+    sequence.table.set_len(tokens).unwrap();
+    sequence.position = position;
+    sequence
+}
+
 /// Feeds one token and returns its logits.
 pub fn step(model: &Model, sequence: &mut Sequence, token: u32) -> Vec<f32> {
     let input = Input::Token { id: token, position: sequence.position };

@@ -1,7 +1,8 @@
 //! What the two stages rely on: prefill and decode agree, blocks can be left out, misuse is refused.
 
 use crate::common::{
-    argmax, distance, folder, load, picture, prefill, prefill_in_chunks, receive, run, step, step_together,
+    argmax, distance, folder, load, picture, prefill, prefill_in_chunks, receive, receive_at, receive_lacking, run,
+    step, step_together,
 };
 use secateur_model::{
     BlockTable, FloatType, Input, LoadOptions, Model, ModelError, Segment, Stage, Wanted, WeightFormat, Workspace,
@@ -166,4 +167,26 @@ fn text_embeddings_are_rows_of_the_table() {
     let rows = model.embed_rows(&[7, 9, 7]).unwrap();
     assert_eq!((rows.len(), rows.width), (3, 64));
     assert!(rows.row(0) == rows.row(2) && rows.row(0) != rows.row(1));
+}
+
+/// What a layer lacks is as if it had never been there: the same as a sequence that never had these positions, as far as
+/// that layer is concerned. With one layer that has KV, that is the whole model.
+#[test]
+fn positions_that_a_layer_lacks_are_not_seen() {
+    let model = without(&[1, 2]);
+    let (_, shipped) = prefill(&model, &[Segment::Text(&TOKENS)]);
+    let row = shipped[0].k.len() / TOKENS.len();
+    let ends = |bytes: &[u8]| [&bytes[..2 * row], &bytes[6 * row..]].concat();
+    let (k, v) = (ends(&shipped[0].k), ends(&shipped[0].v));
+    let mut sequence = receive_lacking(&model, &k, &v, TOKENS.len(), 4);
+    let found = step(&model, &mut sequence, 44);
+    // The reference: five tokens at the positions that were kept, and nothing else.
+    let mut reference = receive_at(&model, &k, &v, 5, TOKENS.len() as u32);
+    assert_eq!(found, step(&model, &mut reference, 44));
+    // And it does make a difference.
+    let mut whole = receive(&model, &shipped, 2);
+    assert!(distance(&step(&model, &mut whole, 44), &found) > 1e-4);
+    // What follows is written behind, and seen.
+    let (next, expected) = (step(&model, &mut sequence, 7), step(&model, &mut reference, 7));
+    assert_eq!(next, expected);
 }

@@ -183,7 +183,9 @@ fn check_repair(removed: &Removed, dropped: BlockSet, ends: BlockSet) -> Result<
 /// way round is fine: a block merged for decode alone is fitted to the keys that prefill gives it.
 fn check_merged_keys(plan: &PlanDocument, decode: BlockSet) -> Result<(), PlanError> {
     let in_decode = BlockSet::of(merges(&plan.decode).map(|(_, with)| with))?;
-    let lost = merges(&plan.prefill).find(|&(_, with)| !decode.contains(with) && !in_decode.contains(with));
+    // A block that prefill merged away has no stream of its own left to compute keys of for decode.
+    let lost = merges(&plan.prefill)
+        .find(|&(layer, with)| !decode.contains(layer) || (!decode.contains(with) && !in_decode.contains(with)));
     lost.map_or(Ok(()), |(layer, with)| {
         let fault = RepairFault::DecodeDiffers(with);
         Err(PlanError::Repair { stage: StageKind::Prefill, layer, fault })

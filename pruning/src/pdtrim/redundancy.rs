@@ -3,7 +3,7 @@
 //! \[P\] `s_l = mean cos(h_l, h_{l+1})`, the residual before and after block `l`, once per stage; a block at
 //! `s_l >= d_T` = [`DISTILL_THRESHOLD`] is in the pruning set, any other in the distillation set. \[R\] Sums in f64; mean
 //! over a sample's tokens, then over samples, so that a long sample does not outvote a short one. A block of the
-//! distillation set is dropped only with a repair in its place.
+//! distillation set is one that wants a repair in its place; whether it gets one, the loss decides (`secateur plan`).
 
 use super::block_set::BlockSet;
 use crate::rows::{Rows, RowsError};

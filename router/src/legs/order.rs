@@ -74,6 +74,7 @@ impl Order {
             deadline_ms: self.remaining_ms(),
             emitted: so_far.emitted.clone(),
             prompt_tokens: self.penalized_tokens.clone(),
+            transfer: self.transfer.to_proto() as i32,
         }
     }
 
