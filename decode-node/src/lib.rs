@@ -58,7 +58,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = settings.node;
-    let plan = node.plan.as_deref().map(NodePlan::open).transpose()?;
+    let plan = NodePlan::of(node.plan.as_deref(), &node.model)?;
     let options = node.load_options(plan.as_ref().map(|plan| plan.stage(StageKind::Decode)).unwrap_or_default());
     let dir = node.model.clone();
     let model = tokio::task::spawn_blocking(move || Model::load(&dir, &options))

@@ -38,6 +38,18 @@ impl NodePlan {
         Ok(Self { plan: Arc::new(plan), id: pdtrim::id(&json, tensors.as_deref()), repairs })
     }
 
+    /// The plan in `dir`, if one is given; refused if it was made for another checkpoint than that in `model`, before
+    /// anything of that is loaded.
+    pub fn of(dir: Option<&Path>, model: &Path) -> anyhow::Result<Option<Self>> {
+        let Some(dir) = dir else { return Ok(None) };
+        let plan = Self::open(dir)?;
+        let (made_for, found) = (&plan.plan.document().model_fingerprint, secateur_model::fingerprint(model)?);
+        if *made_for != found {
+            bail!("the plan was made for another checkpoint (model_fingerprint {made_for}, this one has {found})");
+        }
+        Ok(Some(plan))
+    }
+
     /// What a stage does with the checkpoint's blocks.
     pub fn stage(&self, kind: StageKind) -> Stage {
         let role = |layer| match self.plan.role(kind, layer) {
@@ -53,16 +65,9 @@ impl NodePlan {
         Stage::new((0..layers).map(|layer| (layer, role(layer))), self.repairs.clone())
     }
 
-    /// Refuses a plan that was made for another checkpoint, or that this one cannot follow.
+    /// Refuses a plan that this checkpoint cannot follow.
     pub fn check(&self, model: &Model) -> anyhow::Result<()> {
         let (document, info) = (self.plan.document(), model.info());
-        if document.model_fingerprint != info.fingerprint {
-            bail!(
-                "the plan was made for another checkpoint (model_fingerprint {}, this one has {})",
-                document.model_fingerprint,
-                info.fingerprint
-            );
-        }
         if document.layers != info.layers {
             bail!("the plan is for {} blocks, the checkpoint has {}", document.layers, info.layers);
         }

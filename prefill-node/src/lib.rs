@@ -65,7 +65,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let node = settings.node;
-    let plan = node.plan.as_deref().map(NodePlan::open).transpose()?;
+    let plan = NodePlan::of(node.plan.as_deref(), &node.model)?;
     let stage = plan.as_ref().map(|plan| plan.stage(StageKind::Prefill)).unwrap_or_default();
     let options = LoadOptions { vision: true, ..node.load_options(stage) };
     let dir = node.model.clone();

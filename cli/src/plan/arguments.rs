@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use secateur_model::calibrate::Distillation;
-use secateur_pruning::pdtrim::Rule;
+use secateur_pruning::pdtrim::{Rule, concentration::Family};
 
 use crate::bench::arguments::{Visual, parse_visual};
 
@@ -46,6 +46,10 @@ pub struct PlanArguments {
     /// 0: none is [default: 4.95, or none where the calibration prompts are too short for it]
     #[arg(long, value_name = "X", value_parser = parse_ratio)]
     pub kv_ratio: Option<f64>,
+    /// Select the layers with at least this share of attention on first and last tokens instead: a number, or SimLayerKV's
+    /// for a family: llama2 (0.65), llama3 (0.9), mistral (0.8), qwen (0.85)
+    #[arg(long, value_name = "THETA", conflicts_with = "kv_ratio", value_parser = parse_threshold)]
+    pub kv_threshold: Option<f64>,
     /// Share of the kept tokens that are first ones
     #[arg(long, value_name = "PHI", default_value_t = 0.5)]
     pub kv_phi: f64,
@@ -129,6 +133,20 @@ impl PlanArguments {
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if rate > 0.0 && rate <= 1.0 { Ok(rate) } else { Err("must be above 0 and at most 1".to_owned()) }
+}
+
+fn parse_threshold(text: &str) -> Result<f64, String> {
+    let family = match text {
+        "llama2" => Some(Family::Llama2),
+        "llama3" => Some(Family::Llama3),
+        "mistral" => Some(Family::Mistral),
+        "qwen" => Some(Family::Qwen),
+        _ => None,
+    };
+    match family.map(Family::theta).or_else(|| text.parse().ok()).filter(|theta| (0.0..=1.0).contains(theta)) {
+        Some(theta) => Ok(theta),
+        None => Err("must be a number from 0 to 1, or llama2, llama3, mistral or qwen".to_owned()),
+    }
 }
 
 fn parse_ratio(text: &str) -> Result<f64, String> {

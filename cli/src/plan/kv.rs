@@ -1,7 +1,7 @@
 //! Which layers send first and last tokens only.
 
 use secateur_model::calibrate::{Calibrator, Sample};
-use secateur_pruning::pdtrim::{BlockSet, KvRule, Plan};
+use secateur_pruning::pdtrim::{BlockSet, KvRule, Plan, bytes_fraction, concentration};
 
 use super::arguments::PlanArguments;
 use crate::{up::report::progress, usage::usage};
@@ -17,27 +17,37 @@ pub struct Selected {
 /// \[P\] What the paper reaches.
 const PUBLISHED_RATIO: f64 = 4.95;
 
-/// How many layers have to be selected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Count(usize);
+/// By what layers are selected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// None.
+    None,
+    /// As few as bring the share of bytes down to `target`, those with the most attention on first and last tokens first;
+    /// a selected layer sends the share `keep` of the calibration prompts' tokens.
+    Bytes { keep: f64, target: f64 },
+    /// All with at least this share of attention there.
+    Threshold(f64),
+}
 
 /// As many as reach what is asked for, of the `kept` layers that decode runs. Bytes are those of the calibration prompts,
 /// minimums and rounding included. It does not depend on which layers they are, so it is known before any search.
-pub fn count(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>) -> anyhow::Result<Count> {
+pub fn choice(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>) -> anyhow::Result<Choice> {
     let retention = rule(arguments, 0)
         .retention()
         .map_err(|error| usage(format!("--kv-keep, --kv-phi, --kv-first-min, --kv-last-min: {error}")))?;
-    let lengths = || calibrator.samples().iter().map(Sample::prompt_rows);
-    let whole: usize = lengths().sum();
-    let short: usize = lengths().map(|length| retention.ends(length).count()).sum();
-    let total = (whole * calibrator.layers()) as f64;
-    let reached = |selected: usize| total / ((kept - selected) * whole + selected * short).max(1) as f64;
+    if let Some(theta) = arguments.kv_threshold {
+        return Ok(Choice::Threshold(theta));
+    }
     let wanted = arguments.kv_ratio.unwrap_or(PUBLISHED_RATIO);
     if wanted == 0.0 {
-        return Ok(Count(0));
+        return Ok(Choice::None);
     }
-    if let Some(selected) = (0..=kept).find(|&selected| reached(selected) >= wanted) {
-        return Ok(Count(selected));
+    let lengths = || calibrator.samples().iter().map(Sample::prompt_rows);
+    let short: usize = lengths().map(|length| retention.ends(length).count()).sum();
+    let keep = short as f64 / lengths().sum::<usize>().max(1) as f64;
+    let least = bytes_fraction(calibrator.layers(), kept, kept, keep);
+    if least <= 1.0 / wanted {
+        return Ok(Choice::Bytes { keep, target: 1.0 / wanted });
     }
     let text = format!(
         "with --kv-keep {}, --kv-first-min {} and --kv-last-min {} even {kept} layers send only {:.2} times fewer bytes of \
@@ -45,13 +55,13 @@ pub fn count(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>
         arguments.kv_keep,
         arguments.kv_first_min,
         arguments.kv_last_min,
-        reached(kept)
+        1.0 / least
     );
     match arguments.kv_ratio {
         Some(_) => Err(usage(format!("--kv-ratio: {text}"))),
         None => {
             progress(&format!("no layer will send first and last tokens alone: {text}"));
-            Ok(Count(0))
+            Ok(Choice::None)
         }
     }
 }
@@ -59,11 +69,11 @@ pub fn count(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>
 /// The layers whose attention rests most on first and last tokens.
 pub fn select(
     arguments: &PlanArguments,
-    Count(selected): Count,
+    choice: Choice,
     decode_removed: BlockSet,
     calibrator: &mut Calibrator<'_>,
 ) -> anyhow::Result<Selected> {
-    if selected == 0 {
+    if choice == Choice::None {
         return Ok(Selected { rules: Vec::new(), concentration: Vec::new() });
     }
     progress("measuring how much attention rests on first and last tokens");
@@ -72,13 +82,15 @@ pub fn select(
         let ends = retention.ends(positions);
         (!ends.is_all()).then(|| (ends.first(), ends.last()))
     };
-    // There are prompts that are not sent whole, or no count above 0 would have been reached.
+    // Where every prompt is short enough to be sent whole, nothing rests anywhere.
     let concentration = calibrator.concentration(&ends)?.unwrap_or_else(|| vec![0.0; calibrator.layers()]);
-    let mut chosen: Vec<usize> = (0..calibrator.layers()).filter(|&layer| !decode_removed.contains(layer)).collect();
-    chosen.sort_by(|&one, &other| concentration[other].total_cmp(&concentration[one]));
-    chosen.truncate(selected);
-    chosen.sort_unstable();
-    Ok(Selected { rules: chosen.into_iter().map(|layer| rule(arguments, layer)).collect(), concentration })
+    let kept = BlockSet::all(calibrator.layers())?.difference(decode_removed);
+    let chosen = match choice {
+        Choice::None => BlockSet::EMPTY,
+        Choice::Threshold(theta) => concentration::by_threshold(&concentration, kept, theta),
+        Choice::Bytes { keep, target } => concentration::by_bytes(&concentration, kept, keep, target)?,
+    };
+    Ok(Selected { rules: chosen.iter().map(|layer| rule(arguments, layer)).collect(), concentration })
 }
 
 fn rule(arguments: &PlanArguments, layer: usize) -> KvRule {

@@ -172,7 +172,7 @@ fn compute(
     calibration: Calibration,
 ) -> anyhow::Result<Planned> {
     let layers = calibrator.layers();
-    let ends_alone = kv::count(arguments, layers.saturating_sub(arguments.decode_remove), calibrator)?;
+    let ends_alone = kv::choice(arguments, layers.saturating_sub(arguments.decode_remove), calibrator)?;
     progress("measuring how alike blocks' inputs and outputs are");
     let prefill_similarity = calibrator.redundancy(Phase::Prefill)?.unwrap_or_default();
     // Answers of one token have no row that decode computes.

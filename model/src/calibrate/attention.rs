@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
+use secateur_pruning::pdtrim::concentration::QUERIES;
+
 use crate::calibrate::loss::Calibrator;
 use crate::calibrate::trial::{Phase, Roles};
 use crate::calibrate::watch::Seen;
 use crate::error::ModelError;
-
-/// Queries that are asked: the prompt's last ones.
-const QUERIES: usize = 32;
 
 /// How many first and how many last tokens of a prompt of so many a layer would keep; `None`: all of them.
 pub type Keeps<'a> = dyn Fn(usize) -> Option<(usize, usize)> + 'a;
