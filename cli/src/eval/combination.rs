@@ -166,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_about_a_plans_layers_is_asked_of_plans_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = dir.path().join("a");
+        std::fs::create_dir(&plan).unwrap();
+        let given = ["--plan", "none", "--plan", plan.to_str().unwrap(), "--only-given", "--visual", "none"];
+        let found = names(&[&given[..], &["--transfer", "dense,pdtrim"]].concat());
+        assert_eq!(found, ["none, dense", "none, dense, plan a", "none, pdtrim, plan a"]);
+        // Where no plan is given the router says why not.
+        assert_eq!(names(&["--only-given", "--visual", "none", "--transfer", "pdtrim"]), ["none, pdtrim"]);
+    }
+
+    #[test]
     fn the_router_is_asked_in_its_own_words() {
         let asked = json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}});
         assert_eq!(Combination::reference().extension(), asked);

@@ -114,14 +114,6 @@ impl BlockSet {
     }
 }
 
-/// The lowest block that one set has and the other has not; `None` for equal sets.
-///
-/// The residual before that block is the same under both, so an evaluation that caches the residual at each block
-/// boundary restarts there.
-pub fn first_changed(a: BlockSet, b: BlockSet) -> Option<usize> {
-    a.zip(b, |a, b| a ^ b).iter().next()
-}
-
 impl fmt::Debug for BlockSet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_set().entries(self.iter()).finish()
@@ -161,7 +153,6 @@ mod tests {
             prop_assert_eq!(x.intersection(y), BlockSet::of(a.intersection(&b).copied()).unwrap());
             prop_assert_eq!(x.difference(y), BlockSet::of(a.difference(&b).copied()).unwrap());
             prop_assert_eq!(x.is_subset(y), a.is_subset(&b));
-            prop_assert_eq!(first_changed(x, y), a.symmetric_difference(&b).min().copied());
             let json = serde_json::to_string(&x).unwrap();
             prop_assert_eq!(serde_json::from_str::<BlockSet>(&json).unwrap(), x);
         }

@@ -21,7 +21,7 @@ pub mod redundancy;
 pub mod retention;
 pub mod search;
 
-pub use block_set::{BlockSet, first_changed};
+pub use block_set::BlockSet;
 pub use bytes::bytes_fraction;
 pub use check::{PlanError, RepairFault};
 pub use document::{Calibration, KvRule, PlanDocument, Removed, Repair, Rule, Scores, SearchLog, Stage, StageKind};

@@ -81,11 +81,6 @@ impl Plan {
         &self.document
     }
 
-    /// The fields, to change them; what comes back is checked anew.
-    pub fn into_document(self) -> PlanDocument {
-        self.document
-    }
-
     /// Blocks that a stage drops.
     pub fn removed(&self, stage: StageKind) -> BlockSet {
         match stage {
