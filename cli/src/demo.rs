@@ -7,6 +7,8 @@ use std::{
 
 use anyhow::Context;
 
+use crate::usage::usage;
+
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/", $name)))),+]
@@ -37,6 +39,16 @@ pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(dir) => Ok(std::path::absolute(dir)?),
         None => unpack(),
     }
+}
+
+/// The same, for commands that refuse as bad usage what is no checkpoint folder.
+pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let model = unless_given(model)?;
+    if !model.join("config.json").is_file() {
+        let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
+        return Err(usage(format!("{} {text}", model.display())));
+    }
+    Ok(model)
 }
 
 /// Unpacks the checkpoint, unless it is there already, and returns its folder.

@@ -136,7 +136,7 @@ fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
 
 /// The card's advice for one picture and for several, which rests on measurement, else the published methods at their
 /// published rates.
-fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPolicy)> {
+pub fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPolicy)> {
     let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
     let policy = |advice: Option<VisualAdvice>, published: VisualPolicy| match advice {
         Some(advice) => VisualPolicy::new(advice.method.parse()?, advice.keep)

@@ -85,6 +85,7 @@ impl Shipment {
         let (parties, shape) = (self.job.parties.clone(), self.identity.kv_shape());
         let manifest = Manifest::new(parties, chosen, extent, shape, shipped_layers).with_next_position(next_position);
         let payload_bytes = manifest.total_bytes();
+        let entries = manifest.layers.clone();
         let (mut sender, first) = Sender::new(manifest);
         let first_frame = Instant::now();
         self.send(&frames, first).await?;
@@ -93,12 +94,11 @@ impl Shipment {
                 ShipStep::Start { .. } => return engine_stopped().await,
                 ShipStep::Layer { slot, view } => {
                     let layer = kv_layers[slot];
-                    if shipped_layers.binary_search(&layer).is_err() {
-                        continue;
-                    }
+                    // What decode leaves out stays here.
+                    let Some(entry) = entries.iter().find(|entry| entry.layer == layer) else { continue };
                     // Copied only now: until the transport takes it, the KV waits in its blocks.
-                    let spans = self.job.transfer.spans(plan.as_deref(), layer, extent);
-                    let (k, v) = view.layer(slot, spans.iter().map(|span| span.start as usize..span.end as usize));
+                    let (k, v) =
+                        view.layer(slot, entry.spans.iter().map(|span| span.start as usize..span.end as usize));
                     for frame in sender.layer(layer, k, v).map_err(internal)? {
                         self.send(&frames, frame).await?;
                     }

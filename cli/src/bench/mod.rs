@@ -79,11 +79,7 @@ async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
 }
 
 async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
-    let model = demo::unless_given(arguments.model.as_deref())?;
-    if !model.join("config.json").is_file() {
-        let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
-        return Err(usage::usage(format!("{} {text}", model.display())));
-    }
+    let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
     let plan = Plan {
         model,
         prefill: arguments.prefill,

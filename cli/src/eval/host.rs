@@ -11,7 +11,6 @@ use crate::{
         cluster::{Cluster, Plan as Start},
         node_options::NodeOptions,
     },
-    usage,
 };
 
 /// Answers requests.
@@ -38,11 +37,7 @@ impl Host {
         if let Some(url) = &arguments.url {
             return Ok(Host::Running(url.clone()));
         }
-        let model = demo::unless_given(arguments.model.as_deref())?;
-        if !model.join("config.json").is_file() {
-            let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
-            return Err(usage::usage(format!("{} {text}", model.display())));
-        }
+        let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
         let (is_demo, node) = (arguments.model.is_none(), arguments.node.clone());
         Ok(Host::Own(Box::new(Own { model, is_demo, node, log: arguments.log.clone(), cluster: None })))
     }

@@ -25,9 +25,10 @@ use std::{path::Path, process::ExitCode, time::Instant};
 use anyhow::{Context, bail};
 use secateur_common::telemetry::{self, LogFormat};
 use secateur_model::{
-    Card, FloatType, LoadOptions, Model, VisualAdvice,
+    FloatType, LoadOptions, Model,
     calibrate::{Calibrator, Phase, Roles, Sample},
 };
+use secateur_node::identity::recommended_visual;
 use secateur_pruning::{
     VisualPolicy,
     pdtrim::{
@@ -67,13 +68,14 @@ fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
     let served = served::load(&dir, None)?;
     let model = load(arguments, &dir)?;
     progress(&format!("laying out {} calibration cases", cases.len()));
-    let samples = samples(arguments, &dir, &cases, &served, &model)?;
+    let pruning = pruning(arguments, &dir)?;
+    let samples = samples(pruning, &cases, &served, &model)?;
     let calibration = Calibration {
         name: arguments.calibration.as_ref().map_or_else(
             || "the checkpoint's own suite, every fourth case".to_owned(),
             |file| file.file_name().map_or_else(|| "cases".to_owned(), |name| name.to_string_lossy().into_owned()),
         ),
-        digest: digest(&cases, &samples, pruning(arguments, &dir)?)?,
+        digest: digest(&cases, &samples, pruning)?,
         samples: samples.len(),
         seed: arguments.seed,
     };
@@ -104,14 +106,7 @@ fn load(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Model> {
 }
 
 /// The samples of whichever spelling of the answers, with a space in front or without, the model finds likelier.
-fn samples(
-    arguments: &PlanArguments,
-    dir: &Path,
-    cases: &[Case],
-    served: &ServedModel,
-    model: &Model,
-) -> anyhow::Result<Vec<Sample>> {
-    let pruning = pruning(arguments, dir)?;
+fn samples(pruning: Pruning, cases: &[Case], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
     let laid = cases
         .iter()
         .map(|case| samples::lay_out(case, served, model, pruning).with_context(|| format!("case {}", case.id)))
@@ -139,14 +134,8 @@ fn pruning(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Pruning> {
     if let Some(policy) = given.transpose()? {
         return Ok(Pruning { one: policy, several: policy });
     }
-    let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
-    let policy = |advice: Option<VisualAdvice>, published| -> anyhow::Result<VisualPolicy> {
-        advice.map_or(Ok(published), |advice| Ok(VisualPolicy::new(advice.method.parse()?, advice.keep)?))
-    };
-    Ok(Pruning {
-        one: policy(one, VisualPolicy::PUBLISHED)?,
-        several: policy(several, VisualPolicy::PUBLISHED_SEVERAL)?,
-    })
+    let (one, several) = recommended_visual(dir)?;
+    Ok(Pruning { one, several })
 }
 
 /// Of everything that the samples depend on.
