@@ -15,6 +15,8 @@ pub enum TransferPolicy {
     Dense,
     /// PDTrim: in the layers that the plan selects, first and last tokens of the prompt alone; all of every other layer.
     PdTrim,
+    /// Ours: all tokens; first and last ones as computed, those between at low precision.
+    Tiered,
 }
 
 /// How far a shipment reaches.
@@ -28,25 +30,27 @@ pub struct Extent {
 
 /// No such policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transfer policy `{0}`; there are: dense, pdtrim")]
+#[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered")]
 pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
     /// Every policy, in the order that documents list them.
-    pub const ALL: [TransferPolicy; 2] = [TransferPolicy::Dense, TransferPolicy::PdTrim];
+    pub const ALL: [TransferPolicy; 3] =
+        [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered];
 
     /// The name on the command line, in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             TransferPolicy::Dense => "dense",
             TransferPolicy::PdTrim => "pdtrim",
+            TransferPolicy::Tiered => "tiered",
         }
     }
 
     /// Whether a plan says what it needs to know.
     pub fn is_possible_with(self, plan: Option<&Plan>) -> bool {
         match self {
-            TransferPolicy::Dense => true,
+            TransferPolicy::Dense | TransferPolicy::Tiered => true,
             TransferPolicy::PdTrim => plan.is_some_and(|plan| !plan.document().kv.is_empty()),
         }
     }
@@ -76,6 +80,7 @@ impl TransferPolicy {
         match self {
             TransferPolicy::Dense => v1::TransferPolicy::Dense,
             TransferPolicy::PdTrim => v1::TransferPolicy::Pdtrim,
+            TransferPolicy::Tiered => v1::TransferPolicy::Tiered,
         }
     }
 
@@ -85,6 +90,7 @@ impl TransferPolicy {
             v1::TransferPolicy::Unspecified => None,
             v1::TransferPolicy::Dense => Some(TransferPolicy::Dense),
             v1::TransferPolicy::Pdtrim => Some(TransferPolicy::PdTrim),
+            v1::TransferPolicy::Tiered => Some(TransferPolicy::Tiered),
         }
     }
 }
