@@ -71,6 +71,7 @@ impl Account {
             wire_ms,
             overlap: timeline.map_or(0.0, |timeline| timeline.overlap()),
             link_mbit_s,
+            ..v1::TransferReport::default()
         }
     }
 }
