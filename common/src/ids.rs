@@ -13,6 +13,12 @@ pub fn node_id(role: &str) -> String {
     format!("{role}-{}", &tail[..8])
 }
 
+/// The machine that this process runs on, the same for all of its containers until it boots again; empty where the system
+/// does not say.
+pub fn host_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -18,7 +18,6 @@ use std::{
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::BlockTable;
 use secateur_node::handshake::{self, model_failure};
 use secateur_proto::{
     ErrorCode, ServiceError,
@@ -28,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     compute::{Compute, Row},
+    kept::HeldKv,
     schedule::{Need, Turn, turns},
     sequence::{Next, Numbered, Sequence},
     space::BlockSpace,
@@ -46,7 +46,7 @@ pub struct Running {
     /// The answer.
     pub sequence: Sequence,
     /// Its KV.
-    pub table: BlockTable,
+    pub kv: HeldKv,
     /// The rotary position of its newest token.
     pub position: u32,
     /// Where its events go.
@@ -145,8 +145,8 @@ impl<C: Compute> Core<C> {
     /// Decides who moves; gives out blocks, and takes them from those who have to go.
     fn schedule(&mut self) -> Vec<Turn> {
         let need = |(place, answer): (usize, &Running)| Need {
-            grows: place < self.max_running && answer.table.len() == answer.table.capacity(),
-            holds: answer.table.blocks(),
+            grows: place < self.max_running && answer.kv.len() == answer.kv.capacity(),
+            holds: answer.kv.blocks(),
         };
         let needs: Vec<Need> = self.answers.iter().enumerate().map(need).collect();
         let space = self.space.clone();
@@ -157,7 +157,7 @@ impl<C: Compute> Core<C> {
 
     /// The turn of every answer that stays; those that have to go are told and dropped.
     fn give_out(&mut self, needs: &[Need]) -> Vec<Turn> {
-        let mut turns = turns(needs, self.space.pool().free_blocks());
+        let mut turns = turns(needs, self.space.available());
         let stays = turns.iter().take_while(|turn| **turn != Turn::Preempt).count();
         for answer in self.answers.drain(stays..) {
             self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +168,7 @@ impl<C: Compute> Core<C> {
             if *turn == (Turn::Step { grows: true }) {
                 // A prompt that arrives may have been faster.
                 match self.space.grow() {
-                    Some(block) => answer.table.grow(vec![block]),
+                    Some(block) => answer.kv.grow(vec![block]),
                     None => *turn = Turn::Stall,
                 }
             }
@@ -185,7 +185,7 @@ impl<C: Compute> Core<C> {
             rows.push(Row {
                 token,
                 position,
-                table: &mut answer.table,
+                table: &mut answer.kv,
                 sampler: answer.sequence.sampler(),
                 drawn: None,
             });

@@ -14,12 +14,12 @@ use secateur_proto::{ErrorCode, ServiceError};
 use secateur_transfer::{Refusal, TransferPolicy, receive::Accepted};
 use tokio::sync::oneshot;
 
-use secateur_model::BlockTable;
+use crate::kept::HeldKv;
 
 /// A prompt's KV, placed and checked.
 pub struct Placed {
     /// Its blocks, written for every position of the prompt.
-    pub table: BlockTable,
+    pub kv: HeldKv,
     /// What the shipment's end said.
     pub accepted: Accepted,
 }

@@ -136,8 +136,8 @@ impl Generator {
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
         let (order, position) = (answer.epoch.id, placed.accepted.next_position);
-        let table = placed.table;
-        self.engine.submit(Running { order, sequence, table, position, events, cancelled, started })?;
+        let kv = placed.kv;
+        self.engine.submit(Running { order, sequence, kv, position, events, cancelled, started })?;
         while let Some(event) = generated.recv().await {
             send(responses, event?).await?;
         }
@@ -159,7 +159,7 @@ async fn send(responses: &Responses<v1::GenerateEvent>, event: Event) -> Result<
 impl Describe for Generator {
     fn describe(&self, draining: bool) -> v1::NodeDescription {
         let (gauges, pool) = (self.engine.gauges(), self.space.pool());
-        let mut load = handshake::load(pool, 0);
+        let mut load = handshake::load(pool, self.space.kept().reclaimable());
         load.running = gauges.running.load(Ordering::Relaxed);
         load.waiting = gauges.waiting.load(Ordering::Relaxed) + self.waiting.taken();
         load.queue_limit = self.waiting.limit();

@@ -3,6 +3,7 @@
 //! ```text
 //! generate.rs    Decode.Generate: validate ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
 //! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ lease blocks ▸ place layers ▸ check digests
+//! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
 //! engine.rs      one thread owns the computation: take in, schedule, compute, publish
@@ -15,6 +16,7 @@ mod compute;
 mod engine;
 mod epochs;
 mod generate;
+mod kept;
 mod receive;
 mod schedule;
 mod sequence;
@@ -43,7 +45,7 @@ use crate::{
 pub use settings::DecodeSettings;
 
 /// Largest message of a shipment: a frame's payload and some.
-const FRAME_BYTES_MAX: usize = 4 << 20;
+const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The command line of this role.
 pub fn command() -> Command {

@@ -1,30 +1,63 @@
-//! `KvTransfer.Ship`: claim the epoch, check the manifest, place layer after layer, check the digests, hand over.
-//! Whatever does not match is refused, and the request that waits is told, so that it is recomputed.
+//! `KvTransfer.Ship`: claim the epoch, check the manifest, lease blocks, place frame after frame, check the digests, hand
+//! over. Whatever does not match is refused, and the request that waits is told, so that it is recomputed.
 
 use std::sync::Arc;
 
-use secateur_model::BlockTable;
 use secateur_node::{Identity, handshake::model_failure};
 use secateur_proto::{
-    ServiceError,
-    v1::{self, kv_transfer_server, ship_frame::Frame},
+    ErrorCode, ServiceError,
+    v1::{self, ShipReply, kv_transfer_server, ship_frame::Frame, ship_reply::Reply},
 };
 use secateur_transfer::{
     Manifest, Receiver, Refusal,
-    receive::{Expectation, ReceivedLayer},
+    codec::Rows,
+    receive::{Expectation, KvSink},
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    epochs::{Epochs, Placed, Room},
+    epochs::{Claim, Epochs, Placed, Room},
+    kept::{HeldKv, is_whole},
     space::BlockSpace,
 };
 
+/// Replies between a shipment and the transport.
+const REPLIES_IN_FLIGHT: usize = 4;
+
 /// The gRPC service.
+#[derive(Clone)]
 pub struct ReceiveService {
     identity: Arc<Identity>,
     space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
+}
+
+/// Where a shipment's replies go.
+struct Replies(mpsc::Sender<Result<ShipReply, Status>>);
+
+impl Replies {
+    async fn send(&self, reply: Reply) -> Result<(), ServiceError> {
+        let gone = |_| ServiceError::new(ErrorCode::Cancelled, "prefill went away");
+        self.0.send(Ok(ShipReply { reply: Some(reply) })).await.map_err(gone)
+    }
+}
+
+/// Rows on their way into the blocks of an answer.
+struct Sink<'a> {
+    identity: &'a Identity,
+    kv: &'a mut HeldKv,
+}
+
+impl KvSink for Sink<'_> {
+    type Error = ServiceError;
+
+    fn place(&mut self, layer: u32, first_row: u32, rows: Rows<'_>) -> Result<(), ServiceError> {
+        // The manifest was checked to list exactly the layers of this node.
+        let slot = self.identity.kv_layers.binary_search(&layer).map_err(|_| Refusal::LayerMismatch)?;
+        self.kv.write_layer(slot, first_row as usize, rows.k, rows.v).map_err(model_failure)
+    }
 }
 
 impl ReceiveService {
@@ -46,75 +79,98 @@ impl ReceiveService {
         }
     }
 
-    /// Writes a layer into its blocks.
-    fn load(&self, table: &mut BlockTable, layer: &ReceivedLayer) -> Result<(), ServiceError> {
-        // The manifest was checked to list exactly the layers of this node.
-        let slot = self.identity.kv_layers.binary_search(&layer.layer).map_err(|_| Refusal::LayerMismatch)?;
-        table.write_layer(slot, 0, &layer.k, &layer.v).map_err(model_failure)
-    }
-
     /// Receives everything after the manifest.
     async fn place(
         &self,
         manifest: Manifest,
         room: Room,
         frames: &mut Streaming<v1::ShipFrame>,
+        replies: &Replies,
     ) -> Result<Placed, ServiceError> {
-        self.expectation(room).check(&manifest)?;
+        let expectation = self.expectation(room);
+        expectation.check(&manifest)?;
         let positions = manifest.extent.positions as usize;
-        let shipped: Vec<usize> = manifest.layers.iter().map(|entry| entry.tokens() as usize).collect();
-        let mut table = BlockTable::new(self.space.pool());
-        // The answer's first step needs a row too. While this waits, so does the sender: frames stay in the transport.
-        table.grow(self.space.lease(table.missing(positions + 1)).await?);
-        let mut receiver = Receiver::new(manifest);
+        let held_max = manifest.policy.held_max(self.identity.plan.as_deref(), manifest.extent);
+        let mut kv = self.space.kept().begin(self.space.pool(), &manifest, held_max);
+        let held = kv.len() as u32;
+        // The answer's first step needs a row too. Until this is there prefill sends nothing.
+        let blocks = self.space.lease(kv.missing(positions + 1)).await?;
+        kv.grow(blocks);
+        replies.send(Reply::Ready(v1::Ready { held })).await?;
+        let mut receiver = Receiver::new(manifest.clone(), &expectation, held);
         loop {
             match frames.message().await?.ok_or(Refusal::Truncated)?.frame {
-                Some(Frame::Layer(frame)) => {
-                    if let Some(layer) = receiver.layer_frame(frame)? {
-                        // A copy of one layer: short enough to do here, and the next frames wait in the transport.
-                        self.load(&mut table, &layer)?;
-                    }
+                Some(Frame::Kv(frame)) => {
+                    // A copy of a mebibyte or so: short enough to do here, and the next frames wait in the transport.
+                    receiver.frame(&frame, &mut Sink { identity: &self.identity, kv: &mut kv })?;
+                    replies.send(Reply::Received(v1::Received { frames: receiver.frames() })).await?;
                 }
                 Some(Frame::Closing(closing)) => {
                     let accepted = receiver.close(&closing)?;
                     if accepted.first_token as usize >= self.identity.model.vocab {
                         return Err(Refusal::FrameMismatch.into());
                     }
-                    table.set_len(positions).map_err(model_failure)?;
-                    for (slot, shipped) in shipped.into_iter().enumerate() {
-                        table.set_lacking(slot, positions - shipped).map_err(model_failure)?;
-                    }
-                    return Ok(Placed { table, accepted });
+                    self.complete(&mut kv, &manifest)?;
+                    return Ok(Placed { kv, accepted });
                 }
                 Some(Frame::Manifest(_)) | None => return Err(Refusal::OutOfOrder.into()),
             }
         }
     }
-}
 
-#[tonic::async_trait]
-impl kv_transfer_server::KvTransfer for ReceiveService {
-    async fn ship(&self, request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<v1::ShipAck>, Status> {
-        let mut frames = request.into_inner();
-        let first = frames.message().await?.ok_or(Refusal::Truncated).map_err(refused)?;
-        let manifest = Receiver::parse_manifest(first).map_err(refused)?;
+    /// What was placed counts from now on.
+    fn complete(&self, kv: &mut HeldKv, manifest: &Manifest) -> Result<(), ServiceError> {
+        let positions = manifest.extent.positions as usize;
+        kv.set_len(positions).map_err(model_failure)?;
+        let shipped: Vec<usize> = manifest.layers.iter().map(|entry| entry.tokens() as usize).collect();
+        if is_whole(&shipped, positions) {
+            self.space.kept().keep(manifest, kv);
+            return Ok(());
+        }
+        for (slot, shipped) in shipped.into_iter().enumerate() {
+            kv.set_lacking(slot, positions - shipped).map_err(model_failure)?;
+        }
+        Ok(())
+    }
+
+    /// A shipment from its manifest to its end.
+    async fn receive(self, manifest: Manifest, mut claim: Claim, mut frames: Streaming<v1::ShipFrame>, replies: Replies) {
         let parties = manifest.parties.clone();
-        let mut claim = self.epochs.claim(&parties.epoch, parties.attempt).map_err(refused)?;
         let placed = tokio::select! {
-            placed = self.place(manifest, claim.room, &mut frames) => placed,
+            placed = self.place(manifest, claim.room, &mut frames, &replies) => placed,
             // The request ended first: its memory is given back, so nothing more may be placed for it.
             () = claim.outcome.closed() => Err(Refusal::StaleEpoch.into()),
+            () = replies.0.closed() => Err(Refusal::Truncated.into()),
         };
-        let answer = match &placed {
-            Ok(placed) => Ok(Response::new(v1::ShipAck { bytes_placed: placed.accepted.payload_bytes })),
+        let last = match &placed {
+            Ok(placed) => {
+                let reply = Reply::Placed(v1::Placed { bytes: placed.accepted.total_bytes });
+                Ok(ShipReply { reply: Some(reply) })
+            }
             Err(error) => {
                 tracing::warn!(epoch = %parties.epoch, code = error.code.as_str(), %error, "refused a shipment");
                 Err(error.clone().into())
             }
         };
-        // Fails only when the request was cancelled in this very moment; the cache is dropped with the value.
+        // Fails only when the request was cancelled in this very moment; the KV is dropped with the value.
         let _ = claim.outcome.send(placed);
-        answer
+        // Fails only when prefill is gone, which then knows.
+        let _ = replies.0.send(last).await;
+    }
+}
+
+#[tonic::async_trait]
+impl kv_transfer_server::KvTransfer for ReceiveService {
+    type ShipStream = ReceiverStream<Result<ShipReply, Status>>;
+
+    async fn ship(&self, request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
+        let mut frames = request.into_inner();
+        let first = frames.message().await?.ok_or(Refusal::Truncated).map_err(refused)?;
+        let manifest = Receiver::parse_manifest(first).map_err(refused)?;
+        let claim = self.epochs.claim(&manifest.parties.epoch, manifest.parties.attempt).map_err(refused)?;
+        let (replies, stream) = mpsc::channel(REPLIES_IN_FLIGHT);
+        tokio::spawn(self.clone().receive(manifest, claim, frames, Replies(replies)));
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 

@@ -15,18 +15,23 @@ use secateur_model::{Block, KvPool};
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::oneshot;
 
+use crate::kept::Kept;
+
 /// At least one in this many blocks is kept for answers that run.
 const KEPT_FREE: usize = 100;
 
 /// The pool of a decode node and the prompts that wait for blocks of it.
 pub struct BlockSpace {
     pool: KvPool,
+    kept: Kept,
     // Held for a look at the queue only, never across an await, and never while a block is dropped.
     waiting: Mutex<VecDeque<Waiter>>,
     /// Answers that run, and may each need a block soon.
     running: AtomicUsize,
     /// Set while the engine gives out blocks: those that it frees are for the answers that run.
     held_off: AtomicBool,
+    /// Set while what is kept of finished prompts is freed: whoever does it serves those that wait.
+    evicting: AtomicBool,
 }
 
 struct Waiter {
@@ -39,16 +44,20 @@ impl BlockSpace {
     pub fn new(pool: KvPool) -> Arc<Self> {
         let space = Arc::new(Self {
             pool,
+            kept: Kept::default(),
             waiting: Mutex::default(),
             running: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
+            evicting: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&space);
-        space.pool.on_release(move || {
+        let serve = move || {
             if let Some(space) = weak.upgrade() {
                 space.serve();
             }
-        });
+        };
+        space.pool.on_release(serve.clone());
+        space.kept.on_idle(serve);
         space
     }
 
@@ -78,7 +87,24 @@ impl BlockSpace {
 
     /// One more block for an answer that runs, if there is one.
     pub fn grow(&self) -> Option<Block> {
-        self.pool.lease(1)?.pop()
+        loop {
+            if let Some(block) = self.pool.lease(1) {
+                return block.into_iter().next();
+            }
+            if !self.kept.evict() {
+                return None;
+            }
+        }
+    }
+
+    /// Blocks that are free, or could be.
+    pub fn available(&self) -> usize {
+        self.pool.free_blocks() + self.kept.reclaimable()
+    }
+
+    /// What is kept of finished prompts.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// The pool.
@@ -95,6 +121,9 @@ impl BlockSpace {
     /// Grants blocks to those at the front of the queue for whom there are enough.
     fn serve(&self) {
         while !self.held_off.load(Ordering::Acquire) {
+            if !self.make_room() {
+                return;
+            }
             let mut queue = self.queue();
             let Some(granted) = self.grant_first(&mut queue) else { return };
             drop(queue);
@@ -109,15 +138,34 @@ impl BlockSpace {
             queue.pop_front();
         }
         let first = queue.front()?;
-        let (free, all) = (self.pool.free_blocks(), self.pool.blocks());
-        let running = self.running.load(Ordering::Relaxed);
-        let kept = if free == all { 0 } else { (all / KEPT_FREE).max(running) };
-        if free < first.blocks + kept {
+        if self.available() < first.blocks + self.kept_free() {
             return None;
         }
         let blocks = self.pool.lease(first.blocks)?;
         let first = queue.pop_front()?;
         Some(first.granted.send(blocks))
+    }
+
+    /// Blocks that stay free for answers that run when a prompt is let in.
+    fn kept_free(&self) -> usize {
+        let all = self.pool.blocks();
+        if self.available() == all { 0 } else { (all / KEPT_FREE).max(self.running.load(Ordering::Relaxed)) }
+    }
+
+    /// Frees what is kept of finished prompts until the first who waits can be served, if that helps. False: somebody else
+    /// is at it, and serves.
+    fn make_room(&self) -> bool {
+        let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
+        if self.pool.free_blocks() >= needed || self.available() < needed + self.kept_free() {
+            return true;
+        }
+        if self.evicting.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        // Each of these is dropped here, without a lock, and comes back to `serve`, which finds the flag.
+        while self.pool.free_blocks() < needed && self.kept.evict() {}
+        self.evicting.store(false, Ordering::Release);
+        true
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {

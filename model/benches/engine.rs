@@ -163,7 +163,7 @@ impl<'a> Bench<'a> {
             let mut table = BlockTable::new(&self.pool);
             table.grow(self.pool.lease(table.missing(PROMPT + STEPS + 1)).unwrap());
             for slot in 0..self.model.kv_layers().len() {
-                let (k, v) = view.layer(slot, std::iter::once(0..view.positions()));
+                let (k, v) = view.layer(slot);
                 table.write_layer(slot, 0, &k, &v).unwrap();
             }
             table.set_len(PROMPT).unwrap();

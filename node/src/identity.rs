@@ -7,7 +7,7 @@ use secateur_common::ids;
 use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, Model, ModelInfo, VisualAdvice};
 use secateur_proto::{PROTOCOL_VERSION, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
-use secateur_transfer::{DType, KvShape, visual};
+use secateur_transfer::{DType, KvShape, TransferPolicy, cost, visual};
 
 use crate::plan::NodePlan;
 
@@ -39,6 +39,10 @@ pub struct Identity {
     pub recommended_visual: VisualPolicy,
     /// The same where it has several.
     pub recommended_visual_several: VisualPolicy,
+    /// The machine that it runs on.
+    pub host_id: String,
+    /// What `auto` stands for; none: the router decides by the link.
+    pub recommended_transfer: Option<TransferPolicy>,
 }
 
 impl Identity {
@@ -75,6 +79,8 @@ impl Identity {
             tokenizer_digest: tokenizer_digest(dir)?,
             recommended_visual,
             recommended_visual_several,
+            host_id: ids::host_id(),
+            recommended_transfer: None,
         })
     }
 
@@ -97,6 +103,16 @@ impl Identity {
     pub fn positions_max(&self, pool: &KvPool) -> u32 {
         let held = pool.blocks() * BLOCK_POSITIONS;
         u32::try_from(held.min(self.model.max_positions)).unwrap_or(u32::MAX)
+    }
+
+    /// What shipping costs under each policy that is possible here.
+    fn ship_costs(&self) -> Vec<v1::ShipCost> {
+        if self.role != v1::Role::Prefill {
+            return Vec::new();
+        }
+        let plan = self.plan.as_deref();
+        let possible = TransferPolicy::ALL.into_iter().filter(|policy| policy.is_possible_with(plan));
+        possible.map(|policy| cost::of(policy, plan, self.kv_shape(), &self.shipped_layers)).collect()
     }
 
     /// As a message, with the load of this moment. A router fits prompts, replays of them, and answers into what the pool
@@ -122,6 +138,10 @@ impl Identity {
             draining,
             recommended_visual: Some(visual::policy_to_proto(self.recommended_visual)),
             recommended_visual_several: Some(visual::policy_to_proto(self.recommended_visual_several)),
+            host_id: self.host_id.clone(),
+            kv_dtype: self.kv_shape().dtype.to_proto() as i32,
+            recommended_transfer: self.recommended_transfer.map_or(0, |policy| policy.to_proto() as i32),
+            ship_costs: self.ship_costs(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
 //! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
 //! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan),
-//! [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop), [`places`] (a queue's bound).
+//! [`prefix`] (finished KV by what it
+//! was computed from), [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop), [`places`] (a queue's bound).
 
 pub mod handshake;
 pub mod host;
@@ -10,6 +11,7 @@ pub mod leash;
 pub mod memory;
 pub mod places;
 pub mod plan;
+pub mod prefix;
 pub mod program;
 pub mod respond;
 pub mod settings;

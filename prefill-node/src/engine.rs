@@ -4,12 +4,11 @@
 //! queue ──▶ take in ──▶ look (see, prune) ──▶ admit (blocks) ──▶ schedule ──▶ compute ──▶ publish ──┐
 //!              ▲                                                                                    │
 //!              └────────────────────────────────────────────────────────────────────────────────────┘
-//! publish: ShipStep::Start, Layer, Layer, … Close to the job's ship task; the first token to its response
+//! Beside it, each job's ship task follows its progress; publish sends the first token to its response.
 //! ```
 
 mod entry;
 mod look;
-mod shared;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -29,19 +28,19 @@ use secateur_model::{BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, ModelErr
 use secateur_node::{
     Place, Places,
     handshake::{self, model_failure},
+    prefix::SharedPrefix,
 };
 use secateur_proto::{ErrorCode, ServiceError, v1};
-use tokio::sync::mpsc;
 
-pub use self::work::{Limits, Prefilled, ShipStep, Work};
+pub use self::work::{Limits, Prefilled, Work};
 use self::{
-    entry::{Entry, Running, Stage, start_shipping},
-    shared::{SharedPrefix, UsedView},
+    entry::{Entry, Running, Stage},
     work::Gauges,
 };
 use crate::{
     compute::{Chunk, Compute},
     pictures::DigestCache,
+    progress::{Closed, Reporter},
     schedule::chunks,
     stall::Shortage,
 };
@@ -185,7 +184,8 @@ impl<C: Compute> Core<C> {
             let positions = laid.prompt.len();
             // The last row is always computed: its logits are wanted.
             let usable = (positions - 1) / BLOCK_POSITIONS;
-            let (shared, used) = self.prefix.take(&laid.keys[..usable.min(laid.keys.len())]);
+            let usable = if self.limits.prefix_cache { usable.min(laid.keys.len()) } else { 0 };
+            let (shared, used) = self.prefix.take(&laid.keys[..usable]);
             let cached = shared.len() * BLOCK_POSITIONS;
             let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return false };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
@@ -193,6 +193,9 @@ impl<C: Compute> Core<C> {
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
             self.jobs[at].run(table, used, cached);
+            if let Entry { work: Work { progress: Some(progress), .. }, stage: Stage::Running(running) } = &self.jobs[at] {
+                running.announce(progress);
+            }
         }
         true
     }
@@ -220,17 +223,17 @@ impl<C: Compute> Core<C> {
         self.jobs.iter().map(|entry| remaining(entry).and_then(|_| granted.next()).unwrap_or(0)).collect()
     }
 
-    /// Computes a step. Layers of prompts that it completes go to their ship tasks as they are done.
+    /// Computes a step. Ship tasks are told of each block as it is done.
     fn compute(&mut self, rows: &[usize]) -> Outcome {
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
-        let mut shipping: Vec<(mpsc::Sender<ShipStep>, UsedView)> = Vec::new();
+        let mut shipping: Vec<&Reporter> = Vec::new();
         for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
             let Stage::Running(running) = &mut entry.stage else { continue };
-            let Running { laid, table, used, sampler, .. } = &mut **running;
+            let Running { laid, table, sampler, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
-            if let (true, Some(steps)) = (rows.end == laid.prompt.len(), &entry.work.steps) {
-                start_shipping(steps, laid);
-                shipping.push((steps.clone(), used.view(table.view(rows.end))));
+            if let Some(progress) = &entry.work.progress {
+                progress.step(rows.end as u32);
+                shipping.push(progress);
             }
             chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
         }
@@ -238,13 +241,11 @@ impl<C: Compute> Core<C> {
             return Ok(Vec::new());
         }
         let mut on_layer = |slot: usize| {
-            for (steps, view) in &shipping {
-                // Fails only when the ship task has ended, which cancels the job or reports its own error.
-                let _ = steps.try_send(ShipStep::Layer { slot, view: view.clone() });
-            }
+            shipping.iter().for_each(|progress| progress.block(slot));
         };
         let compute = &mut self.compute;
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
+        shipping.iter().for_each(|progress| progress.stepped());
         let at = Instant::now();
         let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
         let token = |&rows: &usize| {
@@ -276,9 +277,11 @@ impl<C: Compute> Core<C> {
     }
 
     fn finish(&mut self, work: Work, running: Running, token: Token) {
-        self.prefix.insert(&running.laid.keys, running.table.full_blocks(), &running.used);
-        if let Some(steps) = &work.steps {
-            let _ = steps.try_send(ShipStep::Close { first_token: token.drawn.token, compute_end: token.at });
+        if self.limits.prefix_cache {
+            self.prefix.insert(&running.laid.keys, running.table.full_blocks(), &running.used);
+        }
+        if let Some(progress) = &work.progress {
+            progress.close(Closed { first_token: token.drawn.token, compute_end: token.at });
         }
         let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
         let first_token = v1::FirstToken {

@@ -10,7 +10,7 @@ use secateur_model::Sampling;
 use secateur_node::{Identity, handshake};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use secateur_pruning::VisualPolicy;
-use secateur_transfer::{Parties, TransferPolicy, visual};
+use secateur_transfer::{DType, Parties, TransferPolicy, visual};
 
 /// A stretch of the prompt as the request gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Job {
     pub stop_token_ids: Vec<u32>,
     /// A replay: tokens of the answer that exist already, which follow the prompt.
     pub emitted: Vec<u32>,
+    /// How decode stores KV; none: as here.
+    pub decode_dtype: Option<DType>,
     /// Where the KV goes; none: nowhere.
     pub decode_address: Option<String>,
     /// How long the work may take.
@@ -98,6 +100,7 @@ impl Job {
             sampling: handshake::sampling(request.sampling),
             stop_token_ids: request.stop_token_ids,
             emitted: request.emitted,
+            decode_dtype: DType::from_proto(request.decode_dtype),
             decode_address,
             deadline,
             accepted: Instant::now(),

@@ -6,10 +6,11 @@
 //! pictures.rs   decoding pictures, and what known ones became
 //! engine.rs     one thread owns the computation: take in, look, admit, schedule, compute, publish
 //! schedule.rs   how many rows of each prompt a step computes (plain data)
-//! prefix.rs     finished KV by what it was computed from (plain data)
 //! compute.rs    what the engine needs of a model: see, lay out, run
 //! prune.rs      which visual tokens are kept, and what was chosen before
-//! ship.rs       one task per request pushes its KV to decode, layer by layer, while later layers compute
+//! progress.rs   how far a prompt's KV is: written by the engine, followed by its ship task
+//! ship.rs       one task per request pushes its KV to decode, while the next rows compute
+//! lines.rs      what is known of the way to each decode node
 //! stall.rs      how long a shipment may hold blocks while decode takes nothing
 //! peers.rs      connections to decode nodes, kept between requests
 //! ```
@@ -17,9 +18,10 @@
 mod compute;
 mod engine;
 mod job;
+mod lines;
 mod peers;
 mod pictures;
-mod prefix;
+mod progress;
 mod prune;
 mod schedule;
 mod service;
@@ -29,18 +31,20 @@ mod stall;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
 use secateur_node::{Host, Identity, NodePlan, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use secateur_pruning::pdtrim::StageKind;
+use secateur_transfer::{TransferPolicy, codec::packing_rate};
 use tokio::net::TcpListener;
 
 use crate::{
     compute::ModelCompute,
     engine::{Engine, Limits},
+    lines::Lines,
     service::{PrefillService, Prefiller},
 };
 pub use settings::PrefillSettings;
@@ -58,6 +62,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     program::run(command(), arguments, |settings: &PrefillSettings| &settings.node, serve)
 }
 
+/// What is shipped where a request does not say: as this node was told, if its plan can.
+fn recommended_transfer(
+    told: Option<TransferPolicy>,
+    plan: Option<&NodePlan>,
+) -> anyhow::Result<Option<TransferPolicy>> {
+    let is_possible = told.is_none_or(|policy| policy.is_possible_with(plan.map(|plan| &*plan.plan)));
+    ensure!(is_possible, "--transfer pdtrim needs a plan that selects layers; give one with --plan");
+    Ok(told)
+}
+
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(
     settings: PrefillSettings,
@@ -73,7 +87,8 @@ pub async fn serve(
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let pool = memory::kv_pool(&node, &model)?;
-    let identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?;
+    let mut identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?;
+    identity.recommended_transfer = recommended_transfer(settings.transfer.0, plan.as_ref())?;
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
     let limits = Limits {
@@ -85,7 +100,8 @@ pub async fn serve(
     };
     let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
     let ship_patience = Duration::from_secs(settings.ship_patience);
-    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, ship_patience));
+    let lines = Lines::new(settings.lossless, packing_rate(identity.kv_shape().dtype));
+    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, ship_patience, lines));
     let mut host = Host::new(prefiller.clone(), shutdown);
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));

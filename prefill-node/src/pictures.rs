@@ -10,7 +10,7 @@ use secateur_model::{ModelError, Picture, PictureLimits};
 use secateur_node::handshake::model_failure;
 use secateur_proto::{ErrorCode, ServiceError};
 
-pub use crate::prefix::PictureDigest;
+pub use secateur_node::prefix::PictureDigest;
 
 /// Decodes encoded pictures; an error names the one at fault.
 pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {

@@ -7,29 +7,30 @@ use std::{
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
-use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, respond};
+use secateur_node::{
+    Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond,
+};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::Channel};
 
 use crate::{
     engine::{Engine, Prefilled, Work},
     job::Job,
+    lines::Lines,
     peers::Peers,
     pictures,
-    prefix::PictureDigest,
-    ship::{Shipment, Shipped},
+    progress::{Follower, progress},
+    ship::{Failed, Shipment, Shipped},
     stall::Patience,
 };
 
-/// Events of one response: first token and done, or an error.
+/// Events of one response: first token and done, or what was spent and an error.
 const EVENTS: usize = 3;
-/// Steps of a shipment besides its layers.
-const STEPS_BESIDE_LAYERS: usize = 2;
 
 /// What serves every request.
 pub struct Prefiller {
@@ -37,6 +38,7 @@ pub struct Prefiller {
     engine: Engine,
     pool: KvPool,
     peers: Peers,
+    lines: Lines,
     /// Requests whose decoded pictures are in memory.
     decoding: Arc<Semaphore>,
     /// Of every shipment.
@@ -47,11 +49,12 @@ pub struct Prefiller {
 const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
-    /// Serves over a running engine; shipments that stall give way after `ship_patience`.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration) -> Self {
+    /// Serves over a running engine; shipments that stall give way after `ship_patience`, and what goes as it is, is packed
+    /// as `lines` say.
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration, lines: Lines) -> Self {
         let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
         let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
-        Self { identity, engine, pool, peers: Peers::default(), decoding, patience }
+        Self { identity, engine, pool, peers: Peers::default(), lines, decoding, patience }
     }
 
     /// One request from its pictures to the account of its shipment.
@@ -64,14 +67,15 @@ impl Prefiller {
         let pictures = decode_pictures(job.clone()).await?;
         let cancelled = CancellationToken::new();
         let _leash = Leash::new(cancelled.clone());
-        let (steps, step_queue) = mpsc::channel(self.identity.kv_layers.len() + STEPS_BESIDE_LAYERS);
+        let (reporter, follower) = progress();
         let (result, prefilled) = oneshot::channel();
-        let steps = channel.is_some().then_some(steps);
-        self.engine.submit(Work { job: job.clone(), pictures, decoding, steps, result, cancelled })?;
-        let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone() };
+        let reporter = channel.is_some().then_some(reporter);
+        self.engine.submit(Work { job: job.clone(), pictures, decoding, progress: reporter, result, cancelled })?;
+        let packing = self.lines.packing(job.decode_address.as_deref().unwrap_or_default());
+        let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone(), packing };
         let ship = async {
             match channel {
-                Some(channel) => shipment.run(channel, step_queue).await.map(Some),
+                Some(channel) => self.ship(&shipment, channel, follower, &responses).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -80,6 +84,27 @@ impl Prefiller {
         let (prefilled, shipped) = tokio::try_join!(announce(&responses, prefilled), ship)?;
         let done = account(&shipment, prefilled, shipped);
         send(&responses, Event::Done(done)).await
+    }
+
+    /// Ships, and tells the router of bytes that were sent in vain.
+    async fn ship(
+        &self,
+        shipment: &Shipment,
+        channel: Channel,
+        progress: Follower,
+        responses: &Responses<v1::PrefillEvent>,
+    ) -> Result<Shipped, ServiceError> {
+        match shipment.run(channel, progress).await {
+            Ok(shipped) => {
+                let address = shipment.job.decode_address.as_deref().unwrap_or_default();
+                self.lines.learn(address, shipped.bytes_sent, shipped.timeline.flight.wire());
+                Ok(shipped)
+            }
+            Err(Failed { error, bytes_sent }) => {
+                send(responses, Event::Spent(shipment.report_failed(bytes_sent))).await?;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -93,7 +118,7 @@ async fn decode_pictures(job: Arc<Job>) -> Result<Vec<(PictureDigest, Picture)>,
 }
 
 fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) -> v1::PrefillDone {
-    let transfer = shipment.report(&prefilled.visual, prefilled.first_token.prompt_positions, shipped);
+    let transfer = shipment.report(&prefilled.visual, prefilled.first_token.prompt_positions, shipped.as_ref());
     v1::PrefillDone { visual: Some(prefilled.visual), transfer: Some(transfer) }
 }
 

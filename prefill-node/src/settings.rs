@@ -3,6 +3,9 @@
 use bytesize::ByteSize;
 use clap::Args;
 use secateur_node::NodeSettings;
+use secateur_transfer::TransferPolicy;
+
+use crate::lines::Lossless;
 
 /// Settings of a prefill node.
 #[derive(Clone, Debug, Args)]
@@ -23,6 +26,32 @@ pub struct PrefillSettings {
     /// the router then goes on with another pair. Less than the router's request timeout
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600), env = "SECATEUR_SHIP_PATIENCE")]
     pub ship_patience: u64,
+    /// Pack KV that is shipped as it is without loss: auto (on links measured to be slower than packing), on, or off
+    #[arg(long, value_enum, default_value = "auto", env = "SECATEUR_LOSSLESS")]
+    pub lossless: Lossless,
+    /// What is shipped where neither request nor plan says: auto (by the link), dense, pdtrim or tiered
+    #[arg(long, default_value = "tiered", value_parser = parse_transfer, env = "SECATEUR_TRANSFER")]
+    pub transfer: NodeTransfer,
+}
+
+/// What a node ships where nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeTransfer(pub Option<TransferPolicy>);
+
+impl std::fmt::Display for NodeTransfer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.0.map_or("auto", TransferPolicy::as_str))
+    }
+}
+
+fn parse_transfer(text: &str) -> Result<NodeTransfer, String> {
+    match text {
+        "auto" => Ok(NodeTransfer(None)),
+        _ => text.parse().map(|policy| NodeTransfer(Some(policy))).map_err(|_| {
+            let known = TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
+            format!("`{text}` is none of auto, {known}")
+        }),
+    }
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {

@@ -1,28 +1,45 @@
-//! Pushing one prompt's KV to decode: one client-streaming call, layer by layer, while later layers still compute.
+//! Pushing one prompt's KV to decode: one call, what is finished of every block, while the next rows still compute.
+//!
+//! ```text
+//! laid out ──▶ manifest ──▶ Ready(held) ──▶ frame … frame ──▶ closing ──▶ Placed
+//!                              ▲               │ ▲
+//!                    blocks are leased         ▼ progress of the engine; Received from decode
+//! ```
+
+mod source;
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use secateur_model::BLOCK_POSITIONS;
 use secateur_node::Identity;
 use secateur_proto::{
     ErrorCode, ServiceError,
     error::is_from_service,
-    v1::{self, ShipFrame, kv_transfer_client::KvTransferClient},
+    v1::{self, ShipFrame, ShipReply, kv_transfer_client::KvTransferClient, ship_reply::Reply},
 };
 use secateur_transfer::{
-    Extent, Manifest, Sender,
-    receipt::{Account, Timeline, dense_bytes},
+    BlockKeys, DType, Extent, KvShape, Manifest, Sender,
+    codec::Packing,
+    receipt::{Account, Flight, Timeline, dense_bytes},
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
+use tonic::{Status, Streaming, transport::Channel};
 
-use crate::{engine::ShipStep, job::Job, stall::Patience};
+use self::source::Source;
+use crate::{
+    job::Job,
+    progress::{Closed, Follower, Laid, Progress},
+    stall::Patience,
+};
 
-/// Frames between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
-const FRAMES_IN_FLIGHT: usize = 4;
+/// Messages between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
+const FRAMES_IN_FLIGHT: usize = 2;
+/// Largest reply of decode.
+const REPLY_BYTES_MAX: usize = 64 << 10;
 /// How long a shipment whose stream broke waits for decode to say why.
 const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -34,100 +51,141 @@ pub struct Shipment {
     pub identity: Arc<Identity>,
     /// With a receiver that takes nothing.
     pub patience: Patience,
+    /// Of what is shipped as it is.
+    pub packing: Packing,
 }
 
 /// A shipment that decode acknowledged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shipped {
     /// Payload and framing.
     pub bytes_sent: u64,
+    /// The same before coding and framing.
+    pub bytes_raw: u64,
+    /// Positions that decode had already.
+    pub positions_held: u32,
     /// On this node's clock.
     pub timeline: Timeline,
 }
 
-impl Shipment {
-    /// Ships what `steps` brings; returns when decode has acknowledged.
-    pub async fn run(&self, channel: Channel, steps: mpsc::Receiver<ShipStep>) -> Result<Shipped, ServiceError> {
-        let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
-        let mut client = KvTransferClient::new(channel);
-        let call = client.ship(ReceiverStream::new(outgoing));
-        let push = self.push(steps, frames);
-        tokio::pin!(call, push);
-        // An answer before the end is a refusal, which says more than the broken stream that it leaves behind.
-        tokio::select! {
-            biased;
-            answer = &mut call => {
-                answer?;
-                Err(ServiceError::new(ErrorCode::KvRefused, "decode acknowledged a shipment that was not complete"))
-            }
-            pushed = &mut push => match pushed {
-                Ok(pushed) => self.acknowledge(pushed, call.await?.into_inner()),
-                Err(error) => Err(match timeout(REFUSAL_PATIENCE, call).await {
-                    Ok(Err(refused)) if is_from_service(&refused) => refused.into(),
-                    _ => error,
-                }),
-            }
-        }
-    }
+/// A shipment that came to nothing.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: ServiceError,
+    /// What it had sent by then.
+    pub bytes_sent: u64,
+}
 
-    /// Turns steps into frames.
-    async fn push(
-        &self,
-        mut steps: mpsc::Receiver<ShipStep>,
-        frames: mpsc::Sender<ShipFrame>,
-    ) -> Result<Pushed, ServiceError> {
-        let Some(ShipStep::Start { positions, next_position }) = steps.recv().await else {
+/// A shipment under way.
+struct Shipping {
+    sender: Sender,
+    flight: Flight,
+    encode: Duration,
+    /// What decode has already, once it is ready.
+    held: Option<u32>,
+    /// Set when the closing frame is made.
+    closing: Option<Closed>,
+}
+
+impl Shipment {
+    /// Ships what `progress` says is there; returns when decode has acknowledged all.
+    pub async fn run(&self, channel: Channel, mut progress: Follower) -> Result<Shipped, Failed> {
+        let Ok(laid) = progress.wait_for(|progress| progress.laid.is_some()).await.map(|found| found.laid.clone()) else {
             return engine_stopped().await;
         };
-        let Identity { kv_layers, shipped_layers, plan, .. } = &*self.identity;
-        let extent = Extent { prompt: positions - self.job.emitted.len() as u32, positions };
-        let chosen = (self.job.transfer, plan.as_deref());
-        let (parties, shape) = (self.job.parties.clone(), self.identity.kv_shape());
-        let manifest = Manifest::new(parties, chosen, extent, shape, shipped_layers).with_next_position(next_position);
-        let payload_bytes = manifest.total_bytes();
-        let entries = manifest.layers.clone();
-        let (mut sender, first) = Sender::new(manifest);
-        let first_frame = Instant::now();
-        self.send(&frames, first).await?;
-        while let Some(step) = steps.recv().await {
-            match step {
-                ShipStep::Start { .. } => return engine_stopped().await,
-                ShipStep::Layer { slot, view } => {
-                    let layer = kv_layers[slot];
-                    // What decode leaves out stays here.
-                    let Some(entry) = entries.iter().find(|entry| entry.layer == layer) else { continue };
-                    // Copied only now: until the transport takes it, the KV waits in its blocks.
-                    let (k, v) =
-                        view.layer(slot, entry.spans.iter().map(|span| span.start as usize..span.end as usize));
-                    for frame in sender.layer(layer, k, v).map_err(internal)? {
-                        self.send(&frames, frame).await?;
+        let Some(laid) = laid else { return engine_stopped().await };
+        let (sender, first) = Sender::new(self.manifest(&laid), self.identity.kv_shape().dtype, self.packing);
+        let (flight, encode) = Default::default();
+        let mut shipping = Shipping { sender, flight, encode, held: None, closing: None };
+        let done = self.drive(&mut shipping, channel, first, &laid, progress).await;
+        let Shipping { sender, flight, encode, held, closing } = shipping;
+        let bytes_sent = sender.bytes_sent();
+        match (done, closing) {
+            (Ok(placed), Some(closed)) if placed.bytes == sender.manifest().total_bytes() => Ok(Shipped {
+                bytes_sent,
+                bytes_raw: sender.bytes_raw(),
+                positions_held: held.unwrap_or(0),
+                timeline: Timeline { flight, compute_end: closed.compute_end, encode },
+            }),
+            (Ok(_), _) => {
+                let text = "decode acknowledged another shipment than was sent";
+                Err(Failed { error: ServiceError::new(ErrorCode::KvRefused, text), bytes_sent })
+            }
+            (Err(error), _) => Err(Failed { error, bytes_sent }),
+        }
+    }
+
+    fn manifest(&self, laid: &Laid) -> Manifest {
+        let Identity { shipped_layers, plan, .. } = &*self.identity;
+        let extent = Extent { prompt: laid.positions - self.job.emitted.len() as u32, positions: laid.positions };
+        let shape = KvShape { dtype: self.wire_dtype(), ..self.identity.kv_shape() };
+        let policy = self.job.transfer;
+        let manifest =
+            Manifest::new(self.job.parties.clone(), (policy, plan.as_deref()), extent, shape, shipped_layers);
+        let keys = match policy.held_max(plan.as_deref(), extent) {
+            Some(_) => BlockKeys { positions: BLOCK_POSITIONS as u32, keys: laid.keys.concat().into() },
+            None => BlockKeys::default(),
+        };
+        manifest.with_next_position(laid.next_position).with_keys(keys)
+    }
+
+    /// What decode stores narrower is narrowed here; what it stores wider, it widens itself.
+    fn wire_dtype(&self) -> DType {
+        let own = self.identity.kv_shape().dtype;
+        self.job.decode_dtype.filter(|theirs| theirs.size_bytes() < own.size_bytes()).unwrap_or(own)
+    }
+
+    /// The conversation with decode.
+    async fn drive(
+        &self,
+        shipping: &mut Shipping,
+        channel: Channel,
+        first: ShipFrame,
+        laid: &Laid,
+        mut progress: Follower,
+    ) -> Result<v1::Placed, ServiceError> {
+        let source = Source { laid, kv_layers: &self.identity.kv_layers };
+        let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
+        let mut client = KvTransferClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX);
+        frames.try_send(first).map_err(|_| lost())?;
+        let mut replies = self.patience.wait(client.ship(ReceiverStream::new(outgoing))).await??.into_inner();
+        let mut pending = None;
+        let mut taken = Instant::now();
+        loop {
+            if pending.is_none() && shipping.may_send() {
+                let now = progress.borrow_and_update().clone();
+                pending = shipping.next(&source, &now)?;
+            }
+            let waits_for_decode = pending.is_some() || !shipping.may_send();
+            tokio::select! {
+                biased;
+                reply = replies.message() => {
+                    taken = Instant::now();
+                    if let Some(placed) = shipping.hear(reply, taken)? {
+                        return Ok(placed);
                     }
                 }
-                ShipStep::Close { first_token, compute_end } => {
-                    self.send(&frames, sender.close(first_token).map_err(internal)?).await?;
-                    return Ok(Pushed { bytes_sent: sender.bytes_sent(), payload_bytes, first_frame, compute_end });
+                permit = frames.reserve(), if pending.is_some() => {
+                    let Ok(permit) = permit else { return Err(why(replies).await) };
+                    if let Some(frame) = pending.take() {
+                        permit.send(frame);
+                    }
+                    taken = Instant::now();
+                    shipping.flight.handed(taken);
                 }
+                changed = progress.changed(), if !waits_for_decode => {
+                    if changed.is_err() && progress.borrow().closed.is_none() {
+                        return engine_stopped().await;
+                    }
+                }
+                error = self.patience.overdue(taken), if waits_for_decode => return Err(error),
             }
         }
-        engine_stopped().await
-    }
-
-    /// Waits for the transport: this is where a slow receiver slows the sender down.
-    async fn send(&self, frames: &mpsc::Sender<ShipFrame>, frame: ShipFrame) -> Result<(), ServiceError> {
-        self.patience.wait(frames.send(frame)).await?.map_err(|_| lost())
-    }
-
-    fn acknowledge(&self, pushed: Pushed, ack: v1::ShipAck) -> Result<Shipped, ServiceError> {
-        if ack.bytes_placed != pushed.payload_bytes {
-            return Err(ServiceError::new(ErrorCode::KvRefused, "decode placed fewer bytes than were shipped"));
-        }
-        let timeline =
-            Timeline { first_frame: pushed.first_frame, compute_end: pushed.compute_end, acknowledged: Instant::now() };
-        Ok(Shipped { bytes_sent: pushed.bytes_sent, timeline })
     }
 
     /// The report for the receipt.
-    pub fn report(&self, visual: &v1::VisualReport, positions: u32, shipped: Option<Shipped>) -> v1::TransferReport {
+    pub fn report(&self, visual: &v1::VisualReport, positions: u32, shipped: Option<&Shipped>) -> v1::TransferReport {
         let (blocks, whole) = (self.identity.kv_layers.len() as u64, self.identity.model.layers as u64);
         let shape = self.identity.kv_shape();
         let pruned = u64::from(visual.tokens_before.saturating_sub(visual.tokens_after));
@@ -135,18 +193,81 @@ impl Shipment {
         let account = Account {
             policy: self.job.transfer,
             bytes_sent: shipped.map_or(0, |shipped| shipped.bytes_sent),
+            bytes_raw: shipped.map_or(0, |shipped| shipped.bytes_raw),
             bytes_dense: dense_bytes(kept, blocks, shape),
             bytes_unpruned: dense_bytes(kept + pruned, whole, shape),
+            positions_held: shipped.map_or(0, |shipped| shipped.positions_held),
         };
-        account.report(shipped.map(|shipped| shipped.timeline))
+        account.report(shipped.map(|shipped| &shipped.timeline))
+    }
+
+    /// The report on a shipment that came to nothing: its bytes went over the wire all the same.
+    pub fn report_failed(&self, bytes_sent: u64) -> v1::TransferReport {
+        v1::TransferReport { policy: self.job.transfer.to_proto() as i32, bytes_sent, ..Default::default() }
     }
 }
 
-struct Pushed {
-    bytes_sent: u64,
-    payload_bytes: u64,
-    first_frame: Instant,
-    compute_end: Instant,
+impl Shipping {
+    /// Decode is ready, and not everything is sent.
+    fn may_send(&self) -> bool {
+        self.held.is_some() && self.closing.is_none()
+    }
+
+    /// The next message, if there is enough for one.
+    fn next(&mut self, source: &Source<'_>, progress: &Progress) -> Result<Option<ShipFrame>, ServiceError> {
+        let started = Instant::now();
+        let frame = self.sender.frame(source, |layer| progress.in_block(source.slot(layer)), progress.closed.is_some());
+        self.encode += started.elapsed();
+        match (frame, progress.closed) {
+            (None, Some(closed)) => {
+                self.closing = Some(closed);
+                self.sender.close(closed.first_token).map(Some).map_err(internal)
+            }
+            (frame, _) => Ok(frame),
+        }
+    }
+
+    /// What decode says; the end of it, if it is that.
+    fn hear(
+        &mut self,
+        reply: Result<Option<ShipReply>, Status>,
+        at: Instant,
+    ) -> Result<Option<v1::Placed>, ServiceError> {
+        let reply = reply?.ok_or_else(lost)?.reply;
+        match reply {
+            Some(Reply::Ready(ready)) if self.held.is_none() => {
+                self.sender.ready(ready.held);
+                self.held = Some(ready.held);
+                Ok(None)
+            }
+            Some(Reply::Received(received)) => {
+                self.flight.acknowledged(received.frames, at);
+                Ok(None)
+            }
+            Some(Reply::Placed(placed)) if self.closing.is_some() => {
+                self.flight.acknowledged(u64::MAX, at);
+                Ok(Some(placed))
+            }
+            _ => Err(ServiceError::new(ErrorCode::KvRefused, "decode answered out of turn")),
+        }
+    }
+}
+
+/// Why decode takes no more: what it says of it, else that it was lost.
+async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
+    let said = async {
+        loop {
+            match replies.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(refused) => return Some(refused),
+            }
+        }
+    };
+    match timeout(REFUSAL_PATIENCE, said).await {
+        Ok(Some(refused)) if is_from_service(&refused) => refused.into(),
+        _ => lost(),
+    }
 }
 
 fn lost() -> ServiceError {
@@ -159,7 +280,7 @@ async fn engine_stopped<T>() -> T {
     std::future::pending().await
 }
 
-fn internal(error: secateur_transfer::send::SendError) -> ServiceError {
+fn internal(error: secateur_transfer::send::Incomplete) -> ServiceError {
     tracing::error!(%error, "the shipment does not fit its manifest");
     ServiceError::new(ErrorCode::Internal, "the shipment does not fit its manifest")
 }

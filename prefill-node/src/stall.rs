@@ -5,16 +5,15 @@
 
 use std::{
     future::Future,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use secateur_proto::{ErrorCode, ServiceError};
-use tokio::time::timeout;
+use tokio::time::{sleep, sleep_until};
 
 /// How often a shipment that has waited long enough looks whether somebody wants its blocks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
@@ -45,19 +44,23 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits until decode has taken something. The error makes the router go on with another pair.
+    /// Waits until decode has taken something.
     pub async fn wait<T>(&self, taken: impl Future<Output = T>) -> Result<T, ServiceError> {
-        let mut taken = pin!(taken);
-        let mut pause = self.limit;
-        loop {
-            match timeout(pause, &mut taken).await {
-                Ok(done) => return Ok(done),
-                Err(_) if self.shortage.is_there() => {
-                    let text = format!("decode took nothing of the KV for {} s or more", self.limit.as_secs());
-                    return Err(ServiceError::new(ErrorCode::Unavailable, text));
-                }
-                Err(_) => pause = LOOK_AGAIN,
-            }
+        tokio::select! {
+            biased;
+            done = taken => Ok(done),
+            error = self.overdue(Instant::now()) => Err(error),
         }
+    }
+
+    /// Resolves when decode has taken nothing since `since` for long enough and somebody wants the blocks. The error makes
+    /// the router go on with another pair.
+    pub async fn overdue(&self, since: Instant) -> ServiceError {
+        sleep_until((since + self.limit).into()).await;
+        while !self.shortage.is_there() {
+            sleep(LOOK_AGAIN).await;
+        }
+        let text = format!("decode took nothing of the KV for {} s or more", self.limit.as_secs());
+        ServiceError::new(ErrorCode::Unavailable, text)
     }
 }

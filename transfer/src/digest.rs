@@ -1,47 +1,66 @@
-//! Payload digests: blake3 over a layer's payload bytes.
+//! Digests: blake3 over what a frame holds, and over all frames.
 
 use bytes::Bytes;
+use prost::Message;
+
+use crate::manifest::Manifest;
 
 /// 32 bytes of blake3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of a payload that lies in pieces.
-    pub fn of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        for piece in pieces {
-            hasher.update(piece);
-        }
-        Digest(*hasher.finalize().as_bytes())
-    }
-
-    /// For the closing frame.
+    /// For a message.
     pub fn to_bytes(self) -> Bytes {
         Bytes::copy_from_slice(&self.0)
     }
 
-    /// Whether the closing frame's bytes are this digest.
+    /// Whether a message's bytes are this digest.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         bytes == self.0
     }
 }
 
-/// A digest that grows with the pieces of a payload.
-#[derive(Default)]
-pub struct Running(blake3::Hasher);
+/// A digest that grows.
+#[derive(Clone, Default)]
+pub struct Hasher(blake3::Hasher);
 
-impl Running {
-    /// Takes the next piece.
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
+impl Hasher {
+    /// Takes more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
 
-    /// The digest of all pieces so far; starts again.
-    pub fn finish(&mut self) -> Digest {
-        let digest = Digest(*self.0.finalize().as_bytes());
-        self.0.reset();
-        digest
+    /// The digest of all so far.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
+    }
+}
+
+/// The digest that a shipment is closed with: over the manifest as a message, what the receiver held, the digest of every
+/// frame, and the first token.
+#[derive(Clone)]
+pub struct Whole(Hasher);
+
+impl Whole {
+    /// Starts with the manifest and what the receiver held.
+    pub fn new(manifest: &Manifest, held: u32) -> Self {
+        let mut hasher = Hasher::default();
+        hasher.update(&manifest.to_proto().encode_to_vec());
+        hasher.update(&held.to_le_bytes());
+        Self(hasher)
+    }
+
+    /// Takes the next frame's.
+    pub fn frame(&mut self, digest: Digest) {
+        self.0.update(&digest.0);
+    }
+
+    /// The digest of it all.
+    pub fn close(&self, first_token: u32) -> Digest {
+        let mut hasher = self.0.clone();
+        hasher.update(&first_token.to_le_bytes());
+        hasher.finish()
     }
 }
 
@@ -51,13 +70,14 @@ mod tests {
 
     #[test]
     fn pieces_do_not_matter() {
-        let mut running = Running::default();
-        running.update(b"ab");
-        running.update(b"c");
-        let digest = running.finish();
-        assert_eq!(digest, Digest::of([&b"a"[..], b"bc"]));
-        assert!(digest.matches(&digest.to_bytes()));
-        assert!(!digest.matches(b"short"));
-        assert_eq!(running.finish(), Digest::of([]));
+        let digest = |pieces: &[&str]| {
+            let mut hasher = Hasher::default();
+            pieces.iter().for_each(|piece| hasher.update(piece.as_bytes()));
+            hasher.finish()
+        };
+        assert_eq!(digest(&["ab", "c"]), digest(&["a", "bc"]));
+        assert_ne!(digest(&["ab"]), digest(&["abc"]));
+        assert!(digest(&["x"]).matches(&digest(&["x"]).to_bytes()));
+        assert!(!digest(&["x"]).matches(b"short"));
     }
 }

@@ -1,9 +1,12 @@
 //! The token-aware transfer layer: what KV is shipped from prefill to decode, in which frames, checked by what, and
 //! accounted how. No candle, no sockets: bytes and messages in, bytes and messages out.
 //!
-//! A shipment is one client-streaming call: a [`manifest`], then each layer's payload in [`frame`]s, then a closing
-//! frame with [`digest`]s. The receiver's [`receive::Receiver`] refuses (see [`refusal`]) whatever does not match.
+//! A shipment is one call: a [`manifest`]; then, when the receiver is ready, [`frame`]s of [`span::Part`]s, each coded by
+//! itself ([`codec`]), while prefill computes the next rows; then a closing frame with a [`digest`] over all. The receiver's
+//! [`receive::Receiver`] refuses (see [`refusal`]) whatever does not match. docs/transfer.md describes the wire.
 
+pub mod codec;
+pub mod cost;
 pub mod digest;
 pub mod dtype;
 pub mod frame;
@@ -14,15 +17,18 @@ pub mod receive;
 pub mod refusal;
 pub mod send;
 pub mod span;
+pub mod tiers;
 pub mod visual;
 
+pub use codec::Codec;
 pub use dtype::DType;
-pub use manifest::{KvShape, LayerEntry, Manifest, Parties};
+pub use manifest::{BlockKeys, KvShape, LayerEntry, Manifest, Parties};
 pub use policy::{Extent, TransferPolicy};
 pub use receive::Receiver;
 pub use refusal::Refusal;
 pub use send::Sender;
-pub use span::TokenSpan;
+pub use span::{CodedSpan, TokenSpan};
+pub use tiers::Tiers;
 
 /// Version of the transfer format. A receiver refuses every other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;

@@ -3,20 +3,27 @@
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
 
+use bytes::Bytes;
+
 use crate::{
     FORMAT_VERSION,
+    codec::{Codec, Layout},
     dtype::DType,
     policy::{Extent, TransferPolicy},
     refusal::Refusal,
-    span::{TokenSpan, are_well_formed},
+    span::{CodedSpan, TokenSpan, are_well_formed, part_positions},
 };
 
 /// Most layers a manifest may list: far above any checkpoint, low enough to bound what a stranger makes us store.
 const LAYERS_MAX: usize = 1_024;
 /// Most spans a layer may list.
 const SPANS_MAX: usize = 4_096;
+/// Most values of K of one position in one layer.
+const WIDTH_MAX: u64 = 1 << 15;
+/// A digest of what a block was computed from.
+pub const KEY_BYTES: usize = 32;
 
-/// KV geometry that both nodes must share.
+/// KV geometry. Heads and their width both nodes must share; dtypes may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
     /// Key/value heads.
@@ -31,6 +38,11 @@ impl KvShape {
     /// K and V of one token in one layer.
     pub fn bytes_per_token(&self) -> u64 {
         2 * u64::from(self.kv_heads) * u64::from(self.head_dim) * self.dtype.size_bytes() as u64
+    }
+
+    /// How its values lie.
+    pub fn layout(&self) -> Layout {
+        Layout { width: self.kv_heads as usize * self.head_dim as usize, dtype: self.dtype }
     }
 }
 
@@ -53,13 +65,37 @@ pub struct LayerEntry {
     /// Index of the block in the checkpoint.
     pub layer: u32,
     /// Token spans shipped, ascending and disjoint.
-    pub spans: Vec<TokenSpan>,
+    pub spans: Vec<CodedSpan>,
 }
 
 impl LayerEntry {
     /// Tokens shipped.
     pub fn tokens(&self) -> u64 {
-        self.spans.iter().map(|span| u64::from(span.len())).sum()
+        self.spans.iter().map(|coded| u64::from(coded.span.len())).sum()
+    }
+}
+
+/// What each full block of the prompt was computed from, digested with all before it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockKeys {
+    /// Positions of a block; 0: there are no keys.
+    pub positions: u32,
+    /// [`KEY_BYTES`] for each block, in order.
+    pub keys: Bytes,
+}
+
+impl BlockKeys {
+    /// The keys, one by one.
+    pub fn iter(&self) -> impl Iterator<Item = [u8; KEY_BYTES]> + '_ {
+        self.keys.as_chunks::<KEY_BYTES>().0.iter().copied()
+    }
+
+    /// Whether there is a whole number of keys, of blocks that fit so many positions.
+    fn fit(&self, positions: u32) -> bool {
+        let blocks = self.keys.len() / KEY_BYTES;
+        let covered = (blocks as u64).saturating_mul(self.positions.into());
+        let is_whole = self.keys.len().is_multiple_of(KEY_BYTES);
+        is_whole && (blocks == 0 || self.positions > 0) && covered <= positions.into()
     }
 }
 
@@ -72,12 +108,14 @@ pub struct Manifest {
     pub policy: TransferPolicy,
     /// Positions that the shipment fills.
     pub extent: Extent,
-    /// Geometry of every layer.
+    /// Geometry of every layer, and the dtype of values that are shipped as they are.
     pub shape: KvShape,
     /// Layers in the order they come.
     pub layers: Vec<LayerEntry>,
     /// The rotary position of the token behind the prompt.
     pub next_position: u32,
+    /// By which the receiver knows what it has already.
+    pub keys: BlockKeys,
 }
 
 impl Manifest {
@@ -91,7 +129,7 @@ impl Manifest {
     ) -> Self {
         let entry = |&layer| LayerEntry { layer, spans: policy.spans(plan, layer, extent) };
         let layers = layers.iter().map(entry).collect();
-        Self { parties, policy, extent, shape, layers, next_position: extent.positions }
+        Self { parties, policy, extent, shape, layers, next_position: extent.positions, keys: BlockKeys::default() }
     }
 
     /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).
@@ -100,22 +138,31 @@ impl Manifest {
         self
     }
 
-    /// Payload bytes of one of its layers.
-    pub fn layer_bytes(&self, entry: &LayerEntry) -> u64 {
-        entry.tokens() * self.shape.bytes_per_token()
+    /// The same with the keys of its blocks.
+    pub fn with_keys(mut self, keys: BlockKeys) -> Self {
+        self.keys = keys;
+        self
     }
 
-    /// Payload bytes of all layers.
+    /// Bytes of all spans as values of the manifest's dtype.
     pub fn total_bytes(&self) -> u64 {
-        self.layers.iter().map(|entry| self.layer_bytes(entry)).sum()
+        self.layers.iter().map(|entry| entry.tokens() * self.shape.bytes_per_token()).sum()
+    }
+
+    /// Positions between two cuts of its spans.
+    pub fn part_positions(&self) -> u32 {
+        part_positions(self.shape.bytes_per_token())
     }
 
     /// As a message.
     pub fn to_proto(&self) -> v1::Manifest {
-        let span = |span: &TokenSpan| v1::TokenSpan { start: span.start, end: span.end };
+        let span = |coded: &CodedSpan| v1::TokenSpan {
+            start: coded.span.start,
+            end: coded.span.end,
+            codec: coded.codec.to_proto() as i32,
+        };
         let layer = |entry: &LayerEntry| v1::LayerEntry {
             layer: entry.layer,
-            dtype: self.shape.dtype.to_proto() as i32,
             spans: entry.spans.iter().map(span).collect(),
         };
         v1::Manifest {
@@ -131,6 +178,9 @@ impl Manifest {
             layers: self.layers.iter().map(layer).collect(),
             total_bytes: self.total_bytes(),
             next_position: self.next_position,
+            dtype: self.shape.dtype.to_proto() as i32,
+            block_keys: self.keys.keys.clone(),
+            key_positions: self.keys.positions,
         }
     }
 
@@ -142,14 +192,14 @@ impl Manifest {
         let malformed = Refusal::MalformedManifest;
         let epoch = message.epoch.ok_or(malformed)?;
         let policy = TransferPolicy::from_proto(message.policy).ok_or(malformed)?;
-        let dtype = message.layers.first().and_then(|layer| DType::from_proto(layer.dtype)).ok_or(malformed)?;
-        if message.layers.len() > LAYERS_MAX
-            || message.layers.iter().any(|layer| layer.dtype != dtype.to_proto() as i32)
-        {
+        let dtype = DType::from_proto(message.dtype).ok_or(malformed)?;
+        let width = u64::from(message.kv_heads) * u64::from(message.head_dim);
+        if message.layers.len() > LAYERS_MAX || width == 0 || width > WIDTH_MAX {
             return Err(malformed);
         }
+        let keys = BlockKeys { positions: message.key_positions, keys: message.block_keys };
         let extent = Extent { prompt: message.prompt_positions, positions: message.positions };
-        if extent.prompt > extent.positions {
+        if extent.prompt > extent.positions || !keys.fit(extent.positions) {
             return Err(malformed);
         }
         let positions = extent.positions;
@@ -166,6 +216,7 @@ impl Manifest {
             shape: KvShape { kv_heads: message.kv_heads, head_dim: message.head_dim, dtype },
             layers: layers.ok_or(malformed)?,
             next_position: message.next_position,
+            keys,
         };
         let ascending = manifest.layers.windows(2).all(|pair| pair[0].layer < pair[1].layer);
         if !ascending || manifest.checked_total() != Some(message.total_bytes) || message.total_bytes == 0 {
@@ -176,18 +227,21 @@ impl Manifest {
 
     /// [`Manifest::total_bytes`] for numbers that a stranger chose.
     fn checked_total(&self) -> Option<u64> {
-        let per_token = (2 * self.shape.dtype.size_bytes() as u64)
-            .checked_mul(u64::from(self.shape.kv_heads))?
-            .checked_mul(u64::from(self.shape.head_dim))?;
         let tokens: u64 = self.layers.iter().map(LayerEntry::tokens).sum();
-        tokens.checked_mul(per_token)
+        tokens.checked_mul(self.shape.bytes_per_token())
     }
 }
 
 fn layer_from_proto(message: &v1::LayerEntry, positions: u32) -> Option<LayerEntry> {
-    let spans: Vec<_> = message.spans.iter().map(|span| TokenSpan { start: span.start, end: span.end }).collect();
-    let is_valid = spans.len() <= SPANS_MAX && are_well_formed(&spans, positions);
-    is_valid.then_some(LayerEntry { layer: message.layer, spans })
+    if message.spans.len() > SPANS_MAX {
+        return None;
+    }
+    let coded = |span: &v1::TokenSpan| {
+        let codec = Codec::from_proto(span.codec)?;
+        Some(CodedSpan { span: TokenSpan { start: span.start, end: span.end }, codec })
+    };
+    let spans: Vec<_> = message.spans.iter().map(coded).collect::<Option<_>>()?;
+    are_well_formed(&spans, positions).then_some(LayerEntry { layer: message.layer, spans })
 }
 
 #[cfg(test)]
@@ -211,7 +265,8 @@ pub(crate) mod tests {
 
         #[test]
         fn strange_numbers_never_panic(
-            positions: u32, kv_heads: u32, head_dim: u32, total_bytes: u64, policy: i32, dtype: i32, start: u32, end: u32,
+            positions: u32, kv_heads: u32, head_dim: u32, total_bytes: u64, policy: i32, dtype in -1..5, codec in -1..7,
+            start: u32, end: u32, key_positions: u32,
         ) {
             let mut message = sample(3, &[0, 1]).to_proto();
             message.positions = positions;
@@ -219,20 +274,25 @@ pub(crate) mod tests {
             message.head_dim = head_dim;
             message.total_bytes = total_bytes;
             message.policy = policy;
-            message.layers[1].dtype = dtype;
-            message.layers[1].spans[0] = v1::TokenSpan { start, end };
+            message.key_positions = key_positions;
+            message.dtype = dtype;
+            message.layers[1].spans[0] = v1::TokenSpan { start, end, codec };
             let _ = Manifest::from_proto(message);
         }
     }
 
     #[test]
     fn what_is_inconsistent_is_refused() {
-        let edits: [fn(&mut v1::Manifest); 9] = [
+        let edits: [fn(&mut v1::Manifest); 13] = [
             |m| m.prompt_positions = m.positions + 1,
             |m| m.epoch = None,
             |m| m.policy = 99,
             |m| m.layers.clear(),
-            |m| m.layers[1].dtype = 0,
+            |m| m.dtype = 0,
+            |m| m.layers[1].spans[0].codec = 0,
+            |m| m.block_keys = vec![0; 31].into(),
+            |m| m.block_keys = vec![0; 32].into(),
+            |m| (m.block_keys, m.key_positions) = (vec![0; 64].into(), 2),
             |m| m.layers[1].layer = 0,
             |m| m.layers[0].spans[0].end = 99,
             |m| m.total_bytes += 1,

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
 
-use crate::span::TokenSpan;
+use crate::{span::CodedSpan, tiers::Tiers};
 
 /// What is shipped. The default is the reference: everything, as computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,23 +55,36 @@ impl TransferPolicy {
         }
     }
 
-    /// Token spans that a layer ships.
-    pub fn spans(self, plan: Option<&Plan>, layer: u32, extent: Extent) -> Vec<TokenSpan> {
+    /// What a layer ships.
+    pub fn spans(self, plan: Option<&Plan>, layer: u32, extent: Extent) -> Vec<CodedSpan> {
         let Extent { prompt, positions } = extent;
-        let ends = match (self, plan) {
-            (TransferPolicy::PdTrim, Some(plan)) => plan.ends(layer as usize, prompt as usize),
-            _ => None,
+        let spans = match self {
+            TransferPolicy::Dense => vec![CodedSpan::native(0, positions)],
+            TransferPolicy::PdTrim => {
+                let ends = plan.and_then(|plan| plan.ends(layer as usize, prompt as usize));
+                match ends.filter(|ends| !ends.is_all()) {
+                    None => vec![CodedSpan::native(0, positions)],
+                    // What follows the prompt is the answer's, of which nothing is ever left out.
+                    Some(ends) => vec![
+                        CodedSpan::native(0, ends.first() as u32),
+                        CodedSpan::native(prompt - ends.last() as u32, positions),
+                    ],
+                }
+            }
+            TransferPolicy::Tiered => Tiers::of(plan).spans(plan, layer, extent),
         };
-        match ends.filter(|ends| !ends.is_all()) {
-            None => vec![TokenSpan { start: 0, end: positions }],
-            // What follows the prompt is the answer's, of which nothing is ever left out.
-            Some(ends) => vec![
-                TokenSpan { start: 0, end: ends.first() as u32 },
-                TokenSpan { start: prompt - ends.last() as u32, end: positions },
-            ]
-            .into_iter()
-            .filter(|span| !span.is_empty())
-            .collect(),
+        spans.into_iter().filter(|coded| !coded.span.is_empty()).collect()
+    }
+
+    /// Positions from which on a shipment is to be sent whatever the receiver has of an earlier one: there it promises
+    /// more than the middle of an earlier prompt need have. `None`: nothing that the receiver has can be used, as layers
+    /// lack positions.
+    pub fn held_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
+        match self {
+            // Of a prompt the last row is always computed, and something must be shipped.
+            TransferPolicy::Dense => Some(extent.prompt.saturating_sub(1)),
+            TransferPolicy::Tiered => Some(extent.prompt.saturating_sub(Tiers::of(plan).last.max(1))),
+            TransferPolicy::PdTrim => None,
         }
     }
 
@@ -112,6 +125,7 @@ impl FromStr for TransferPolicy {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::codec::Codec;
 
     /// Of four blocks decode drops the second; the third ships first and last tokens.
     pub(crate) fn plan() -> Plan {
@@ -127,7 +141,8 @@ pub(crate) mod tests {
         let plan = plan();
         let spans = |layer, prompt, positions| {
             let spans = TransferPolicy::PdTrim.spans(Some(&plan), layer, Extent { prompt, positions });
-            spans.into_iter().map(|span| (span.start, span.end)).collect::<Vec<_>>()
+            assert!(spans.iter().all(|coded| coded.codec == Codec::Native));
+            spans.into_iter().map(|coded| (coded.span.start, coded.span.end)).collect::<Vec<_>>()
         };
         assert_eq!(spans(0, 100, 103), [(0, 103)]);
         assert_eq!(spans(2, 100, 100), [(0, 5), (92, 100)]);

@@ -3,13 +3,16 @@
 //! | figure | formula |
 //! |---|---|
 //! | `bytes_sent` | payload and framing handed to the transport for this request |
+//! | `bytes_raw` | what was shipped as values of the wire's dtype, before coding: tokens x K and V bytes of one token, over the layers shipped |
 //! | `bytes_dense` | kept tokens x blocks with KV in the prefill model x K and V bytes of one token |
 //! | `bytes_unpruned` | all prompt tokens, no visual token pruned, x all blocks of the checkpoint x K and V bytes of one token |
-//! | `wire_ms` | first frame handed to the transport, until decode acknowledged the shipment |
+//! | `wire_ms` | time in which at least one frame was handed to the transport and not acknowledged |
 //! | `overlap` | share of `wire_ms` before prefill's last block was computed |
-//! | `link_mbit_s` | `bytes_sent` x 8 over `wire_ms`: a lower bound of the link's rate, since frames wait for layers |
+//! | `link_mbit_s` | `bytes_sent` x 8 over `wire_ms`: what the link gave, by acknowledgements. Small shipments measure its round trip |
+//! | `encode_ms` | time that the sender spent on coding, digests and framing |
+//! | `positions_held` | positions that decode had of an earlier turn, and that were not shipped again |
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use secateur_proto::v1;
 
@@ -20,29 +23,57 @@ pub fn dense_bytes(tokens: u64, blocks: u64, shape: KvShape) -> u64 {
     tokens * blocks * shape.bytes_per_token()
 }
 
-/// Times of one shipment on the sender's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeline {
-    /// The first frame was handed to the transport.
-    pub first_frame: Instant,
-    /// Prefill's last block was computed.
-    pub compute_end: Instant,
-    /// Decode acknowledged.
-    pub acknowledged: Instant,
+/// When frames were under way, on the sender's clock.
+#[derive(Clone, Debug, Default)]
+pub struct Flight {
+    /// Stretches in which something was.
+    stretches: Vec<(Instant, Instant)>,
+    /// The beginning of the one that goes on.
+    since: Option<Instant>,
+    handed: u64,
+    acknowledged: u64,
 }
 
-impl Timeline {
-    /// `wire_ms`.
-    pub fn wire_ms(&self) -> f64 {
-        self.acknowledged.saturating_duration_since(self.first_frame).as_secs_f64() * 1e3
+impl Flight {
+    /// A frame was handed to the transport.
+    pub fn handed(&mut self, at: Instant) {
+        self.handed += 1;
+        self.since.get_or_insert(at);
     }
 
-    /// `overlap`, in [0, 1].
-    pub fn overlap(&self) -> f64 {
-        let wire = self.acknowledged.saturating_duration_since(self.first_frame);
-        let hidden = self.compute_end.min(self.acknowledged).saturating_duration_since(self.first_frame);
+    /// The receiver has so many frames in all. More than were handed over are as many.
+    pub fn acknowledged(&mut self, frames: u64, at: Instant) {
+        self.acknowledged = self.acknowledged.max(frames.min(self.handed));
+        if self.acknowledged == self.handed
+            && let Some(since) = self.since.take()
+        {
+            self.stretches.push((since, at));
+        }
+    }
+
+    /// `wire_ms`.
+    pub fn wire(&self) -> Duration {
+        self.stretches.iter().map(|(from, to)| to.saturating_duration_since(*from)).sum()
+    }
+
+    /// `overlap`, in [0, 1]: the share before `compute_end`.
+    pub fn overlap(&self, compute_end: Instant) -> f64 {
+        let hidden = |(from, to): &(Instant, Instant)| compute_end.min(*to).saturating_duration_since(*from);
+        let hidden: Duration = self.stretches.iter().map(hidden).sum();
+        let wire = self.wire();
         if wire.is_zero() { 0.0 } else { hidden.as_secs_f64() / wire.as_secs_f64() }
     }
+}
+
+/// What one shipment took.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// When frames were under way.
+    pub flight: Flight,
+    /// When prefill's last block was computed.
+    pub compute_end: Instant,
+    /// Spent on coding, digests and framing.
+    pub encode: Duration,
 }
 
 /// The counts of one shipment.
@@ -53,34 +84,44 @@ pub struct Account {
     /// See the table above.
     pub bytes_sent: u64,
     /// See the table above.
+    pub bytes_raw: u64,
+    /// See the table above.
     pub bytes_dense: u64,
     /// See the table above.
     pub bytes_unpruned: u64,
+    /// See the table above.
+    pub positions_held: u32,
 }
 
 impl Account {
     /// The report that travels to the router; without a timeline nothing was shipped.
-    pub fn report(&self, timeline: Option<Timeline>) -> v1::TransferReport {
-        let wire_ms = timeline.map_or(0.0, |timeline| timeline.wire_ms());
-        let link_mbit_s = if wire_ms > 0.0 { self.bytes_sent as f64 * 8.0 / 1e3 / wire_ms } else { 0.0 };
+    pub fn report(&self, timeline: Option<&Timeline>) -> v1::TransferReport {
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let wire_ms = timeline.map_or(0.0, |timeline| milliseconds(timeline.flight.wire()));
         v1::TransferReport {
             policy: self.policy.to_proto() as i32,
             bytes_sent: self.bytes_sent,
+            bytes_raw: self.bytes_raw,
             bytes_dense: self.bytes_dense,
             bytes_unpruned: self.bytes_unpruned,
+            positions_held: self.positions_held,
             wire_ms,
-            overlap: timeline.map_or(0.0, |timeline| timeline.overlap()),
-            link_mbit_s,
-            ..v1::TransferReport::default()
+            overlap: timeline.map_or(0.0, |timeline| timeline.flight.overlap(timeline.compute_end)),
+            link_mbit_s: link_mbit_s(self.bytes_sent, wire_ms),
+            encode_ms: timeline.map_or(0.0, |timeline| milliseconds(timeline.encode)),
         }
     }
+}
+
+/// Megabits per second; 0 where no time passed.
+fn link_mbit_s(bytes: u64, wire_ms: f64) -> f64 {
+    if wire_ms > 0.0 { bytes as f64 * 8.0 / 1e3 / wire_ms } else { 0.0 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::DType;
-    use std::time::Duration;
 
     #[test]
     fn llama_2_7b_ships_half_a_mebibyte_per_token() {
@@ -89,16 +130,30 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_the_share_hidden_behind_compute() {
+    fn only_time_with_frames_under_way_is_wire_time() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let timeline = Timeline { first_frame: start, compute_end: at(75), acknowledged: at(100) };
-        assert!((timeline.overlap() - 0.75).abs() < 1e-9);
-        let account =
-            Account { policy: TransferPolicy::Dense, bytes_sent: 1_000_000, bytes_dense: 0, bytes_unpruned: 0 };
-        assert!((account.report(Some(timeline)).link_mbit_s - 80.0).abs() < 1e-6);
+        let mut flight = Flight::default();
+        flight.handed(at(0));
+        flight.handed(at(10));
+        flight.acknowledged(1, at(20));
+        flight.acknowledged(2, at(30));
+        // Prefill computes, nothing is under way.
+        flight.handed(at(100));
+        flight.acknowledged(9, at(170));
+        assert_eq!(flight.wire(), Duration::from_millis(100));
+        assert!((flight.overlap(at(145)) - 0.75).abs() < 1e-9);
+        assert_eq!((flight.overlap(at(0)), flight.overlap(at(500))), (0.0, 1.0));
+        let account = Account {
+            policy: TransferPolicy::Dense,
+            bytes_sent: 1_000_000,
+            bytes_raw: 0,
+            bytes_dense: 0,
+            bytes_unpruned: 0,
+            positions_held: 0,
+        };
+        let timeline = Timeline { flight, compute_end: at(145), encode: Duration::ZERO };
+        assert!((account.report(Some(&timeline)).link_mbit_s - 80.0).abs() < 1e-6);
         assert_eq!(account.report(None).wire_ms, 0.0);
-        let late = Timeline { compute_end: at(500), ..timeline };
-        assert_eq!(late.overlap(), 1.0);
     }
 }

@@ -1,22 +1,24 @@
 //! The receiving side of a shipment, without a socket: frames in, checked layers out.
 //!
 //! ```text
-//! open(manifest) ──▶ frame … frame ──▶ layer complete ──▶ frame … ──▶ close(digests, first token) ──▶ Accepted
-//!        │                 │                                                  │
-//!        └────────────── Refusal: nothing of the shipment is used ◀───────────┘
+//! open(manifest) ──▶ frame ──▶ its parts to the sink … ──▶ close(digest, first token) ──▶ Accepted
+//!        │             │                                    │
+//!        └───────── Refusal: nothing of the shipment is used ◀──┘
 //! ```
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
 use secateur_proto::v1::{self, ship_frame::Frame};
 use secateur_pruning::pdtrim::Plan;
 
 use crate::{
-    digest::{Digest, Running},
+    codec::{PartDecoder, Rows},
+    digest::Whole,
+    frame,
     manifest::{KvShape, LayerEntry, Manifest},
     policy::{Extent, TransferPolicy},
     refusal::Refusal,
+    span::{Part, parts},
 };
 
 /// What a receiver agrees to.
@@ -26,7 +28,7 @@ pub struct Expectation {
     pub model_fingerprint: String,
     /// The plan that decode runs.
     pub plan_id: String,
-    /// Geometry of its KV.
+    /// Geometry of its KV. A shipment may come in another dtype.
     pub shape: KvShape,
     /// Blocks that decode runs, ascending.
     pub layers: Vec<u32>,
@@ -49,7 +51,7 @@ impl Expectation {
         if manifest.parties.plan_id != self.plan_id {
             return Err(Refusal::PlanMismatch);
         }
-        if manifest.shape != self.shape {
+        if manifest.shape != (KvShape { dtype: manifest.shape.dtype, ..self.shape }) {
             return Err(Refusal::ShapeMismatch);
         }
         if !manifest.layers.iter().map(|entry| entry.layer).eq(self.layers.iter().copied()) {
@@ -73,38 +75,43 @@ impl Expectation {
     }
 }
 
-/// One layer that has arrived whole. Its digest is checked at the close.
-#[derive(Debug)]
-pub struct ReceivedLayer {
-    /// Index of the block in the checkpoint.
-    pub layer: u32,
-    /// `[tokens, kv_heads, head_dim]`.
-    pub k: Bytes,
-    /// `[tokens, kv_heads, head_dim]`.
-    pub v: Bytes,
+/// Where received rows go.
+pub trait KvSink {
+    /// What can go wrong with placing.
+    type Error: From<Refusal>;
+
+    /// Places K and V, both `[rows, kv_heads, head_dim]` in the receiver's dtype: rows of a layer from `first_row` on, of
+    /// all that the layer gets.
+    fn place(&mut self, layer: u32, first_row: u32, rows: Rows<'_>) -> Result<(), Self::Error>;
 }
 
 /// The end of a shipment in which everything matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Positions that the prompt fills.
+    /// Positions that are filled.
     pub positions: u32,
     /// The rotary position of the token behind the prompt.
     pub next_position: u32,
     /// The token that prefill drew.
     pub first_token: u32,
-    /// Payload bytes of all layers.
-    pub payload_bytes: u64,
+    /// Bytes of all spans as values of the manifest's dtype.
+    pub total_bytes: u64,
+}
+
+struct Layer {
+    layer: u32,
+    parts: Vec<Part>,
+    /// The next one that is due.
+    next: usize,
 }
 
 /// Checks the frames of one shipment as they come.
 pub struct Receiver {
     manifest: Manifest,
-    digests: Vec<Digest>,
-    running: Running,
-    /// Pieces of the layer that is under way; a payload in one piece is never copied.
-    pieces: Vec<Bytes>,
-    received: u64,
+    layers: Vec<Layer>,
+    decoder: PartDecoder,
+    whole: Whole,
+    sequence: u64,
 }
 
 impl Receiver {
@@ -116,68 +123,88 @@ impl Receiver {
         }
     }
 
-    /// Starts receiving under a manifest that was checked.
-    pub fn new(manifest: Manifest) -> Self {
-        Self { manifest, digests: Vec::new(), running: Running::default(), pieces: Vec::new(), received: 0 }
+    /// Starts receiving under a manifest that was checked against `expectation`, when the first `held` positions are there
+    /// already.
+    pub fn new(manifest: Manifest, expectation: &Expectation, held: u32) -> Self {
+        let every = manifest.part_positions();
+        let of = |entry: &LayerEntry| Layer { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
+        let layers = manifest.layers.iter().map(of).collect();
+        let decoder = PartDecoder::new(manifest.shape.layout(), expectation.shape.dtype);
+        let whole = Whole::new(&manifest, held);
+        Self { manifest, layers, decoder, whole, sequence: 0 }
     }
 
-    /// Takes the next frame of a layer; returns the layer when it is complete.
-    pub fn layer_frame(&mut self, frame: v1::LayerFrame) -> Result<Option<ReceivedLayer>, Refusal> {
-        let entry = self.manifest.layers.get(self.digests.len()).ok_or(Refusal::FrameMismatch)?;
-        let layer_bytes = self.manifest.layer_bytes(entry);
-        let end = self.received.checked_add(frame.payload.len() as u64).ok_or(Refusal::FrameMismatch)?;
-        let is_due = frame.layer == entry.layer && frame.offset == self.received && !frame.payload.is_empty();
-        if !is_due || end > layer_bytes {
-            return Err(Refusal::FrameMismatch);
+    /// Takes the next frame, and places what it holds.
+    pub fn frame<S: KvSink>(&mut self, frame: &v1::KvFrame, sink: &mut S) -> Result<(), S::Error> {
+        if frame.sequence != self.sequence || frame.runs.is_empty() {
+            return Err(Refusal::FrameMismatch.into());
         }
-        self.running.update(&frame.payload);
-        self.received = end;
-        self.pieces.push(frame.payload);
-        if end < layer_bytes {
-            return Ok(None);
+        let digest = frame::digest(frame);
+        if !digest.matches(&frame.digest) {
+            return Err(Refusal::DigestMismatch.into());
         }
-        let layer = entry.layer;
-        let payload = joined(std::mem::take(&mut self.pieces), layer_bytes as usize);
-        let half = payload.len() / 2;
-        self.received = 0;
-        self.digests.push(self.running.finish());
-        Ok(Some(ReceivedLayer { layer, k: payload.slice(..half), v: payload.slice(half..) }))
+        self.whole.frame(digest);
+        self.sequence += 1;
+        let mut payload = &frame.payload[..];
+        for run in &frame.runs {
+            payload = self.run(run, payload, sink)?;
+        }
+        if payload.is_empty() { Ok(()) } else { Err(Refusal::FrameMismatch.into()) }
     }
 
-    /// Checks the closing frame. Only now may the layers be used.
+    /// Places a run's parts; returns what is behind them.
+    fn run<'a, S: KvSink>(&mut self, run: &v1::Run, mut payload: &'a [u8], sink: &mut S) -> Result<&'a [u8], S::Error> {
+        let layer = self.layers.iter_mut().find(|layer| layer.layer == run.layer).ok_or(Refusal::FrameMismatch)?;
+        let left = layer.parts.len() - layer.next;
+        if run.parts == 0 || run.first_part as usize != layer.next || run.parts as usize > left {
+            return Err(Refusal::FrameMismatch.into());
+        }
+        for part in &layer.parts[layer.next..][..run.parts as usize] {
+            let decoded = self.decoder.decode(part.codec, part.span.len() as usize, payload);
+            let (rows, used) = decoded.map_err(|_| Refusal::FrameMismatch)?;
+            sink.place(layer.layer, part.first_row, rows)?;
+            payload = &payload[used..];
+        }
+        layer.next += run.parts as usize;
+        Ok(payload)
+    }
+
+    /// Checks the closing frame. Only now may what was placed be used.
     pub fn close(self, closing: &v1::Closing) -> Result<Accepted, Refusal> {
-        if self.digests.len() != self.manifest.layers.len() {
+        if self.layers.iter().any(|layer| layer.next < layer.parts.len()) {
             return Err(Refusal::Truncated);
         }
-        let same_count = closing.digests.len() == self.digests.len();
-        if !same_count || !self.digests.iter().zip(&closing.digests).all(|(ours, theirs)| ours.matches(theirs)) {
+        let is_same = closing.frames == self.sequence;
+        if !is_same || !self.whole.close(closing.first_token).matches(&closing.digest) {
             return Err(Refusal::DigestMismatch);
         }
         Ok(Accepted {
             positions: self.manifest.extent.positions,
             next_position: self.manifest.next_position,
             first_token: closing.first_token,
-            payload_bytes: self.manifest.total_bytes(),
+            total_bytes: self.manifest.total_bytes(),
         })
     }
-}
 
-fn joined(mut pieces: Vec<Bytes>, len: usize) -> Bytes {
-    if pieces.len() == 1 {
-        return pieces.remove(0);
+    /// Frames so far.
+    pub fn frames(&self) -> u64 {
+        self.sequence
     }
-    let mut whole = BytesMut::with_capacity(len);
-    for piece in pieces {
-        whole.extend_from_slice(&piece);
-    }
-    whole.freeze()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::HashMap, ops::Range};
+
     use super::*;
-    use crate::{DType, Sender, manifest::tests::sample};
+    use crate::{
+        Codec, DType, Sender,
+        codec::{Packing, Plane},
+        manifest::tests::sample,
+        send::KvSource,
+    };
     use proptest::prelude::*;
+    use secateur_proto::v1::ship_frame::Frame;
 
     fn expectation(layers: &[u32], positions_max: u32) -> Expectation {
         Expectation {
@@ -192,61 +219,111 @@ mod tests {
         }
     }
 
-    fn payload(layer: u32, tokens: usize, salt: u8) -> Bytes {
-        (0..tokens * 32).map(|i| (i as u8).wrapping_mul(31).wrapping_add(layer as u8).wrapping_add(salt)).collect()
+    fn value(layer: u32, position: u32, channel: u32, plane: Plane) -> f32 {
+        let salt = if plane == Plane::K { 1.0 } else { -2.0 };
+        ((layer * 31 + position * 7 + channel * 3) % 101) as f32 / 50.0 * salt
     }
 
-    fn shipment(layers: &[u32], tokens: usize) -> Vec<v1::ShipFrame> {
-        let (mut sender, first) = Sender::new(sample(tokens as u32, layers));
+    /// Values that a position, layer and channel say.
+    struct Made;
+
+    impl KvSource for Made {
+        fn copy(&self, layer: u32, positions: Range<u32>, plane: Plane, into: &mut Vec<u8>) {
+            for position in positions {
+                into.extend((0..8).flat_map(|channel| value(layer, position, channel, plane).to_le_bytes()));
+            }
+        }
+    }
+
+    /// Rows as they came.
+    #[derive(Default)]
+    struct Kept(HashMap<(u32, u32), (Vec<u8>, Vec<u8>)>);
+
+    impl KvSink for Kept {
+        type Error = Refusal;
+
+        fn place(&mut self, layer: u32, first_row: u32, rows: Rows<'_>) -> Result<(), Refusal> {
+            for (at, (k, v)) in rows.k.chunks(32).zip(rows.v.chunks(32)).enumerate() {
+                let twice = self.0.insert((layer, first_row + at as u32), (k.to_vec(), v.to_vec()));
+                assert!(twice.is_none());
+            }
+            Ok(())
+        }
+    }
+
+    fn shipment(manifest: Manifest, held: u32, packing: Packing) -> Vec<v1::ShipFrame> {
+        let positions = manifest.extent.positions;
+        let (mut sender, first) = Sender::new(manifest, DType::F32, packing);
         let mut frames = vec![first];
-        for &layer in layers {
-            frames.extend(sender.layer(layer, payload(layer, tokens, 0), payload(layer, tokens, 9)).unwrap());
+        sender.ready(held);
+        // As prefill does: some rows of all layers, then more.
+        for done in (0..=positions).step_by(150).chain([positions]) {
+            frames.extend(std::iter::from_fn(|| sender.frame(&Made, |_| done, done == positions)));
         }
         frames.push(sender.close(42).unwrap());
-        assert_eq!(sender.bytes_sent(), frames.iter().map(crate::frame::wire_bytes).sum::<u64>());
+        assert_eq!(sender.bytes_sent(), frames.iter().map(frame::wire_bytes).sum::<u64>());
         frames
     }
 
     /// Runs frames through a receiver as a node does.
-    fn receive(
-        frames: Vec<v1::ShipFrame>,
-        expectation: &Expectation,
-    ) -> Result<(Vec<ReceivedLayer>, Accepted), Refusal> {
+    fn receive(frames: Vec<v1::ShipFrame>, expectation: &Expectation, held: u32) -> Result<(Kept, Accepted), Refusal> {
         let mut frames = frames.into_iter();
         let manifest = Receiver::parse_manifest(frames.next().ok_or(Refusal::Truncated)?)?;
         expectation.check(&manifest)?;
-        let mut receiver = Receiver::new(manifest);
-        let mut layers = Vec::new();
+        let mut receiver = Receiver::new(manifest, expectation, held);
+        let mut kept = Kept::default();
         for frame in frames {
             match frame.frame {
-                Some(Frame::Layer(piece)) => layers.extend(receiver.layer_frame(piece)?),
-                Some(Frame::Closing(closing)) => return Ok((layers, receiver.close(&closing)?)),
+                Some(Frame::Kv(frame)) => receiver.frame(&frame, &mut kept)?,
+                Some(Frame::Closing(closing)) => return Ok((kept, receiver.close(&closing)?)),
                 _ => return Err(Refusal::OutOfOrder),
             }
         }
         Err(Refusal::Truncated)
     }
 
-    #[test]
-    fn what_is_sent_arrives() {
-        let layers = [0, 3, 4];
-        let (received, accepted) = receive(shipment(&layers, 50), &expectation(&layers, 64)).unwrap();
-        assert_eq!(
-            accepted,
-            Accepted { positions: 50, next_position: 50, first_token: 42, payload_bytes: 3 * 50 * 64 }
-        );
-        for (layer, &index) in received.iter().zip(&layers) {
-            assert_eq!(layer.layer, index);
-            assert_eq!(layer.k, payload(index, 50, 0));
-            assert_eq!(layer.v, payload(index, 50, 9));
-        }
+    fn tiered(positions: u32, layers: &[u32]) -> Manifest {
+        let Manifest { parties, shape, .. } = sample(4, layers);
+        let extent = Extent { prompt: positions, positions };
+        Manifest::new(parties, (TransferPolicy::Tiered, None), extent, shape, layers)
     }
 
-    #[test]
-    fn layers_larger_than_a_frame_arrive() {
-        let (received, _) = receive(shipment(&[1], 70_000), &expectation(&[1], 70_000)).unwrap();
-        assert_eq!(received[0].k, payload(1, 70_000, 0));
-        assert_eq!(received[0].v, payload(1, 70_000, 9));
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn what_was_shipped_arrives(
+            positions in 1u32..700, held in 0u32..40, is_tiered: bool, pack: bool,
+        ) {
+            let layers = [0, 2, 5];
+            let held = (16 * held).min((positions - 1) / 16 * 16);
+            let (manifest, policy) = match is_tiered {
+                true => (tiered(positions, &layers), TransferPolicy::Tiered),
+                false => (sample(positions, &layers), TransferPolicy::Dense),
+            };
+            let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
+            let spans = manifest.layers[0].spans.clone();
+            let expected = Expectation { policy, ..expectation(&layers, 700) };
+            let (kept, accepted) = receive(shipment(manifest, held, packing), &expected, held).unwrap();
+            prop_assert_eq!((accepted.positions, accepted.first_token), (positions, 42));
+            for layer in layers {
+                for position in 0..positions {
+                    let Some((k, v)) = kept.0.get(&(layer, position)) else {
+                        prop_assert!(position < held);
+                        continue;
+                    };
+                    prop_assert!(position >= held);
+                    let coded = spans.iter().find(|coded| (coded.span.start..coded.span.end).contains(&position)).unwrap();
+                    for (plane, bytes) in [(Plane::K, k), (Plane::V, v)] {
+                        for (channel, bytes) in bytes.chunks(4).enumerate() {
+                            let found = f32::from_le_bytes(bytes.try_into().unwrap());
+                            let given = value(layer, position, channel as u32, plane);
+                            let allowed = if coded.codec == Codec::Native { 0.0 } else { 0.7 };
+                            prop_assert!((found - given).abs() <= allowed, "{layer} {position} {channel}: {found} {given}");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -255,43 +332,75 @@ mod tests {
         let cases: [(Edit, Refusal); 5] = [
             (|e| e.model_fingerprint = "other".into(), Refusal::ModelMismatch),
             (|e| e.plan_id = "other".into(), Refusal::PlanMismatch),
-            (|e| e.shape.dtype = DType::F16, Refusal::ShapeMismatch),
+            (|e| e.shape.head_dim = 8, Refusal::ShapeMismatch),
             (|e| e.layers = vec![0], Refusal::LayerMismatch),
             (|e| e.positions_max = 49, Refusal::OverReservation),
         ];
         for (edit, refusal) in cases {
             let mut expectation = expectation(&[0, 1], 64);
             edit(&mut expectation);
-            assert_eq!(receive(shipment(&[0, 1], 50), &expectation).unwrap_err(), refusal);
+            let frames = shipment(sample(50, &[0, 1]), 0, Packing::Never);
+            assert_eq!(receive(frames, &expectation, 0).err(), Some(refusal));
         }
     }
 
+    #[test]
+    fn another_dtype_is_converted() {
+        let shape = KvShape { dtype: DType::F16, ..sample(4, &[0]).shape };
+        let expected = Expectation { shape, ..expectation(&[0], 64) };
+        struct Halves(usize);
+        impl KvSink for Halves {
+            type Error = Refusal;
+            fn place(&mut self, _: u32, _: u32, rows: Rows<'_>) -> Result<(), Refusal> {
+                self.0 += rows.k.len() + rows.v.len();
+                Ok(())
+            }
+        }
+        let mut frames = shipment(sample(50, &[0]), 0, Packing::Never).into_iter();
+        let manifest = Receiver::parse_manifest(frames.next().unwrap()).unwrap();
+        assert_eq!(expected.check(&manifest), Ok(()));
+        let (mut receiver, mut sink) = (Receiver::new(manifest, &expected, 0), Halves(0));
+        let Some(Frame::Kv(frame)) = frames.next().unwrap().frame else { panic!("KV") };
+        receiver.frame(&frame, &mut sink).unwrap();
+        assert_eq!(sink.0, 50 * 8 * 2 * 2);
+    }
+
     proptest! {
-        /// One flipped bit, one frame dropped, repeated or swapped: refused, every time.
+        /// One bit flipped anywhere in a message, one message dropped, repeated or swapped: refused, every time.
         #[test]
         fn any_corruption_is_refused(kind in 0usize..4, pick: prop::sample::Index, byte: prop::sample::Index, bit in 0u8..8) {
+            use prost::Message;
             let layers = [0, 1, 2];
-            let mut frames = shipment(&layers, 20);
+            let mut frames = shipment(tiered(9_000, &layers), 0, Packing::Never);
+            prop_assert!(frames.len() > 3);
             let at = pick.index(frames.len());
             match kind {
-                0 => match frames[at].frame.as_mut().unwrap() {
-                    Frame::Layer(piece) => {
-                        let mut bytes = piece.payload.to_vec();
-                        let byte = byte.index(bytes.len());
-                        bytes[byte] ^= 1 << bit;
-                        piece.payload = bytes.into();
-                    }
-                    Frame::Closing(closing) => closing.digests[0] = Bytes::from_static(b"no"),
-                    Frame::Manifest(manifest) => manifest.total_bytes ^= 1 << bit,
-                },
+                0 => {
+                    let mut bytes = frames[at].encode_to_vec();
+                    let byte = byte.index(bytes.len());
+                    bytes[byte] ^= 1 << bit;
+                    // What is no message any more, the transport refuses.
+                    let Ok(message) = v1::ShipFrame::decode(&bytes[..]) else { return Ok(()) };
+                    frames[at] = message;
+                }
                 1 => { frames.remove(at); }
                 2 => { let copy = frames[at].clone(); frames.insert(at, copy); }
                 _ => { let other = (at + 1) % frames.len(); frames.swap(at, other); }
             }
             // A second copy of the closing frame comes after the end: the receiver has stopped listening by then.
             prop_assume!(!(kind == 2 && at + 2 == frames.len()));
-            prop_assert!(receive(frames, &expectation(&layers, 64)).is_err());
+            let expected = Expectation { policy: TransferPolicy::Tiered, ..expectation(&layers, 9_000) };
+            let outcome = receive(frames, &expected, 0);
+            prop_assert!(outcome.is_err());
         }
+    }
+
+    #[test]
+    fn a_shipment_for_another_beginning_is_refused() {
+        let frames = shipment(sample(64, &[0]), 16, Packing::Never);
+        assert!(receive(frames.clone(), &expectation(&[0], 64), 16).is_ok());
+        assert!(receive(frames.clone(), &expectation(&[0], 64), 0).is_err());
+        assert!(receive(frames, &expectation(&[0], 64), 32).is_err());
     }
 
     #[test]
@@ -320,11 +429,15 @@ mod tests {
         refused(&of(TransferPolicy::PdTrim, Extent { prompt: 103, positions: 103 }), &expected);
         // A token less than the rule keeps, and a layer whose middle is missing without a rule.
         let mut short = good.clone();
-        short.layers[1].spans[0].end -= 1;
+        short.layers[1].spans[0].span.end -= 1;
         refused(&short, &expected);
         let mut hollow = good.clone();
         hollow.layers[0].spans = good.layers[1].spans.clone();
         refused(&hollow, &expected);
+        // Another precision than was promised.
+        let mut coarse = good.clone();
+        coarse.layers[0].spans[0].codec = Codec::Int2;
+        refused(&coarse, &expected);
         // A rule that this node does not have.
         refused(&good, &Expectation { plan: None, ..expected });
     }

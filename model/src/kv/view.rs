@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use secateur_kernels::KvGeometry;
+use secateur_kernels::{BlockAddress, KvGeometry};
 
 use crate::kv::pool::{BLOCK_POSITIONS, Block, row_bytes};
 
@@ -30,27 +29,43 @@ impl KvView {
         self.positions
     }
 
-    /// A copy of one layer's K and V at some positions, each [positions, kv_heads, head_dim], row-major, little-endian, in
-    /// the pool's format; keys are turned to their absolute positions. The layer must have been computed for every
-    /// position; spans that reach beyond them are cut.
-    pub fn layer(&self, layer_slot: usize, spans: impl IntoIterator<Item = Range<usize>>) -> (Bytes, Bytes) {
+    /// Appends one layer's K, or V, of some positions, [positions, kv_heads, head_dim], row-major, little-endian, in the
+    /// pool's format; keys are turned to their absolute positions. The layer must have been computed for every one of them;
+    /// what reaches beyond the view is cut.
+    pub fn copy_keys(&self, layer_slot: usize, positions: Range<usize>, into: &mut Vec<u8>) {
+        self.copy(layer_slot, positions, into, |address| address.k);
+    }
+
+    /// The same of V.
+    pub fn copy_values(&self, layer_slot: usize, positions: Range<usize>, into: &mut Vec<u8>) {
+        self.copy(layer_slot, positions, into, |address| address.v);
+    }
+
+    /// Both, of all of the view's positions.
+    pub fn layer(&self, layer_slot: usize) -> (Vec<u8>, Vec<u8>) {
+        let (mut k, mut v) = (Vec::new(), Vec::new());
+        self.copy_keys(layer_slot, 0..self.positions, &mut k);
+        self.copy_values(layer_slot, 0..self.positions, &mut v);
+        (k, v)
+    }
+
+    fn copy(
+        &self,
+        layer_slot: usize,
+        positions: Range<usize>,
+        into: &mut Vec<u8>,
+        plane: impl Fn(BlockAddress) -> *mut u8,
+    ) {
         let row = row_bytes(&self.geometry);
-        let (mut k, mut v) = (BytesMut::new(), BytesMut::new());
-        for span in spans {
-            let (mut at, end) = (span.start, span.end.min(self.positions));
-            while at < end {
-                let (block, first) = (at / BLOCK_POSITIONS, at % BLOCK_POSITIONS);
-                let rows = (BLOCK_POSITIONS - first).min(end - at);
-                let address = self.blocks[block].address(layer_slot);
-                // SAFETY: the rows lie inside the block's planes; they are written, by the contract above, and rows are
-                // written once, so nobody writes them now.
-                unsafe {
-                    k.extend_from_slice(std::slice::from_raw_parts(address.k.add(first * row), rows * row));
-                    v.extend_from_slice(std::slice::from_raw_parts(address.v.add(first * row), rows * row));
-                }
-                at += rows;
-            }
+        let (mut at, end) = (positions.start, positions.end.min(self.positions));
+        while at < end {
+            let (block, first) = (at / BLOCK_POSITIONS, at % BLOCK_POSITIONS);
+            let rows = (BLOCK_POSITIONS - first).min(end - at);
+            let plane = plane(self.blocks[block].address(layer_slot));
+            // SAFETY: the rows lie inside the block's plane; they are written, by the contract above, and rows are written
+            // once, so nobody writes them now.
+            into.extend_from_slice(unsafe { std::slice::from_raw_parts(plane.add(first * row), rows * row) });
+            at += rows;
         }
-        (k.freeze(), v.freeze())
     }
 }

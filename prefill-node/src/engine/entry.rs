@@ -3,15 +3,14 @@
 use std::{sync::Arc, time::Instant};
 
 use secateur_model::{BlockTable, Prompt, Sampler};
-use secateur_node::Place;
-use secateur_proto::v1;
-use tokio::sync::mpsc;
-
-use super::{
-    shared::Used,
-    work::{ShipStep, Work},
+use secateur_node::{
+    Place,
+    prefix::{Key, Used},
 };
-use crate::prefix::Key;
+use secateur_proto::v1;
+
+use super::work::Work;
+use crate::progress::{self, Reporter};
 
 /// A job and how far it is.
 pub(super) struct Entry {
@@ -87,8 +86,16 @@ impl Entry {
     }
 }
 
-/// Tells the ship task how long the prompt is.
-pub(super) fn start_shipping(steps: &mpsc::Sender<ShipStep>, laid: &Laid) {
-    let (positions, next_position) = (laid.prompt.len() as u32, laid.prompt.next_position());
-    let _ = steps.try_send(ShipStep::Start { positions, next_position });
+impl Running {
+    /// Tells the ship task how long the prompt is, and what is there of it.
+    pub fn announce(&self, progress: &Reporter) {
+        let positions = self.laid.prompt.len();
+        let laid = progress::Laid {
+            positions: positions as u32,
+            next_position: self.laid.prompt.next_position(),
+            keys: self.laid.keys.clone(),
+            view: self.used.view(self.table.view(positions)),
+        };
+        progress.laid(laid, self.cached as u32);
+    }
 }

@@ -3,14 +3,16 @@
 use std::{collections::HashMap, time::Instant};
 
 use secateur_model::{BLOCK_POSITIONS, ModelError, Picture, VisualTokens};
-use secateur_node::handshake::model_failure;
+use secateur_node::{
+    handshake::model_failure,
+    prefix::{self, PictureDigest},
+};
 use secateur_proto::{ErrorCode, ServiceError};
 
 use super::{Core, LAID_MAX, contained, entry::Laid, fail, work::Work};
 use crate::{
     compute::Compute,
     pictures::DigestCache,
-    prefix::{self, PictureDigest},
     prune::Seen,
 };
 
@@ -107,7 +109,7 @@ impl<C: Compute> Core<C> {
         }
         let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
         let kept = &prompt.rows()[..prompt.len() - usize::from(self.limits.last_row_apart)];
-        let keys = if self.limits.prefix_cache { prefix::keys(kept, &digests) } else { Vec::new() };
+        let keys = prefix::keys(kept, &digests);
         Ok(Laid { prompt, visual, keys, started })
     }
 }

@@ -1,45 +1,18 @@
 //! What goes into the engine and what comes out.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64},
-    },
-    time::Instant,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, AtomicU64},
 };
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::Picture;
 use secateur_proto::{ServiceError, v1};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::shared::UsedView;
-use crate::{job::Job, prefix::PictureDigest};
+use secateur_node::prefix::PictureDigest;
 
-/// What the ship task is told, in order.
-pub enum ShipStep {
-    /// The prompt's length is known: the manifest can be made.
-    Start {
-        /// Positions that the prompt fills.
-        positions: u32,
-        /// The rotary position behind it.
-        next_position: u32,
-    },
-    /// One block's KV is there for every position.
-    Layer {
-        /// Its place among the blocks that this node runs.
-        slot: usize,
-        /// Where it lies; keeps it there.
-        view: UsedView,
-    },
-    /// Every block's KV is there and the first token drawn.
-    Close {
-        /// The first token.
-        first_token: u32,
-        /// When the last block was computed.
-        compute_end: Instant,
-    },
-}
+use crate::{job::Job, progress::Reporter};
 
 /// What the engine found, sent when the first token exists.
 pub struct Prefilled {
@@ -57,9 +30,8 @@ pub struct Work {
     pub pictures: Vec<(PictureDigest, Picture)>,
     /// The right to hold decoded pictures, which are large; given back once they were looked at.
     pub decoding: Option<OwnedSemaphorePermit>,
-    /// To the ship task, if the KV is shipped. Room for every step, so that a slow link never stalls the engine: what
-    /// waits here are blocks of the pool.
-    pub steps: Option<mpsc::Sender<ShipStep>>,
+    /// To the ship task, if the KV is shipped.
+    pub progress: Option<Reporter>,
     /// To the response.
     pub result: oneshot::Sender<Result<Prefilled, ServiceError>>,
     /// Cancelled when nobody waits any more.

@@ -1,21 +1,29 @@
-//! The prefix cache as the engine and shipments share it: what a prompt uses stays known until both are done with it.
+//! The prefix cache as all of a node share it: what a prompt uses stays known until all are done with it.
 
 use std::{
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 use secateur_model::{Block, KvView};
 
-use crate::prefix::{Key, PrefixCache};
+use super::{Key, PrefixCache};
+
+type Hook = Box<dyn Fn() + Send + Sync>;
 
 /// The prefix cache of a node. Clones share it.
 // Held for a lookup only, never while something is computed.
 #[derive(Clone, Default)]
-pub(super) struct SharedPrefix(Arc<Mutex<PrefixCache<Arc<Block>>>>);
+pub struct SharedPrefix(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    cache: Mutex<PrefixCache<Arc<Block>>>,
+    on_idle: OnceLock<Hook>,
+}
 
 /// What a prompt uses of the cache; given back on drop.
-pub(super) struct Used {
+pub struct Used {
     prefix: SharedPrefix,
     // Grows once, when the prompt is through.
     keys: Mutex<Vec<Key>>,
@@ -30,6 +38,13 @@ pub struct UsedView {
 }
 
 impl SharedPrefix {
+    /// Calls `hook` whenever blocks were given back, which can then be evicted, on the thread that did. It can be set once,
+    /// and must be quick.
+    pub fn on_idle(&self, hook: impl Fn() + Send + Sync + 'static) {
+        // A second hook would be a mistake in the program that starts the node; the first one stays.
+        let _ = self.0.on_idle.set(Box::new(hook));
+    }
+
     /// The blocks of the longest known prefix.
     pub fn take(&self, keys: &[Key]) -> (Vec<Arc<Block>>, Arc<Used>) {
         let blocks = self.locked().take(keys);
@@ -56,7 +71,7 @@ impl SharedPrefix {
     }
 
     fn locked(&self) -> MutexGuard<'_, PrefixCache<Arc<Block>>> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.cache.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -75,6 +90,9 @@ impl Drop for Used {
     fn drop(&mut self) {
         let keys = std::mem::take(&mut *self.keys());
         self.prefix.locked().give_back(&keys);
+        if let Some(hook) = self.prefix.0.on_idle.get() {
+            hook();
+        }
     }
 }
 
@@ -86,7 +104,6 @@ impl Deref for UsedView {
     }
 }
 
-#[cfg(test)]
 impl From<KvView> for UsedView {
     /// Of a prompt that uses nothing.
     fn from(view: KvView) -> Self {

@@ -1,0 +1,66 @@
+//! Values of a dtype to f32 and back. What a narrower type cannot hold becomes its largest value: KV of that size is out
+//! of every checkpoint's range, and infinity would spread through attention.
+
+use half::{bf16, f16};
+
+use crate::dtype::DType;
+
+/// Appends `bytes` as f32. What does not fill a value is left out.
+pub fn to_f32(dtype: DType, bytes: &[u8], into: &mut Vec<f32>) {
+    match dtype {
+        DType::F32 => into.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        DType::F16 => into.extend(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
+        DType::Bf16 => into.extend(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
+    }
+}
+
+/// Appends `values` as bytes of `dtype`.
+pub fn from_f32(dtype: DType, values: &[f32], into: &mut Vec<u8>) {
+    match dtype {
+        DType::F32 => into.extend(values.iter().flat_map(|value| value.to_le_bytes())),
+        DType::F16 => {
+            let (min, max) = (f16::MIN.to_f32(), f16::MAX.to_f32());
+            into.extend(values.iter().flat_map(|value| f16::from_f32(value.clamp(min, max)).to_le_bytes()));
+        }
+        DType::Bf16 => {
+            let (min, max) = (bf16::MIN.to_f32(), bf16::MAX.to_f32());
+            into.extend(values.iter().flat_map(|value| bf16::from_f32(value.clamp(min, max)).to_le_bytes()));
+        }
+    }
+}
+
+/// Whether all are numbers.
+pub fn all_finite(values: &[f32]) -> bool {
+    // Infinity and NaN times zero are NaN, which stays; a sum is quicker than as many branches.
+    values.iter().map(|value| value * 0.0).sum::<f32>() == 0.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Every half and every bfloat16 that is a number survives the way through f32.
+        #[test]
+        fn values_survive(bits: u16) {
+            for dtype in [DType::F16, DType::Bf16] {
+                let mut values = Vec::new();
+                to_f32(dtype, &bits.to_le_bytes(), &mut values);
+                prop_assume!(values[0].is_finite());
+                let mut back = Vec::new();
+                from_f32(dtype, &values, &mut back);
+                prop_assert_eq!(&back[..], &bits.to_le_bytes()[..]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_becomes_the_largest() {
+        let mut bytes = Vec::new();
+        from_f32(DType::F16, &[1e9, -1e9], &mut bytes);
+        let mut values = Vec::new();
+        to_f32(DType::F16, &bytes, &mut values);
+        assert_eq!(values, [65_504.0, -65_504.0]);
+    }
+}
