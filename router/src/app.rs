@@ -13,7 +13,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
-    metrics::{Metrics, NodeFigures, Snapshot},
+    metrics::{LinkLabels, Metrics, NodeFigures, Snapshot},
     openai::Limits,
     served::ServedModel,
 };
@@ -113,7 +113,16 @@ impl App {
             };
             NodeFigures { labels: node.labels(), description }
         });
-        Snapshot { running: self.admission.running(), waiting: self.admission.waiting(), nodes: nodes.collect() }
+        let (links, _) = self.cluster.measured();
+        let links = links.all().map(|(prefill, decode, link)| {
+            (LinkLabels { prefill: prefill.to_owned(), decode: decode.to_owned() }, link.bytes_per_s)
+        });
+        Snapshot {
+            running: self.admission.running(),
+            waiting: self.admission.waiting(),
+            nodes: nodes.collect(),
+            links: links.collect(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command};
+use clap::{Args, Command, ValueEnum};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 
 use crate::cluster;
@@ -39,6 +39,14 @@ pub struct RouterSettings {
         value_parser = node_address
     )]
     pub decode: Vec<String>,
+
+    /// Where the two stages of a request run
+    ///
+    /// auto: on any two nodes; a pair on one machine is taken where waiting for it costs less than shipping over the
+    /// measured link does. disaggregated: on any two nodes, whichever machines they are on. colocated: only on pairs on
+    /// one machine, so that KV crosses no network.
+    #[arg(long, value_enum, default_value_t = PlacementMode::Auto, env = "SECATEUR_PLACEMENT")]
+    pub placement: PlacementMode,
 
     /// Requests at the nodes at once
     #[arg(
@@ -92,6 +100,29 @@ pub struct RouterSettings {
     pub stdin_lifeline: bool,
 }
 
+/// Which pairs of nodes may serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PlacementMode {
+    /// Any; one on one machine where that answers sooner by what was measured
+    #[default]
+    Auto,
+    /// Any; on which machines nodes are does not count
+    Disaggregated,
+    /// Only those on one machine
+    Colocated,
+}
+
+impl PlacementMode {
+    /// The word on the command line and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PlacementMode::Auto => "auto",
+            PlacementMode::Disaggregated => "disaggregated",
+            PlacementMode::Colocated => "colocated",
+        }
+    }
+}
+
 /// The command without its settings, which [`secateur_common::config::parse`] adds.
 pub fn command() -> Command {
     Command::new("secateur-router")
@@ -123,6 +154,7 @@ mod tests {
         let settings = parsed(&["--model", "/m", "--prefill", "a:1,b:2", "--decode", "c:3"]).unwrap();
         assert_eq!(settings.prefill, ["a:1", "b:2"]);
         assert_eq!(settings.max_concurrent, 64);
+        assert_eq!(settings.placement, PlacementMode::Auto);
         assert!(settings.api_key.is_empty());
     }
 
@@ -132,5 +164,11 @@ mod tests {
         assert!(missing.contains("--decode"), "{missing}");
         let wrong = parsed(&["--model", "/m", "--prefill", "a", "--decode", "c:3"]).unwrap_err().to_string();
         assert!(wrong.contains("host:port"), "{wrong}");
+        let nodes = ["--model", "/m", "--prefill", "a:1", "--decode", "c:3", "--placement"];
+        let wrong = parsed(&[nodes.as_slice(), &["near"]].concat()).unwrap_err().to_string();
+        assert!(wrong.contains("--placement") && wrong.contains("colocated"), "{wrong}");
+        for mode in PlacementMode::value_variants() {
+            assert_eq!(parsed(&[nodes.as_slice(), &[mode.as_str()]].concat()).unwrap().placement, *mode);
+        }
     }
 }

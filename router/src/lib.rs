@@ -5,7 +5,7 @@
 //! runs both legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
 //!
 //! What is deliberately absent: sampling (the nodes do that), pixels (prefill decodes them), and any state that outlives
-//! a request besides node snapshots and counters.
+//! a request besides node snapshots, counters, and means and digests that may be lost at any time ([`cluster`]).
 
 pub mod admission;
 pub mod answer;

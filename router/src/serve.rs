@@ -45,13 +45,15 @@ pub async fn serve(
     // The probes outlive `shutdown`: while draining, requests in flight still need to know their nodes.
     let probes = CancellationToken::new();
     let _stop_probes = probes.clone().drop_guard();
-    let cluster = Cluster::start(&settings.prefill, &settings.decode, model.tokenizer_digest.clone(), &probes)?;
+    let digest = model.tokenizer_digest.clone();
+    let cluster = Cluster::start(&settings.prefill, &settings.decode, digest, settings.placement, &probes)?;
     let limits =
         Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
     tracing::info!(
         model = model.name,
         prefill = ?settings.prefill,
         decode = ?settings.decode,
+        placement = settings.placement.as_str(),
         keys = settings.api_key.len(),
         "router serves"
     );

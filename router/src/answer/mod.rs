@@ -118,6 +118,7 @@ impl Answer {
             timing: self.timing(account.first.as_ref(), account.decode_ms()),
             visual: account.visual.as_ref().map(sum::visual).unwrap_or_default(),
             transfer: account.transfer.as_ref().map(sum::transfer).unwrap_or_default(),
+            decision: sum::decision(&account.decision),
             plan: account.facts.plan_id,
             prefill_node: account.facts.prefill_node,
             decode_node: account.decode_node,

@@ -2,9 +2,12 @@
 
 use secateur_proto::v1::{TransferReport, VisualReport};
 
-use crate::openai::{
-    extension::{method_name, policy_name},
-    receipt::{TransferReceipt, VisualReceipt},
+use crate::{
+    cluster::Decision,
+    openai::{
+        extension::{method_name, policy_name},
+        receipt::{COLOCATED, DISAGGREGATED, DecisionReceipt, TransferReceipt, VisualReceipt},
+    },
 };
 
 /// What pruning did.
@@ -32,5 +35,22 @@ pub fn transfer(report: &TransferReport) -> TransferReceipt {
         wire_ms: report.wire_ms,
         overlap: report.overlap,
         link_mbit_s: report.link_mbit_s,
+        positions_held: report.positions_held,
+        encode_ms: report.encode_ms,
+        bytes_raw: report.bytes_raw,
+    }
+}
+
+/// What was decided, and from what.
+pub fn decision(decision: &Decision) -> DecisionReceipt {
+    let inputs = &decision.inputs;
+    DecisionReceipt {
+        policy: decision.policy.as_str(),
+        why: decision.why,
+        placement: if inputs.is_colocated { COLOCATED } else { DISAGGREGATED },
+        link_mbit_s: inputs.bytes_per_s.map(|bytes_per_s| bytes_per_s * 8.0 / 1e6),
+        bytes: inputs.bytes.iter().map(|(policy, bytes)| (policy.as_str(), *bytes)).collect(),
+        prefill_s_predicted: inputs.prefill_s,
+        ship_s_predicted: decision.ship_s,
     }
 }

@@ -1,24 +1,45 @@
 //! The nodes: which there are, how they are, and which two serve the next request.
 //!
 //! One task for each node asks it to describe itself and publishes the answer ([`probe`]); [`pairing`] decides from these
-//! snapshots, as plain data; [`Cluster`] ties both together and counts what is in flight.
+//! snapshots and from what [`links`], [`pace`] and [`affinity`] remember of earlier requests, as plain data; [`policy`]
+//! decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
 
+mod affinity;
 mod channel;
+mod forecast;
+pub mod links;
 mod node;
+pub mod pace;
 pub mod pairing;
 mod placement;
+pub mod policy;
 mod probe;
+mod wish;
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_proto::{ServiceError, v1::Role};
+use secateur_proto::{
+    ServiceError,
+    v1::{FirstToken, Role, TransferReport},
+};
+use tokio::time::Instant;
 
+pub use affinity::{Near, Prefix, prefixes};
 pub use channel::{AddressError, check_address};
 pub use node::{Node, NodeState};
-pub use pairing::{Pair, Wish};
 pub use placement::{Facts, Placement};
+pub use policy::Decision;
+pub use wish::{Bulk, Pair, Wish};
 
+use crate::config::PlacementMode;
+use affinity::Affinity;
+use forecast::Outlook;
+use links::Links;
+use pace::Paces;
 use pairing::{Choice, NodeView};
 
 /// All nodes that the router was told of.
@@ -26,9 +47,26 @@ pub struct Cluster {
     prefill: Vec<Arc<Node>>,
     decode: Vec<Arc<Node>>,
     tokenizer_digest: String,
+    mode: PlacementMode,
     /// Held while a pair is chosen and counted, so that requests that come together do not choose the same idle pair.
-    /// The number spreads requests over equally loaded pairs. Never held across an await.
-    turn: Mutex<usize>,
+    /// Never held across an await.
+    memory: Mutex<Memory>,
+}
+
+/// What earlier requests taught.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Spreads requests over equally good pairs.
+    turn: usize,
+    links: Links,
+    paces: Paces,
+    affinity: Affinity,
+}
+
+impl Memory {
+    fn outlook(&self, mode: PlacementMode) -> Outlook<'_> {
+        Outlook { mode, links: &self.links, paces: &self.paces, now: Instant::now() }
+    }
 }
 
 impl Cluster {
@@ -37,6 +75,7 @@ impl Cluster {
         prefill: &[String],
         decode: &[String],
         tokenizer_digest: String,
+        mode: PlacementMode,
         shutdown: &CancellationToken,
     ) -> Result<Self, AddressError> {
         let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, AddressError> {
@@ -46,7 +85,7 @@ impl Cluster {
         for node in prefill.iter().chain(&decode) {
             tokio::spawn(probe::run(node.clone(), shutdown.clone()));
         }
-        Ok(Self { prefill, decode, tokenizer_digest, turn: Mutex::new(0) })
+        Ok(Self { prefill, decode, tokenizer_digest, mode, memory: Mutex::default() })
     }
 
     /// Every node, prefill first.
@@ -54,24 +93,72 @@ impl Cluster {
         self.prefill.iter().chain(&self.decode)
     }
 
+    /// How pairs are placed.
+    pub fn mode(&self) -> PlacementMode {
+        self.mode
+    }
+
+    /// What was measured of the links and of the nodes, as it is now.
+    pub fn measured(&self) -> (Links, Paces) {
+        let memory = self.memory();
+        (memory.links.clone(), memory.paces.clone())
+    }
+
     /// What the pair with the most room agrees on: what does not fit there fits nowhere. An error says why there is none.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
         let (prefill, decode) = self.views();
         let largest = Wish { positions: u32::MAX, ..Wish::default() };
-        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &largest, 0)?;
+        let memory = self.memory();
+        let outlook = memory.outlook(self.mode);
+        let choice = pairing::choose(&prefill, &decode, &self.tokenizer_digest, &largest, &outlook, 0)?;
         Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
     }
 
-    /// Chooses a pair that suits `wish` best and counts the request on both.
+    /// Chooses a pair that suits `wish` best, and what is shipped between them, and counts the request on both.
     pub fn place(&self, wish: &Wish) -> Result<Placement, ServiceError> {
-        // Poisoned only if choosing panicked; the number is still a number.
-        let mut turn = self.turn.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut memory = self.memory();
         let (prefill, decode) = self.views();
+        let outlook = memory.outlook(self.mode);
         let Choice { prefill: p, decode: d, is_avoided } =
-            pairing::choose(&prefill, &decode, &self.tokenizer_digest, wish, *turn)?;
-        *turn = turn.wrapping_add(1);
+            pairing::choose(&prefill, &decode, &self.tokenizer_digest, wish, &outlook, memory.turn)?;
+        let decision = pairing::decision(&prefill[p], &decode[d], wish, &outlook);
+        memory.turn = memory.turn.wrapping_add(1);
         let facts = Facts::of(&prefill[p], &decode[d]);
-        Ok(Placement::new(self.prefill[p].clone(), self.decode[d].clone(), facts, is_avoided))
+        Ok(Placement::new(self.prefill[p].clone(), self.decode[d].clone(), facts, decision, is_avoided))
+    }
+
+    /// The pair that served the longest known one of a prompt's beginnings last.
+    pub fn nearest(&self, prefixes: &[Prefix]) -> Option<Near> {
+        self.memory().affinity.nearest(prefixes)
+    }
+
+    /// A pair holds a prompt with these beginnings now.
+    pub fn holds(&self, prefixes: &[Prefix], pair: &Pair) {
+        let near = Near { prefill: pair.prefill.clone(), decode: pair.decode.clone() };
+        self.memory().affinity.record(prefixes, near);
+    }
+
+    /// A prompt's first token came from `pair`.
+    pub fn prefilled(&self, pair: &Pair, first: &FirstToken) {
+        self.memory().paces.prefilled(&pair.prefill, first);
+    }
+
+    /// A shipment between `pair` is complete.
+    pub fn shipped(&self, pair: &Pair, report: &TransferReport) {
+        self.memory().links.observe(&pair.prefill, &pair.decode, report, Instant::now());
+    }
+
+    /// An answer came to its end on `pair`, which it held for so long.
+    pub fn served(&self, pair: &Pair, held: Duration) {
+        let mut memory = self.memory();
+        for address in [&pair.prefill, &pair.decode] {
+            memory.paces.served(address, held.as_secs_f64());
+        }
+    }
+
+    /// Means and lists stay usable whatever happened to another holder.
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn views(&self) -> (Vec<NodeView>, Vec<NodeView>) {

@@ -1,14 +1,28 @@
 //! Which prefill and decode node serve the next request: plain data in, decision out, no clock, no lock, no runtime.
 //!
-//! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, and hold the same model and plan
-//! (fail closed). Of the pairs that are left and have room for the request, the least loaded.
+//! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, hold the same model and plan (fail
+//! closed), and are placed as the router's `--placement` says. Of the pairs that are left and have room for the request,
+//! in this order: those that have not failed it, the prefill node that has its prompt already, the decode node that has
+//! it, the least loaded. With `--placement auto` a pair on one machine is taken instead where waiting for it costs less
+//! than shipping does.
 
 use secateur_proto::{
     ErrorCode, PROTOCOL_VERSION, ServiceError,
     v1::{NodeDescription, Role},
 };
+use secateur_transfer::TransferPolicy;
 
-use super::node::NodeState;
+use super::{
+    affinity::Near,
+    forecast::{Outlook, offers},
+    node::NodeState,
+    policy::Decision,
+    wish::Wish,
+};
+use crate::config::PlacementMode;
+
+/// Requests that a node may hold more than the least loaded one and still be taken because it has the prompt already.
+const NEAR_LOAD_MAX: u32 = 4;
 
 /// One node, frozen.
 #[derive(Clone, Debug)]
@@ -23,35 +37,6 @@ pub struct NodeView {
     pub in_flight: u32,
 }
 
-/// What a request, and its earlier attempts, say about its next pair.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wish {
-    /// Positions that it may fill. Smaller pairs are not taken unless all are: whether it fits after all is then for the
-    /// nodes of the largest pair to say.
-    pub positions: u32,
-    /// Addresses of nodes that failed it: taken only if there are no others.
-    pub avoid: Vec<String>,
-    /// The pair that its answer was begun on.
-    pub again: Option<Pair>,
-}
-
-/// Two nodes and what they hold.
-///
-/// An answer goes on with the model and plan that began it or not at all: the rest of another model's answer would be
-/// wrong text. Within that, its prompt is in this prefill node's prefix cache, which is worth more than a shorter queue;
-/// the decode node keeps nothing of it, and only breaks ties.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pair {
-    /// Address of the prefill node.
-    pub prefill: String,
-    /// Address of the decode node.
-    pub decode: String,
-    /// Digest of the model.
-    pub model_fingerprint: String,
-    /// Plan in force; empty: none.
-    pub plan_id: String,
-}
-
 /// Indices into the two lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -63,19 +48,43 @@ pub struct Choice {
     pub is_avoided: bool,
 }
 
-impl Wish {
-    /// Whether prefill and decode node are others than the ones the request was on.
-    fn differs(&self, prefill: &NodeView, decode: &NodeView) -> (bool, bool) {
-        self.again
-            .as_ref()
-            .map_or((false, false), |pair| (pair.prefill != prefill.address, pair.decode != decode.address))
-    }
+/// Two nodes that may serve together.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    indices: (usize, usize),
+    /// The prefill node.
+    pub prefill: &'a NodeView,
+    /// What it says of itself.
+    pub prefill_says: &'a NodeDescription,
+    /// The decode node.
+    pub decode: &'a NodeView,
+    /// What it says of itself.
+    pub decode_says: &'a NodeDescription,
+    /// KV crosses no network between them.
+    pub is_colocated: bool,
+}
 
-    /// Whether a node holds what the answer was begun with.
-    fn permits(&self, node: &NodeDescription) -> bool {
-        let is_same = |pair: &Pair| pair.model_fingerprint == node.model_fingerprint && pair.plan_id == node.plan_id;
-        self.again.as_ref().is_none_or(is_same)
-    }
+type Ranked<'a> = (Rank, Candidate<'a>);
+
+/// Smaller is better, the first difference decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    class: Class,
+    /// Requests on both nodes.
+    load: u32,
+    /// Of a replay: worth less than a shorter queue.
+    is_other_decode: bool,
+}
+
+/// What no shorter queue and no faster link make good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Class {
+    /// Where one of the two cannot be helped, at least not both.
+    avoided: usize,
+    /// Its prefix cache does not hold the prompt.
+    is_other_prefill: bool,
+    /// It keeps no KV of the conversation's earlier turn.
+    lacks_earlier_turn: bool,
 }
 
 impl NodeView {
@@ -108,45 +117,135 @@ impl NodeView {
     }
 }
 
-/// Chooses a pair. `turn` rotates among equally loaded pairs.
+impl Candidate<'_> {
+    fn prefill_load(&self) -> u32 {
+        self.prefill.load(self.prefill_says)
+    }
+
+    fn decode_load(&self) -> u32 {
+        self.decode.load(self.decode_says)
+    }
+}
+
+/// Chooses a pair. `turn` rotates among equally good ones.
 pub fn choose(
     prefill: &[NodeView],
     decode: &[NodeView],
     tokenizer_digest: &str,
     wish: &Wish,
+    outlook: &Outlook<'_>,
     turn: usize,
 ) -> Result<Choice, ServiceError> {
-    let prefill_ready = ready(prefill, tokenizer_digest);
+    let mut pairs = matching(prefill, decode, tokenizer_digest, outlook);
+    pairs.retain(|pair| wish.permits(pair.prefill_says));
+    if pairs.is_empty() {
+        return Err(why_none(prefill, decode, tokenizer_digest));
+    }
+    if outlook.mode == PlacementMode::Colocated {
+        pairs.retain(|pair| pair.is_colocated);
+        if pairs.is_empty() {
+            return Err(none_on_one_machine());
+        }
+    }
+    if let Some(policy) = wish.bulk.policy {
+        let offered: Vec<&NodeDescription> = pairs.iter().map(|pair| pair.prefill_says).collect();
+        let refused = || not_offered(policy, &offered);
+        if !offered.iter().any(|node| offers(node, policy)) {
+            return Err(refused());
+        }
+        pairs.retain(|pair| offers(pair.prefill_says, policy));
+    }
+    let largest = pairs.iter().map(|pair| room(pair.prefill_says, pair.decode_says)).max().unwrap_or(0);
+    pairs.retain(|pair| room(pair.prefill_says, pair.decode_says) >= wish.positions.min(largest));
+    let ranked = ranked(pairs, wish);
+    let best = best(&ranked, wish, outlook);
+    match best.len() {
+        0 => Err(why_none(prefill, decode, tokenizer_digest)),
+        count => Ok(best[turn % count]),
+    }
+}
+
+/// What is shipped between a chosen pair; the default where a node is down, which [`choose`] rules out.
+pub fn decision(prefill: &NodeView, decode: &NodeView, wish: &Wish, outlook: &Outlook<'_>) -> Decision {
+    let (NodeState::Up(prefill_says), NodeState::Up(decode_says)) = (&prefill.state, &decode.state) else {
+        return Decision::default();
+    };
+    let is_colocated = outlook.is_colocated(prefill_says, decode_says);
+    let pair = Candidate { indices: (0, 0), prefill, prefill_says, decode, decode_says, is_colocated };
+    outlook.decision(&pair, &wish.bulk)
+}
+
+/// The pairs of usable nodes that hold the same.
+fn matching<'a>(
+    prefill: &'a [NodeView],
+    decode: &'a [NodeView],
+    tokenizer_digest: &str,
+    outlook: &Outlook<'_>,
+) -> Vec<Candidate<'a>> {
     let decode_ready = ready(decode, tokenizer_digest);
-    let mut permitted = Vec::new();
-    for &(p, p_description) in &prefill_ready {
-        for &(d, d_description) in &decode_ready {
-            if matches(p_description, d_description) && wish.permits(p_description) {
-                permitted.push((p, p_description, d, d_description));
+    let mut pairs = Vec::new();
+    for (p, prefill_says) in ready(prefill, tokenizer_digest) {
+        for &(d, decode_says) in &decode_ready {
+            if matches(prefill_says, decode_says) {
+                let is_colocated = outlook.is_colocated(prefill_says, decode_says);
+                let (prefill, decode) = (&prefill[p], &decode[d]);
+                pairs.push(Candidate { indices: (p, d), prefill, prefill_says, decode, decode_says, is_colocated });
             }
         }
     }
-    let largest = permitted.iter().map(|&(_, prefill, _, decode)| room(prefill, decode)).max().unwrap_or(0);
-    let needed = wish.positions.min(largest);
-    let mut pairs = Vec::new();
-    for (p, p_description, d, d_description) in permitted {
-        if room(p_description, d_description) < needed {
-            continue;
-        }
-        let (prefill, decode) = (&prefill[p], &decode[d]);
-        // Where one of the two cannot be helped, at least not both.
-        let avoided = [prefill, decode].into_iter().filter(|node| wish.avoid.contains(&node.address)).count();
-        let (is_other_prefill, is_other_decode) = wish.differs(prefill, decode);
-        let load = prefill.load(p_description) + decode.load(d_description);
-        let rank = (avoided, is_other_prefill, load, is_other_decode);
-        pairs.push((rank, Choice { prefill: p, decode: d, is_avoided: avoided > 0 }));
+    pairs
+}
+
+fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish) -> Vec<Ranked<'a>> {
+    let near = wish.near.as_ref().filter(|_| wish.again.is_none());
+    let prefill_load_max = NEAR_LOAD_MAX + pairs.iter().map(Candidate::prefill_load).min().unwrap_or(0);
+    let decode_load_max = NEAR_LOAD_MAX + pairs.iter().map(Candidate::decode_load).min().unwrap_or(0);
+    let rank = |pair: &Candidate<'_>| {
+        let avoided = [pair.prefill, pair.decode].iter().filter(|node| wish.avoid.contains(&node.address)).count();
+        let (is_other_prefill, is_other_decode) = wish.differs(pair.prefill, pair.decode);
+        // A node that has the prompt and too much to do is as good as any other, no better.
+        let (prefill_is_free, decode_is_free) =
+            (pair.prefill_load() <= prefill_load_max, pair.decode_load() <= decode_load_max);
+        let lacks_prompt = |near: &Near| near.prefill != pair.prefill.address || !prefill_is_free;
+        let class = Class {
+            avoided,
+            is_other_prefill: is_other_prefill || near.is_some_and(lacks_prompt),
+            lacks_earlier_turn: near.is_some_and(|near| near.decode != pair.decode.address || !decode_is_free),
+        };
+        Rank { class, load: pair.prefill_load() + pair.decode_load(), is_other_decode }
+    };
+    pairs.iter().map(|pair| (rank(pair), *pair)).collect()
+}
+
+/// The best pairs, equally good: those of the smallest rank, or else those on one machine that are worth waiting for.
+fn best(ranked: &[Ranked<'_>], wish: &Wish, outlook: &Outlook<'_>) -> Vec<Choice> {
+    let Some(least) = ranked.iter().map(|(rank, _)| *rank).min() else { return Vec::new() };
+    let colocated = || ranked.iter().filter(|(rank, pair)| pair.is_colocated && rank.class == least.class);
+    let near = colocated().min_by_key(|(rank, _)| *rank);
+    let is_kept = |far: &Ranked<'_>| near.is_none_or(|near| !is_worth_waiting(near, far, wish, outlook));
+    let mut kept: Vec<&Ranked<'_>> = ranked.iter().filter(|pair| pair.0 == least && is_kept(pair)).collect();
+    if kept.is_empty() {
+        kept = colocated().filter(|(rank, _)| near.is_some_and(|near| near.0 == *rank)).collect();
     }
-    let best = pairs.iter().map(|(rank, _)| *rank).min();
-    let best: Vec<Choice> = pairs.into_iter().filter(|(rank, _)| Some(*rank) == best).map(|pair| pair.1).collect();
-    match best.len() {
-        0 => Err(why_none(prefill, decode, tokenizer_digest, prefill_ready.len(), decode_ready.len())),
-        count => Ok(best[turn % count]),
+    let choice = |(rank, pair): &Ranked<'_>| {
+        let (prefill, decode) = pair.indices;
+        Choice { prefill, decode, is_avoided: rank.class.avoided > 0 }
+    };
+    kept.into_iter().map(choice).collect()
+}
+
+/// Whether a pair on one machine, where more requests may wait, answers sooner than one that has to ship. What is not
+/// measured yet decides nothing.
+fn is_worth_waiting(near: &Ranked<'_>, far: &Ranked<'_>, wish: &Wish, outlook: &Outlook<'_>) -> bool {
+    if outlook.mode != PlacementMode::Auto || far.1.is_colocated {
+        return false;
     }
+    let waiting_s = match near.0.load - far.0.load {
+        0 => Some(0.0),
+        more => outlook.paces.of(&near.1.decode.address).request_s.map(|request_s| request_s * f64::from(more)),
+    };
+    let exposed_s = outlook.decision(&far.1, &wish.bulk).exposed_s();
+    matches!((exposed_s, waiting_s), (Some(exposed_s), Some(waiting_s)) if exposed_s > waiting_s)
 }
 
 fn ready<'a>(nodes: &'a [NodeView], tokenizer_digest: &str) -> Vec<(usize, &'a NodeDescription)> {
@@ -164,17 +263,11 @@ pub fn room(prefill: &NodeDescription, decode: &NodeDescription) -> u32 {
 }
 
 /// Says what is missing, without addresses: this reaches clients.
-fn why_none(
-    prefill: &[NodeView],
-    decode: &[NodeView],
-    tokenizer_digest: &str,
-    prefill_ready: usize,
-    decode_ready: usize,
-) -> ServiceError {
+fn why_none(prefill: &[NodeView], decode: &[NodeView], tokenizer_digest: &str) -> ServiceError {
     let mut missing = Vec::new();
     let mut code = ErrorCode::Unavailable;
-    for (role, nodes, ready) in [("prefill", prefill, prefill_ready), ("decode", decode, decode_ready)] {
-        if ready > 0 {
+    for (role, nodes) in [("prefill", prefill), ("decode", decode)] {
+        if !ready(nodes, tokenizer_digest).is_empty() {
             continue;
         }
         if nodes.iter().any(|node| matches!(node.state, NodeState::Up(_))) {
@@ -192,169 +285,25 @@ fn why_none(
     ServiceError::new(code, format!("{}; try again soon", missing.join(" and ")))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use secateur_proto::v1::Load;
-
-    fn node(name: &str, role: Role) -> NodeView {
-        let description = NodeDescription {
-            node_id: name.into(),
-            role: role as i32,
-            protocol_version: PROTOCOL_VERSION,
-            model_fingerprint: "m".into(),
-            tokenizer_digest: "t".into(),
-            ..Default::default()
-        };
-        NodeView { address: name.into(), role, state: NodeState::Up(Box::new(description)), in_flight: 0 }
-    }
-
-    fn prefill(name: &str) -> NodeView {
-        node(name, Role::Prefill)
-    }
-
-    fn decode(name: &str) -> NodeView {
-        node(name, Role::Decode)
-    }
-
-    fn with(mut node: NodeView, change: impl FnOnce(&mut NodeDescription)) -> NodeView {
-        if let NodeState::Up(description) = &mut node.state {
-            change(description);
-        }
-        node
-    }
-
-    fn pair(prefill: &str, decode: &str, model: &str) -> Pair {
-        let (prefill, decode) = (prefill.into(), decode.into());
-        Pair { prefill, decode, model_fingerprint: model.into(), plan_id: String::new() }
-    }
-
-    fn avoiding(names: &[&str]) -> Wish {
-        Wish { avoid: names.iter().map(|name| (*name).to_owned()).collect(), ..Wish::default() }
-    }
-
-    fn chosen(prefill: &[NodeView], decode: &[NodeView], avoid: &[&str], turn: usize) -> (usize, usize) {
-        let choice = choose(prefill, decode, "t", &avoiding(avoid), turn).unwrap();
-        (choice.prefill, choice.decode)
-    }
-
-    #[test]
-    fn the_least_loaded_pair_wins() {
-        let mut busy = prefill("p0");
-        busy.in_flight = 3;
-        let reported =
-            with(decode("d0"), |node| node.load = Some(Load { running: 1, waiting: 1, ..Default::default() }));
-        assert_eq!(chosen(&[busy, prefill("p1")], &[reported, decode("d1")], &[], 0), (1, 1));
-    }
-
-    #[test]
-    fn equal_pairs_take_turns() {
-        let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0")]);
-        assert_eq!(chosen(&p, &d, &[], 0), (0, 0));
-        assert_eq!(chosen(&p, &d, &[], 1), (1, 0));
-        assert_eq!(chosen(&p, &d, &[], 2), (0, 0));
-    }
-
-    #[test]
-    fn failed_nodes_are_avoided_while_there_are_others() {
-        let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0")]);
-        assert_eq!(chosen(&p, &d, &["p0"], 0), (1, 0));
-        let choice = choose(&p[..1], &d, "t", &avoiding(&["p0"]), 0).unwrap();
-        assert!(choice.is_avoided);
-    }
-
-    #[test]
-    fn a_prefill_node_without_another_goes_on_with_another_decode_node() {
-        let (p, mut d) = ([prefill("p0")], [decode("d0"), decode("d1")]);
-        d[1].in_flight = 5;
-        let wish = Wish { again: Some(pair("p0", "d0", "m")), ..avoiding(&["p0", "d0"]) };
-        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
-        assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (0, 1, true));
-    }
-
-    #[test]
-    fn a_replay_returns_to_its_prefix_cache_unless_that_node_failed_it() {
-        let (mut busy, full) = (
-            prefill("p0"),
-            with(decode("d0"), |node| {
-                node.load = Some(Load { running: 9, ..Default::default() });
-            }),
-        );
-        busy.in_flight = 3;
-        let (p, d) = ([busy, prefill("p1")], [full, decode("d1"), decode("d2")]);
-        let pair = |prefill, decode| Some(pair(prefill, decode, "m"));
-        let choice = |wish: &Wish| choose(&p, &d, "t", wish, 1).map(|choice| (choice.prefill, choice.decode)).unwrap();
-        assert_eq!(choice(&Wish { again: pair("p0", "d1"), ..Default::default() }), (0, 1), "idle ones: the same");
-        assert_eq!(choice(&Wish { again: pair("p0", "d2"), ..Default::default() }), (0, 2));
-        assert_ne!(choice(&Wish { again: pair("p0", "d0"), ..Default::default() }).1, 0, "a full one is left");
-        assert_eq!(choice(&Wish { again: pair("p0", "d1"), ..avoiding(&["p0"]) }), (1, 1));
-    }
-
-    #[test]
-    fn an_answer_never_goes_on_with_another_model() {
-        let newer = |node| with(node, |node| node.model_fingerprint = "newer".into());
-        let (p, d) = ([newer(prefill("p0")), prefill("p1")], [newer(decode("d0")), decode("d1")]);
-        let wish = Wish { again: Some(pair("p1", "d1", "m")), ..avoiding(&["p1", "d1"]) };
-        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
-        assert_eq!((choice.prefill, choice.decode, choice.is_avoided), (1, 1, true));
-        let error = choose(&p[..1], &d[..1], "t", &wish, 0).unwrap_err();
-        assert_eq!(error.code, ErrorCode::Incompatible);
-    }
-
-    #[test]
-    fn a_pair_has_room_for_the_request_however_busy_it_is() {
-        let holding = |node, positions| with(node, |node| node.max_positions = positions);
-        let mut large = holding(decode("d1"), 400);
-        large.in_flight = 9;
-        let (p, d) = ([holding(prefill("p0"), 500)], [holding(decode("d0"), 64), large, holding(decode("d2"), 300)]);
-        let chosen = |positions| {
-            let wish = Wish { positions, ..Wish::default() };
-            choose(&p, &d, "t", &wish, 0).unwrap().decode
-        };
-        assert_eq!([64, 65, 300, 301, 400].map(chosen), [0, 2, 2, 1, 1]);
-        assert_eq!([401, u32::MAX].map(chosen), [1, 1], "what fits nowhere is judged by the largest");
-        let wish = Wish { positions: 301, ..avoiding(&["d1"]) };
-        let choice = choose(&p, &d, "t", &wish, 0).unwrap();
-        assert_eq!((choice.decode, choice.is_avoided), (1, true), "another one could not hold it");
-    }
-
-    #[test]
-    fn nodes_of_different_model_or_plan_are_never_paired() {
-        for change in
-            [(|node| node.model_fingerprint = "x".into()) as fn(&mut NodeDescription), |node| node.plan_id = "x".into()]
-        {
-            let other = with(decode("d0"), change);
-            let error = choose(&[prefill("p0")], std::slice::from_ref(&other), "t", &Wish::default(), 0).unwrap_err();
-            assert_eq!(error.code, ErrorCode::Incompatible);
-            assert_eq!(chosen(&[prefill("p0")], &[other, decode("d1")], &[], 0), (0, 1));
-        }
-    }
-
-    #[test]
-    fn unusable_nodes_say_why() {
-        let down = NodeView { state: NodeState::Down("cannot be reached".into()), ..prefill("p0") };
-        let draining = with(prefill("p0"), |node| node.draining = true);
-        let old = with(prefill("p0"), |node| node.protocol_version = 0);
-        let tokenizer = with(prefill("p0"), |node| node.tokenizer_digest = "x".into());
-        let role = with(prefill("p0"), |node| node.role = Role::Decode as i32);
-        for (node, code, reason) in [
-            (down, ErrorCode::Unavailable, "cannot be reached"),
-            (draining, ErrorCode::Incompatible, "draining"),
-            (old, ErrorCode::Incompatible, "protocol"),
-            (tokenizer, ErrorCode::Incompatible, "tokenizer"),
-            (role, ErrorCode::Incompatible, "role"),
-        ] {
-            let error = choose(&[node], &[decode("d0")], "t", &Wish::default(), 0).unwrap_err();
-            assert_eq!(error.code, code);
-            assert!(error.message.contains("no prefill node is ready"), "{error}");
-            assert!(error.message.contains(reason), "{error}");
-            assert!(!error.message.contains("p0"), "no address: {error}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_tokenizer_is_not_held_against_a_node() {
-        let silent = with(prefill("p0"), |node| node.tokenizer_digest.clear());
-        assert_eq!(chosen(&[silent], &[decode("d0")], &[], 0), (0, 0));
-    }
+fn none_on_one_machine() -> ServiceError {
+    let text = "no prefill and decode node that are ready and hold the same share a machine, and this router was told \
+                to use no others (--placement colocated); try again soon";
+    ServiceError::new(ErrorCode::Unavailable, text)
 }
+
+fn not_offered(policy: TransferPolicy, nodes: &[&NodeDescription]) -> ServiceError {
+    let offered: Vec<&str> = TransferPolicy::ALL
+        .into_iter()
+        .filter(|policy| nodes.iter().any(|node| offers(node, *policy)))
+        .map(TransferPolicy::as_str)
+        .collect();
+    let why = match policy {
+        TransferPolicy::PdTrim => "needs a plan that selects layers; this cluster runs none",
+        TransferPolicy::Dense | TransferPolicy::Tiered => "is not offered by this cluster's prefill nodes",
+    };
+    let text = format!("transfer policy {policy} {why}; possible: auto, {}", offered.join(", "));
+    ServiceError::new(ErrorCode::InvalidRequest, text).with_param("secateur.transfer.policy")
+}
+
+#[cfg(test)]
+mod tests;

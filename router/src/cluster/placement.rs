@@ -1,12 +1,15 @@
 //! A request's two nodes, counted on both for as long as it holds them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secateur_proto::v1::VisualPolicy;
+use tokio::time::Instant;
 
 use super::{
     node::{Node, NodeState},
-    pairing::{NodeView, Pair, room},
+    pairing::{NodeView, room},
+    policy::Decision,
+    wish::Pair,
 };
 use crate::openai::extension::Recommended;
 
@@ -29,6 +32,8 @@ pub struct Facts {
     pub recommended_visual: Option<VisualPolicy>,
     /// The same for several pictures.
     pub recommended_visual_several: Option<VisualPolicy>,
+    /// How the decode node stores KV (`secateur_proto::v1::DType`).
+    pub decode_dtype: i32,
     /// The prefill node's name.
     pub prefill_node: String,
     /// The decode node's name.
@@ -58,6 +63,7 @@ impl Facts {
             stop_token_ids,
             recommended_visual: prefill.recommended_visual,
             recommended_visual_several: prefill.recommended_visual_several,
+            decode_dtype: decode.kv_dtype,
             prefill_node: prefill.node_id.clone(),
             decode_node: decode.node_id.clone(),
         }
@@ -72,16 +78,24 @@ pub struct Placement {
     pub decode: Arc<Node>,
     /// What they agree on.
     pub facts: Facts,
+    /// What is shipped, and why that over this link.
+    pub decision: Decision,
     /// One of them has already failed this request, but there was no other.
     pub is_avoided: bool,
+    since: Instant,
 }
 
 impl Placement {
     /// Counts a request on both nodes.
-    pub fn new(prefill: Arc<Node>, decode: Arc<Node>, facts: Facts, is_avoided: bool) -> Self {
+    pub fn new(prefill: Arc<Node>, decode: Arc<Node>, facts: Facts, decision: Decision, is_avoided: bool) -> Self {
         prefill.take();
         decode.take();
-        Self { prefill, decode, facts, is_avoided }
+        Self { prefill, decode, facts, decision, is_avoided, since: Instant::now() }
+    }
+
+    /// For how long it has held its nodes.
+    pub fn held(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// A request failed on these of the two: look again now.
@@ -120,7 +134,7 @@ mod tests {
     async fn dropping_a_placement_gives_both_nodes_back() {
         let prefill = Arc::new(Node::new("127.0.0.1:1", Role::Prefill).unwrap());
         let decode = Arc::new(Node::new("127.0.0.1:2", Role::Decode).unwrap());
-        let placement = Placement::new(prefill.clone(), decode.clone(), Facts::default(), false);
+        let placement = Placement::new(prefill.clone(), decode.clone(), Facts::default(), Decision::default(), false);
         assert_eq!((prefill.in_flight(), decode.in_flight()), (1, 1));
         drop(placement);
         assert_eq!((prefill.in_flight(), decode.in_flight()), (0, 0));

@@ -23,7 +23,7 @@ use crate::{
     admission::Turn,
     answer::{Answer, AnswerContext},
     app::{App, unix_seconds},
-    cluster::Facts,
+    cluster::{Facts, Prefix, prefixes},
     fit::{Fitted, fit, too_long_after_all},
     legs::{Order, RequestIds, Run},
     metrics::RequestClock,
@@ -59,10 +59,10 @@ async fn answer(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Res
     app.accepting()?;
     let ticket = app.admission.enter()?;
     let job = read_job(app, request, deadline).await?;
-    let (mut job, prompt) = build_prompt(app, job).await?;
+    let (mut job, prompt, prefixes) = build_prompt(app, job).await?;
     let facts = app.cluster.facts()?;
     let fitted = fit(&job, prompt.tokens.len(), &facts)?;
-    let order = order(app, ids, &mut job, prompt, fitted, &facts, deadline);
+    let order = Order { prefixes, ..order(app, ids, &mut job, prompt, fitted, &facts, deadline) };
 
     let prepared = Instant::now();
     let turn = ticket.turn(deadline).await?;
@@ -89,12 +89,15 @@ async fn read_job(app: &App, request: Request, deadline: Instant) -> Result<Chat
     }
 }
 
-/// Rendering and tokenizing may take a while for long texts, so they leave the async threads alone.
-async fn build_prompt(app: &Arc<App>, job: ChatJob) -> Result<(ChatJob, Prompt), ServiceError> {
+/// Rendering and tokenizing may take a while for long texts, and digests for large pictures, so they leave the async
+/// threads alone.
+async fn build_prompt(app: &Arc<App>, job: ChatJob) -> Result<(ChatJob, Prompt, Vec<Prefix>), ServiceError> {
     let app = app.clone();
     let built = tokio::task::spawn_blocking(move || {
         let prompt = prompt::build(&app.model, &job, app.max_positions())?;
-        Ok((job, prompt))
+        let image_token = app.model.image_token.as_ref().map(|token| token.id);
+        let prefixes = prefixes(&prompt.tokens, image_token, job.pictures.iter().map(|picture| &picture.bytes));
+        Ok((job, prompt, prefixes))
     });
     built.await.unwrap_or_else(|error| {
         tracing::error!(%error, "building a prompt failed");
@@ -119,6 +122,7 @@ fn order(
         ids,
         penalized_tokens,
         tokens: prompt.tokens,
+        prefixes: Vec::new(),
         user_spans: prompt.user_spans,
         images: job.pictures.iter_mut().map(|picture| std::mem::take(&mut picture.bytes)).collect(),
         sampling,

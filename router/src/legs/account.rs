@@ -7,7 +7,7 @@
 use secateur_proto::v1::{FirstToken, TransferReport, VisualReport};
 
 use super::running::Reports;
-use crate::cluster::Facts;
+use crate::cluster::{Decision, Facts};
 
 /// Grows with every attempt that reached its first token.
 #[derive(Clone, Debug, Default)]
@@ -16,11 +16,13 @@ pub struct Account {
     pub facts: Facts,
     /// Of the last attempt that had one; empty when prefill made the whole answer.
     pub decode_node: String,
+    /// Of the last attempt: what was shipped, and why.
+    pub decision: Decision,
     /// Of the first attempt: its queue, computation and prefix hit.
     pub first: Option<FirstToken>,
     /// Of the first attempt that told.
     pub visual: Option<VisualReport>,
-    /// All shipments that were reported.
+    /// All shipments that were reported, those that failed included.
     pub transfer: Option<TransferReport>,
     decode_ms: f64,
     /// A decode leg ended without its figures.
@@ -29,23 +31,24 @@ pub struct Account {
 
 impl Account {
     /// An attempt reached its first token.
-    pub fn begun(&mut self, facts: &Facts, first: &FirstToken, has_decode: bool) {
-        self.facts = facts.clone();
+    pub fn begun(&mut self, facts: &Facts, decision: &Decision, first: &FirstToken, has_decode: bool) {
+        (self.facts, self.decision) = (facts.clone(), decision.clone());
         if has_decode {
             self.decode_node = facts.decode_node.clone();
         }
         self.first.get_or_insert_with(|| first.clone());
     }
 
+    /// A shipment failed, and this is what it had sent.
+    pub fn spent(&mut self, report: TransferReport) {
+        self.transfer = Some(self.transfer.map_or(report, |earlier| together(&earlier, &report)));
+    }
+
     /// An attempt ended, and this is what its nodes said of it.
     pub fn ended(&mut self, reports: Reports, has_decode: bool) {
-        if let Some(report) = reports.prefill {
-            self.visual = self.visual.or(report.visual);
-            self.transfer = match (self.transfer, report.transfer) {
-                (Some(earlier), Some(latest)) => Some(together(&earlier, &latest)),
-                (earlier, latest) => earlier.or(latest),
-            };
-        }
+        self.visual = self.visual.or(reports.prefill.and_then(|report| report.visual));
+        let shipped = reports.prefill.and_then(|report| report.transfer);
+        [reports.spent, shipped].into_iter().flatten().for_each(|report| self.spent(report));
         match reports.decode {
             Some(done) => self.decode_ms += done.decode_ms,
             None => self.is_decode_unknown |= has_decode,
@@ -64,12 +67,20 @@ fn together(earlier: &TransferReport, latest: &TransferReport) -> TransferReport
     TransferReport {
         policy: latest.policy,
         bytes_sent: earlier.bytes_sent + latest.bytes_sent,
-        bytes_dense: earlier.bytes_dense,
-        bytes_unpruned: earlier.bytes_unpruned,
+        bytes_dense: baseline(earlier.bytes_dense, latest.bytes_dense),
+        bytes_unpruned: baseline(earlier.bytes_unpruned, latest.bytes_unpruned),
         wire_ms,
         overlap: if wire_ms == 0.0 { 0.0 } else { overlapped_ms / wire_ms },
         link_mbit_s: latest.link_mbit_s,
+        positions_held: latest.positions_held,
+        encode_ms: earlier.encode_ms + latest.encode_ms,
+        bytes_raw: earlier.bytes_raw + latest.bytes_raw,
     }
+}
+
+/// A shipment that failed may not say what it would have cost otherwise.
+fn baseline(earlier: u64, latest: u64) -> u64 {
+    if earlier == 0 { latest } else { earlier }
 }
 
 #[cfg(test)]
@@ -84,11 +95,15 @@ mod tests {
             bytes_unpruned: 2 * bytes,
             wire_ms,
             overlap,
+            encode_ms: 0.5,
+            bytes_raw: 4 * bytes,
+            positions_held: bytes as u32,
             ..Default::default()
         };
         let visual = VisualReport { tokens_before: bytes as u32, ..Default::default() };
         Reports {
             prefill: Some(PrefillDone { visual: Some(visual), transfer: Some(transfer) }),
+            spent: None,
             decode: decode_ms.map(|decode_ms| DecodeDone { decode_ms, ..Default::default() }),
         }
     }
@@ -98,16 +113,29 @@ mod tests {
         let mut account = Account::default();
         let first = |queue_ms| FirstToken { queue_ms, ..Default::default() };
         let facts = |node: &str| Facts { decode_node: node.into(), ..Default::default() };
-        account.begun(&facts("d0"), &first(1.0), true);
+        account.begun(&facts("d0"), &Decision::default(), &first(1.0), true);
         account.ended(reports(100, 3.0, 1.0, Some(4.0)), true);
-        account.begun(&facts("d1"), &first(9.0), true);
+        let decision = Decision { why: "last", ..Decision::default() };
+        account.begun(&facts("d1"), &decision, &first(9.0), true);
         account.ended(reports(110, 1.0, 0.0, Some(5.0)), true);
         let transfer = account.transfer.unwrap();
         assert_eq!((transfer.bytes_sent, transfer.bytes_dense, transfer.bytes_unpruned), (210, 100, 200));
         assert_eq!((transfer.wire_ms, transfer.overlap), (4.0, 0.75));
-        assert_eq!(account.decode_ms(), Some(9.0));
+        assert_eq!((transfer.encode_ms, transfer.bytes_raw, transfer.positions_held), (1.0, 840, 110));
+        assert_eq!((account.decode_ms(), account.decision.why), (Some(9.0), "last"));
         assert_eq!(account.first.as_ref().unwrap().queue_ms, 1.0);
         assert_eq!((account.visual.unwrap().tokens_before, account.decode_node.as_str()), (100, "d1"));
+    }
+
+    #[test]
+    fn bytes_of_shipments_that_failed_count_and_set_no_baseline() {
+        let mut account = Account::default();
+        let spent = |bytes_sent| TransferReport { bytes_sent, ..Default::default() };
+        account.spent(spent(7));
+        account.ended(Reports { prefill: None, ..reports(0, 0.0, 0.0, None) }, true);
+        account.ended(Reports { spent: Some(spent(30)), ..reports(100, 3.0, 1.0, Some(5.0)) }, true);
+        let transfer = account.transfer.unwrap();
+        assert_eq!((transfer.bytes_sent, transfer.bytes_dense, transfer.bytes_unpruned), (137, 100, 200));
     }
 
     #[test]

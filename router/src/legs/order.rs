@@ -8,7 +8,10 @@ use secateur_transfer::{policy::TransferPolicy, visual::policy_to_proto};
 use tokio::time::Instant;
 
 use super::so_far::SoFar;
-use crate::{cluster::Facts, openai::VisualChoice};
+use crate::{
+    cluster::{Bulk, Facts, Prefix},
+    openai::VisualChoice,
+};
 
 /// Names under which a request can be followed through the cluster.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ pub struct Order {
     pub tokens: Vec<u32>,
     /// Its text tokens once more, for decode's repetition penalty; empty where there is none.
     pub penalized_tokens: Vec<u32>,
+    /// Digests of its beginnings, shortest first: who holds them may hold its KV.
+    pub prefixes: Vec<Prefix>,
     /// The users' words in it.
     pub user_spans: Vec<Span>,
     /// Encoded pictures.
@@ -46,8 +51,8 @@ pub struct Order {
     pub stop_token_ids: Vec<u32>,
     /// Visual pruning.
     pub visual: VisualChoice,
-    /// What is shipped.
-    pub transfer: TransferPolicy,
+    /// What the client asked to be shipped; none: each attempt's pair decides.
+    pub transfer: Option<TransferPolicy>,
     /// When the work is given up.
     pub deadline: Instant,
 }
@@ -59,8 +64,20 @@ impl Order {
         self.positions_needed.max(next)
     }
 
+    /// What the next attempt is made of, as far as that decides what it ships.
+    pub fn bulk(&self, so_far: &SoFar) -> Bulk {
+        let text = self.tokens.len().saturating_sub(self.images.len());
+        Bulk {
+            text_tokens: u32::try_from(text).unwrap_or(u32::MAX).saturating_add(so_far.next_index()),
+            pictures: self.images.len(),
+            visual: self.visual,
+            policy: self.transfer,
+            ships: so_far.needs_decode(self.max_new_tokens),
+        }
+    }
+
     /// The decode node's share of the attempt that `so_far` has begun.
-    pub fn generate_request(&self, facts: &Facts, so_far: &SoFar) -> GenerateRequest {
+    pub fn generate_request(&self, facts: &Facts, transfer: TransferPolicy, so_far: &SoFar) -> GenerateRequest {
         let positions = self.prompt_positions_max.saturating_add(so_far.next_index());
         GenerateRequest {
             epoch: Some(self.epoch(so_far)),
@@ -74,12 +91,18 @@ impl Order {
             deadline_ms: self.remaining_ms(),
             emitted: so_far.emitted.clone(),
             prompt_tokens: self.penalized_tokens.clone(),
-            transfer: self.transfer.to_proto() as i32,
+            transfer: transfer.to_proto() as i32,
         }
     }
 
     /// The prefill node's share of the attempt that `so_far` has begun.
-    pub fn prefill_request(&self, facts: &Facts, decode_address: &str, so_far: &SoFar) -> PrefillRequest {
+    pub fn prefill_request(
+        &self,
+        facts: &Facts,
+        transfer: TransferPolicy,
+        decode_address: &str,
+        so_far: &SoFar,
+    ) -> PrefillRequest {
         let needs_decode = so_far.needs_decode(self.max_new_tokens);
         let visual = self.visual.resolve(facts.recommended(), self.images.len());
         PrefillRequest {
@@ -91,12 +114,13 @@ impl Order {
             user_spans: self.user_spans.clone(),
             images: self.images.clone(),
             visual: Some(policy_to_proto(visual)),
-            transfer: self.transfer.to_proto() as i32,
+            transfer: transfer.to_proto() as i32,
             sampling: Some(self.sampling.clone()),
             decode_address: if needs_decode { decode_address.to_owned() } else { String::new() },
             deadline_ms: self.remaining_ms(),
             stop_token_ids: self.stop_token_ids.clone(),
             emitted: so_far.emitted.clone(),
+            decode_dtype: if needs_decode { facts.decode_dtype } else { 0 },
         }
     }
 
@@ -113,12 +137,14 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secateur_proto::v1;
 
     fn order() -> Order {
         Order {
             epoch: "e".into(),
             ids: RequestIds::default(),
             tokens: vec![5, 3, 6],
+            prefixes: Vec::new(),
             penalized_tokens: vec![5, 6],
             user_spans: Vec::new(),
             images: vec![Bytes::from_static(b"png")],
@@ -128,28 +154,35 @@ mod tests {
             positions_needed: 20,
             stop_token_ids: vec![1],
             visual: VisualChoice::default(),
-            transfer: TransferPolicy::Dense,
+            transfer: None,
             deadline: Instant::now() + Duration::from_secs(9),
         }
     }
 
     #[tokio::test]
     async fn a_replay_is_the_same_request_with_the_tokens_so_far() {
-        let (order, facts) = (order(), Facts { max_positions: 100, ..Default::default() });
+        let (order, facts) = (order(), Facts { max_positions: 100, decode_dtype: 2, ..Default::default() });
         let first = SoFar { emitted: Vec::new(), attempts: 1 };
         assert_eq!(order.positions_needed(&first), 20);
         assert_eq!(order.positions_needed(&SoFar { emitted: vec![8, 9, 8], attempts: 2 }), 22);
         let replay = SoFar { emitted: vec![8, 9], attempts: 2 };
-        let (before, after) = (order.generate_request(&facts, &first), order.generate_request(&facts, &replay));
+        let (before, after) = (
+            order.generate_request(&facts, TransferPolicy::Dense, &first),
+            order.generate_request(&facts, TransferPolicy::Tiered, &replay),
+        );
+        assert_eq!((before.transfer(), after.transfer()), (v1::TransferPolicy::Dense, v1::TransferPolicy::Tiered));
         assert_eq!((before.prompt_positions_max, after.prompt_positions_max), (18, 20));
         assert_eq!((before.max_new_tokens, after.max_new_tokens), (4, 4), "of the whole answer");
         assert_eq!(after.epoch, Some(Epoch { id: "e".into(), attempt: 2 }));
         assert_eq!((after.emitted, after.prompt_tokens), (vec![8, 9], vec![5, 6]));
         assert_eq!((before.sampling, before.stop_token_ids), (after.sampling, after.stop_token_ids));
-        let prefill = order.prefill_request(&facts, "d:1", &replay);
+        let prefill = order.prefill_request(&facts, TransferPolicy::Tiered, "d:1", &replay);
+        assert_eq!((prefill.transfer(), prefill.decode_dtype), (v1::TransferPolicy::Tiered, 2));
         assert_eq!((prefill.tokens, prefill.emitted), (vec![5, 3, 6], vec![8, 9]));
         assert_eq!((prefill.decode_address.as_str(), prefill.stop_token_ids), ("d:1", vec![1]));
         assert_eq!(prefill.images, order.images);
+        let bulk = order.bulk(&replay);
+        assert_eq!((bulk.text_tokens, bulk.pictures, bulk.ships), (4, 1, true));
         assert_eq!(prefill.sampling.unwrap().min_tokens, 2);
     }
 
@@ -157,7 +190,8 @@ mod tests {
     async fn the_last_token_of_a_replay_needs_no_decode_node_and_positions_end_at_the_models() {
         let facts = Facts { max_positions: 20, ..Default::default() };
         let replay = SoFar { emitted: vec![8, 9, 10], attempts: 2 };
-        assert_eq!(order().prefill_request(&facts, "d:1", &replay).decode_address, "");
-        assert_eq!(order().generate_request(&facts, &replay).prompt_positions_max, 20);
+        assert_eq!(order().prefill_request(&facts, TransferPolicy::Dense, "d:1", &replay).decode_address, "");
+        assert!(!order().bulk(&replay).ships);
+        assert_eq!(order().generate_request(&facts, TransferPolicy::Dense, &replay).prompt_positions_max, 20);
     }
 }

@@ -27,19 +27,24 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Tried {
     /// Legs that reached the first token, or what the client is told.
     pub result: Result<Legs, ServiceError>,
-    /// Attempts that failed.
-    pub failed: u32,
+    /// Attempts that failed, in order.
+    pub failed: Vec<LegFailure>,
 }
 
 /// Starts `order` where `so_far` ended, on the pair that suits `wish` best, and on others if that fails.
 pub async fn start(cluster: &Cluster, order: &Order, so_far: &mut SoFar, wish: Wish) -> Tried {
-    let before = so_far.attempts;
-    let result = try_pairs(cluster, order, so_far, wish).await;
-    let failed = so_far.attempts - before - u32::from(result.is_ok());
+    let mut failed = Vec::new();
+    let result = try_pairs(cluster, order, so_far, wish, &mut failed).await;
     Tried { result, failed }
 }
 
-async fn try_pairs(cluster: &Cluster, order: &Order, so_far: &mut SoFar, mut wish: Wish) -> Result<Legs, ServiceError> {
+async fn try_pairs(
+    cluster: &Cluster,
+    order: &Order,
+    so_far: &mut SoFar,
+    mut wish: Wish,
+    failed: &mut Vec<LegFailure>,
+) -> Result<Legs, ServiceError> {
     let mut last: Option<Failed> = None;
     for _ in 0..ATTEMPTS_MAX {
         let placement = match cluster.place(&wish) {
@@ -55,10 +60,12 @@ async fn try_pairs(cluster: &Cluster, order: &Order, so_far: &mut SoFar, mut wis
         }
         let began = Instant::now();
         let attempt = so_far.begin_attempt();
-        let LegFailure { error, nodes } = match open(placement, order, so_far).await {
+        let failure = match open(placement, order, so_far).await {
             Ok(legs) => return Ok(legs),
             Err(failure) => failure,
         };
+        let (error, nodes) = (failure.error.clone(), failure.nodes.clone());
+        failed.push(failure);
         tracing::warn!(request_id = order.ids.request_id, attempt, code = error.code.as_str(), %error, ?nodes, "attempt failed");
         let first_at = last.as_ref().map_or_else(Instant::now, |last| last.first_at);
         if !error.is_retryable() || first_at.elapsed() > RETRY_WINDOW {

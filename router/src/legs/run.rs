@@ -76,7 +76,8 @@ impl Run {
             account: Account::default(),
             legs: None,
         };
-        run.attempt(Wish::default()).await?;
+        let near = run.cluster.nearest(&run.order.prefixes);
+        run.attempt(Wish { near, ..Wish::default() }).await?;
         Ok(run)
     }
 
@@ -100,7 +101,7 @@ impl Run {
                 Err(failure) => {
                     // Frees both nodes now, however long the caller keeps what is left of the answer.
                     self.legs = None;
-                    self.metrics.attempt(AttemptOutcome::Failed);
+                    self.metrics.failed(&failure.error);
                     return Err(failure.error);
                 }
             };
@@ -115,6 +116,7 @@ impl Run {
     pub async fn finish(&mut self, expects_report: bool) -> &Account {
         if let Some(legs) = self.legs.take() {
             self.metrics.attempt(AttemptOutcome::Ok);
+            self.cluster.served(&legs.pair(), legs.held());
             self.sum_up(legs, REPORT_PATIENCE, expects_report).await;
         }
         &self.account
@@ -140,11 +142,16 @@ impl Run {
     async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
         let Some(legs) = self.legs.take() else { return Ok(()) };
         let again = Some(legs.pair());
-        let (outcome, error, avoid) = match setback {
-            Setback::Preempted => (AttemptOutcome::Preempted, preempted(), Vec::new()),
-            Setback::Failed(failure) => (AttemptOutcome::Failed, failure.error, failure.nodes),
+        let (error, avoid) = match setback {
+            Setback::Preempted => {
+                self.metrics.attempt(AttemptOutcome::Preempted);
+                (preempted(), Vec::new())
+            }
+            Setback::Failed(failure) => {
+                self.metrics.failed(&failure.error);
+                (failure.error, failure.nodes)
+            }
         };
-        self.metrics.attempt(outcome);
         tracing::info!(
             request_id = self.order.ids.request_id,
             emitted = self.so_far.emitted.len(),
@@ -169,19 +176,38 @@ impl Run {
     }
 
     async fn attempt(&mut self, wish: Wish) -> Result<(), ServiceError> {
-        let wish = Wish { positions: self.order.positions_needed(&self.so_far), ..wish };
+        let (positions, bulk) = (self.order.positions_needed(&self.so_far), self.order.bulk(&self.so_far));
+        let wish = Wish { positions, bulk, ..wish };
         let Tried { result, failed } = retry::start(&self.cluster, &self.order, &mut self.so_far, wish).await;
-        (0..failed).for_each(|_| self.metrics.attempt(AttemptOutcome::Failed));
+        for failure in failed {
+            self.metrics.failed(&failure.error);
+            failure.spent.into_iter().for_each(|report| self.account.spent(*report));
+        }
         let legs = result?;
-        self.account.begun(&legs.facts, &legs.first, legs.has_decode());
+        self.learn(&legs);
+        self.account.begun(&legs.facts, &legs.decision, &legs.first, legs.has_decode());
         self.legs = Some(legs);
         Ok(())
     }
 
+    /// What an attempt that reached its first token teaches the next requests.
+    fn learn(&self, legs: &Legs) {
+        let pair = legs.pair();
+        if self.so_far.emitted.is_empty() {
+            self.cluster.prefilled(&pair, &legs.first);
+        }
+        if legs.has_decode() {
+            self.cluster.holds(&self.order.prefixes, &pair);
+        }
+    }
+
     async fn sum_up(&mut self, legs: Legs, patience: Duration, expects_report: bool) {
-        let has_decode = legs.has_decode();
+        let (has_decode, pair) = (legs.has_decode(), legs.pair());
         let reports = legs.finish(patience, expects_report).await;
-        if reports.prefill.is_none() {
+        if let Some(report) = reports.prefill.and_then(|report| report.transfer).filter(|_| has_decode) {
+            self.cluster.shipped(&pair, &report);
+        }
+        if reports.prefill.is_none() && reports.spent.is_none() {
             tracing::warn!(epoch = self.order.epoch, "prefill's report did not come; the receipt lacks its bytes");
         }
         self.account.ended(reports, has_decode);

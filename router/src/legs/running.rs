@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use secateur_proto::{
     ServiceError,
     v1::{
-        DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens,
+        DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens, TransferReport,
         decode_done::Reason, generate_event, prefill_event,
     },
 };
@@ -18,7 +18,7 @@ use super::{
     order::Order,
     so_far::SoFar,
 };
-use crate::cluster::{Facts, Pair, Placement};
+use crate::cluster::{Decision, Facts, Pair, Placement};
 
 /// A token of the answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,12 +44,16 @@ pub struct Legs {
     pub first: FirstToken,
     /// What the nodes agreed on.
     pub facts: Facts,
+    /// What is shipped between them, and why.
+    pub decision: Decision,
     is_first_taken: bool,
     decode: Option<Streaming<GenerateEvent>>,
     early: VecDeque<GenerateEvent>,
     /// None: it has ended.
     prefill: Option<Streaming<PrefillEvent>>,
     report: Option<PrefillDone>,
+    /// A shipment that failed, before prefill's error.
+    spent: Option<TransferReport>,
     done: Option<DecodeDone>,
     /// Tokens have come from decode.
     has_decoded: bool,
@@ -67,6 +71,8 @@ pub struct Legs {
 pub struct Reports {
     /// Pruning and shipment.
     pub prefill: Option<PrefillDone>,
+    /// A shipment that failed.
+    pub spent: Option<TransferReport>,
     /// Generation.
     pub decode: Option<DecodeDone>,
 }
@@ -78,9 +84,11 @@ impl Reports {
         }
     }
 
-    fn on_prefill(&mut self, event: Option<PrefillEvent>) {
-        if let Some(PrefillEvent { event: Some(prefill_event::Event::Done(done)) }) = event {
-            self.prefill = Some(done);
+    fn on_prefill(&mut self, event: PrefillEvent) {
+        match event.event {
+            Some(prefill_event::Event::Done(done)) => self.prefill = Some(done),
+            Some(prefill_event::Event::Spent(report)) => self.spent = Some(report),
+            Some(prefill_event::Event::FirstToken(_)) | None => {}
         }
     }
 }
@@ -104,11 +112,13 @@ impl Legs {
         Self {
             first,
             facts: placement.facts.clone(),
+            decision: placement.decision.clone(),
             is_first_taken: false,
             decode,
             early,
             prefill: Some(prefill),
             report: None,
+            spent: None,
             done: None,
             has_decoded: false,
             next_index: so_far.next_index(),
@@ -134,7 +144,7 @@ impl Legs {
                 return self.on_decode(event);
             }
             let event = tokio::time::timeout_at(self.deadline, receive(&mut self.decode, &mut self.prefill)).await;
-            match event.map_err(|_| LegFailure { error: timed_out(), nodes: Vec::new() })? {
+            match event.map_err(|_| LegFailure::new(timed_out(), Vec::new()))? {
                 Event::Decode(Ok(Some(event))) => return self.on_decode(event),
                 Event::Decode(Ok(None)) => return Err(self.failed(node_error::lost(Role::Decode), Role::Decode)),
                 Event::Decode(Err(status)) => {
@@ -142,6 +152,7 @@ impl Legs {
                 }
                 Event::Prefill(Ok(event)) => self.on_prefill(event)?,
                 Event::Prefill(Err(status)) => {
+                    self.prefill = None;
                     let failure = prefill_failure(status, &self.placement);
                     self.placement.suspect(&failure.nodes);
                     return Err(failure);
@@ -165,12 +176,17 @@ impl Legs {
         self.placement.pair()
     }
 
+    /// For how long it has held them.
+    pub fn held(&self) -> Duration {
+        self.placement.held()
+    }
+
     /// Ends the attempt and gathers the nodes' reports, for which it waits at most `patience`: prefill's always, decode's
     /// if `expects_report` (the last token ended the answer) and that token was decode's. The decode leg is kept until
     /// then, since dropping it would break off a shipment that is about to be reported.
     pub async fn finish(mut self, patience: Duration, expects_report: bool) -> Reports {
         let awaits_decode = expects_report && self.has_decoded;
-        let mut reports = Reports { prefill: self.report.take(), decode: self.done.take() };
+        let mut reports = Reports { prefill: self.report.take(), spent: self.spent.take(), decode: self.done.take() };
         for event in self.early.drain(..) {
             reports.on_decode(event);
         }
@@ -181,10 +197,8 @@ impl Legs {
                 match receive(&mut self.decode, &mut self.prefill).await {
                     Event::Decode(Ok(Some(event))) => reports.on_decode(event),
                     Event::Decode(Ok(None) | Err(_)) => self.decode = None,
-                    Event::Prefill(event) => {
-                        reports.on_prefill(event.ok().flatten());
-                        self.prefill = None;
-                    }
+                    Event::Prefill(Ok(Some(event))) => reports.on_prefill(event),
+                    Event::Prefill(Ok(None) | Err(_)) => self.prefill = None,
                 }
             }
         };
@@ -244,17 +258,21 @@ impl Legs {
                 self.prefill = None;
                 Ok(())
             }
+            Some(prefill_event::Event::Spent(report)) => {
+                self.spent = Some(report);
+                Ok(())
+            }
             Some(prefill_event::Event::FirstToken(_)) => Err(self.confused(Role::Prefill, "a second first token")),
             None => Err(self.failed(node_error::lost(Role::Prefill), Role::Prefill)),
         }
     }
 
     fn confused(&self, role: Role, what: &str) -> LegFailure {
-        LegFailure { error: node_error::confused(role, what), nodes: vec![self.address(role)] }
+        LegFailure::new(node_error::confused(role, what), vec![self.address(role)])
     }
 
     fn failed(&self, error: ServiceError, role: Role) -> LegFailure {
-        let failure = LegFailure { error, nodes: vec![self.address(role)] };
+        let failure = LegFailure::new(error, vec![self.address(role)]);
         self.placement.suspect(&failure.nodes);
         failure
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::registry::{FinishedReason, Metrics, Policy, Stage};
+use super::registry::{FinishedReason, Metrics, Placed, Policy, Stage};
 use crate::openai::{
     receipt::Receipt,
     response::{FinishReason, Usage},
@@ -49,6 +49,8 @@ impl RequestClock {
             metrics.decode.observe(receipt.timing.decode_ms / 1_000.0);
             metrics.per_output_token.observe(receipt.timing.tpot_ms / 1_000.0);
         }
+        metrics.placed.get_or_create(&Placed { placement: receipt.decision.placement.to_owned() }).inc();
+        metrics.positions_held.inc_by(receipt.transfer.positions_held.into());
         self.shipped(receipt);
         self.pruned(receipt);
     }
@@ -63,7 +65,6 @@ impl RequestClock {
         self.metrics.bytes_dense.get_or_create(&policy).inc_by(transfer.bytes_dense);
         self.metrics.bytes_unpruned.get_or_create(&policy).inc_by(transfer.bytes_unpruned);
         self.metrics.ship.observe(transfer.wire_ms / 1_000.0);
-        self.metrics.link.set(transfer.link_mbit_s * 1e6 / 8.0);
     }
 
     fn pruned(&self, receipt: &Receipt) {

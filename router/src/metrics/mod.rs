@@ -8,4 +8,4 @@ mod tally;
 
 pub use clock::RequestClock;
 pub use nodes::{NodeFigures, NodeLabels};
-pub use registry::{AttemptOutcome, Metrics, Snapshot};
+pub use registry::{AttemptOutcome, LinkLabels, Metrics, Snapshot};

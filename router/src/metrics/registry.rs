@@ -13,7 +13,11 @@ use prometheus_client::{
     registry::{Metric, Registry},
 };
 
+use secateur_proto::{ErrorCode, ServiceError};
+use secateur_transfer::Refusal;
+
 use super::nodes::{NodeFigures, NodeMetrics};
+use crate::openai::receipt::{COLOCATED, DISAGGREGATED};
 
 /// One label, whose key the field names.
 macro_rules! label {
@@ -32,6 +36,20 @@ label!(Policy, policy);
 label!(Stage, stage);
 label!(Outcome, outcome);
 label!(Code, code);
+label!(Placed, placement);
+label!(Reason, reason);
+
+/// A link, by the addresses of its ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LinkLabels {
+    /// `host:port` of the prefill node.
+    pub prefill: String,
+    /// `host:port` of the decode node.
+    pub decode: String,
+}
+
+/// A refusal that this router has no word for, of a newer node.
+const OTHER_REASON: &str = "other";
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +106,10 @@ pub struct Metrics {
     pub(super) bytes_dense: Labelled<Policy, Counter>,
     pub(super) bytes_unpruned: Labelled<Policy, Counter>,
     pub(super) ship: Histogram,
-    pub(super) link: FloatGauge,
+    link: Labelled<LinkLabels, FloatGauge>,
+    pub(super) placed: Labelled<Placed, Counter>,
+    pub(super) positions_held: Counter,
+    refused: Labelled<Reason, Counter>,
     pub(super) visual_tokens: Labelled<Stage, Counter>,
     pub(super) prune: Histogram,
     pub(super) attempts: Labelled<Outcome, Counter>,
@@ -107,6 +128,8 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Each node.
     pub nodes: Vec<NodeFigures>,
+    /// Each measured link and its rate in bytes per second.
+    pub links: Vec<(LinkLabels, f64)>,
 }
 
 /// Registers as it builds, so that no metric can be counted and not shown.
@@ -131,6 +154,19 @@ impl Builder {
         fn() -> Counter: MetricConstructor<Counter>,
     {
         self.add(name, help, Family::default())
+    }
+
+    /// Counters of a closed list, each there from the start.
+    fn counters_at_zero<L>(&mut self, name: &str, help: &str, labels: impl IntoIterator<Item = L>) -> Family<L, Counter>
+    where
+        L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
+        fn() -> Counter: MetricConstructor<Counter>,
+    {
+        let counters = self.counters(name, help);
+        for label in labels {
+            drop(counters.get_or_create(&label));
+        }
+        counters
     }
 }
 
@@ -196,8 +232,29 @@ impl Metrics {
             ),
             link: to.add(
                 "secateur_kv_link_bytes_per_second",
-                "Rate of the last shipment, as prefill measured it",
-                FloatGauge::default(),
+                "Rate of each link: weighted mean over the shipments of 64 KiB or more, as prefill measured them; a lower \
+                 bound, since frames wait for layers",
+                Family::default(),
+            ),
+            placed: to.counters_at_zero(
+                "secateur_placement",
+                "Finished requests by where their last attempt ran: colocated (on one machine) or disaggregated",
+                [COLOCATED, DISAGGREGATED].map(|placement| Placed { placement: placement.to_owned() }),
+            ),
+            positions_held: to.add(
+                "secateur_kv_positions_held",
+                "Prompt positions that were not shipped because decode had their KV of an earlier turn",
+                Counter::default(),
+            ),
+            refused: to.counters_at_zero(
+                "secateur_kv_refused",
+                "Attempts that failed because a shipment was refused, by reason; each was recomputed or answered with an \
+                 error",
+                Refusal::ALL
+                    .iter()
+                    .map(|refusal| refusal.as_str())
+                    .chain([OTHER_REASON])
+                    .map(|reason| Reason { reason: reason.to_owned() }),
             ),
             visual_tokens: to.counters("secateur_visual_tokens", "Visual tokens before and after pruning"),
             prune: to.histogram("secateur_visual_prune_seconds", "Time to choose the visual tokens", PRUNE_SECONDS),
@@ -224,11 +281,24 @@ impl Metrics {
         self.attempts.get_or_create(&Outcome { outcome: outcome.as_str().to_owned() }).inc();
     }
 
+    /// Counts an attempt that failed of `error`, and the refusal if it was one.
+    pub fn failed(&self, error: &ServiceError) {
+        self.attempt(AttemptOutcome::Failed);
+        if error.code == ErrorCode::KvRefused {
+            let told = error.param.as_deref();
+            let reason = Refusal::ALL.iter().map(|refusal| refusal.as_str()).find(|known| Some(*known) == told);
+            self.refused.get_or_create(&Reason { reason: reason.unwrap_or(OTHER_REASON).to_owned() }).inc();
+        }
+    }
+
     /// The page, with `snapshot` for what is not counted.
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
         self.nodes.update(&snapshot.nodes);
+        for (labels, bytes_per_s) in &snapshot.links {
+            self.link.get_or_create(labels).set(*bytes_per_s);
+        }
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
         Ok(page)
@@ -254,7 +324,7 @@ mod tests {
     }
 
     fn page(metrics: &Metrics, nodes: Vec<NodeFigures>) -> String {
-        metrics.render(Snapshot { running: 2, waiting: 0, nodes }).unwrap()
+        metrics.render(Snapshot { running: 2, nodes, ..Default::default() }).unwrap()
     }
 
     /// Labels may come in any order.
@@ -296,6 +366,41 @@ mod tests {
                 "secateur_request_attempts_total{outcome=\"preempted\",model_name=\"demo\"} 1",
                 "secateur_node_up{role=\"prefill\",node=\"p:1\",model_name=\"demo\"} 1",
             ],
+        );
+    }
+
+    #[test]
+    fn refusals_are_counted_by_reason_and_each_is_there_from_the_start() {
+        let metrics = Metrics::new("demo");
+        metrics.failed(&Refusal::DigestMismatch.into());
+        metrics.failed(&ServiceError::new(ErrorCode::KvRefused, "new").with_param("never_heard_of"));
+        metrics.failed(&ServiceError::new(ErrorCode::Unavailable, "gone").with_param("truncated"));
+        let page = page(&metrics, Vec::new());
+        for refusal in Refusal::ALL {
+            let count = u32::from(*refusal == Refusal::DigestMismatch);
+            let line =
+                format!("secateur_kv_refused_total{{reason=\"{}\",model_name=\"demo\"}} {count}", refusal.as_str());
+            check(&page, &[&line]);
+        }
+        check(
+            &page,
+            &[
+                "secateur_kv_refused_total{reason=\"other\",model_name=\"demo\"} 1",
+                "secateur_request_attempts_total{outcome=\"failed\",model_name=\"demo\"} 3",
+                "secateur_placement_total{placement=\"colocated\",model_name=\"demo\"} 0",
+                "secateur_kv_positions_held_total{model_name=\"demo\"} 0",
+            ],
+        );
+    }
+
+    #[test]
+    fn every_link_has_its_rate() {
+        let labels = LinkLabels { prefill: "p:1".into(), decode: "d:1".into() };
+        let snapshot = Snapshot { links: vec![(labels, 125e6)], ..Default::default() };
+        let page = Metrics::new("demo").render(snapshot).unwrap();
+        check(
+            &page,
+            &["secateur_kv_link_bytes_per_second{prefill=\"p:1\",decode=\"d:1\",model_name=\"demo\"} 125000000.0"],
         );
     }
 

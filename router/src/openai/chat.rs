@@ -54,8 +54,8 @@ pub struct ChatJob {
     pub stream: Option<StreamOptions>,
     /// Visual pruning.
     pub visual: VisualChoice,
-    /// What is shipped.
-    pub transfer: TransferPolicy,
+    /// What is shipped; none: `auto`.
+    pub transfer: Option<TransferPolicy>,
 }
 
 /// Reads and validates a request body.

@@ -4,7 +4,7 @@ use secateur_proto::{ServiceError, v1};
 use secateur_pruning::{VisualMethod, VisualPolicy};
 use secateur_transfer::{policy::TransferPolicy, visual};
 
-use super::fields::{Fields, unsupported};
+use super::fields::Fields;
 
 /// What the client asked of visual pruning.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,8 +50,8 @@ pub fn policy_name(policy: i32) -> &'static str {
     TransferPolicy::from_proto(policy).unwrap_or_default().as_str()
 }
 
-/// Reads the extension. A misspelt key would silently mean another policy, so unknown keys are refused here.
-pub fn parse(fields: &Fields) -> Result<(VisualChoice, TransferPolicy), ServiceError> {
+/// Reads the extension; a transfer policy of none is `auto`. A misspelt key would silently mean another policy, so unknown keys are refused here.
+pub fn parse(fields: &Fields) -> Result<(VisualChoice, Option<TransferPolicy>), ServiceError> {
     let Some(extension) = fields.object("secateur")? else {
         return Ok(Default::default());
     };
@@ -74,20 +74,15 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
     Ok(VisualChoice { method, keep })
 }
 
-fn parse_transfer(fields: &Fields) -> Result<TransferPolicy, ServiceError> {
+fn parse_transfer(fields: &Fields) -> Result<Option<TransferPolicy>, ServiceError> {
     refuse_unknown(fields, &["policy"])?;
     match fields.text("policy")? {
-        None => Ok(TransferPolicy::default()),
-        Some(later @ "tiered") => Err(not_built(fields, "policy", later)),
+        None | Some("auto") => Ok(None),
         Some(name) => {
             let known = || TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
-            name.parse().map_err(|_| fields.invalid("policy", format!("must be one of {}", known())))
+            name.parse().map(Some).map_err(|_| fields.invalid("policy", format!("must be one of auto, {}", known())))
         }
     }
-}
-
-fn not_built(fields: &Fields, key: &str, value: &str) -> ServiceError {
-    unsupported(fields.path(key), format!("{} {value} is not available in this version", fields.path(key)))
 }
 
 fn refuse_unknown(fields: &Fields, known: &[&str]) -> Result<(), ServiceError> {
@@ -103,7 +98,7 @@ mod tests {
     use secateur_proto::ErrorCode;
     use serde_json::{Value, json};
 
-    fn parse_json(extension: Value) -> Result<(VisualChoice, TransferPolicy), ServiceError> {
+    fn parse_json(extension: Value) -> Result<(VisualChoice, Option<TransferPolicy>), ServiceError> {
         let body = json!({"secateur": extension});
         parse(&Fields::of(&body, "").unwrap())
     }
@@ -132,10 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        let error = parse_json(json!({"transfer": {"policy": "tiered"}})).unwrap_err();
-        let found = (error.code, error.param.as_deref());
-        assert_eq!(found, (ErrorCode::UnsupportedParameter, Some("secateur.transfer.policy")));
+    fn a_policy_is_named_or_left_to_the_router() {
+        let policy = |policy: Value| parse_json(json!({"transfer": {"policy": policy}})).unwrap().1;
+        for known in TransferPolicy::ALL {
+            assert_eq!(policy(json!(known.as_str())), Some(known));
+        }
+        assert_eq!((policy(json!("auto")), policy(Value::Null)), (None, None));
+        assert_eq!(parse_json(json!({})).unwrap().1, None);
     }
 
     #[test]

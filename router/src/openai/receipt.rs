@@ -1,5 +1,7 @@
 //! The reply's extension: what this request shipped, pruned and took.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 /// See `contract.md` and the field docs for each figure's formula.
@@ -19,6 +21,8 @@ pub struct Receipt {
     pub visual: VisualReceipt,
     /// Bytes.
     pub transfer: TransferReceipt,
+    /// What the router chose before it asked the nodes, and from what. Of the last attempt.
+    pub decision: DecisionReceipt,
     /// Milliseconds.
     pub timing: Timing,
 }
@@ -63,6 +67,36 @@ pub struct TransferReceipt {
     pub overlap: f64,
     /// Rate seen by this shipment.
     pub link_mbit_s: f64,
+    /// Positions that decode had already, of an earlier turn of the conversation.
+    pub positions_held: u32,
+    /// Processor time that coding and framing took.
+    pub encode_ms: f64,
+    /// Bytes before coding: what `bytes_sent` would be with every shipped value as it is stored.
+    pub bytes_raw: u64,
+}
+
+/// The pair's nodes are on one machine.
+pub const COLOCATED: &str = "colocated";
+/// KV crosses a network, or may.
+pub const DISAGGREGATED: &str = "disaggregated";
+
+/// What the router chose. Formulas: `docs/placement.md`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct DecisionReceipt {
+    /// The policy that both nodes were told.
+    pub policy: &'static str,
+    /// In a few words; one of a closed list.
+    pub why: &'static str,
+    /// [`COLOCATED`] or [`DISAGGREGATED`].
+    pub placement: &'static str,
+    /// Rate of the pair's link, measured before this request; null: not measured yet.
+    pub link_mbit_s: Option<f64>,
+    /// Bytes that this request would ship under each policy that the prefill node offers.
+    pub bytes: BTreeMap<&'static str, u64>,
+    /// Seconds of prefill; null: not measured yet.
+    pub prefill_s_predicted: Option<f64>,
+    /// Seconds of shipping under the chosen policy; null: not known.
+    pub ship_s_predicted: Option<f64>,
 }
 
 /// When things happened, measured on the router's clock unless said otherwise.

@@ -1,0 +1,154 @@
+//! What the router knows of each link: measured from the reports of shipments that went over it, never configured.
+//! Plain data; the time comes in as an argument.
+//!
+//! A report's rate is a lower bound: a shipment that waited for prefill's layers tells of prefill, not of the link. So a
+//! shipment below the mean counts only by its bytes that did not hide behind computation, and one above it by all.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use secateur_proto::v1::TransferReport;
+use tokio::time::Instant;
+
+/// Smaller shipments are mostly round trips and say nothing of the rate.
+const BYTES_MIN: u64 = 64 * 1024;
+/// A shipment of so many bytes weighs a quarter of the mean; none weighs more than half.
+const BYTES_QUARTER: f64 = (1 << 20) as f64;
+const WEIGHT_MAX: f64 = 0.5;
+/// An older figure is no figure: a link that was slow once is tried again, rather than shunned for ever.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// One link, from a prefill node to a decode node.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Link {
+    /// Exponentially weighted mean of the shipments' rates, by their bytes.
+    pub bytes_per_s: f64,
+    /// The same of their overlaps: the share of the time on the wire that prefill still computed in, [0, 1].
+    pub overlap: f64,
+    /// Shipments that were measured.
+    pub shipments: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    last: Instant,
+}
+
+/// All links that anything was shipped over, by prefill and decode address.
+#[derive(Clone, Debug, Default)]
+pub struct Links {
+    by_prefill: BTreeMap<String, BTreeMap<String, Link>>,
+}
+
+impl Link {
+    /// Since the last measured shipment.
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last)
+    }
+
+    fn first(report: &TransferReport, now: Instant) -> Self {
+        let (bytes_per_s, overlap) = (rate(report), report.overlap.clamp(0.0, 1.0));
+        Self { bytes_per_s, overlap, shipments: 1, bytes: report.bytes_sent, last: now }
+    }
+
+    fn add(&mut self, report: &TransferReport, now: Instant) {
+        let (rate, overlap) = (rate(report), report.overlap.clamp(0.0, 1.0));
+        let bytes = report.bytes_sent as f64;
+        let telling = if rate < self.bytes_per_s { bytes * (1.0 - overlap) } else { bytes };
+        self.bytes_per_s += weight(telling) * (rate - self.bytes_per_s);
+        self.overlap += weight(bytes) * (overlap - self.overlap);
+        self.shipments += 1;
+        self.bytes = self.bytes.saturating_add(report.bytes_sent);
+        self.last = now;
+    }
+}
+
+impl Links {
+    /// Takes a complete shipment's report over; one that says nothing of the rate is left out.
+    pub fn observe(&mut self, prefill: &str, decode: &str, report: &TransferReport, now: Instant) {
+        let is_rate = rate(report).is_finite() && rate(report) > 0.0 && report.overlap.is_finite();
+        if report.bytes_sent < BYTES_MIN || !is_rate {
+            return;
+        }
+        let links = self.by_prefill.entry(prefill.to_owned()).or_default();
+        match links.get_mut(decode) {
+            Some(link) => link.add(report, now),
+            None => {
+                links.insert(decode.to_owned(), Link::first(report, now));
+            }
+        }
+    }
+
+    /// What is known of a link, if that is not too old to go by.
+    pub fn fresh(&self, prefill: &str, decode: &str, now: Instant) -> Option<&Link> {
+        self.by_prefill.get(prefill)?.get(decode).filter(|link| link.age(now) <= FRESH)
+    }
+
+    /// Every link by prefill and decode address, old ones included.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str, &Link)> {
+        self.by_prefill.iter().flat_map(|(prefill, links)| {
+            links.iter().map(move |(decode, link)| (prefill.as_str(), decode.as_str(), link))
+        })
+    }
+}
+
+/// In bytes per second.
+fn rate(report: &TransferReport) -> f64 {
+    report.link_mbit_s * 1e6 / 8.0
+}
+
+fn weight(bytes: f64) -> f64 {
+    WEIGHT_MAX * bytes / (bytes + BYTES_QUARTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(bytes_sent: u64, link_mbit_s: f64, overlap: f64) -> TransferReport {
+        TransferReport { bytes_sent, link_mbit_s, overlap, ..Default::default() }
+    }
+
+    fn after(reports: &[TransferReport]) -> Option<Link> {
+        let (mut links, now) = (Links::default(), Instant::now());
+        reports.iter().for_each(|report| links.observe("p", "d", report, now));
+        links.fresh("p", "d", now).copied()
+    }
+
+    #[test]
+    fn small_shipments_and_broken_rates_say_nothing() {
+        let large = BYTES_MIN;
+        for report in [report(large - 1, 8.0, 0.0), report(large, 0.0, 0.0), report(large, f64::NAN, 0.0)] {
+            assert_eq!(after(&[report]), None);
+        }
+        let link = after(&[report(large, 8.0, 0.0)]).unwrap();
+        assert_eq!((link.bytes_per_s, link.shipments, link.bytes), (1e6, 1, large));
+    }
+
+    #[test]
+    fn large_shipments_move_the_mean_more_and_never_all_the_way() {
+        let next = |bytes| after(&[report(1 << 20, 8.0, 0.0), report(bytes, 16.0, 0.0)]).unwrap().bytes_per_s;
+        assert_eq!(next(1 << 20), 1.25e6);
+        assert!(next(1 << 16) < 1.05e6);
+        assert!(next(1 << 40) < 1.500_001e6 && next(1 << 40) > 1.49e6);
+    }
+
+    #[test]
+    fn a_shipment_that_waited_for_prefill_does_not_slow_the_link() {
+        let fast = report(1 << 20, 800.0, 0.0);
+        let hidden = after(&[fast, report(1 << 20, 8.0, 1.0)]).unwrap();
+        assert_eq!((hidden.bytes_per_s, hidden.overlap, hidden.shipments), (1e8, 0.25, 2));
+        let exposed = after(&[fast, report(1 << 20, 8.0, 0.0)]).unwrap();
+        assert!(exposed.bytes_per_s < 0.8e8);
+        let faster = after(&[report(1 << 20, 8.0, 0.0), report(1 << 20, 800.0, 1.0)]).unwrap();
+        assert!(faster.bytes_per_s > 2e7, "what is hidden and fast is fast");
+    }
+
+    #[test]
+    fn links_are_told_apart_and_grow_old() {
+        let (mut links, now) = (Links::default(), Instant::now());
+        links.observe("p0", "d0", &report(BYTES_MIN, 8.0, 0.0), now);
+        links.observe("p0", "d1", &report(BYTES_MIN, 80.0, 0.0), now);
+        assert_eq!(links.fresh("p0", "d1", now + FRESH).unwrap().bytes_per_s, 1e7);
+        assert_eq!(links.fresh("p1", "d1", now), None);
+        assert_eq!(links.fresh("p0", "d1", now + FRESH + Duration::from_secs(1)), None);
+        assert_eq!(links.all().map(|(p, d, _)| (p, d)).collect::<Vec<_>>(), [("p0", "d0"), ("p0", "d1")]);
+    }
+}

@@ -1,0 +1,158 @@
+//! Under which policy a request is shipped, and what that will take: plain data in, decision out.
+//!
+//! ```text
+//!   the request names one ▸ that
+//!   nothing is shipped    ▸ dense
+//!   the node recommends   ▸ that
+//!   one machine           ▸ dense
+//!   link not measured     ▸ tiered
+//!   dense is soon there   ▸ dense     under 5 ms, or under a tenth of prefill
+//!   otherwise             ▸ tiered
+//! ```
+//!
+//! Where a node does not offer `tiered`, it is `dense` after all.
+
+use secateur_transfer::TransferPolicy;
+
+/// Nobody notices less.
+const SOON_S: f64 = 0.005;
+/// Of prefill's time: what coding could save at most is not worth its loss.
+const SMALL_SHARE: f64 = 0.1;
+
+/// What the decision is made from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// The request's own policy; none: `auto`.
+    pub asked: Option<TransferPolicy>,
+    /// What the prefill node says `auto` stands for; none: the link decides.
+    pub recommended: Option<TransferPolicy>,
+    /// Bytes of this request under each policy that the prefill node offers; empty: it does not say.
+    pub bytes: Vec<(TransferPolicy, u64)>,
+    /// Both nodes are on one machine, and KV crosses no network.
+    pub is_colocated: bool,
+    /// Whether there is a decode node to ship to.
+    pub ships: bool,
+    /// Of the link, measured; none: not yet.
+    pub bytes_per_s: Option<f64>,
+    /// Share of the time on this link that prefill still computed in, measured.
+    pub overlap: f64,
+    /// Seconds that prefill will take; none: not measured yet.
+    pub prefill_s: Option<f64>,
+}
+
+/// What was decided, and from what.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// What is shipped.
+    pub policy: TransferPolicy,
+    /// In a few words; one of a closed list.
+    pub why: &'static str,
+    /// Seconds that shipping will take; none: not known.
+    pub ship_s: Option<f64>,
+    /// What it was made from.
+    pub inputs: Inputs,
+}
+
+impl Inputs {
+    /// Whether the prefill node offers `policy`, as far as it says.
+    pub fn offers(&self, policy: TransferPolicy) -> bool {
+        self.bytes.is_empty() || self.bytes.iter().any(|(offered, _)| *offered == policy)
+    }
+
+    fn ship_s(&self, policy: TransferPolicy) -> Option<f64> {
+        if self.is_colocated || !self.ships {
+            return Some(0.0);
+        }
+        let (_, bytes) = self.bytes.iter().find(|(offered, _)| *offered == policy)?;
+        Some(*bytes as f64 / self.bytes_per_s?)
+    }
+
+    fn policy(&self) -> (TransferPolicy, &'static str) {
+        use TransferPolicy::{Dense, Tiered};
+        if let Some(asked) = self.asked {
+            return (asked, "the request names it");
+        }
+        if !self.ships {
+            return (Dense, "nothing is shipped");
+        }
+        if let Some(recommended) = self.recommended.filter(|policy| self.offers(*policy)) {
+            return (recommended, "the prefill node recommends it");
+        }
+        if self.is_colocated {
+            return (Dense, "both nodes are on one machine");
+        }
+        if self.bytes.is_empty() || !self.offers(Tiered) {
+            return (Dense, "the prefill node offers no tiered");
+        }
+        match self.ship_s(Dense) {
+            None => (Tiered, "the link is not measured yet"),
+            Some(seconds) if seconds < SOON_S => (Dense, "dense takes less than 5 ms"),
+            Some(seconds) if self.prefill_s.is_some_and(|prefill_s| seconds < SMALL_SHARE * prefill_s) => {
+                (Dense, "dense takes less than a tenth of prefill")
+            }
+            Some(_) => (Tiered, "dense takes long on this link"),
+        }
+    }
+}
+
+impl Decision {
+    /// Decides.
+    pub fn of(inputs: Inputs) -> Self {
+        let (policy, why) = inputs.policy();
+        Self { policy, why, ship_s: inputs.ship_s(policy), inputs }
+    }
+
+    /// Seconds of shipping that prefill's computation does not hide; none: not known.
+    pub fn exposed_s(&self) -> Option<f64> {
+        self.ship_s.map(|seconds| seconds * (1.0 - self.inputs.overlap))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use TransferPolicy::{Dense, PdTrim, Tiered};
+
+    fn inputs() -> Inputs {
+        Inputs {
+            bytes: vec![(Dense, 1_000_000), (Tiered, 250_000)],
+            ships: true,
+            bytes_per_s: Some(10e6),
+            prefill_s: Some(0.5),
+            ..Inputs::default()
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let base = inputs;
+        for (inputs, policy, why) in [
+            (Inputs { asked: Some(PdTrim), recommended: Some(Dense), ..base() }, PdTrim, "names"),
+            (Inputs { recommended: Some(Tiered), ships: false, ..base() }, Dense, "nothing"),
+            (Inputs { recommended: Some(Dense), ..base() }, Dense, "recommends"),
+            (Inputs { recommended: Some(Tiered), is_colocated: true, ..base() }, Tiered, "recommends"),
+            (Inputs { recommended: Some(PdTrim), ..base() }, Tiered, "takes long"),
+            (Inputs { is_colocated: true, ..base() }, Dense, "one machine"),
+            (Inputs { bytes_per_s: None, ..base() }, Tiered, "not measured"),
+            (Inputs { bytes_per_s: None, bytes: vec![(Dense, 9)], ..base() }, Dense, "no tiered"),
+            (Inputs { bytes: Vec::new(), ..base() }, Dense, "no tiered"),
+            (base(), Tiered, "takes long"),
+            (Inputs { prefill_s: None, ..base() }, Tiered, "takes long"),
+            (Inputs { prefill_s: Some(1.01), ..base() }, Dense, "a tenth"),
+            (Inputs { prefill_s: None, bytes_per_s: Some(201e6), ..base() }, Dense, "5 ms"),
+        ] {
+            let decision = Decision::of(inputs);
+            assert_eq!(decision.policy, policy, "{decision:?}");
+            assert!(decision.why.contains(why), "{decision:?}");
+        }
+    }
+
+    #[test]
+    fn shipping_takes_its_bytes_over_the_links_rate() {
+        let tiered = Decision::of(Inputs { overlap: 0.75, ..inputs() });
+        assert_eq!((tiered.ship_s, tiered.exposed_s()), (Some(0.025), Some(0.00625)));
+        assert_eq!(Decision::of(Inputs { bytes_per_s: None, ..inputs() }).exposed_s(), None);
+        assert_eq!(Decision::of(Inputs { is_colocated: true, bytes_per_s: None, ..inputs() }).ship_s, Some(0.0));
+        assert_eq!(Decision::of(Inputs { ships: false, ..inputs() }).ship_s, Some(0.0));
+    }
+}
