@@ -35,36 +35,46 @@ impl DerefMut for HeldKv {
 }
 
 /// Finished prompts' blocks. Clones share them.
-#[derive(Clone, Default)]
-pub struct Kept(SharedPrefix);
+#[derive(Clone)]
+pub struct Kept {
+    blocks: SharedPrefix,
+    is_on: bool,
+}
 
 impl Kept {
+    /// Nothing yet, or, switched off, ever.
+    pub fn new(is_on: bool) -> Self {
+        Self { blocks: SharedPrefix::default(), is_on }
+    }
+
     /// A table that begins with what is known of the manifest's prompt, below position `max`.
     pub fn begin(&self, pool: &KvPool, manifest: &Manifest, max: Option<u32>) -> HeldKv {
         let keys = usable(manifest);
-        let most = max.map_or(0, |max| max as usize / BLOCK_POSITIONS);
-        let (blocks, used) = self.0.take(&keys[..most.min(keys.len())]);
+        let most = max.filter(|_| self.is_on).map_or(0, |max| max as usize / BLOCK_POSITIONS);
+        let (blocks, used) = self.blocks.take(&keys[..most.min(keys.len())]);
         HeldKv { table: BlockTable::with_prefix(pool, blocks), used }
     }
 
     /// Keeps the full blocks of a prompt that was placed and checked.
     pub fn keep(&self, manifest: &Manifest, kv: &HeldKv) {
-        self.0.insert(&usable(manifest), kv.table.full_blocks(), &kv.used);
+        if self.is_on {
+            self.blocks.insert(&usable(manifest), kv.table.full_blocks(), &kv.used);
+        }
     }
 
     /// Frees a block that nobody uses. False: there is none.
     pub fn evict(&self) -> bool {
-        self.0.evict()
+        self.blocks.evict()
     }
 
     /// Blocks that nobody uses.
     pub fn reclaimable(&self) -> usize {
-        self.0.reclaimable()
+        self.blocks.reclaimable()
     }
 
     /// Calls `hook` when there are more of them.
     pub fn on_idle(&self, hook: impl Fn() + Send + Sync + 'static) {
-        self.0.on_idle(hook);
+        self.blocks.on_idle(hook);
     }
 }
 
@@ -111,7 +121,7 @@ mod tests {
     #[test]
     fn a_later_turn_begins_with_what_an_earlier_one_left() {
         let pool = KvPool::of_shape(FloatType::F32, 1, 2, 1, 8).unwrap();
-        let kept = Kept::default();
+        let kept = Kept::new(true);
         let first = manifest(TransferPolicy::Dense, 1, 40);
         let mut kv = kept.begin(&pool, &first, Some(39));
         assert_eq!(kv.len(), 0);

@@ -68,7 +68,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let model = Arc::new(model);
     let identity = Arc::new(Identity::new(v1::Role::Decode, node.node_id.clone(), &node.model, &model, plan)?);
-    let space = BlockSpace::new(memory::kv_pool(&node, &model)?);
+    let space = BlockSpace::new(memory::kv_pool(&node, &model)?, settings.keep_finished);
     let pool = space.pool().clone();
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "decode node is ready");
     let epochs = Arc::new(Epochs::default());

@@ -1,7 +1,7 @@
 //! Settings of a decode node.
 
 use clap::Args;
-use secateur_node::NodeSettings;
+use secateur_node::{NodeSettings, settings::parse_switch};
 
 /// Settings of a decode node.
 #[derive(Clone, Debug, Args)]
@@ -12,4 +12,8 @@ pub struct DecodeSettings {
     /// Answers that are generated at the same time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_096), env = "SECATEUR_MAX_RUNNING")]
     pub max_running: u32,
+    /// Keep the KV of finished prompts while nobody needs the memory, so that a conversation's next turn ships only what is
+    /// new: on, or off
+    #[arg(long, default_value = "on", value_parser = parse_switch, action = clap::ArgAction::Set, env = "SECATEUR_KEEP_FINISHED")]
+    pub keep_finished: bool,
 }

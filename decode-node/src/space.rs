@@ -40,11 +40,11 @@ struct Waiter {
 }
 
 impl BlockSpace {
-    /// Takes charge of a pool.
-    pub fn new(pool: KvPool) -> Arc<Self> {
+    /// Takes charge of a pool, in which finished prompts' KV is kept if `keeps`.
+    pub fn new(pool: KvPool, keeps: bool) -> Arc<Self> {
         let space = Arc::new(Self {
             pool,
-            kept: Kept::default(),
+            kept: Kept::new(keeps),
             waiting: Mutex::default(),
             running: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
@@ -188,7 +188,7 @@ mod tests {
     use secateur_model::FloatType;
 
     fn space(blocks: usize) -> Arc<BlockSpace> {
-        BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap())
+        BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap(), true)
     }
 
     #[tokio::test]

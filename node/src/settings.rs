@@ -69,6 +69,15 @@ impl NodeSettings {
     }
 }
 
+/// `on` or `off`.
+pub fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("`{text}` is neither on nor off")),
+    }
+}
+
 fn parse_weights(text: &str) -> Result<WeightFormat, String> {
     WeightFormat::from_name(text).ok_or_else(|| format!("`{text}` is neither native nor int8"))
 }

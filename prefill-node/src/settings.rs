@@ -2,7 +2,7 @@
 
 use bytesize::ByteSize;
 use clap::Args;
-use secateur_node::NodeSettings;
+use secateur_node::{NodeSettings, settings::parse_switch};
 use secateur_transfer::TransferPolicy;
 
 use crate::lines::Lossless;
@@ -51,13 +51,5 @@ fn parse_transfer(text: &str) -> Result<NodeTransfer, String> {
             let known = TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
             format!("`{text}` is none of auto, {known}")
         }),
-    }
-}
-
-fn parse_switch(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("`{text}` is neither on nor off")),
     }
 }

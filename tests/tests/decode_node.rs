@@ -1,18 +1,25 @@
 //! A real decode node, spoken to directly: health, reflection, and shipments that must be refused.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{
         Closing, DescribeRequest, GenerateEvent, GenerateRequest, Load, NodeDescription, Sampling, ShipFrame,
         decode_client::DecodeClient, generate_event::Event, kv_transfer_client::KvTransferClient,
-        node_client::NodeClient, ship_frame::Frame,
+        node_client::NodeClient, ship_frame::Frame, ship_reply::Reply,
     },
 };
 use secateur_tests::{role::Role, suite};
-use secateur_transfer::{DType, Extent, KvShape, Manifest, Parties, Sender, TransferPolicy};
+use secateur_transfer::{
+    DType, Extent, KvShape, Manifest, Parties, Sender, TransferPolicy,
+    codec::{Packing, Plane},
+    send::KvSource,
+};
 use tonic::{Streaming, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -23,6 +30,15 @@ const POSITIONS: u32 = 8;
 /// Of the demo checkpoint.
 const LAYERS: u32 = 12;
 const SHAPE: KvShape = KvShape { kv_heads: 2, head_dim: 32, dtype: DType::F32 };
+
+/// KV of nothing but zeros.
+struct Zeros;
+
+impl KvSource for Zeros {
+    fn copy(&self, _: u32, positions: Range<u32>, _: Plane, into: &mut Vec<u8>) {
+        into.resize(into.len() + positions.len() * SHAPE.layout().plane_bytes(1), 0);
+    }
+}
 
 struct Node {
     _role: Role,
@@ -65,19 +81,25 @@ impl Node {
         };
         let layers: Vec<u32> = (0..LAYERS).collect();
         let manifest = Manifest::new(parties, (TransferPolicy::Dense, None), EXTENT, SHAPE, &layers);
-        let half = vec![0u8; (u64::from(POSITIONS) * SHAPE.bytes_per_token() / 2) as usize];
-        let (mut sender, first) = Sender::new(manifest);
+        let (mut sender, first) = Sender::new(manifest, SHAPE.dtype, Packing::Never);
         let mut frames = vec![first];
-        for layer in layers {
-            frames.extend(sender.layer(layer, half.clone().into(), half.clone().into()).unwrap());
+        sender.ready(0);
+        // A frame for each layer.
+        for done in layers {
+            frames.extend(sender.frame(&Zeros, |layer| if layer <= done { POSITIONS } else { 0 }, true));
         }
         frames.push(sender.close(5).unwrap());
         frames
     }
 
     async fn ship(&self, frames: Vec<ShipFrame>) -> Result<u64, ServiceError> {
-        let call = KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await;
-        call.map(|ack| ack.into_inner().bytes_placed).map_err(ServiceError::from)
+        let mut replies = KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await?.into_inner();
+        while let Some(reply) = replies.message().await? {
+            if let Some(Reply::Placed(placed)) = reply.reply {
+                return Ok(placed.bytes);
+            }
+        }
+        panic!("neither placed nor refused")
     }
 
     /// Waits until no KV memory is held; two seconds at most.
@@ -166,7 +188,7 @@ async fn what_does_not_match_is_refused_and_told_to_the_request() {
     type Edit = fn(&mut Vec<ShipFrame>);
     let edits: [(&str, Edit); 6] = [
         ("digest_mismatch", |frames| {
-            let Some(Frame::Layer(piece)) = frames[3].frame.as_mut() else { panic!("a layer frame") };
+            let Some(Frame::Kv(piece)) = frames[3].frame.as_mut() else { panic!("a frame of KV") };
             let mut bytes = piece.payload.to_vec();
             bytes[7] ^= 1;
             piece.payload = bytes.into();
@@ -180,7 +202,7 @@ async fn what_does_not_match_is_refused_and_told_to_the_request() {
         ("out_of_order", |frames| frames[4] = frames[0].clone()),
         ("digest_mismatch", |frames| {
             let last = frames.len() - 1;
-            frames[last].frame = Some(Frame::Closing(Closing { digests: Vec::new(), first_token: 5 }));
+            frames[last].frame = Some(Frame::Closing(Closing { first_token: 5, ..Closing::default() }));
         }),
     ];
     let node = node().await;

@@ -37,7 +37,7 @@ async fn all_free(space: &BlockSpace) {
 }
 
 fn space(blocks: usize) -> Arc<BlockSpace> {
-    BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap())
+    BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap(), true)
 }
 
 /// Starts an answer on a prompt of `prompt` positions that has `left` tokens to go.
@@ -50,7 +50,7 @@ async fn start(engine: &Engine, space: &Arc<BlockSpace>, order: &str, prompt: us
     let answer = Running {
         order: order.to_owned(),
         sequence: Sequence::new(sampler, Vec::new(), left + 1, 0, first),
-        table,
+        kv: table.into(),
         position: prompt as u32,
         events,
         cancelled: CancellationToken::new(),
@@ -148,7 +148,7 @@ async fn a_cancelled_answer_frees_its_blocks() {
     let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
     let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
     let (order, started) = ("2".to_owned(), Instant::now());
-    let answer = Running { order, sequence, table, position: 0, events, cancelled: cancelled.clone(), started };
+    let answer = Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
     cancelled.cancel();
     engine.submit(answer).unwrap();
     finish(&mut other).await;

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 use crate::{
     job::{Job, tests::text_job},
+    progress::{Follower, progress},
     prune::Seen,
 };
 use secateur_common::shutdown::CancellationToken;
@@ -62,12 +63,12 @@ fn pool(blocks: usize) -> KvPool {
 
 struct Client {
     result: oneshot::Receiver<Result<Prefilled, ServiceError>>,
-    steps: mpsc::Receiver<ShipStep>,
+    progress: Follower,
     cancelled: CancellationToken,
 }
 
 fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
-    let (steps, steps_queue) = mpsc::channel(4);
+    let (reporter, progress) = progress();
     let (result, answer) = oneshot::channel();
     let cancelled = CancellationToken::new();
     let job = Arc::new(text_job(tokens));
@@ -75,25 +76,20 @@ fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
         job,
         pictures: Vec::new(),
         decoding: None,
-        steps: Some(steps),
+        progress: Some(reporter),
         result,
         cancelled: cancelled.clone(),
     })?;
-    Ok(Client { result: answer, steps: steps_queue, cancelled })
+    Ok(Client { result: answer, progress, cancelled })
 }
 
 async fn finish(client: Client) -> v1::FirstToken {
     let prefilled = client.result.await.unwrap().unwrap();
-    let Client { mut steps, .. } = client;
-    let mut names = Vec::new();
-    while let Some(step) = steps.recv().await {
-        names.push(match step {
-            ShipStep::Start { .. } => "start",
-            ShipStep::Layer { .. } => "layer",
-            ShipStep::Close { .. } => "close",
-        });
-    }
-    assert_eq!(names, ["start", "layer", "layer", "close"]);
+    let Client { mut progress, .. } = client;
+    let last = progress.wait_for(|progress| progress.closed.is_some()).await.unwrap().clone();
+    let positions = prefilled.first_token.prompt_positions;
+    assert_eq!((last.positions, last.blocks), (positions, 0));
+    assert_eq!(last.laid.unwrap().keys.len(), positions as usize / BLOCK_POSITIONS);
     prefilled.first_token
 }
 
@@ -167,7 +163,7 @@ async fn logits_that_are_no_numbers_end_their_prompt_and_no_other() {
     // What was computed on the way to no number is not kept for prompts that begin alike.
     let alike = finish(submit(&engine, (0..100).collect()).unwrap()).await;
     assert_eq!(alike.cached_positions, 0);
-    drop(broken.steps);
+    drop(broken.progress);
     settles(|| pool.free_blocks() + engine.reclaimable() == 100).await;
 }
 

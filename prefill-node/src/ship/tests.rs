@@ -8,12 +8,12 @@ use secateur_proto::v1::{
 use tokio::{net::TcpListener, time::sleep};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
-    Request, Response, Status, Streaming,
+    Request, Response,
     transport::{Endpoint, Server},
 };
 
 use super::*;
-use crate::{job::tests::text_job, stall::Shortage};
+use crate::{job::tests::text_job, progress::progress, stall::Shortage};
 
 /// 16 MiB, which is more than a transport takes on credit.
 const LAYERS: usize = 4;
@@ -32,25 +32,37 @@ enum Receiver {
 
 #[tonic::async_trait]
 impl KvTransfer for Receiver {
-    async fn ship(&self, request: Request<Streaming<ShipFrame>>) -> Result<Response<v1::ShipAck>, Status> {
+    type ShipStream = ReceiverStream<Result<ShipReply, Status>>;
+
+    async fn ship(&self, request: Request<Streaming<ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
         let mut frames = request.into_inner();
         let (pause, limit) = match *self {
             Receiver::Stuck => return std::future::pending().await,
             Receiver::Slow(pause) => (pause, usize::MAX),
             Receiver::Strict(limit) => (Duration::ZERO, limit),
         };
-        let (mut bytes_placed, mut count) = (0, 0);
-        while let Some(ShipFrame { frame }) = frames.message().await? {
-            if let Some(Frame::Layer(layer)) = frame {
-                bytes_placed += layer.payload.len() as u64;
+        let (replies, stream) = mpsc::channel(4);
+        tokio::spawn(async move {
+            let (mut bytes, mut count) = (0, 0);
+            while let Ok(Some(ShipFrame { frame })) = frames.message().await {
+                let reply = match frame {
+                    Some(Frame::Manifest(manifest)) => {
+                        bytes = manifest.total_bytes;
+                        Reply::Ready(v1::Ready { held: 0 })
+                    }
+                    Some(Frame::Closing(_)) => Reply::Placed(v1::Placed { bytes }),
+                    _ => Reply::Received(v1::Received { frames: count }),
+                };
+                count += 1;
+                if count > limit as u64 {
+                    let _ = replies.send(Err(ServiceError::new(ErrorCode::KvRefused, "damaged").into())).await;
+                    return;
+                }
+                sleep(pause).await;
+                let _ = replies.send(Ok(ShipReply { reply: Some(reply) })).await;
             }
-            count += 1;
-            if count > limit {
-                return Err(ServiceError::new(ErrorCode::KvRefused, "damaged").into());
-            }
-            sleep(pause).await;
-        }
-        Ok(Response::new(v1::ShipAck { bytes_placed }))
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
@@ -66,20 +78,17 @@ fn pool() -> KvPool {
     KvPool::of_shape(FloatType::F32, 4, 64, LAYERS, BLOCKS).unwrap()
 }
 
-/// All steps of a prompt that is computed.
-fn steps(pool: &KvPool) -> mpsc::Receiver<ShipStep> {
+/// A prompt that is computed.
+fn computed(pool: &KvPool) -> Follower {
     let mut table = BlockTable::new(pool);
     table.grow(pool.lease(table.missing(POSITIONS)).unwrap());
     table.set_len(POSITIONS).unwrap();
-    let view = table.view(POSITIONS);
-    let layers = (0..LAYERS).map(|slot| ShipStep::Layer { slot, view: view.clone().into() });
-    let (positions, next_position) = (POSITIONS as u32, POSITIONS as u32);
-    let close = ShipStep::Close { first_token: 1, compute_end: Instant::now() };
-    let (sender, steps) = mpsc::channel(LAYERS + 2);
-    for step in std::iter::once(ShipStep::Start { positions, next_position }).chain(layers).chain([close]) {
-        sender.try_send(step).unwrap_or_else(|_| panic!("there is room for every step"));
-    }
-    steps
+    let positions = POSITIONS as u32;
+    let (reporter, follower) = progress();
+    let view = table.view(POSITIONS).into();
+    reporter.laid(Laid { positions, next_position: positions, keys: Vec::new(), view }, positions);
+    reporter.close(Closed { first_token: 1, compute_end: Instant::now() });
+    follower
 }
 
 fn identity() -> Identity {
@@ -95,20 +104,21 @@ fn shipment(limit: Duration, shortage: &Shortage) -> Shipment {
         job: Arc::new(text_job(vec![1])),
         identity: Arc::new(identity()),
         patience: Patience { limit, shortage: shortage.clone() },
+        packing: Packing::Never,
     }
 }
 
 #[tokio::test]
 async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
     let (pool, shortage) = (pool(), Shortage::default());
-    let (channel, steps) = (start(Receiver::Stuck).await, steps(&pool));
+    let (channel, progress) = (start(Receiver::Stuck).await, computed(&pool));
     let shipment = shipment(Duration::from_millis(100), &shortage);
-    let shipping = tokio::spawn(async move { shipment.run(channel, steps).await });
+    let shipping = tokio::spawn(async move { shipment.run(channel, progress).await });
     sleep(Duration::from_millis(700)).await;
     assert!(!shipping.is_finished(), "nobody wants the blocks");
     assert_eq!(pool.free_blocks(), 0);
     shortage.set(true);
-    let error = timeout(Duration::from_secs(5), shipping).await.unwrap().unwrap().unwrap_err();
+    let error = timeout(Duration::from_secs(5), shipping).await.unwrap().unwrap().unwrap_err().error;
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(error.is_retryable() && error.message.contains("took nothing"), "{error}");
     assert_eq!(pool.free_blocks(), BLOCKS);
@@ -118,9 +128,9 @@ async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
 async fn a_receiver_that_is_slow_but_takes_something_is_waited_for() {
     let (pool, shortage) = (pool(), Shortage::default());
     shortage.set(true);
-    let (channel, steps) = (start(Receiver::Slow(Duration::from_millis(60))).await, steps(&pool));
+    let (channel, progress) = (start(Receiver::Slow(Duration::from_millis(60))).await, computed(&pool));
     let started = Instant::now();
-    let shipped = shipment(Duration::from_millis(500), &shortage).run(channel, steps).await.unwrap();
+    let shipped = shipment(Duration::from_millis(500), &shortage).run(channel, progress).await.unwrap();
     assert!(started.elapsed() > Duration::from_secs(1) && shipped.bytes_sent > 16 << 20);
     assert_eq!(pool.free_blocks(), BLOCKS);
 }
@@ -132,7 +142,7 @@ async fn a_refusal_in_the_middle_is_told_as_such() {
         let channel = start(Receiver::Strict(1 + count % 10)).await;
         let shipment = shipment(Duration::from_secs(5), &Shortage::default());
         // Whichever is noticed first, the broken stream or the refusal.
-        let error = shipment.run(channel, steps(&pool)).await.unwrap_err();
+        let error = shipment.run(channel, computed(&pool)).await.unwrap_err().error;
         assert_eq!((error.code, error.message.as_str()), (ErrorCode::KvRefused, "damaged"));
     }
 }
