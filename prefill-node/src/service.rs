@@ -48,10 +48,10 @@ const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
     /// Serves over a running engine; shipments that stall give way after `ship_patience`.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration) -> Self {
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, peers: Peers, ship_patience: Duration) -> Self {
         let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
         let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
-        Self { identity, engine, pool, peers: Peers::default(), decoding, patience }
+        Self { identity, engine, pool, peers, decoding, patience }
     }
 
     /// One request from its pictures to the account of its shipment.

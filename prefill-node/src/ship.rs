@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use secateur_channel::Link;
 use secateur_node::Identity;
 use secateur_proto::{
     ErrorCode, ServiceError,
@@ -17,7 +18,6 @@ use secateur_transfer::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 use crate::{engine::ShipStep, job::Job, stall::Patience};
 
@@ -47,7 +47,7 @@ pub struct Shipped {
 
 impl Shipment {
     /// Ships what `steps` brings; returns when decode has acknowledged.
-    pub async fn run(&self, channel: Channel, steps: mpsc::Receiver<ShipStep>) -> Result<Shipped, ServiceError> {
+    pub async fn run(&self, channel: Link, steps: mpsc::Receiver<ShipStep>) -> Result<Shipped, ServiceError> {
         let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
         let mut client = KvTransferClient::new(channel);
         let call = client.ship(ReceiverStream::new(outgoing));

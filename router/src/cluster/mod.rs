@@ -3,7 +3,6 @@
 //! One task for each node asks it to describe itself and publishes the answer ([`probe`]); [`pairing`] decides from these
 //! snapshots, as plain data; [`Cluster`] ties both together and counts what is in flight.
 
-mod channel;
 mod node;
 pub mod pairing;
 mod placement;
@@ -11,10 +10,10 @@ mod probe;
 
 use std::sync::{Arc, Mutex};
 
+use secateur_channel::{Channels, OpenError};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{ServiceError, v1::Role};
 
-pub use channel::{AddressError, check_address};
 pub use node::{Node, NodeState};
 pub use pairing::{Pair, Wish};
 pub use placement::{Facts, Placement};
@@ -32,15 +31,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one probe task for each address; they end with `shutdown`.
+    /// Starts one probe task for each address, which `channels` connect to; they end with `shutdown`.
     pub fn start(
         prefill: &[String],
         decode: &[String],
+        channels: &Channels,
         tokenizer_digest: String,
         shutdown: &CancellationToken,
-    ) -> Result<Self, AddressError> {
-        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, AddressError> {
-            addresses.iter().map(|address| Node::new(address, role).map(Arc::new)).collect()
+    ) -> Result<Self, OpenError> {
+        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, OpenError> {
+            addresses.iter().map(|address| Node::new(address, role, channels).map(Arc::new)).collect()
         };
         let (prefill, decode) = (nodes(prefill, Role::Prefill)?, nodes(decode, Role::Decode)?);
         for node in prefill.iter().chain(&decode) {

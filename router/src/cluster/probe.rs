@@ -14,6 +14,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secateur_channel::is_tls_failure;
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::v1::{DescribeRequest, NodeDescription, node_client::NodeClient};
 use tokio::time::{sleep, timeout};
@@ -65,6 +66,8 @@ async fn ask(node: &Node) -> Answer {
 
 fn reason(status: &Status) -> String {
     match status.code() {
+        _ if is_tls_failure(status) => "does not agree on TLS with this router, or on a certificate".to_owned(),
+        tonic::Code::Unauthenticated => "does not accept this router's cluster secret".to_owned(),
         tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
         tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
         code => format!("does not describe itself ({code:?})"),
