@@ -57,13 +57,13 @@ impl ProgramError {
 /// Parses `arguments` (program name first), listens, says where on standard output, and serves until stopped.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ProgramError> {
     let layered = config::parse::<RouterSettings>(command(), arguments)?;
+    // Files that cannot be used are told before anybody is told where this listens.
+    layered.settings.link.channels()?;
     if layered.settings.layers.print_config {
         std::io::stdout().write_all(layered.to_toml().as_bytes())?;
         return Ok(());
     }
     let settings = layered.settings;
-    // Files that cannot be used are told before anybody is told where this listens.
-    settings.link.channels()?;
     telemetry::init(&settings.log, settings.log_format);
     let stop = shutdown::on_signal();
     if settings.stdin_lifeline {

@@ -139,11 +139,14 @@ async fn a_router_whose_certificates_do_not_fit_says_so() {
     let address = decode.address.to_string();
     let others = theirs.flags();
     let router = ["router", "--model", &model, "--prefill", &address, "--decode", &address];
-    let router = Role::start(PROGRAM, &[&router[..], &slices(&others)].concat()).unwrap();
+    for (flags, why) in [(slices(&others), "does not agree on TLS"), (Vec::new(), "it may want TLS")] {
+        let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let (status, reply) = ask(&router).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply["error"]["message"].as_str().unwrap().contains(why), "{reply}");
+    }
     until_logged(&log, "TLS handshake failed").await;
-    let (status, reply) = ask(&router).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(reply["error"]["message"].as_str().unwrap().contains("does not agree on TLS"), "{reply}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

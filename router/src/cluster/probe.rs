@@ -16,7 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use secateur_channel::is_tls_failure;
 use secateur_common::shutdown::CancellationToken;
-use secateur_proto::v1::{DescribeRequest, NodeDescription, node_client::NodeClient};
+use secateur_proto::{
+    error::is_from_service,
+    v1::{DescribeRequest, NodeDescription, node_client::NodeClient},
+};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
@@ -70,6 +73,10 @@ fn reason(status: &Status) -> String {
         tonic::Code::Unauthenticated => "does not accept this router's cluster secret".to_owned(),
         tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
         tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
+        // Nobody's answer, but bytes that are no HTTP/2, such as those of a TLS handshake.
+        tonic::Code::Internal if !is_from_service(status) => {
+            "does not speak as this router does; it may want TLS".to_owned()
+        }
         code => format!("does not describe itself ({code:?})"),
     }
 }
