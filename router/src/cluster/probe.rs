@@ -74,7 +74,7 @@ fn reason(status: &Status) -> String {
         tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
         tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
         // Nobody's answer, but bytes that are no HTTP/2, such as those of a TLS handshake.
-        tonic::Code::Internal if !is_from_service(status) => {
+        tonic::Code::Internal | tonic::Code::Cancelled if !is_from_service(status) => {
             "does not speak as this router does; it may want TLS".to_owned()
         }
         code => format!("does not describe itself ({code:?})"),
