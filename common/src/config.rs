@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
+
+/// What is printed for a secret.
+const HIDDEN: &str = "\"(hidden)\"";
 
 /// Settings that every role has besides its own.
 #[derive(Clone, Debug, Args)]
@@ -100,12 +103,21 @@ pub fn parse<T: Args + FromArgMatches>(
     let mut layered = command;
     for (id, values) in &file {
         let values = values.clone();
-        layered = layered.mut_arg(id.as_str(), |arg| arg.default_values(values).required(false));
+        layered = layered.mut_arg(id.as_str(), |arg| {
+            let is_secret = is_secret(&arg);
+            arg.default_values(values).required(false).hide_default_value(is_secret)
+        });
     }
-    let ids: Vec<String> = layered.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    let names: Vec<(String, bool)> =
+        layered.get_arguments().map(|arg| (arg.get_id().to_string(), is_secret(arg))).collect();
     let matches = layered.try_get_matches_from(arguments)?;
     let settings = T::from_arg_matches(&matches)?;
-    Ok(Layered { settings, sources: sources(&matches, &ids, &file) })
+    Ok(Layered { settings, sources: sources(&matches, &names, &file) })
+}
+
+/// A setting whose value in the environment is not for `--help` is for nobody's terminal.
+fn is_secret(arg: &Arg) -> bool {
+    arg.is_hide_env_values_set()
 }
 
 /// Finds `--config` before the real parse, since its content changes the defaults of that parse.
@@ -160,11 +172,11 @@ fn texts_of(value: &toml::Value) -> Option<Vec<String>> {
 
 fn sources(
     matches: &ArgMatches,
-    ids: &[String],
+    names: &[(String, bool)],
     file: &BTreeMap<String, Vec<String>>,
 ) -> BTreeMap<String, (String, &'static str)> {
     let mut sources = BTreeMap::new();
-    for id in ids {
+    for (id, is_secret) in names {
         if matches!(id.as_str(), "config" | "print_config" | "help" | "version") {
             continue;
         }
@@ -178,6 +190,7 @@ fn sources(
         let raw = matches.get_raw(id).into_iter().flatten();
         let values: Vec<String> = raw.map(|value| toml_literal(&value.to_string_lossy())).collect();
         let text = match values.as_slice() {
+            _ if *is_secret => HIDDEN.to_owned(),
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
@@ -210,6 +223,9 @@ mod tests {
         /// A list
         #[arg(long, value_delimiter = ',')]
         peers: Vec<String>,
+        /// A secret
+        #[arg(long, env = "SECATEUR_TEST_TOKEN", hide_env_values = true)]
+        token: Option<String>,
     }
 
     fn parse_role(arguments: &[&str]) -> Result<Layered<Role>, ConfigError> {
@@ -235,6 +251,20 @@ mod tests {
         assert!(printed.contains("limit = 9  # flag"), "{printed}");
         assert!(printed.contains("# file"), "{printed}");
         assert!(printed.parse::<toml::Table>().is_ok(), "{printed}");
+    }
+
+    #[test]
+    fn a_secret_is_used_and_not_printed() {
+        let file = file("model = \"x\"\ntoken = \"from-the-file\"\n");
+        let path = file.path().to_str().unwrap();
+        for (arguments, expected) in [(&[][..], "from-the-file"), (&["--token", "from-a-flag"], "from-a-flag")] {
+            let role = parse_role(&[&["--config", path], arguments].concat()).unwrap();
+            assert_eq!(role.settings.token.as_deref(), Some(expected));
+            let printed = role.to_toml();
+            assert!(printed.contains("token = \"(hidden)\"") && !printed.contains(expected), "{printed}");
+        }
+        let help = parse_role(&["--config", path, "--help"]).unwrap_err().to_string();
+        assert!(help.contains("--token") && !help.contains("from-the-file"), "{help}");
     }
 
     #[test]

@@ -54,12 +54,19 @@ pub fn command() -> Command {
 
 /// Runs the program: arguments in, exit status out.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    program::run(command(), arguments, |settings: &DecodeSettings| &settings.node, serve)
+    program::run(
+        command(),
+        arguments,
+        |settings: &DecodeSettings| &settings.node,
+        |settings| settings.node.check_listen(),
+        serve,
+    )
 }
 
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = settings.node;
+    let guard = node.link.guard()?;
     let plan = NodePlan::of(node.plan.as_deref(), &node.model)?;
     let options = node.load_options(plan.as_ref().map(|plan| plan.stage(StageKind::Decode)).unwrap_or_default());
     let dir = node.model.clone();
@@ -79,5 +86,5 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     host.routes()
         .add_service(DecodeServer::new(GenerateService(generate)))
         .add_service(KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX));
-    host.serve(listener).await
+    host.serve(listener, guard).await
 }

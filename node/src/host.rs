@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secateur_channel::Guard;
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{self, node_server},
 };
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, service::RoutesBuilder, transport::Server};
 use tonic_health::ServingStatus;
 
@@ -51,8 +51,8 @@ impl Host {
         &mut self.routes
     }
 
-    /// Serves on `listener`; returns once stopped.
-    pub async fn serve(mut self, listener: TcpListener) -> anyhow::Result<()> {
+    /// Serves on `listener` behind `guard`; returns once stopped.
+    pub async fn serve(mut self, listener: TcpListener, guard: Guard) -> anyhow::Result<()> {
         let (reporter, health) = tonic_health::server::health_reporter();
         for service in ["", READINESS, LIVENESS] {
             reporter.set_service_status(service, ServingStatus::Serving).await;
@@ -69,19 +69,17 @@ impl Host {
             reporter.set_service_status(READINESS, ServingStatus::NotServing).await;
         };
         let server = Server::builder()
-            .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
-            .add_routes(self.routes.routes())
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop);
+            .http2_keepalive_timeout(Some(KEEPALIVE));
+        let serving = guard.serve(server, self.routes.routes(), listener, stop);
         let overdue = async {
             self.shutdown.cancelled().await;
             tokio::time::sleep(DRAIN_MAX).await;
         };
         tokio::select! {
-            served = server => served?,
+            served = serving => served?,
             () = overdue => tracing::warn!("requests still ran {} s after the stop; ending them", DRAIN_MAX.as_secs()),
         }
         Ok(())

@@ -22,4 +22,4 @@ pub use leash::Leash;
 pub use places::{Place, Places};
 pub use plan::NodePlan;
 pub use respond::{Responses, Terms, respond};
-pub use settings::NodeSettings;
+pub use settings::{ListenError, NodeSettings};

@@ -1,6 +1,6 @@
 //! From arguments to a serving process, the same way for both roles.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{error::Error, ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Args, Command, FromArgMatches};
 use secateur_common::{
@@ -11,16 +11,18 @@ use secateur_common::{
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use crate::settings::NodeSettings;
+use crate::settings::{ListenError, NodeSettings};
 
 /// Exit status for bad usage or configuration.
 const USAGE: u8 = 2;
 
-/// Parses, configures, binds, announces and serves; returns the process's exit status.
+/// Parses, configures, binds, announces and serves; returns the process's exit status. `check` is what the command line
+/// cannot know to be wrong.
 pub fn run<S, F>(
     command: Command,
     arguments: impl IntoIterator<Item = OsString>,
     node: fn(&S) -> &NodeSettings,
+    check: fn(&S) -> Result<(), ListenError>,
     serve: impl FnOnce(S, TcpListener, CancellationToken) -> F,
 ) -> ExitCode
 where
@@ -29,8 +31,16 @@ where
 {
     let layered = match config::parse::<S>(command, arguments) {
         Ok(layered) => layered,
-        Err(error) => return usage(error),
+        Err(ConfigError::Usage(error)) => {
+            // Help and version also arrive here, on standard output and with status 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+        Err(error) => return refuse(&error),
     };
+    if let Err(error) = check(&layered.settings) {
+        return refuse(&error);
+    }
     let shared = node(&layered.settings).clone();
     if shared.layers.print_config {
         // Standard output is what this flag is for.
@@ -80,17 +90,8 @@ where
     serve(settings, listener, stop).await
 }
 
-fn usage(error: ConfigError) -> ExitCode {
-    match error {
-        ConfigError::Usage(error) => {
-            // Help and version also arrive here, on standard output and with status 0.
-            let _ = error.print();
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
-        }
-        error => {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stderr(), "error: {error}");
-            ExitCode::from(USAGE)
-        }
-    }
+fn refuse(error: &dyn Error) -> ExitCode {
+    // Standard error may be closed; the status says it as well.
+    let _ = writeln!(std::io::stderr(), "error: {error}");
+    ExitCode::from(USAGE)
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr};
 
 use bytesize::ByteSize;
 use clap::Args;
+use secateur_channel::{ExposedError, LinkSecurity, SecurityError, check_exposure};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 use secateur_model::{DeviceKind, FloatType, LoadOptions, Stage, WeightFormat};
 
@@ -22,6 +23,12 @@ pub struct NodeSettings {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "SECATEUR_LISTEN")]
     pub listen: SocketAddr,
+    /// Listen on an address that is not loopback although nothing protects it: only where the network itself is trusted
+    #[arg(long, env = "SECATEUR_INSECURE", value_parser = clap::builder::BoolishValueParser::new())]
+    pub insecure: bool,
+    /// What protects the connections to other programs
+    #[command(flatten)]
+    pub link: LinkSecurity,
     /// Name of this node in receipts and logs [default: the role and a random tail]
     #[arg(long, value_name = "NAME", env = "SECATEUR_NODE_ID")]
     pub node_id: Option<String>,
@@ -55,7 +62,23 @@ pub struct NodeSettings {
     pub stdin_lifeline: bool,
 }
 
+/// Why a node must not listen as configured. The program exits with status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A certificate, a key or the secret.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// The address can be reached by anybody.
+    #[error(transparent)]
+    Exposed(#[from] ExposedError),
+}
+
 impl NodeSettings {
+    /// Whether the node may listen where it is told to, protected as it is told to be.
+    pub fn check_listen(&self) -> Result<(), ListenError> {
+        Ok(check_exposure(self.listen, &self.link.guard()?, self.insecure)?)
+    }
+
     /// What to load for the language model of one stage; the vision tower has to be asked for.
     pub fn load_options(&self, stage: Stage) -> LoadOptions {
         LoadOptions {

@@ -35,7 +35,7 @@ use anyhow::{Context, ensure};
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model};
-use secateur_node::{Host, Identity, NodePlan, memory, program};
+use secateur_node::{Host, Identity, ListenError, NodePlan, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use secateur_pruning::pdtrim::StageKind;
 use secateur_transfer::{TransferPolicy, codec::packing_rate};
@@ -45,6 +45,7 @@ use crate::{
     compute::ModelCompute,
     engine::{Engine, Limits},
     lines::Lines,
+    peers::Peers,
     service::{PrefillService, Prefiller},
 };
 pub use settings::PrefillSettings;
@@ -59,7 +60,14 @@ pub fn command() -> Command {
 
 /// Runs the program: arguments in, exit status out.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    program::run(command(), arguments, |settings: &PrefillSettings| &settings.node, serve)
+    program::run(command(), arguments, |settings: &PrefillSettings| &settings.node, check, serve)
+}
+
+/// What the command line cannot know to be wrong. This node is called, and calls decode nodes.
+fn check(settings: &PrefillSettings) -> Result<(), ListenError> {
+    settings.node.check_listen()?;
+    settings.node.link.channels()?;
+    Ok(())
 }
 
 /// What is shipped where a request does not say: as this node was told, if its plan can.
@@ -79,6 +87,8 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let node = settings.node;
+    let guard = node.link.guard()?;
+    let channels = node.link.channels()?;
     let plan = NodePlan::of(node.plan.as_deref(), &node.model)?;
     let stage = plan.as_ref().map(|plan| plan.stage(StageKind::Prefill)).unwrap_or_default();
     let options = LoadOptions { vision: true, ..node.load_options(stage) };
@@ -101,9 +111,9 @@ pub async fn serve(
     let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
     let ship_patience = Duration::from_secs(settings.ship_patience);
     let lines = Lines::new(settings.lossless, packing_rate(identity.kv_shape().dtype));
-    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, ship_patience, lines));
+    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels), ship_patience, lines));
     let mut host = Host::new(prefiller.clone(), shutdown);
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));
-    host.serve(listener).await
+    host.serve(listener, guard).await
 }

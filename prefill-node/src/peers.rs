@@ -2,39 +2,41 @@
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
+use secateur_channel::{Channels, KeepAlive, Link, OpenError};
 use secateur_proto::{ErrorCode, ServiceError};
-use tonic::transport::{Channel, Endpoint};
 
-/// A decode node that does not take a connection within this is treated as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A peer that vanished without closing its connection is noticed this soon.
-const KEEPALIVE: Duration = Duration::from_secs(2);
+/// A peer that vanished without closing its connection is noticed while something is shipped to it.
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { interval: Duration::from_secs(2), timeout: Duration::from_secs(2), while_idle: false };
 
 /// Channels by address. A channel reconnects by itself and resolves the name anew when it does.
 #[derive(Default)]
 pub struct Peers {
+    channels: Channels,
     // Held only to look up or insert, never across an await.
-    channels: Mutex<HashMap<String, Channel>>,
+    links: Mutex<HashMap<String, Link>>,
 }
 
 impl Peers {
+    /// Connections that `channels` open.
+    pub fn new(channels: Channels) -> Self {
+        Self { channels, links: Mutex::default() }
+    }
+
     /// The channel to `address` ("host:port"); connects when first used.
-    pub fn channel(&self, address: &str) -> Result<Channel, ServiceError> {
-        let mut channels = self.channels.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
+    pub fn channel(&self, address: &str) -> Result<Link, ServiceError> {
+        let mut links = self.links.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(link) = links.get(address) {
+            return Ok(link.clone());
         }
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| {
-            ServiceError::new(ErrorCode::InvalidRequest, "the decode address is not host:port")
-                .with_param("decode_address")
+        let link = self.channels.open(address, KEEP_ALIVE).map_err(|error| {
+            let message = match error {
+                OpenError::Address(_) => "the decode address is not host:port",
+                OpenError::Tls { .. } => "the decode address has no name that a certificate can bear",
+            };
+            ServiceError::new(ErrorCode::InvalidRequest, message).with_param("decode_address")
         })?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+        links.insert(address.to_owned(), link.clone());
+        Ok(link)
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use secateur_channel::Link;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
 use secateur_node::{
@@ -16,7 +17,7 @@ use secateur_proto::{
 };
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
 use crate::{
     engine::{Engine, Prefilled, Work},
@@ -51,10 +52,10 @@ const DECODED_REQUESTS: usize = 4;
 impl Prefiller {
     /// Serves over a running engine; shipments that stall give way after `ship_patience`, and what goes as it is, is packed
     /// as `lines` say.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, ship_patience: Duration, lines: Lines) -> Self {
+    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, peers: Peers, ship_patience: Duration, lines: Lines) -> Self {
         let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
         let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
-        Self { identity, engine, pool, peers: Peers::default(), lines, decoding, patience }
+        Self { identity, engine, pool, peers, lines, decoding, patience }
     }
 
     /// One request from its pictures to the account of its shipment.
@@ -90,7 +91,7 @@ impl Prefiller {
     async fn ship(
         &self,
         shipment: &Shipment,
-        channel: Channel,
+        channel: Link,
         progress: Follower,
         responses: &Responses<v1::PrefillEvent>,
     ) -> Result<Shipped, ServiceError> {

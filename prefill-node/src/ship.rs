@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use secateur_channel::Link;
 use secateur_model::BLOCK_POSITIONS;
 use secateur_node::Identity;
 use secateur_proto::{
@@ -27,7 +28,7 @@ use secateur_transfer::{
 };
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 use self::source::Source;
 use crate::{
@@ -90,7 +91,7 @@ struct Shipping {
 
 impl Shipment {
     /// Ships what `progress` says is there; returns when decode has acknowledged all.
-    pub async fn run(&self, channel: Channel, mut progress: Follower) -> Result<Shipped, Failed> {
+    pub async fn run(&self, channel: Link, mut progress: Follower) -> Result<Shipped, Failed> {
         let Ok(laid) = progress.wait_for(|progress| progress.laid.is_some()).await.map(|found| found.laid.clone()) else {
             return engine_stopped().await;
         };
@@ -140,7 +141,7 @@ impl Shipment {
     async fn drive(
         &self,
         shipping: &mut Shipping,
-        channel: Channel,
+        channel: Link,
         first: ShipFrame,
         laid: &Laid,
         mut progress: Follower,

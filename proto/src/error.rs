@@ -84,6 +84,8 @@ error_codes! {
     Unavailable = "unavailable", Unavailable, 503, "server_error";
     /// Shipped KV did not match what was agreed, and was refused.
     KvRefused = "kv_refused", DataLoss, 503, "server_error";
+    /// A program called a node without the cluster's secret: a mistake of whoever runs the cluster, not of the client.
+    UntrustedCaller = "untrusted_caller", Unauthenticated, 503, "server_error";
     /// Nodes differ in model, plan or protocol.
     Incompatible = "incompatible", FailedPrecondition, 503, "server_error";
 }
@@ -116,7 +118,11 @@ impl ServiceError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.code,
-            ErrorCode::Unavailable | ErrorCode::KvRefused | ErrorCode::Overloaded | ErrorCode::Incompatible
+            ErrorCode::Unavailable
+                | ErrorCode::KvRefused
+                | ErrorCode::Overloaded
+                | ErrorCode::UntrustedCaller
+                | ErrorCode::Incompatible
         )
     }
 }

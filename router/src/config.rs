@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Command, ValueEnum};
+use secateur_channel::{AddressError, LinkSecurity, check_address};
 use secateur_common::{config::Layers, telemetry::LogFormat};
-
-use crate::cluster;
 
 /// Everything that can be set, by flag, environment or file.
 #[derive(Clone, Debug, Args)]
@@ -87,6 +86,10 @@ pub struct RouterSettings {
     #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]
     pub api_key: Vec<String>,
 
+    /// What protects the connections to the nodes
+    #[command(flatten)]
+    pub link: LinkSecurity,
+
     /// Log filter, such as info or info,secateur_router=debug
     #[arg(long, value_name = "FILTER", default_value = "info", env = "SECATEUR_LOG")]
     pub log: String,
@@ -130,9 +133,9 @@ pub fn command() -> Command {
         .about("Secateur's router: OpenAI's API in front of prefill and decode nodes")
 }
 
-fn node_address(text: &str) -> Result<String, cluster::AddressError> {
+fn node_address(text: &str) -> Result<String, AddressError> {
     let address = text.trim();
-    cluster::check_address(address)?;
+    check_address(address)?;
     Ok(address.to_owned())
 }
 

@@ -2,9 +2,10 @@
 
 use std::{ffi::OsString, io::Write};
 
+use secateur_channel::SecurityError;
 use secateur_common::{
     announce,
-    config::{self, ConfigError, Layered},
+    config::{self, ConfigError},
     shutdown, telemetry,
 };
 use tokio::net::TcpListener;
@@ -20,6 +21,9 @@ pub enum ProgramError {
     /// Bad usage or configuration, or a request for help.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A certificate, a key or the secret.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// The address is in use, or not ours.
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
     Bind {
@@ -41,8 +45,10 @@ impl ProgramError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ProgramError::Config(ConfigError::Usage(error)) => u8::try_from(error.exit_code()).unwrap_or(2),
-            // A model folder or an address that cannot be used is a setting that cannot be used.
-            ProgramError::Config(_) | ProgramError::Serve(ServeError::Load(_) | ServeError::Address(_)) => 2,
+            // What cannot be used, a model folder, an address, a certificate, is a setting that cannot be used.
+            ProgramError::Config(_)
+            | ProgramError::Security(_)
+            | ProgramError::Serve(ServeError::Load(_) | ServeError::Open(_) | ServeError::Security(_)) => 2,
             ProgramError::Bind { .. } | ProgramError::Serve(_) | ProgramError::Output(_) => 1,
         }
     }
@@ -51,8 +57,10 @@ impl ProgramError {
 /// Parses `arguments` (program name first), listens, says where on standard output, and serves until stopped.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ProgramError> {
     let layered = config::parse::<RouterSettings>(command(), arguments)?;
+    // Files that cannot be used are told before anybody is told where this listens.
+    layered.settings.link.channels()?;
     if layered.settings.layers.print_config {
-        std::io::stdout().write_all(printable(layered).to_toml().as_bytes())?;
+        std::io::stdout().write_all(layered.to_toml().as_bytes())?;
         return Ok(());
     }
     let settings = layered.settings;
@@ -66,12 +74,4 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     announce::listening(listener.local_addr().map_err(bind)?)?;
     serve(settings, listener, stop).await?;
     Ok(())
-}
-
-/// Keys are for nobody's terminal.
-fn printable(mut layered: Layered<RouterSettings>) -> Layered<RouterSettings> {
-    if let Some((value, _)) = layered.sources.get_mut("api_key") {
-        *value = "\"(hidden)\"".to_owned();
-    }
-    layered
 }

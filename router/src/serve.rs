@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secateur_channel::{OpenError, SecurityError};
 use secateur_common::shutdown::CancellationToken;
 use tokio::net::TcpListener;
 
 use crate::{
     admission::Admission,
     app::{App, Parts},
-    cluster::{AddressError, Cluster},
+    cluster::Cluster,
     config::RouterSettings,
     http,
     openai::Limits,
@@ -26,7 +27,10 @@ pub enum ServeError {
     Load(#[from] LoadError),
     /// A node address.
     #[error(transparent)]
-    Address(#[from] AddressError),
+    Open(#[from] OpenError),
+    /// A certificate, a key or the secret.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     /// Loading the model folder ended in a panic.
     #[error("the model folder could not be read")]
     LoadPanicked,
@@ -46,7 +50,9 @@ pub async fn serve(
     let probes = CancellationToken::new();
     let _stop_probes = probes.clone().drop_guard();
     let digest = model.tokenizer_digest.clone();
-    let cluster = Cluster::start(&settings.prefill, &settings.decode, digest, settings.placement, &probes)?;
+    let channels = settings.link.channels()?;
+    let (prefill, decode) = (&settings.prefill, &settings.decode);
+    let cluster = Cluster::start(prefill, decode, &channels, digest, settings.placement, &probes)?;
     let limits =
         Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
     tracing::info!(

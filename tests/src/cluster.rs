@@ -56,6 +56,11 @@ impl Nodes {
 
     /// Adds a router that reaches decode under `decode`, and waits until it is ready.
     pub async fn route(self, decode: Option<SocketAddr>) -> anyhow::Result<Cluster> {
+        self.route_with(decode, &[]).await
+    }
+
+    /// The same with further flags for the router.
+    pub async fn route_with(self, decode: Option<SocketAddr>, flags: &[&str]) -> anyhow::Result<Cluster> {
         let decode = decode.unwrap_or(self.decode.address).to_string();
         let arguments = [
             "router",
@@ -66,7 +71,7 @@ impl Nodes {
             "--decode",
             &decode,
         ];
-        let router = Role::start(&self.program, &arguments)?;
+        let router = Role::start(&self.program, &[&arguments[..], flags].concat())?;
         let cluster = Cluster {
             prefill: self.prefill,
             decode: self.decode,

@@ -1,8 +1,10 @@
 //! One role as a real process.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -13,6 +15,7 @@ use secateur_common::announce;
 pub struct Role {
     program: String,
     arguments: Vec<String>,
+    log: Option<PathBuf>,
     process: Child,
     /// Where it listens.
     pub address: SocketAddr,
@@ -21,9 +24,14 @@ pub struct Role {
 impl Role {
     /// Starts `program ARGUMENTS --listen` on a free loopback port.
     pub fn start(program: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::start_on(program, arguments, SocketAddr::from(([127, 0, 0, 1], 0)), None)
+    }
+
+    /// The same on `listen`, with what it logs in the file `log` if that is given.
+    pub fn start_on(program: &str, arguments: &[&str], listen: SocketAddr, log: Option<&Path>) -> anyhow::Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let (process, address) = spawn(program, &arguments, SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        Ok(Self { program: program.to_owned(), arguments, process, address })
+        let (process, address) = spawn(program, &arguments, listen, log)?;
+        Ok(Self { program: program.to_owned(), arguments, log: log.map(Path::to_owned), process, address })
     }
 
     /// SIGKILL: no goodbye.
@@ -36,7 +44,7 @@ impl Role {
     /// Starts it again on the same address.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
-        (self.process, self.address) = spawn(&self.program, &self.arguments, self.address)?;
+        (self.process, self.address) = spawn(&self.program, &self.arguments, self.address, self.log.as_deref())?;
         Ok(())
     }
 
@@ -57,12 +65,19 @@ impl Drop for Role {
     }
 }
 
-fn spawn(program: &str, arguments: &[String], listen: SocketAddr) -> anyhow::Result<(Child, SocketAddr)> {
+fn spawn(
+    program: &str,
+    arguments: &[String],
+    listen: SocketAddr,
+    log: Option<&Path>,
+) -> anyhow::Result<(Child, SocketAddr)> {
+    let log = log.map(|path| File::options().create(true).append(true).open(path)).transpose()?;
     let mut process = Command::new(program)
         .args(arguments)
         .args(["--listen", &listen.to_string(), "--log", "warn"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(log.map_or_else(Stdio::inherit, Stdio::from))
         .spawn()
         .with_context(|| format!("cannot start {program}"))?;
     let output = process.stdout.take().context("no standard output")?;

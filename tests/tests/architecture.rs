@@ -12,14 +12,15 @@ use serde_json::Value;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("proto", &["common"]),
+    ("channel", &["proto", "common"]),
     ("pruning", &[]),
     ("transfer", &["pruning", "proto", "common"]),
     ("kernels", &[]),
     ("model", &["kernels", "pruning"]),
-    ("node", &["model", "transfer", "pruning", "proto", "common"]),
-    ("prefill-node", &["node", "model", "transfer", "pruning", "proto", "common"]),
-    ("decode-node", &["node", "model", "transfer", "pruning", "proto", "common"]),
-    ("router", &["transfer", "pruning", "proto", "common"]),
+    ("node", &["channel", "model", "transfer", "pruning", "proto", "common"]),
+    ("prefill-node", &["node", "channel", "model", "transfer", "pruning", "proto", "common"]),
+    ("decode-node", &["node", "channel", "model", "transfer", "pruning", "proto", "common"]),
+    ("router", &["channel", "transfer", "pruning", "proto", "common"]),
 ];
 
 fn metadata() -> Value {
@@ -94,7 +95,14 @@ fn only_the_model_crate_names_candle() {
 #[test]
 fn the_router_and_the_wire_reach_no_tensor_code() {
     let graph = graph(&metadata());
-    for package in ["secateur-router", "secateur-transfer", "secateur-pruning", "secateur-proto", "secateur-common"] {
+    for package in [
+        "secateur-router",
+        "secateur-transfer",
+        "secateur-pruning",
+        "secateur-channel",
+        "secateur-proto",
+        "secateur-common",
+    ] {
         let reached = reachable(&graph, package);
         let tensor = reached.iter().find(|name| name.starts_with("candle") || *name == "secateur-model");
         assert!(tensor.is_none(), "{package} reaches {}", tensor.unwrap());

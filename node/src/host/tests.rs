@@ -1,19 +1,25 @@
-//! What HTTP/2 lets shipments do to each other.
+//! What HTTP/2 lets shipments do to each other, and who is served at all.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
 
-use secateur_proto::v1::{
-    LayerFrame, ShipAck, ShipFrame,
-    kv_transfer_client::KvTransferClient,
-    kv_transfer_server::{KvTransfer, KvTransferServer},
-    ship_frame::Frame,
+use secateur_channel::{KeepAlive, Link, LinkSecurity};
+use secateur_proto::{
+    ErrorCode, ServiceError,
+    v1::{
+        LayerFrame, ShipAck, ShipFrame,
+        kv_transfer_client::KvTransferClient,
+        kv_transfer_server::{KvTransfer, KvTransferServer},
+        node_client::NodeClient,
+        ship_frame::Frame,
+    },
 };
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
-use tonic::{Streaming, transport::Endpoint};
+use tonic::{Code, Streaming, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use super::*;
 
@@ -66,7 +72,7 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let mut host = Host::new(Arc::new(Nobody), CancellationToken::new());
     host.routes().add_service(KvTransferServer::new(Receiver::default()));
-    tokio::spawn(host.serve(listener));
+    tokio::spawn(host.serve(listener, Guard::default()));
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
 
     let taken = Arc::new(AtomicUsize::new(0));
@@ -88,4 +94,45 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     let shipped = timeout(Duration::from_secs(10), client.ship(frames(&Arc::default())));
     let ack = shipped.await.expect("the shipment is stalled").unwrap().into_inner();
     assert_eq!(ack.bytes_placed, (FRAMES * FRAME_BYTES) as u64);
+}
+
+/// A host that wants `secret`, and where it listens.
+async fn guarded(secret: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let host = Host::new(Arc::new(Nobody), CancellationToken::new());
+    tokio::spawn(host.serve(listener, security(Some(secret)).guard().unwrap()));
+    address
+}
+
+fn security(secret: Option<&str>) -> LinkSecurity {
+    LinkSecurity { cluster_secret: secret.map(|text| text.parse().unwrap()), ..LinkSecurity::default() }
+}
+
+fn link(address: &str, secret: Option<&str>) -> Link {
+    let keep_alive = KeepAlive { interval: KEEPALIVE, timeout: KEEPALIVE, while_idle: false };
+    security(secret).channels().unwrap().open(address, keep_alive).unwrap()
+}
+
+#[tokio::test]
+async fn only_who_shows_the_secret_is_served() {
+    const SECRET: &str = "a-secret-of-the-cluster";
+    let address = guarded(SECRET).await;
+    let describe = async |secret| NodeClient::new(link(&address, secret)).describe(v1::DescribeRequest {}).await;
+    describe(Some(SECRET)).await.unwrap();
+    for wrong in [None, Some("a-secret-of-the-clustes"), Some("a-secret-of-the-cluster-and-more")] {
+        let refused = describe(wrong).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated);
+        assert_eq!(ServiceError::from(refused).code, ErrorCode::UntrustedCaller);
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_no_service_has_wants_the_secret_and_health_does_not() {
+    let address = guarded("a-secret-of-the-cluster").await;
+    let stranger = link(&address, None);
+    let shipped = KvTransferClient::new(stranger.clone()).ship(tokio_stream::iter([])).await;
+    assert_eq!(shipped.unwrap_err().code(), Code::Unauthenticated);
+    let checked = HealthClient::new(stranger).check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(checked.into_inner().status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
 }

@@ -7,13 +7,10 @@ use secateur_proto::v1::{
 };
 use tokio::{net::TcpListener, time::sleep};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{
-    Request, Response,
-    transport::{Endpoint, Server},
-};
+use tonic::{Request, Response, transport::Server};
 
 use super::*;
-use crate::{job::tests::text_job, progress::progress, stall::Shortage};
+use crate::{job::tests::text_job, peers::Peers, progress::progress, stall::Shortage};
 
 /// 16 MiB, which is more than a transport takes on credit.
 const LAYERS: usize = 4;
@@ -66,12 +63,12 @@ impl KvTransfer for Receiver {
     }
 }
 
-async fn start(receiver: Receiver) -> Channel {
+async fn start(receiver: Receiver) -> Link {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(KvTransferServer::new(receiver));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+    Peers::default().channel(&address.to_string()).unwrap()
 }
 
 fn pool() -> KvPool {

@@ -5,7 +5,6 @@
 //! decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
 
 mod affinity;
-mod channel;
 mod forecast;
 pub mod links;
 mod node;
@@ -21,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use secateur_channel::{Channels, OpenError};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     ServiceError,
@@ -29,7 +29,6 @@ use secateur_proto::{
 use tokio::time::Instant;
 
 pub use affinity::{Near, Prefix, prefixes};
-pub use channel::{AddressError, check_address};
 pub use node::{Node, NodeState};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
@@ -70,16 +69,17 @@ impl Memory {
 }
 
 impl Cluster {
-    /// Starts one probe task for each address; they end with `shutdown`.
+    /// Starts one probe task for each address, which `channels` connect to; they end with `shutdown`.
     pub fn start(
         prefill: &[String],
         decode: &[String],
+        channels: &Channels,
         tokenizer_digest: String,
         mode: PlacementMode,
         shutdown: &CancellationToken,
-    ) -> Result<Self, AddressError> {
-        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, AddressError> {
-            addresses.iter().map(|address| Node::new(address, role).map(Arc::new)).collect()
+    ) -> Result<Self, OpenError> {
+        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, OpenError> {
+            addresses.iter().map(|address| Node::new(address, role, channels).map(Arc::new)).collect()
         };
         let (prefill, decode) = (nodes(prefill, Role::Prefill)?, nodes(decode, Role::Decode)?);
         for node in prefill.iter().chain(&decode) {

@@ -1,19 +1,23 @@
 //! One node as the router sees it.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
+use secateur_channel::{Channels, KeepAlive, Link, OpenError};
 use secateur_proto::v1::{NodeDescription, Role};
 use tokio::sync::{Notify, watch};
-use tonic::transport::Channel;
 
-use super::{
-    channel::{self, AddressError},
-    pairing::NodeView,
-};
+use super::pairing::NodeView;
 use crate::metrics::NodeLabels;
 
 /// Most bytes of one message from a node; tokens and reports are small.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A node that vanished without a word is noticed even while nothing is asked of it.
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { interval: Duration::from_millis(900), timeout: Duration::from_secs(1), while_idle: true };
 
 /// What the last probe found.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +35,7 @@ pub struct Node {
     /// The role it was configured for.
     pub role: Role,
     /// Cheap to clone; reconnects by itself.
-    pub channel: Channel,
+    pub channel: Link,
     /// Written by the probe task alone; read by pairing, metrics and the cluster page.
     state: watch::Sender<NodeState>,
     /// Requests of this router that hold the node.
@@ -42,11 +46,11 @@ pub struct Node {
 
 impl Node {
     /// A node that has not been asked yet.
-    pub fn new(address: &str, role: Role) -> Result<Self, AddressError> {
+    pub fn new(address: &str, role: Role, channels: &Channels) -> Result<Self, OpenError> {
         Ok(Self {
             address: address.to_owned(),
             role,
-            channel: channel::open(address)?,
+            channel: channels.open(address, KEEP_ALIVE)?,
             state: watch::Sender::new(NodeState::Down("not asked yet".to_owned())),
             in_flight: AtomicU32::new(0),
             suspicion: Notify::new(),
@@ -58,12 +62,15 @@ impl Node {
         self.state.borrow().clone()
     }
 
-    /// Publishes what a probe found; true if the node came or went.
+    /// Publishes what a probe found; true if the node came or went, or is down for another reason.
     pub fn publish(&self, state: NodeState) -> bool {
-        let was_up = matches!(*self.state.borrow(), NodeState::Up(_));
-        let is_up = matches!(state, NodeState::Up(_));
+        let is_news = match (&*self.state.borrow(), &state) {
+            (NodeState::Up(_), NodeState::Up(_)) => false,
+            (NodeState::Down(before), NodeState::Down(now)) => before != now,
+            _ => true,
+        };
         self.state.send_replace(state);
-        was_up != is_up
+        is_news
     }
 
     /// Plain data for pairing.

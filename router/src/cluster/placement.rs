@@ -128,12 +128,13 @@ impl Drop for Placement {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use secateur_channel::Channels;
     use secateur_proto::v1::Role;
 
     #[tokio::test]
     async fn dropping_a_placement_gives_both_nodes_back() {
-        let prefill = Arc::new(Node::new("127.0.0.1:1", Role::Prefill).unwrap());
-        let decode = Arc::new(Node::new("127.0.0.1:2", Role::Decode).unwrap());
+        let prefill = Arc::new(Node::new("127.0.0.1:1", Role::Prefill, &Channels::default()).unwrap());
+        let decode = Arc::new(Node::new("127.0.0.1:2", Role::Decode, &Channels::default()).unwrap());
         let placement = Placement::new(prefill.clone(), decode.clone(), Facts::default(), Decision::default(), false);
         assert_eq!((prefill.in_flight(), decode.in_flight()), (1, 1));
         drop(placement);

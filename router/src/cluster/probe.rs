@@ -14,8 +14,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use secateur_channel::is_tls_failure;
 use secateur_common::shutdown::CancellationToken;
-use secateur_proto::v1::{DescribeRequest, NodeDescription, node_client::NodeClient};
+use secateur_proto::{
+    error::is_from_service,
+    v1::{DescribeRequest, NodeDescription, node_client::NodeClient},
+};
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
@@ -65,8 +69,14 @@ async fn ask(node: &Node) -> Answer {
 
 fn reason(status: &Status) -> String {
     match status.code() {
+        _ if is_tls_failure(status) => "does not agree on TLS with this router, or on a certificate".to_owned(),
+        tonic::Code::Unauthenticated => "does not accept this router's cluster secret".to_owned(),
         tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
         tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
+        // Nobody's answer, but bytes that are no HTTP/2, such as those of a TLS handshake.
+        tonic::Code::Internal | tonic::Code::Cancelled if !is_from_service(status) => {
+            "does not speak as this router does; it may want TLS".to_owned()
+        }
         code => format!("does not describe itself ({code:?})"),
     }
 }

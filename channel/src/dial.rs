@@ -1,0 +1,120 @@
+//! The client's side: channels that notice a dead peer. Names are resolved again on every connect, so a node that moved
+//! is found.
+
+use std::{error::Error, io, time::Duration};
+
+use tokio_rustls::rustls;
+use tonic::{
+    Status,
+    transport::{ClientTlsConfig, Endpoint},
+};
+
+use crate::{link::Link, secret::Secret};
+
+/// A connection attempt that takes longer is a lost packet or a lost machine. The TLS handshake has as long again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How soon a peer that vanished without a word is noticed: after at most interval + timeout.
+#[derive(Clone, Copy, Debug)]
+pub struct KeepAlive {
+    /// Between HTTP/2 pings.
+    pub interval: Duration,
+    /// For the answer to one.
+    pub timeout: Duration,
+    /// Whether to ping while no call is under way.
+    pub while_idle: bool,
+}
+
+/// A node address that is not `host:port`.
+#[derive(Debug, thiserror::Error)]
+#[error("{address:?} is not a node address; write host:port")]
+pub struct AddressError {
+    /// As configured.
+    pub address: String,
+}
+
+/// Why there is no channel to an address.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// No certificate can bear this host's name.
+    #[error("{address:?} cannot be called over TLS; give its name with --tls-server-name")]
+    Tls {
+        /// As configured.
+        address: String,
+    },
+}
+
+/// Opens channels to nodes, all with the same protection. The default has none.
+#[derive(Clone, Debug, Default)]
+pub struct Channels {
+    tls: Option<ClientTlsConfig>,
+    secret: Option<Secret>,
+}
+
+impl Channels {
+    pub(crate) fn new(tls: Option<ClientTlsConfig>, secret: Option<Secret>) -> Self {
+        Self { tls: tls.map(|tls| tls.timeout(CONNECT_TIMEOUT)), secret }
+    }
+
+    /// A channel to `address` (`host:port`) that connects when it is first used, and again whenever the connection is
+    /// lost.
+    pub fn open(&self, address: &str, keep_alive: KeepAlive) -> Result<Link, OpenError> {
+        check_address(address)?;
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+            .map_err(|_| AddressError { address: address.to_owned() })?;
+        if let Some(tls) = &self.tls {
+            let refused = |_| OpenError::Tls { address: address.to_owned() };
+            endpoint = endpoint.tls_config(tls.clone()).map_err(refused)?;
+        }
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(keep_alive.interval)
+            .keep_alive_timeout(keep_alive.timeout)
+            .keep_alive_while_idle(keep_alive.while_idle)
+            .connect_lazy();
+        Ok(Link::new(channel, self.secret.as_ref()))
+    }
+}
+
+/// Checks `host:port`.
+pub fn check_address(address: &str) -> Result<(), AddressError> {
+    let refused = || AddressError { address: address.to_owned() };
+    let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
+    if is_port && is_host { Ok(()) } else { Err(refused()) }
+}
+
+/// Whether a call failed because the two sides did not agree on TLS, or on each other's certificates.
+pub fn is_tls_failure(status: &Status) -> bool {
+    let mut next = status.source();
+    while let Some(error) = next {
+        // An I/O error hides what it wraps from `source`.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        for address in ["127.0.0.1:4000", "prefill:4000", "[::1]:4000", "a.b-c.svc:1"] {
+            check_address(address).unwrap();
+        }
+        for address in ["", ":1", "host", "host:", "host:0", "host:x", "http://host:1", "a b:1"] {
+            assert!(check_address(address).is_err(), "{address}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Connections between the programs of a cluster, and what protects them.
+//!
+//! ```text
+//! settings.rs   what can be set: certificate, key, trusted authority, server name, secret
+//! pem.rs        reading those files, with errors that name the flag
+//! secret.rs     the shared secret: never printed, compared in constant time
+//! exposure.rs   which addresses may be listened on without protection (none but loopback)
+//! dial.rs       the client's side: channels that notice a dead peer, over TLS where it is set
+//! link.rs       a channel that shows the secret with every call
+//! guard.rs      the server's side: TLS and the check of the secret, put before a node's services
+//! accept.rs     TLS handshakes, each in its own time, failed ones logged
+//! refusals.rs   how often the log speaks of callers that were turned away
+//! ```
+
+mod accept;
+mod dial;
+mod exposure;
+mod guard;
+mod link;
+mod pem;
+mod refusals;
+mod secret;
+mod settings;
+
+pub use dial::{AddressError, Channels, KeepAlive, OpenError, check_address, is_tls_failure};
+pub use exposure::{ExposedError, check_exposure};
+pub use guard::{Guard, Guarded};
+pub use link::Link;
+pub use pem::PemError;
+pub use secret::{Secret, SecretError};
+pub use settings::{LinkSecurity, SecurityError};

@@ -1,0 +1,155 @@
+//! Certificates and keys: read whole and checked at the start, so that a bad file is an error there and not at the first
+//! call. Every error names the flag.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio_rustls::rustls::{
+    self, RootCertStore, ServerConfig,
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+    sign::CertifiedKey,
+};
+use tonic::transport::{Certificate, ClientTlsConfig};
+
+/// What HTTP/2 is called in a TLS handshake.
+const ALPN_H2: &[u8] = b"h2";
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// It cannot be read.
+    #[error("{flag}: cannot read {}: {source}", path.display())]
+    Read {
+        /// Which setting.
+        flag: &'static str,
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It has nothing of what it should have, or that is damaged.
+    #[error("{flag}: {} is not usable: {reason}", path.display())]
+    Content {
+        /// Which setting.
+        flag: &'static str,
+        /// As given.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+struct File<'a> {
+    flag: &'static str,
+    path: &'a Path,
+    bytes: Vec<u8>,
+}
+
+impl<'a> File<'a> {
+    fn read(flag: &'static str, path: &'a Path) -> Result<Self, PemError> {
+        let read = std::fs::read(path);
+        let bytes = read.map_err(|source| PemError::Read { flag, path: path.to_owned(), source })?;
+        Ok(Self { flag, path, bytes })
+    }
+
+    fn unusable(&self, reason: impl ToString) -> PemError {
+        PemError::Content { flag: self.flag, path: self.path.to_owned(), reason: reason.to_string() }
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
+        let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        let certificates = parsed.map_err(|error| self.unusable(error))?;
+        match certificates.is_empty() {
+            true => Err(self.unusable("there is no PEM certificate in it")),
+            false => Ok(certificates),
+        }
+    }
+}
+
+/// A certificate, its chain, and its key.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    pem: tonic::transport::Identity,
+}
+
+impl Identity {
+    /// Reads and checks both; the key must be the certificate's.
+    pub fn read(cert: &Path, key: &Path) -> Result<Self, PemError> {
+        let (cert, key) = (File::read("--tls-cert", cert)?, File::read("--tls-key", key)?);
+        let chain = cert.certificates()?;
+        let private = PrivateKeyDer::from_pem_slice(&key.bytes)
+            .map_err(|_| key.unusable("there is no PEM private key in it (PKCS#8, PKCS#1 or SEC1)"))?;
+        let signing = provider().key_provider.load_private_key(private.clone_key());
+        let signing = signing.map_err(|error| key.unusable(error))?;
+        CertifiedKey::new(chain.clone(), signing).keys_match().map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => key.unusable("it is not the key of --tls-cert"),
+            error => cert.unusable(error),
+        })?;
+        let pem = tonic::transport::Identity::from_pem(cert.bytes, key.bytes);
+        Ok(Self { chain, key: private, pem })
+    }
+
+    /// For a server with this identity; with `trust`, callers must have a certificate as well.
+    pub fn server(self, trust: Option<Trust>) -> Result<Arc<ServerConfig>, String> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let builder = match trust {
+            None => builder.with_no_client_auth(),
+            Some(trust) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(trust.roots.into(), provider());
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            }
+        };
+        let mut config = builder.with_single_cert(self.chain, self.key).map_err(|error| error.to_string())?;
+        config.alpn_protocols.push(ALPN_H2.into());
+        Ok(Arc::new(config))
+    }
+}
+
+/// Who is trusted to sign.
+#[derive(Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+    pem: Vec<u8>,
+}
+
+impl Trust {
+    /// Reads and checks.
+    pub fn read(path: &Path) -> Result<Self, PemError> {
+        let file = File::read("--tls-ca", path)?;
+        let mut roots = RootCertStore::empty();
+        for certificate in file.certificates()? {
+            roots.add(certificate).map_err(|error| file.unusable(error))?;
+        }
+        Ok(Self { roots, pem: file.bytes })
+    }
+
+    /// For a client that trusts these and shows `identity`; `server_name` instead of the host in the address.
+    pub fn client(self, identity: Option<Identity>, server_name: Option<String>) -> ClientTlsConfig {
+        let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem));
+        if let Some(identity) = identity {
+            config = config.identity(identity.pem);
+        }
+        match server_name {
+            Some(name) => config.domain_name(name),
+            None => config,
+        }
+    }
+}
+
+/// Whether a certificate can bear this name.
+pub fn is_server_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// Named, so that no other library's choice of a provider matters.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

@@ -1,0 +1,141 @@
+//! What can be set about connections between nodes.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::{
+    dial::Channels,
+    guard::Guard,
+    pem::{self, PemError},
+    secret::{Secret, SecretError},
+};
+
+/// How this program and the others of its cluster prove who they are.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LinkSecurity {
+    /// Certificate of this program, PEM with its chain: towards callers, and towards the nodes that it calls; needs
+    /// --tls-key
+    #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_CERT")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, PEM
+    #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_KEY")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificates of those who are trusted to sign, PEM. Nodes are then called over TLS, and a node serves only callers
+    /// with a certificate that one of these has signed (mutual TLS)
+    #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_CA")]
+    pub tls_ca: Option<PathBuf>,
+    /// Name that the certificate of every called node must bear [default: the host in the node's address]
+    #[arg(long, value_name = "NAME", env = "SECATEUR_TLS_SERVER_NAME")]
+    pub tls_server_name: Option<String>,
+    /// File with the secret that all programs of the cluster share: 16 to 512 visible ASCII characters, sent with every
+    /// call and wanted from every caller. Only TLS hides it from who listens on the network
+    #[arg(long, value_name = "FILE", env = "SECATEUR_CLUSTER_SECRET_FILE")]
+    pub cluster_secret_file: Option<PathBuf>,
+    /// The secret itself; better in the environment than as a flag, which everybody on the machine can read
+    #[arg(long, value_name = "SECRET", env = "SECATEUR_CLUSTER_SECRET", hide_env_values = true)]
+    pub cluster_secret: Option<Secret>,
+}
+
+/// Why connections cannot be protected as configured. The program exits with status 2.
+#[derive(Debug, thiserror::Error)]
+pub enum SecurityError {
+    /// One of two settings that only work together.
+    #[error("{given} was given without {missing}{why}")]
+    Half {
+        /// The flag that is there.
+        given: &'static str,
+        /// The flag that is missing.
+        missing: &'static str,
+        /// What the missing one is for, with punctuation in front; may be empty.
+        why: &'static str,
+    },
+    /// A certificate or key.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// The secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The name that certificates must bear.
+    #[error("--tls-server-name: {name:?} is neither a host name nor an IP address")]
+    ServerName {
+        /// As given.
+        name: String,
+    },
+    /// The certificate cannot be used for serving.
+    #[error("--tls-cert {} cannot be served with --tls-ca as it is: {reason}", path.display())]
+    Server {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What the TLS library said.
+        reason: String,
+    },
+}
+
+impl LinkSecurity {
+    /// For a program that calls nodes: how it does. Reads the files.
+    pub fn channels(&self) -> Result<Channels, SecurityError> {
+        let identity = self.identity()?;
+        let tls = match (&self.tls_ca, identity) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                let why = "; this program calls nodes over TLS and would trust none of them";
+                return Err(SecurityError::Half { given: "--tls-cert", missing: "--tls-ca", why });
+            }
+            (Some(ca), identity) => Some(pem::Trust::read(ca)?.client(identity, self.server_name()?)),
+        };
+        if tls.is_none() && self.tls_server_name.is_some() {
+            let why = ": without TLS no certificate is looked at";
+            return Err(SecurityError::Half { given: "--tls-server-name", missing: "--tls-ca", why });
+        }
+        Ok(Channels::new(tls, self.secret()?))
+    }
+
+    /// For a program that is called: what it asks of callers. Reads the files.
+    pub fn guard(&self) -> Result<Guard, SecurityError> {
+        let trust = self.tls_ca.as_deref().map(pem::Trust::read).transpose()?;
+        let tls = match (self.identity()?, trust) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                let why = "; a node serves over TLS only with a certificate of its own";
+                return Err(SecurityError::Half { given: "--tls-ca", missing: "--tls-cert", why });
+            }
+            (Some(identity), trust) => {
+                let path = self.tls_cert.clone().unwrap_or_default();
+                let refused = |reason: String| SecurityError::Server { path, reason };
+                Some(identity.server(trust).map_err(refused)?)
+            }
+        };
+        Ok(Guard::new(tls, self.secret()?))
+    }
+
+    fn identity(&self) -> Result<Option<pem::Identity>, SecurityError> {
+        let half = |given, missing| SecurityError::Half { given, missing, why: "" };
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(half("--tls-cert", "--tls-key")),
+            (None, Some(_)) => Err(half("--tls-key", "--tls-cert")),
+            (Some(cert), Some(key)) => Ok(Some(pem::Identity::read(cert, key)?)),
+        }
+    }
+
+    fn server_name(&self) -> Result<Option<String>, SecurityError> {
+        let Some(name) = self.tls_server_name.clone() else { return Ok(None) };
+        match pem::is_server_name(&name) {
+            true => Ok(Some(name)),
+            false => Err(SecurityError::ServerName { name }),
+        }
+    }
+
+    fn secret(&self) -> Result<Option<Secret>, SecretError> {
+        match (self.cluster_secret_file.as_deref(), &self.cluster_secret) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(SecretError::Twice),
+            (Some(path), None) => Secret::read(Path::new(path)).map(Some),
+            (None, Some(secret)) => secret.checked("--cluster-secret or SECATEUR_CLUSTER_SECRET").map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Who may join a cluster: certificates, the shared secret, and addresses that are not listened on without either.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use reqwest::StatusCode;
+use secateur_channel::{KeepAlive, LinkSecurity};
+use secateur_proto::v1::{DescribeRequest, NodeDescription, node_client::NodeClient};
+use secateur_tests::{cluster::Nodes, role::Role, suite};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
+/// What certificates name; the nodes are called by IP address.
+const NAME: &str = "node.secateur.test";
+const KEEP_ALIVE: KeepAlive =
+    KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), while_idle: false };
+
+/// An authority in a folder of its own, and a program's certificate and key signed by it.
+struct Authority(TempDir);
+
+impl Authority {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let signed = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
+        fs::write(dir.path().join("cert.pem"), signed.pem()).unwrap();
+        fs::write(dir.path().join("key.pem"), key.serialize_pem()).unwrap();
+        Self(dir)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let files = [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem"), ("--tls-ca", "ca.pem")];
+        let mut flags = vec!["--tls-server-name".to_owned(), NAME.to_owned()];
+        flags.extend(files.iter().flat_map(|(flag, name)| [(*flag).to_owned(), self.path(name)]));
+        flags
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.file(name).to_str().unwrap().to_owned()
+    }
+
+    /// A program that trusts this authority and has a certificate of `signer`.
+    fn program(&self, signer: Option<&Authority>, server_name: Option<&str>) -> LinkSecurity {
+        LinkSecurity {
+            tls_cert: signer.map(|signer| signer.file("cert.pem")),
+            tls_key: signer.map(|signer| signer.file("key.pem")),
+            tls_ca: Some(self.file("ca.pem")),
+            tls_server_name: server_name.map(str::to_owned),
+            ..LinkSecurity::default()
+        }
+    }
+}
+
+fn slices(flags: &[String]) -> Vec<&str> {
+    flags.iter().map(String::as_str).collect()
+}
+
+fn model() -> String {
+    suite::demo().to_str().unwrap().to_owned()
+}
+
+async fn describe(address: SocketAddr, security: &LinkSecurity) -> Result<NodeDescription, Status> {
+    let link = security.channels().unwrap().open(&address.to_string(), KEEP_ALIVE).unwrap();
+    let call = timeout(Duration::from_secs(5), async { NodeClient::new(link).describe(DescribeRequest {}).await });
+    call.await.expect("the call hangs").map(tonic::Response::into_inner)
+}
+
+fn picture_question() -> (Value, String) {
+    let case = suite::cases().unwrap().swap_remove(0);
+    (case.body(&suite::exact()).unwrap(), suite::greedy().unwrap()[&case.id].text.clone())
+}
+
+fn secret_file(dir: &TempDir, name: &str, secret: &str) -> String {
+    let path = dir.path().join(name);
+    fs::write(&path, format!("{secret}\n")).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// Waits until the file says it.
+async fn until_logged(log: &Path, what: &str) {
+    let started = Instant::now();
+    while !fs::read_to_string(log).unwrap().contains(what) {
+        assert!(started.elapsed() < Duration::from_secs(5), "{what:?} is not in {}", fs::read_to_string(log).unwrap());
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_mutual_tls_a_cluster_answers_and_strangers_are_refused() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let flags = ours.flags();
+    let nodes = Nodes::start_with(PROGRAM, &suite::demo(), &slices(&flags), &slices(&flags)).unwrap();
+    let cluster = nodes.route_with(None, &slices(&flags)).await.unwrap();
+    let (body, expected) = picture_question();
+    assert_eq!(cluster.answer(&body).await.unwrap(), expected);
+
+    for address in [cluster.prefill.address, cluster.decode.address] {
+        describe(address, &ours.program(Some(&ours), Some(NAME))).await.unwrap();
+        let strangers = [
+            ("plaintext", LinkSecurity::default()),
+            ("no certificate", ours.program(None, Some(NAME))),
+            ("another authority's certificate", ours.program(Some(&theirs), Some(NAME))),
+            ("trust in another authority", theirs.program(Some(&ours), Some(NAME))),
+            ("another name", ours.program(Some(&ours), None)),
+        ];
+        for (who, security) in strangers {
+            assert!(describe(address, &security).await.is_err(), "{who} was served");
+        }
+    }
+    assert_eq!(cluster.answer(&body).await.unwrap(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_whose_certificates_do_not_fit_says_so() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("decode.log");
+    let (model, flags) = (model(), ours.flags());
+    let node = [&["decode", "--model", &model][..], &slices(&flags)].concat();
+    let decode = Role::start_on(PROGRAM, &node, SocketAddr::from(([127, 0, 0, 1], 0)), Some(&log)).unwrap();
+    let address = decode.address.to_string();
+    let others = theirs.flags();
+    let router = ["router", "--model", &model, "--prefill", &address, "--decode", &address];
+    for (flags, why) in [(slices(&others), "does not agree on TLS"), (Vec::new(), "it may want TLS")] {
+        let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let (status, reply) = ask(&router).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply["error"]["message"].as_str().unwrap().contains(why), "{reply}");
+    }
+    until_logged(&log, "TLS handshake failed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_shared_secret_a_cluster_answers_and_a_wrong_one_is_a_clear_503() {
+    let dir = tempfile::tempdir().unwrap();
+    let right = secret_file(&dir, "right", "the-right-secret-of-this-cluster");
+    let wrong = secret_file(&dir, "wrong", "the-wrong-secret-of-this-cluster");
+    let flags = ["--cluster-secret-file", &right];
+    let nodes = Nodes::start_with(PROGRAM, &suite::demo(), &flags, &flags).unwrap();
+    let cluster = nodes.route_with(None, &flags).await.unwrap();
+    let (body, expected) = picture_question();
+    assert_eq!(cluster.answer(&body).await.unwrap(), expected);
+
+    let (model, log) = (model(), dir.path().join("decode.log"));
+    let node = ["decode", "--model", &model, "--cluster-secret-file", &right];
+    let decode = Role::start_on(PROGRAM, &node, SocketAddr::from(([127, 0, 0, 1], 0)), Some(&log)).unwrap();
+    let (prefill, decode) = (cluster.prefill.address.to_string(), decode.address.to_string());
+    let router = ["router", "--model", &model, "--prefill", &prefill, "--decode", &decode];
+    for (flags, why) in [
+        (&["--cluster-secret-file", &wrong][..], "its cluster secret is not this node's"),
+        (&[][..], "it showed no cluster secret"),
+    ] {
+        fs::write(&log, "").unwrap();
+        let router = Role::start(PROGRAM, &[&router[..], flags].concat()).unwrap();
+        // The node speaks at once to the first, and again after a pause.
+        sleep(Duration::from_secs(1)).await;
+        let started = Instant::now();
+        let (status, reply) = ask(&router).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{reply}");
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        let message = reply["error"]["message"].as_str().unwrap();
+        assert!(message.contains("does not accept this router's cluster secret"), "{message}");
+        until_logged(&log, why).await;
+        let said = fs::read_to_string(&log).unwrap();
+        assert!(!said.contains("-secret-of-this-cluster") && !message.contains("-secret-of-"), "{said}");
+    }
+}
+
+#[test]
+fn an_address_that_others_can_reach_wants_protection_or_a_clear_word() {
+    let model = model();
+    for role in ["decode", "prefill"] {
+        let node = [role, "--model", &model];
+        let refused = Command::new(PROGRAM).args(node).args(["--listen", "0.0.0.0:0"]).stdin(Stdio::null()).output();
+        let refused = refused.unwrap();
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{message}");
+        assert!(refused.stdout.is_empty(), "it listened");
+        for way_out in ["--tls-cert", "--cluster-secret-file", "--insecure"] {
+            assert!(message.contains(way_out), "{message}");
+        }
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let node = [&node[..], &["--insecure"]].concat();
+        let role = Role::start_on(PROGRAM, &node, everywhere, None).unwrap();
+        assert!(role.address.ip().is_unspecified() && role.address.port() != 0);
+    }
+}
+
+#[test]
+fn half_a_configuration_is_refused_by_name_with_status_2() {
+    let authority = Authority::new();
+    let (model, cert) = (model(), authority.path("cert.pem"));
+    let cases: [(&[&str], &str); 4] = [
+        (&["decode", "--tls-cert", &cert], "--tls-key"),
+        (&["prefill", "--tls-ca", &cert], "--tls-cert"),
+        (&["router", "--prefill", "a:1", "--decode", "b:1", "--tls-cert", &cert], "--tls-key"),
+        (&["router", "--prefill", "a:1", "--decode", "b:1", "--tls-ca", "/no/such"], "--tls-ca"),
+    ];
+    for (arguments, named) in cases {
+        let refused = Command::new(PROGRAM).args(arguments).args(["--model", &model]).output().unwrap();
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(named), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn the_secret_is_not_printed_with_the_configuration() {
+    let model = model();
+    let printed = Command::new(PROGRAM)
+        .args(["decode", "--model", &model, "--print-config"])
+        .env("SECATEUR_CLUSTER_SECRET", "a-secret-that-stays-one")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.status.success());
+    assert!(text.contains("cluster_secret = \"(hidden)\"  # environment") && !text.contains("stays-one"), "{text}");
+}
+
+async fn ask(router: &Role) -> (StatusCode, Value) {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+    let url = format!("http://{}/v1/chat/completions", router.address);
+    let body = json!({"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4});
+    let answer = client.post(url).json(&body).send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
