@@ -9,8 +9,10 @@ use secateur_proto::{
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, service::RoutesBuilder, transport::Server};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder, transport::Server};
 use tonic_health::ServingStatus;
+
+use crate::link::{Acks, Links};
 
 /// How long running requests may go on once the node was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -40,7 +42,7 @@ pub struct Host {
 impl Host {
     /// A host that drains when `shutdown` is cancelled.
     pub fn new<D: Describe>(describer: Arc<D>, shutdown: CancellationToken) -> Self {
-        let node = NodeService { describer, shutdown: shutdown.clone() };
+        let node = NodeService { describer, shutdown: shutdown.clone(), links: Links::default() };
         let mut routes = RoutesBuilder::default();
         routes.add_service(node_server::NodeServer::new(node));
         Self { routes, shutdown }
@@ -91,12 +93,23 @@ impl Host {
 struct NodeService<D> {
     describer: Arc<D>,
     shutdown: CancellationToken,
+    links: Links,
 }
 
 #[tonic::async_trait]
 impl<D: Describe> node_server::Node for NodeService<D> {
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
         Ok(Response::new(self.describer.describe(self.shutdown.is_cancelled())))
+    }
+
+    async fn measure_link(&self, request: Request<v1::MeasureLinkRequest>) -> Result<Response<v1::LinkReport>, Status> {
+        Ok(Response::new(self.links.measure(&request.into_inner()).await?))
+    }
+
+    type SinkStream = Acks;
+
+    async fn sink(&self, request: Request<Streaming<v1::Probe>>) -> Result<Response<Acks>, Status> {
+        Ok(Response::new(self.links.sink(request.into_inner())?))
     }
 }
 
