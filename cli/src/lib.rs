@@ -4,6 +4,7 @@
 //! bench/        load on a router, and what a client sees of it
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
 //! eval/         the quality of a checkpoint under policies, measured through a cluster
+//! nodes.rs      questions to single nodes
 //! plan/         a PDTrim plan for a checkpoint
 //! suite/        cases with right answers, and which of them a command takes
 //! synth/        a checkpoint of a real shape with random weights
@@ -15,6 +16,7 @@
 mod bench;
 mod demo;
 mod eval;
+mod nodes;
 mod plan;
 mod suite;
 mod synth;

@@ -46,7 +46,8 @@ pub async fn run(channel: Channel, bounds: Bounds) -> Result<v1::LinkReport, Ser
         let mbit_s = bytes as f64 * 8.0 / 1e6 / seconds;
         Ok(v1::LinkReport { round_trip_ms: round_trip.as_secs_f64() * 1e3, mbit_s, bytes, seconds })
     };
-    let slow = |_| ServiceError::new(ErrorCode::Timeout, "the link took no frame of 1 MiB within the time of a measurement");
+    let slow =
+        |_| ServiceError::new(ErrorCode::Timeout, "the link took no frame of 1 MiB within the time of a measurement");
     timeout(PATIENCE + SEND_MAX, whole).await.map_err(slow)?
 }
 

@@ -32,7 +32,10 @@ pub fn run(probes: Streaming<v1::Probe>, turn: Place) -> Acks {
     ReceiverStream::new(stream)
 }
 
-async fn swallow(mut probes: Streaming<v1::Probe>, acks: &mpsc::Sender<Result<v1::ProbeAck, Status>>) -> Result<(), Status> {
+async fn swallow(
+    mut probes: Streaming<v1::Probe>,
+    acks: &mpsc::Sender<Result<v1::ProbeAck, Status>>,
+) -> Result<(), Status> {
     let mut bytes = 0;
     while let Some(probe) = probes.message().await? {
         bytes += probe.payload.len() as u64;

@@ -14,7 +14,10 @@ const REACHED_MIN: f64 = 0.95;
 /// A link as it lies before a cluster's decode nodes.
 pub struct Laid {
     link: Link,
+    /// Held for as long as the cluster runs.
     shapers: Vec<Shaper>,
+    /// Where decode nodes are reached.
+    decode: Vec<SocketAddr>,
     figures: Figures,
 }
 
@@ -32,21 +35,26 @@ pub struct Figures {
 impl Laid {
     /// Nothing laid yet.
     pub fn new(link: Link) -> Self {
-        Self { link, shapers: Vec::new(), figures: Figures::default() }
+        Self { link, shapers: Vec::new(), decode: Vec::new(), figures: Figures::default() }
     }
 
     /// Puts a shaper before each decode node, and says under which addresses they are reached.
     pub async fn lay(&mut self, decode: Vec<SocketAddr>) -> anyhow::Result<Vec<SocketAddr>> {
-        let Link::Shaped(rate) = self.link else { return Ok(decode) };
+        let Link::Shaped(rate) = self.link else {
+            self.decode = decode.clone();
+            return Ok(decode);
+        };
         self.figures.link_reached_mbit_s = Some(reached(rate).await.context("cannot measure the shaper")?);
         for target in decode {
             self.shapers.push(Shaper::start(target, rate).context("cannot start the shaper")?);
         }
-        Ok(self.shapers.iter().map(Shaper::address).collect())
+        self.decode = self.shapers.iter().map(Shaper::address).collect();
+        Ok(self.decode.clone())
     }
 
-    /// Measures the way that shipments take, to a decode node that is reached under `decode`.
-    pub async fn measure(&mut self, prefill: SocketAddr, decode: SocketAddr) -> anyhow::Result<()> {
+    /// Measures the way that shipments take, from the first prefill node to the first decode node.
+    pub async fn measure(&mut self, prefill: &[SocketAddr]) -> anyhow::Result<()> {
+        let (Some(prefill), Some(decode)) = (prefill.first(), self.decode.first()) else { return Ok(()) };
         let report = nodes::measure_link(&prefill.to_string(), &decode.to_string()).await;
         let report = report.context("cannot measure the link between prefill and decode")?;
         self.figures.link_stack_mbit_s = Some(report.mbit_s);

@@ -14,7 +14,7 @@ mod shaper;
 
 use std::{fmt, str::FromStr};
 
-pub use laid::Laid;
+pub use laid::{Figures, Laid};
 
 /// Rates that can be asked for, in Mbit/s. Below, a shipment outlasts every patience of the nodes; above, no network is.
 const RATE_MIN: f64 = 1.0;
@@ -91,7 +91,8 @@ mod tests {
         }
         assert_eq!(("none".parse(), Link::Unshaped.to_string().as_str()), (Ok(Link::Unshaped), "none"));
         assert_eq!(Rate { mbit_s: 8.0 }.bytes_s(), 1e6);
-        for text in ["", "1", "1kbit", "0mbit", "-1gbit", "NaNmbit", "infgbit", "401gbit", "fast", "1 gbit", "0.5mbit"] {
+        for text in ["", "1", "1kbit", "0mbit", "-1gbit", "NaNmbit", "infgbit", "401gbit", "fast", "1 gbit", "0.5mbit"]
+        {
             assert_eq!(text.parse::<Link>(), Err(UnknownLink(text.to_owned())), "{text}");
         }
     }
