@@ -33,15 +33,17 @@ fn measure(listener: &TcpListener, address: SocketAddr, burst: f64, time: Durati
     let (mut sink, _) = listener.accept()?;
     source.set_write_timeout(Some(STALLED))?;
     sink.set_read_timeout(Some(STALLED))?;
+    // Before anything is sent, so that what is found is never more than it was.
+    let started = Instant::now();
     let sending = thread::spawn(move || -> io::Result<()> {
-        let (piece, started) = (vec![0; PIECE], Instant::now());
+        let piece = vec![0; PIECE];
         while started.elapsed() < time {
             source.write_all(&piece)?;
         }
         Ok(())
     });
     let mut buffer = vec![0; PIECE];
-    let (mut bytes, started) = (0, Instant::now());
+    let mut bytes = 0;
     loop {
         match sink.read(&mut buffer)? {
             0 => break,
