@@ -3,7 +3,9 @@
 //! ```text
 //! bench/        load on a router, and what a client sees of it
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
+//! doctor/       what stands in the way of serving well, in words
 //! eval/         the quality of a checkpoint under policies, measured through a cluster
+//! nodes.rs      questions to single nodes
 //! plan/         a PDTrim plan for a checkpoint
 //! suite/        cases with right answers, and which of them a command takes
 //! synth/        a checkpoint of a real shape with random weights
@@ -14,7 +16,9 @@
 
 mod bench;
 mod demo;
+mod doctor;
 mod eval;
+mod nodes;
 mod plan;
 mod suite;
 mod synth;
@@ -46,6 +50,8 @@ enum Command {
     Eval(Box<eval::EvalArguments>),
     /// Compute a PDTrim plan: blocks that each stage leaves out, layers that send first and last tokens only
     Plan(Box<plan::PlanArguments>),
+    /// Say in words what is wrong: the link between two nodes, and what it means for a prompt
+    Doctor(doctor::DoctorArguments),
     /// Write a checkpoint of a real shape with random weights, to measure with
     Synth(synth::SynthArguments),
     /// Run a router (OpenAI HTTP in, gRPC out)
@@ -82,6 +88,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(arguments) => bench::run(*arguments),
         Command::Eval(arguments) => eval::run(*arguments),
         Command::Plan(arguments) => plan::run(*arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
         Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),

@@ -67,6 +67,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
     let node = settings.node;
     let guard = node.link.guard()?;
+    let channels = node.link.channels()?;
     let plan = NodePlan::of(node.plan.as_deref(), &node.model)?;
     let options = node.load_options(plan.as_ref().map(|plan| plan.stage(StageKind::Decode)).unwrap_or_default());
     let dir = node.model.clone();
@@ -82,7 +83,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     let engine = Engine::start(ModelCompute::new(model, pool), space.clone(), settings.max_running)?;
     let generate = Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
     let receive = ReceiveService::new(identity, space, epochs);
-    let mut host = Host::new(generate.clone(), shutdown);
+    let mut host = Host::new(generate.clone(), channels, shutdown);
     host.routes()
         .add_service(DecodeServer::new(GenerateService(generate)))
         .add_service(KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX));

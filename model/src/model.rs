@@ -222,6 +222,15 @@ fn all_cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+impl ModelInfo {
+    /// What the checkpoint in `dir` would say once loaded, without loading it. `dtype` as in [`LoadOptions`].
+    pub fn read(dir: &Path, dtype: Option<FloatType>) -> Result<ModelInfo, ModelError> {
+        let config = Config::read(dir)?;
+        let compute = device::compute_type(dtype, config.stored);
+        Ok(describe(&config, compute, fingerprint(dir)?))
+    }
+}
+
 fn describe(config: &Config, compute: FloatType, fingerprint: String) -> ModelInfo {
     let language = &config.language;
     ModelInfo {

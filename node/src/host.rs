@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use secateur_channel::Guard;
+use secateur_channel::{Channels, Guard};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{self, node_server},
 };
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, service::RoutesBuilder, transport::Server};
+use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder, transport::Server};
 use tonic_health::ServingStatus;
+
+use crate::link::{Acks, Links};
 
 /// How long running requests may go on once the node was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -38,9 +40,9 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host that drains when `shutdown` is cancelled.
-    pub fn new<D: Describe>(describer: Arc<D>, shutdown: CancellationToken) -> Self {
-        let node = NodeService { describer, shutdown: shutdown.clone() };
+    /// A host that drains when `shutdown` is cancelled, and reaches other nodes through `channels`.
+    pub fn new<D: Describe>(describer: Arc<D>, channels: Channels, shutdown: CancellationToken) -> Self {
+        let node = NodeService { describer, shutdown: shutdown.clone(), links: Links::new(channels) };
         let mut routes = RoutesBuilder::default();
         routes.add_service(node_server::NodeServer::new(node));
         Self { routes, shutdown }
@@ -89,12 +91,23 @@ impl Host {
 struct NodeService<D> {
     describer: Arc<D>,
     shutdown: CancellationToken,
+    links: Links,
 }
 
 #[tonic::async_trait]
 impl<D: Describe> node_server::Node for NodeService<D> {
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
         Ok(Response::new(self.describer.describe(self.shutdown.is_cancelled())))
+    }
+
+    async fn measure_link(&self, request: Request<v1::MeasureLinkRequest>) -> Result<Response<v1::LinkReport>, Status> {
+        Ok(Response::new(self.links.measure(&request.into_inner()).await?))
+    }
+
+    type SinkStream = Acks;
+
+    async fn sink(&self, request: Request<Streaming<v1::Probe>>) -> Result<Response<Acks>, Status> {
+        Ok(Response::new(self.links.sink(request.into_inner())?))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
 //! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
 //! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan),
-//! [`prefix`] (finished KV by what it
-//! was computed from), [`program`] (the way from arguments to a serving process), [`leash`] (cancel on drop), [`places`] (a queue's bound).
+//! [`prefix`] (finished KV by what it was computed from), [`program`] (the way from arguments to a serving process),
+//! [`leash`] (cancel on drop), [`places`] (a queue's bound), [`link`] (how fast the way to another node is).
 
 pub mod handshake;
 pub mod host;
 pub mod identity;
 pub mod leash;
+pub mod link;
 pub mod memory;
 pub mod places;
 pub mod plan;

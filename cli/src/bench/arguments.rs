@@ -4,10 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
+use super::{link::Link, policies::Asked};
 use crate::up::node_options::NodeOptions;
-
-const LINK_REFUSED: &str = "shaping the link between prefill and decode is not built yet; use `none`, and for other \
-                            links place the nodes on machines that have them";
 
 /// Arguments of `secateur bench`.
 #[derive(Clone, Debug, Args)]
@@ -57,19 +55,25 @@ pub struct BenchArguments {
     /// Visual pruning to ask for, with the share of visual tokens kept, such as trimtokenator:0.25
     #[arg(long, value_name = "METHOD[:KEEP]", value_parser = parse_visual)]
     pub visual: Option<Visual>,
-    /// Transfer policy to ask for, such as dense
-    #[arg(long, value_name = "POLICY")]
-    pub transfer: Option<String>,
-    /// The link between prefill and decode; only `none`, the one that is there, for now
-    #[arg(long, value_name = "LINK", default_value = "none", value_parser = parse_link)]
-    pub link: String,
+    /// Transfer policies to ask for, or `all` that are possible: a row for each, measured in turns on the same prompts
+    /// [default: whatever the router chooses]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub transfer: Vec<Asked>,
+    /// Rounds over which the requests of a scenario are spread, policies taking turns in each
+    /// [default: 4 where there are several policies, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rounds: Option<u32>,
+    /// Links between prefill and decode, such as 1gbit,10gbit,25gbit,none: a cluster of its own for each, with a token-bucket
+    /// shaper of that rate before its decode nodes; none is the link that is there
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "none")]
+    pub link: Vec<Link>,
     /// The same seed sends the same prompts and pictures at the same moments
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Seconds after which a request counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
-    /// Print one JSON document on standard output: rows, one for each scenario
+    /// Print one JSON document on standard output: rows, one for each link, scenario and policy
     #[arg(long)]
     pub json: bool,
     /// What the started roles log, as tracing directives
@@ -135,13 +139,6 @@ pub fn parse_visual(text: &str) -> Result<Visual, String> {
     Ok(Visual { method: method.to_owned(), keep })
 }
 
-fn parse_link(text: &str) -> Result<String, String> {
-    match text {
-        "none" => Ok(text.to_owned()),
-        _ => Err(LINK_REFUSED.to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,13 +163,18 @@ mod tests {
         assert_eq!(found.visual.unwrap().to_string(), "trimtokenator:0.25");
         assert_eq!(parse(&["--url", "http://h:80/v1/"]).unwrap().url.unwrap(), "http://h:80");
         assert_eq!(parse(&["--rate", "0.5"]).unwrap().rate, Some(0.5));
+        let found = parse(&["--link", "1gbit,none", "--transfer", "dense,all"]).unwrap();
+        assert_eq!(found.link.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1gbit", "none"]);
+        assert_eq!(found.transfer.len(), 2);
     }
 
     #[test]
     fn what_cannot_be_done_is_bad_usage() {
-        let cases: [&[&str]; 10] = [
-            &["--link", "10gbit"],
-            &["--link", "none,1gbit"],
+        let cases: [&[&str]; 12] = [
+            &["--link", "10"],
+            &["--link", "none,0gbit"],
+            &["--transfer", "telepathy"],
+            &["--rounds", "0"],
             &["--url", "h:80"],
             &["--url", "http://h:80", "--model", "x"],
             &["--url", "http://h:80", "--threads", "2"],

@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! arguments.rs  the command line
+//! link/         the link between prefill and decode: shapers, and what they reach
+//! policies.rs   which transfer policies are compared
+//! rounds.rs     who is measured when
 //! scenario.rs   what is sent, how many at a time or how often
 //! prompt.rs     texts of about so many tokens, no two alike
 //! picture.rs    pictures, no two alike
@@ -11,15 +14,22 @@
 //! sse.rs        server-sent events out of bytes
 //! timeline.rs   when an answer's pieces came, and the figures that follow
 //! summary.rs    percentiles and sums over a scenario's answers
+//! compare.rs    a row against the dense one, round by round
+//! columns.rs    the table's columns
 //! report.rs     the table, and the JSON document
 //! ```
 
 pub mod arguments;
 pub mod client;
+mod columns;
+mod compare;
+mod link;
 mod picture;
+mod policies;
 mod prompt;
 mod report;
 mod request;
+mod rounds;
 mod run;
 mod scenario;
 mod sse;
@@ -32,7 +42,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use secateur_common::{
-    shutdown,
+    shutdown::{self, CancellationToken},
     telemetry::{self, LogFormat},
 };
 
@@ -42,12 +52,14 @@ use crate::{
         cluster::{Cluster, Plan},
         report::progress,
     },
-    usage,
+    usage::{self, usage},
 };
 pub use arguments::BenchArguments;
 use client::Client;
+use link::{Laid, Link};
 use run::Bench;
-use summary::Row;
+use secateur_transfer::TransferPolicy;
+use summary::{Head, Row};
 
 /// Runs the command.
 pub fn run(arguments: BenchArguments) -> ExitCode {
@@ -58,18 +70,19 @@ pub fn run(arguments: BenchArguments) -> ExitCode {
 #[tokio::main]
 async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
     let stop = shutdown::on_signal();
+    let policies = policies::of(&arguments)?;
+    if arguments.url.is_some() && arguments.link != [Link::Unshaped] {
+        return Err(usage(
+            "--link shapes a cluster that is started for it; with --url only the link that is there is measured",
+        ));
+    }
     let mut rows = Vec::new();
-    let mut cluster = match &arguments.url {
-        Some(_) => None,
-        None => Some(own_cluster(&arguments).await?),
-    };
-    let ended = tokio::select! {
-        ended = measure(&arguments, cluster.as_mut(), &mut rows) => ended,
-        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted; what was measured before is printed")),
-    };
-    // Also after a failure: no process is left behind.
-    if let Some(cluster) = &mut cluster {
-        cluster.stop().await;
+    let mut ended = Ok(());
+    for &link in &arguments.link {
+        ended = by_link(&arguments, &policies, link, &stop, &mut rows).await;
+        if ended.is_err() {
+            break;
+        }
     }
     // What is complete is worth having, whatever came after it.
     if !rows.is_empty() {
@@ -78,7 +91,31 @@ async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
     ended
 }
 
-async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
+/// Every row of one link; the cluster of another one knows nothing of it.
+async fn by_link(
+    arguments: &BenchArguments,
+    policies: &[Option<TransferPolicy>],
+    link: Link,
+    stop: &CancellationToken,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
+    let mut laid = Laid::new(link);
+    let mut cluster = match &arguments.url {
+        Some(_) => None,
+        None => Some(own_cluster(arguments, &mut laid).await?),
+    };
+    let ended = tokio::select! {
+        ended = measure(arguments, policies, cluster.as_mut(), &mut laid, rows) => ended,
+        () = stop.cancelled() => Err(anyhow::anyhow!("interrupted; what was measured before is printed")),
+    };
+    // Also after a failure: no process is left behind.
+    if let Some(cluster) = &mut cluster {
+        cluster.stop().await;
+    }
+    ended
+}
+
+async fn own_cluster(arguments: &BenchArguments, laid: &mut Laid) -> anyhow::Result<Cluster> {
     let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
     let plan = Plan {
         model,
@@ -88,29 +125,42 @@ async fn own_cluster(arguments: &BenchArguments) -> anyhow::Result<Cluster> {
         port: 0,
         log: arguments.log.clone(),
     };
-    Cluster::start(plan).await
+    Cluster::start_behind(plan, async |decode| laid.lay(decode).await).await
 }
 
-async fn measure(arguments: &BenchArguments, cluster: Option<&mut Cluster>, rows: &mut Vec<Row>) -> anyhow::Result<()> {
+async fn measure(
+    arguments: &BenchArguments,
+    policies: &[Option<TransferPolicy>],
+    cluster: Option<&mut Cluster>,
+    laid: &mut Laid,
+    rows: &mut Vec<Row>,
+) -> anyhow::Result<()> {
     let url = match (cluster, &arguments.url) {
         (Some(cluster), _) => {
             cluster.ready().await?;
+            laid.measure(&cluster.prefill()).await?;
             cluster.base_url()
         }
         (None, Some(url)) => url.clone(),
         (None, None) => bail!("nothing to measure; give --url, or --model for a cluster of its own"),
     };
+    let (link, figures) = (laid.link(), laid.figures());
+    if let Some(shortfall) = figures.shortfall(link) {
+        progress(&shortfall);
+    }
     let client = Client::new(&url, arguments.timeout())?;
     let model = client.model().await.with_context(|| format!("{url} cannot be measured"))?;
     let scenarios = scenario::of(arguments);
-    let mut bench = Bench::new(client, model, arguments).await?;
+    let mut bench = Bench::new(client, model, arguments, policies).await?;
     for scenario in &scenarios {
-        progress(&format!("{}: {} requests", scenario.pace, arguments.requests));
-        let row = bench.measure(scenario).await?;
-        let all_failed = row.failed == row.requests;
-        rows.push(row);
-        if all_failed {
-            bail!("every request of the scenario `{}` failed; the first errors are above", scenario.pace);
+        progress(&format!("link {link}, {}: {} requests x {}", scenario.pace, arguments.requests, policies.len()));
+        let head = Head { link, figures, policy: None, rounds: 0, to_dense: None };
+        let found = bench.measure(scenario, head).await?;
+        let failed = found.iter().find(|row| row.failed == row.requests).map(|row| row.transfer.clone());
+        rows.extend(found);
+        if let Some(policy) = failed {
+            let policy = if policy.is_empty() { policy } else { format!(" under {policy}") };
+            bail!("every request of the scenario `{}`{policy} failed; the first errors are above", scenario.pace);
         }
     }
     Ok(())

@@ -16,10 +16,14 @@ const SHAPES: u32 = 12;
 /// Apart from the streams of texts.
 const SEED_OF_PICTURES: u64 = 0x9_1C70;
 
-/// The `index`-th picture of that seed, as a data URI.
-pub fn data_uri(seed: u64, index: u64) -> anyhow::Result<String> {
+/// The `index`-th picture of that seed, as a data URI. One pixel is its label: with another one it is the same picture for
+/// a model and a new one for a cache.
+pub fn data_uri(seed: u64, index: u64, label: u64) -> anyhow::Result<String> {
     let mut bytes = Cursor::new(Vec::new());
-    draw(seed, index).write_to(&mut bytes, ImageFormat::Png).context("cannot write a picture for the prompt")?;
+    let mut picture = draw(seed, index);
+    let [red, green, blue, ..] = label.to_le_bytes();
+    picture.put_pixel(0, 0, Rgb([red, green, blue]));
+    picture.write_to(&mut bytes, ImageFormat::Png).context("cannot write a picture for the prompt")?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes.into_inner())))
 }
 
@@ -51,12 +55,14 @@ mod tests {
 
     #[test]
     fn pictures_are_pngs_and_all_different() {
-        let first = data_uri(1, 0).unwrap();
+        let first = data_uri(1, 0, 0).unwrap();
         let bytes = STANDARD.decode(first.strip_prefix("data:image/png;base64,").unwrap()).unwrap();
         let picture = image::load_from_memory_with_format(&bytes, ImageFormat::Png).unwrap();
         assert_eq!((picture.width(), picture.height()), (WIDTH, HEIGHT));
         assert!(bytes.len() < 200_000, "{}", bytes.len());
-        assert_eq!(data_uri(1, 0).unwrap(), first);
-        assert!(data_uri(1, 1).unwrap() != first && data_uri(2, 0).unwrap() != first);
+        assert_eq!(data_uri(1, 0, 0).unwrap(), first);
+        for (seed, index, label) in [(1, 1, 0), (2, 0, 0), (1, 0, 1)] {
+            assert!(data_uri(seed, index, label).unwrap() != first);
+        }
     }
 }

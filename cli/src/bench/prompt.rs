@@ -32,7 +32,7 @@ impl Scale {
     /// Asks the router; where it has no such route, looks at the tokenizer, or assumes one token per word.
     pub async fn find(client: &Client, model: Option<&Path>, name: &str) -> Scale {
         let short = client.count_tokens(name, "a").await;
-        let long = client.count_tokens(name, &text(0, 0, SAMPLE_CHARS)).await;
+        let long = client.count_tokens(name, &text(0, 0, 0, SAMPLE_CHARS)).await;
         match (short, long) {
             (Some(short), Some(long)) if long > short => Scale::between((1, short), (SAMPLE_CHARS, long)),
             _ if model.is_some_and(is_bytewise) => Scale { overhead: 0.0, chars_per_token: 1.0 },
@@ -59,11 +59,12 @@ fn is_bytewise(model: &Path) -> bool {
     tokenizer.is_some_and(|tokenizer| tokenizer["model"]["merges"].as_array().is_some_and(Vec::is_empty))
 }
 
-/// The `index`-th text of that seed, of exactly so many characters.
-pub fn text(seed: u64, index: u64, chars: usize) -> String {
+/// The `index`-th text of that seed, of exactly so many characters. It begins with a label: the same words under another
+/// label are as long, and no cache of prefixes knows them.
+pub fn text(seed: u64, index: u64, label: u64, chars: usize) -> String {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(index);
-    let mut text = format!("{index}:");
+    let mut text = format!("{label}:");
     while text.len() < chars {
         text.push(' ');
         text.push_str(WORDS[random.next_u32() as usize % WORDS.len()]);
@@ -78,13 +79,15 @@ mod tests {
 
     #[test]
     fn texts_have_their_length_and_differ_from_the_start() {
-        let texts: Vec<String> = (0..50).map(|index| text(1, index, 200)).collect();
+        let texts: Vec<String> = (0..50).map(|index| text(1, index, index, 200)).collect();
         assert!(texts.iter().all(|text| text.len() == 200 && text.is_ascii()));
         for (index, one) in texts.iter().enumerate() {
             assert!(texts[..index].iter().all(|other| other[..20] != one[..20]));
         }
-        assert_eq!(text(1, 7, 200), texts[7]);
-        assert_ne!(text(2, 7, 200), texts[7]);
+        assert_eq!(text(1, 7, 7, 200), texts[7]);
+        assert_ne!(text(2, 7, 7, 200), texts[7]);
+        assert_eq!(text(1, 7, 8, 200)[2..], texts[7][2..]);
+        assert_ne!(text(1, 7, 8, 200), texts[7]);
     }
 
     #[test]

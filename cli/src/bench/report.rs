@@ -3,21 +3,10 @@
 
 use serde_json::json;
 
-use super::summary::{Percentiles, Row};
-
-const HEAD: [&str; 11] = [
-    "scenario",
-    "requests",
-    "failed",
-    "TTFT ms",
-    "TPOT ms",
-    "ITL ms",
-    "e2e ms",
-    "requests/s",
-    "tokens/s",
-    "KV sent",
-    "fewer bytes",
-];
+use super::{
+    columns::{Column, LINKS, LOAD},
+    summary::Row,
+};
 
 /// One JSON document.
 pub fn json(rows: &[Row]) -> serde_json::Result<()> {
@@ -27,26 +16,53 @@ pub fn json(rows: &[Row]) -> serde_json::Result<()> {
 
 /// The same for a person.
 pub fn text(rows: &[Row]) {
-    if let Some(row) = rows.first() {
-        println!(
-            "{} tokens in, {} out, visual {}, transfer {}, link {}; latencies as p50 / p90 / p99",
-            row.input_len,
-            row.output_len,
-            row.visual,
-            if row.transfer.is_empty() { "unknown" } else { &row.transfer },
-            row.link,
-        );
+    let Some(first) = rows.first() else { return };
+    let all_alike = rows.iter().all(|row| (&row.link, &row.transfer) == (&first.link, &first.transfer));
+    let (columns, compared) = match all_alike {
+        true => {
+            let transfer = if first.transfer.is_empty() { "unknown" } else { &first.transfer };
+            (LOAD, format!("transfer {transfer}, link {}", first.link))
+        }
+        false => (LINKS, format!("{} rounds in turns", first.rounds)),
+    };
+    println!(
+        "{} tokens in, {} out, visual {}, {compared}; latencies as p50 / p90 / p99",
+        first.input_len, first.output_len, first.visual,
+    );
+    print!("{}", table(rows, columns));
+    for line in links(rows) {
+        println!("{line}");
     }
-    print!("{}", table(rows));
+}
+
+/// What was measured of each link before anything else ran.
+fn links(rows: &[Row]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for row in rows {
+        let Some(stack) = row.figures.link_stack_mbit_s else { continue };
+        let reached = row.figures.link_reached_mbit_s.map(|rate| format!("shaper {rate:.0} Mbit/s, "));
+        let line = format!(
+            "link {}: {}gRPC between the nodes {stack:.0} Mbit/s, round trip {:.2} ms",
+            row.link,
+            reached.unwrap_or_default(),
+            row.figures.link_round_trip_ms.unwrap_or(0.0),
+        );
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 /// Columns as wide as their widest cell; the first to the left, numbers to the right.
-fn table(rows: &[Row]) -> String {
-    let lines: Vec<[String; 11]> = std::iter::once(HEAD.map(str::to_owned)).chain(rows.iter().map(cells)).collect();
+fn table(rows: &[Row], columns: &[Column]) -> String {
+    let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let cells = |row: &Row| columns.iter().map(|(_, cell)| cell(row)).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 11] = std::array::from_fn(width);
-    let line = |cells: &[String; 11]| {
-        let padded = cells.iter().zip(widths).enumerate().map(|(column, (cell, width))| match column {
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
             0 => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
@@ -55,55 +71,26 @@ fn table(rows: &[Row]) -> String {
     lines.iter().map(line).collect()
 }
 
-fn cells(row: &Row) -> [String; 11] {
-    let summary = &row.summary;
-    [
-        row.scenario.clone(),
-        row.requests.to_string(),
-        row.failed.to_string(),
-        latency(&summary.ttft_ms),
-        latency(&summary.tpot_ms),
-        latency(&summary.itl_ms),
-        latency(&summary.e2e_ms),
-        short(summary.requests_per_s),
-        short(summary.output_tokens_per_s),
-        bytes(summary.bytes_sent),
-        if summary.bytes_sent == 0 { "-".to_owned() } else { format!("{:.2}x", summary.ratio) },
-    ]
-}
-
-fn latency(found: &Percentiles) -> String {
-    let [Some(p50), Some(p90), Some(p99)] = [found.p50, found.p90, found.p99] else { return "-".to_owned() };
-    [p50, p90, p99].map(short).join(" / ")
-}
-
-/// Three digits are as many as a measurement on a shared machine has.
-fn short(value: f64) -> String {
-    match value {
-        ..10.0 => format!("{value:.2}"),
-        ..100.0 => format!("{value:.1}"),
-        _ => format!("{value:.0}"),
-    }
-}
-
-fn bytes(count: u64) -> String {
-    match count {
-        0 => "-".to_owned(),
-        1..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
-        _ => format!("{:.1} MiB", count as f64 / 1_048_576.0),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{arguments::BenchArguments, run::Outcome, scenario, summary::Summary, tests::arguments};
+    use crate::bench::{
+        arguments::BenchArguments,
+        compare::{Spread, ToDense},
+        link::{Figures, Link},
+        run::Outcome,
+        scenario,
+        summary::{Head, Percentiles, Summary},
+        tests::arguments,
+    };
 
     fn row(change: impl FnOnce(&mut Summary)) -> Row {
         let arguments: BenchArguments = arguments(&["--concurrency", "4"]);
         let mut summary = Summary::of(&Outcome::default());
         change(&mut summary);
-        summary.row(&scenario::of(&arguments)[0], &arguments)
+        let figures = Figures { link_stack_mbit_s: Some(940.0), ..Figures::default() };
+        let head = Head { link: Link::Unshaped, figures, policy: None, rounds: 1, to_dense: None };
+        summary.row(&scenario::of(&arguments)[0], &arguments, head)
     }
 
     #[test]
@@ -111,13 +98,25 @@ mod tests {
         let measured = row(|summary| {
             summary.ttft_ms = Percentiles { p50: Some(1.234), p90: Some(56.78), p99: Some(1234.5) };
             summary.bytes_sent = 3 << 20;
+            summary.bytes_sent_per_request = Some(1_048_576.0 * 1.5);
             summary.ratio = 2.0;
         });
-        let text = table(&[measured, row(|_| ())]);
+        let text = table(&[measured, row(|_| ())], LOAD);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
-        assert!(lines[1].contains("1.23 / 56.8 / 1234") && lines[1].ends_with("3.0 MiB        2.00x"), "{text}");
+        assert!(lines[1].contains("1.23 / 56.8 / 1234") && lines[1].ends_with("1.5 MiB        2.00x"), "{text}");
         assert!(lines[2].starts_with("concurrency 4  ") && lines[2].ends_with(" -"), "{text}");
+    }
+
+    #[test]
+    fn compared_rows_say_how_they_compare() {
+        let spread = Spread { median: 0.5, low: 0.4, high: 0.61 };
+        let to_dense = Some(ToDense { second_token_ms: Some(spread), ..ToDense::default() });
+        let rows = [row(|_| ()), Row { to_dense, plan: "0123456789abcdef".to_owned(), ..row(|_| ()) }];
+        let text = table(&rows, LINKS);
+        assert!(text.lines().nth(2).unwrap().ends_with("0.50 (0.40 to 0.61)"), "{text}");
+        assert!(text.contains(" 01234567  ") && text.starts_with("link  policy"), "{text}");
+        assert_eq!(links(&rows), ["link none: gRPC between the nodes 940 Mbit/s, round trip 0.00 ms"]);
     }
 
     #[test]
@@ -132,14 +131,23 @@ mod tests {
             "requests",
             "failed",
             "ttft_ms",
+            "second_token_ms",
             "tpot_ms",
             "itl_ms",
             "e2e_ms",
             "requests_per_s",
             "output_tokens_per_s",
             "bytes_sent",
+            "bytes_sent_per_request",
             "bytes_unpruned",
             "ratio",
+            "wire_ms",
+            "overlap",
+            "rounds",
+            "to_dense",
+            "link_reached_mbit_s",
+            "link_stack_mbit_s",
+            "link_round_trip_ms",
             "concurrency",
             "input_len",
             "output_len",

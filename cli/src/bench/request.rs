@@ -1,17 +1,31 @@
 //! The body of one request.
 
+use secateur_transfer::TransferPolicy;
 use serde_json::{Map, Value, json};
 
 use super::{arguments::BenchArguments, picture, prompt};
 
-/// The body of the `index`-th request of all scenarios, with a text of so many characters.
-pub fn body(arguments: &BenchArguments, model: &str, index: u64, chars: usize) -> anyhow::Result<Vec<u8>> {
+/// Which request: rows that are compared send the same prompts, under labels by which caches tell them apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Which prompt.
+    pub prompt: u64,
+    /// Never the same twice.
+    pub label: u64,
+    /// Transfer policy to ask for; none: the router's choice.
+    pub policy: Option<TransferPolicy>,
+}
+
+/// The body of a request, with a text of so many characters.
+pub fn body(arguments: &BenchArguments, model: &str, ask: Ask, chars: usize) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
-    for picture in 0..u64::from(arguments.images) {
-        let url = picture::data_uri(arguments.seed, index * u64::from(arguments.images) + picture)?;
+    let images = u64::from(arguments.images);
+    for picture in 0..images {
+        let url = picture::data_uri(arguments.seed, ask.prompt * images + picture, ask.label)?;
         content.push(json!({"type": "image_url", "image_url": {"url": url}}));
     }
-    content.push(json!({"type": "text", "text": prompt::text(arguments.seed, index, chars)}));
+    let text = prompt::text(arguments.seed, ask.prompt, ask.label, chars);
+    content.push(json!({"type": "text", "text": text}));
     let mut body = json!({
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -19,7 +33,7 @@ pub fn body(arguments: &BenchArguments, model: &str, index: u64, chars: usize) -
         "max_tokens": arguments.output_len, "min_tokens": arguments.output_len, "ignore_eos": true,
         "temperature": 0, "stream": true, "stream_options": {"include_usage": true},
     });
-    let extension = extension(arguments);
+    let extension = extension(arguments, ask.policy);
     if !extension.is_empty() {
         body["secateur"] = Value::Object(extension);
     }
@@ -27,7 +41,7 @@ pub fn body(arguments: &BenchArguments, model: &str, index: u64, chars: usize) -
 }
 
 /// Left out where nothing is asked, so that other servers can be measured too.
-fn extension(arguments: &BenchArguments) -> Map<String, Value> {
+fn extension(arguments: &BenchArguments, policy: Option<TransferPolicy>) -> Map<String, Value> {
     let mut extension = Map::new();
     if let Some(visual) = &arguments.visual {
         let mut policy = json!({"method": visual.method});
@@ -36,8 +50,8 @@ fn extension(arguments: &BenchArguments) -> Map<String, Value> {
         }
         extension.insert("visual".to_owned(), policy);
     }
-    if let Some(policy) = &arguments.transfer {
-        extension.insert("transfer".to_owned(), json!({"policy": policy}));
+    if let Some(policy) = policy {
+        extension.insert("transfer".to_owned(), json!({"policy": policy.as_str()}));
     }
     extension
 }

@@ -1,6 +1,6 @@
 //! A scenario from its first request to its last answer.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use tokio::{
     task::JoinSet,
@@ -10,12 +10,15 @@ use tokio::{
 use super::{
     arguments::BenchArguments,
     client::{Answer, Client},
+    compare::ToDense,
     prompt::Scale,
-    request,
+    request::{self, Ask},
+    rounds,
     scenario::{Pace, Scenario, arrivals},
-    summary::{Row, Summary},
+    summary::{Head, Row, Summary},
 };
 use crate::up::report::progress;
+use secateur_transfer::TransferPolicy;
 
 /// Of a scenario's errors, so many are shown.
 const ERRORS_SHOWN: usize = 3;
@@ -27,8 +30,11 @@ pub struct Bench<'a> {
     arguments: &'a BenchArguments,
     /// Characters of each text.
     chars: usize,
-    /// Requests made so far, over all scenarios: the next one's number.
+    policies: &'a [Option<TransferPolicy>],
+    /// Requests made so far, over all scenarios: the next one's label.
     made: u64,
+    /// Prompts so far: the next one's number.
+    prompts: u64,
 }
 
 /// What became of a scenario's requests.
@@ -36,41 +42,84 @@ pub struct Bench<'a> {
 pub struct Outcome {
     pub answers: Vec<Answer>,
     pub errors: Vec<String>,
-    /// First request to last answer.
+    /// First request to last answer, summed over rounds.
     pub duration: Duration,
 }
 
 impl<'a> Bench<'a> {
     /// Finds out how long texts must be.
-    pub async fn new(client: Client, model: String, arguments: &'a BenchArguments) -> anyhow::Result<Bench<'a>> {
+    pub async fn new(
+        client: Client,
+        model: String,
+        arguments: &'a BenchArguments,
+        policies: &'a [Option<TransferPolicy>],
+    ) -> anyhow::Result<Bench<'a>> {
         let scale = Scale::find(&client, arguments.model.as_deref(), &model).await;
-        Ok(Bench { client, model, arguments, chars: scale.chars(arguments.input_len), made: 0 })
+        let chars = scale.chars(arguments.input_len);
+        Ok(Bench { client, model, arguments, chars, policies, made: 0, prompts: 0 })
     }
 
-    /// Warms up, sends every request, and sums up.
-    pub async fn measure(&mut self, scenario: &Scenario) -> anyhow::Result<Row> {
-        let warm_up = self.bodies(self.arguments.warmup)?;
-        let bodies = self.bodies(self.arguments.requests)?;
-        let arguments = self.arguments;
-        let (warmed, outcome) = match scenario.pace {
-            Pace::Closed(concurrency) => {
-                (closed(&self.client, warm_up, concurrency).await, closed(&self.client, bodies, concurrency).await)
+    /// Warms up, sends every request under every policy, and sums up: a row for each policy.
+    pub async fn measure(&mut self, scenario: &Scenario, head: Head) -> anyhow::Result<Vec<Row>> {
+        let (warmup, requests) = (self.arguments.warmup, self.arguments.requests);
+        let start = self.prompts;
+        self.prompts += u64::from(warmup) + u64::from(requests);
+        for turn in 0..self.policies.len() {
+            let bodies = self.bodies(start, 0..warmup, turn)?;
+            let concurrency = match scenario.pace {
+                Pace::Closed(concurrency) => concurrency,
+                Pace::Open(_) => 1,
+            };
+            show_errors("of the warm-up", &closed(&self.client, bodies, concurrency).await.errors);
+        }
+        let mut found: Vec<Vec<Outcome>> = self.policies.iter().map(|_| Vec::new()).collect();
+        let rounds = rounds::count(self.arguments.rounds, self.policies.len(), requests);
+        for round in 0..rounds {
+            for turn in rounds::turns(round, self.policies.len()) {
+                let range = rounds::requests(round, rounds, requests);
+                let bodies = self.bodies(start + u64::from(warmup), range, turn)?;
+                let outcome = self.round(scenario, round, bodies).await;
+                show_errors("counted", &outcome.errors);
+                found[turn].push(outcome);
             }
+        }
+        Ok(self.rows(scenario, head, found))
+    }
+
+    async fn round(&self, scenario: &Scenario, round: u32, bodies: Vec<Vec<u8>>) -> Outcome {
+        match scenario.pace {
+            Pace::Closed(concurrency) => closed(&self.client, bodies, concurrency).await,
             Pace::Open(rate) => {
-                let schedule = arrivals(rate, arguments.requests, arguments.seed);
-                (closed(&self.client, warm_up, 1).await, open(&self.client, bodies, schedule).await)
+                let seed = self.arguments.seed.wrapping_add(round.into());
+                let schedule = arrivals(rate, bodies.len() as u32, seed);
+                open(&self.client, bodies, schedule).await
             }
-        };
-        show_errors("of the warm-up", &warmed.errors);
-        show_errors("counted", &outcome.errors);
-        Ok(Summary::of(&outcome).row(scenario, arguments))
+        }
     }
 
-    /// The next so many bodies. Made beforehand, as making them takes time of the same processors.
-    fn bodies(&mut self, count: u32) -> anyhow::Result<Vec<Vec<u8>>> {
-        let first = self.made;
-        self.made += u64::from(count);
-        (first..self.made).map(|index| request::body(self.arguments, &self.model, index, self.chars)).collect()
+    /// A row for each policy's rounds.
+    fn rows(&self, scenario: &Scenario, head: Head, found: Vec<Vec<Outcome>>) -> Vec<Row> {
+        let by_round: Vec<Vec<Summary>> = found.iter().map(|rounds| rounds.iter().map(Summary::of).collect()).collect();
+        let dense = self.policies.iter().position(|policy| *policy == Some(TransferPolicy::Dense));
+        let row = |(turn, rounds): (usize, Vec<Outcome>)| {
+            let to_dense = dense.filter(|&dense| dense != turn);
+            let to_dense = to_dense.map(|dense| ToDense::of(&by_round[turn], &by_round[dense]));
+            let (policy, count) = (self.policies[turn], rounds.len());
+            let summary = Summary::of(&rounds.into_iter().fold(Outcome::default(), Outcome::and));
+            summary.row(scenario, self.arguments, Head { policy, rounds: count, to_dense, ..head })
+        };
+        found.into_iter().enumerate().map(row).collect()
+    }
+
+    /// Bodies of the prompts `range` after `start`. Made beforehand, as making them takes time of the same processors.
+    fn bodies(&mut self, start: u64, range: Range<u32>, turn: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+        let policy = self.policies[turn];
+        let body = |index: u32| {
+            let ask = Ask { prompt: start + u64::from(index), label: self.made, policy };
+            self.made += 1;
+            request::body(self.arguments, &self.model, ask, self.chars)
+        };
+        range.map(body).collect()
     }
 }
 
@@ -118,6 +167,14 @@ fn launch(flying: &mut JoinSet<anyhow::Result<Answer>>, client: &Client, body: V
 }
 
 impl Outcome {
+    /// Both, one after the other.
+    fn and(mut self, other: Outcome) -> Outcome {
+        self.answers.extend(other.answers);
+        self.errors.extend(other.errors);
+        self.duration += other.duration;
+        self
+    }
+
     fn add(&mut self, ended: Result<anyhow::Result<Answer>, tokio::task::JoinError>) {
         match ended {
             Ok(Ok(answer)) => self.answers.push(answer),

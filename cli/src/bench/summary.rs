@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use secateur_transfer::TransferPolicy;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     arguments::BenchArguments,
+    client::Answer,
+    compare::ToDense,
+    link::{Figures, Link},
     run::Outcome,
     scenario::{Pace, Scenario},
 };
@@ -27,14 +31,34 @@ pub struct Row {
     /// Sent, failed ones included.
     pub requests: u64,
     pub failed: u64,
+    /// Rounds that the requests were spread over.
+    pub rounds: usize,
+    /// Against the dense row of the same link and scenario; none: there is none, or this is it.
+    pub to_dense: Option<ToDense>,
+    #[serde(flatten)]
+    pub figures: Figures,
     #[serde(flatten)]
     pub summary: Summary,
+}
+
+/// By what a row was measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    pub link: Link,
+    /// What was measured of the link.
+    pub figures: Figures,
+    /// Asked for; none: the router's choice.
+    pub policy: Option<TransferPolicy>,
+    pub rounds: usize,
+    pub to_dense: Option<ToDense>,
 }
 
 /// What follows from the answers alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     pub ttft_ms: Percentiles,
+    /// Until the second piece of text.
+    pub second_token_ms: Percentiles,
     pub tpot_ms: Percentiles,
     pub itl_ms: Percentiles,
     pub e2e_ms: Percentiles,
@@ -45,8 +69,14 @@ pub struct Summary {
     pub duration_s: f64,
     pub bytes_sent: u64,
     pub bytes_unpruned: u64,
+    /// Of answered ones; none without any.
+    pub bytes_sent_per_request: Option<f64>,
     /// `bytes_unpruned / bytes_sent`; 0 where nothing was sent.
     pub ratio: f64,
+    /// Of each shipment, by its receipt.
+    pub wire_ms: Percentiles,
+    /// Mean of the receipts; none without any.
+    pub overlap: Option<f64>,
     #[serde(skip)]
     failed: u64,
     #[serde(skip)]
@@ -68,7 +98,12 @@ pub struct Percentiles {
 impl Percentiles {
     /// Of durations, in milliseconds.
     pub fn of(samples: impl Iterator<Item = Duration>) -> Percentiles {
-        let mut sorted: Vec<f64> = samples.map(|sample| sample.as_secs_f64() * 1e3).collect();
+        Self::of_ms(samples.map(|sample| sample.as_secs_f64() * 1e3))
+    }
+
+    /// Of milliseconds.
+    pub fn of_ms(samples: impl Iterator<Item = f64>) -> Percentiles {
+        let mut sorted: Vec<f64> = samples.collect();
         sorted.sort_by(f64::total_cmp);
         let at = |share: f64| percentile(&sorted, share);
         Percentiles { p50: at(0.5), p90: at(0.9), p99: at(0.99) }
@@ -88,6 +123,10 @@ impl Summary {
         let answers = &outcome.answers;
         let seconds = outcome.duration.as_secs_f64().max(1e-9);
         let bytes = |key: &str| -> u64 { answers.iter().filter_map(|a| a.receipt["transfer"][key].as_u64()).sum() };
+        // A receipt without a shipment has no times of one.
+        let shipped = |a: &&Answer| a.receipt["transfer"]["wire_ms"].as_f64().is_some_and(|ms| ms > 0.0);
+        let shipments = || answers.iter().filter(shipped).map(|answer| &answer.receipt["transfer"]);
+        let overlaps: Vec<f64> = shipments().filter_map(|transfer| transfer["overlap"].as_f64()).collect();
         let (sent, unpruned) = (bytes("bytes_sent"), bytes("bytes_unpruned"));
         let output: u64 = answers.iter().map(|answer| answer.output_tokens).sum();
         let prompt: u64 = answers.iter().map(|answer| answer.prompt_tokens).sum();
@@ -97,6 +136,7 @@ impl Summary {
         };
         Summary {
             ttft_ms: Percentiles::of(answers.iter().filter_map(|answer| answer.timeline.first())),
+            second_token_ms: Percentiles::of(answers.iter().filter_map(|answer| answer.timeline.second())),
             tpot_ms: Percentiles::of(answers.iter().filter_map(|a| a.timeline.per_token(a.output_tokens))),
             itl_ms: Percentiles::of(answers.iter().flat_map(|answer| answer.timeline.gaps())),
             e2e_ms: Percentiles::of(answers.iter().map(|answer| answer.timeline.whole())),
@@ -106,6 +146,9 @@ impl Summary {
             duration_s: outcome.duration.as_secs_f64(),
             bytes_sent: sent,
             bytes_unpruned: unpruned,
+            bytes_sent_per_request: (!answers.is_empty()).then(|| sent as f64 / answers.len() as f64),
+            wire_ms: Percentiles::of_ms(shipments().filter_map(|transfer| transfer["wire_ms"].as_f64())),
+            overlap: (!overlaps.is_empty()).then(|| overlaps.iter().sum::<f64>() / overlaps.len() as f64),
             ratio: if sent == 0 { 0.0 } else { unpruned as f64 / sent as f64 },
             failed: outcome.errors.len() as u64,
             answered: answers.len() as u64,
@@ -115,23 +158,26 @@ impl Summary {
     }
 
     /// With what was asked.
-    pub fn row(self, scenario: &Scenario, arguments: &BenchArguments) -> Row {
+    pub fn row(self, scenario: &Scenario, arguments: &BenchArguments, head: Head) -> Row {
         let concurrency = match scenario.pace {
             Pace::Closed(concurrency) => Some(concurrency),
             Pace::Open(_) => None,
         };
         Row {
             scenario: scenario.pace.to_string(),
-            link: arguments.link.clone(),
+            link: head.link.to_string(),
             visual: arguments.visual.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
             // Asked for, or what the receipts say was done.
-            transfer: arguments.transfer.clone().or_else(|| self.policy.clone()).unwrap_or_default(),
+            transfer: head.policy.map(|policy| policy.to_string()).or_else(|| self.policy.clone()).unwrap_or_default(),
             plan: self.plan.clone().unwrap_or_default(),
             concurrency,
             input_len: arguments.input_len,
             output_len: arguments.output_len,
             requests: self.answered + self.failed,
             failed: self.failed,
+            rounds: head.rounds,
+            to_dense: head.to_dense,
+            figures: head.figures,
             summary: self,
         }
     }

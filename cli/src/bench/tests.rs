@@ -27,7 +27,12 @@ use tokio::{
     time::sleep,
 };
 
-use super::{arguments::BenchArguments, measure, summary::Row};
+use super::{
+    arguments::BenchArguments,
+    link::{Laid, Link},
+    measure, policies,
+    summary::Row,
+};
 
 /// What the server does, and what it saw.
 #[derive(Default)]
@@ -116,8 +121,9 @@ async fn answer(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> R
 
 async fn bench(url: &str, flags: &[&str]) -> (Vec<Row>, anyhow::Result<()>) {
     let arguments = arguments(&[&["--url", url][..], flags].concat());
-    let mut rows = Vec::new();
-    let ended = measure(&arguments, None, &mut rows).await;
+    let policies = policies::of(&arguments).unwrap();
+    let (mut rows, mut laid) = (Vec::new(), Laid::new(Link::Unshaped));
+    let ended = measure(&arguments, &policies, None, &mut laid, &mut rows).await;
     (rows, ended)
 }
 

@@ -19,6 +19,11 @@ impl Timeline {
         self.content.first().map(|first| *first - self.sent)
     }
 
+    /// Until the second piece of text: the first one that decode had to do with, so shipping is in it.
+    pub fn second(&self) -> Option<Duration> {
+        self.content.get(1).map(|second| *second - self.sent)
+    }
+
     /// ITL: between one chunk with text and the next.
     pub fn gaps(&self) -> impl Iterator<Item = Duration> {
         self.content.windows(2).map(|pair| pair[1] - pair[0])
@@ -48,12 +53,16 @@ mod tests {
         let timeline = Timeline { sent, content: vec![at(100), at(130), at(130), at(190)], end: at(200) };
         let ms = Duration::from_millis;
         assert_eq!(timeline.first(), Some(ms(100)));
+        assert_eq!(timeline.second(), Some(ms(130)));
         assert_eq!(timeline.gaps().collect::<Vec<_>>(), [ms(30), ms(0), ms(60)]);
         assert_eq!(timeline.per_token(4), Some(ms(30)));
         assert_eq!(timeline.per_token(10), Some(ms(10)));
         assert_eq!(timeline.per_token(1), None);
         assert_eq!(timeline.whole(), ms(200));
         let silent = Timeline { content: Vec::new(), ..timeline };
-        assert_eq!((silent.first(), silent.per_token(5), silent.gaps().count()), (None, None, 0));
+        assert_eq!(
+            (silent.first(), silent.second(), silent.per_token(5), silent.gaps().count()),
+            (None, None, None, 0)
+        );
     }
 }

@@ -42,6 +42,15 @@ pub struct Cluster {
 impl Cluster {
     /// Starts every role on a free loopback port, and says so.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        Self::start_behind(plan, async |decode| Ok(decode)).await
+    }
+
+    /// The same with something before the decode nodes: `front` is given where they listen, and says where router and
+    /// prefill reach them.
+    pub async fn start_behind(
+        plan: Plan,
+        front: impl AsyncFnOnce(Vec<SocketAddr>) -> anyhow::Result<Vec<SocketAddr>>,
+    ) -> anyhow::Result<Self> {
         report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut children = Vec::new();
@@ -54,15 +63,19 @@ impl Cluster {
                 children.push(Child::start(command(role, &arguments), free).await?);
             }
         }
-        let listed = |role: &str| {
-            let of_role = children.iter().filter(|child| child.role() == role);
-            of_role.map(|child| child.address().to_string()).collect::<Vec<_>>().join(",")
-        };
-        let (prefill, decode) = (listed("prefill"), listed("decode"));
+        let listed =
+            |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        let prefill = listed(addresses(&children, "prefill"));
+        let decode = listed(front(addresses(&children, "decode")).await?);
         let arguments = ["--model", &model, "--prefill", &prefill, "--decode", &decode, "--log", &plan.log];
         let listen = SocketAddr::from(([127, 0, 0, 1], plan.port));
         children.push(Child::start(command("router", &arguments), listen).await?);
         Ok(Self { children })
+    }
+
+    /// Where the prefill nodes listen.
+    pub fn prefill(&self) -> Vec<SocketAddr> {
+        addresses(&self.children, "prefill")
     }
 
     /// The router's URL.
@@ -106,6 +119,10 @@ impl Cluster {
     pub async fn stop(&mut self) {
         join_all(self.children.iter_mut().map(Child::stop)).await;
     }
+}
+
+fn addresses(children: &[Child], role: &str) -> Vec<SocketAddr> {
+    children.iter().filter(|child| child.role() == role).map(Child::address).collect()
 }
 
 fn command(role: &str, arguments: &[&str]) -> Vec<String> {

@@ -70,7 +70,7 @@ fn frames(taken: &Arc<AtomicUsize>) -> impl tokio_stream::Stream<Item = ShipFram
 async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut host = Host::new(Arc::new(Nobody), CancellationToken::new());
+    let mut host = Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new());
     host.routes().add_service(KvTransferServer::new(Receiver::default()));
     tokio::spawn(host.serve(listener, Guard::default()));
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
@@ -100,7 +100,7 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
 async fn guarded(secret: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let host = Host::new(Arc::new(Nobody), CancellationToken::new());
+    let host = Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new());
     tokio::spawn(host.serve(listener, security(Some(secret)).guard().unwrap()));
     address
 }

@@ -1,0 +1,92 @@
+//! When bytes may go on: a token bucket, as plain data on a clock that the caller reads.
+
+use std::time::Duration;
+
+use super::Rate;
+
+/// The burst is what the rate brings in this time ...
+const BURST: Duration = Duration::from_millis(2);
+/// ... and at least this, below which a link would be all waking up.
+const BURST_BYTES_MIN: f64 = 65_536.0;
+
+/// Tokens that come at a rate, of which a burst's worth is kept. Kept as the moment at which all that was taken would be
+/// through, had the link never idled: nothing is added up, so nothing drifts, and who comes late catches up within a burst.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    bytes_s: f64,
+    burst: Duration,
+    /// When the link will have carried what was taken, since the clock's start.
+    free_at: Duration,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(rate: Rate) -> Self {
+        let bytes_s = rate.bytes_s();
+        Self { bytes_s, burst: BURST.max(Duration::from_secs_f64(BURST_BYTES_MIN / bytes_s)), free_at: Duration::ZERO }
+    }
+
+    /// Bytes that may pass at once after a pause.
+    pub fn burst_bytes(&self) -> f64 {
+        self.burst.as_secs_f64() * self.bytes_s
+    }
+
+    /// Takes tokens for `bytes` at the moment `now`, and says how long they must wait. Who takes first, goes first.
+    pub fn take(&mut self, bytes: usize, now: Duration) -> Duration {
+        self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_s);
+        self.free_at.saturating_sub(self.burst + now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::link::Link;
+
+    fn bucket(link: &str) -> Bucket {
+        let Ok(Link::Shaped(rate)) = link.parse() else { panic!("{link} is a rate") };
+        Bucket::new(rate)
+    }
+
+    /// Sends pieces, each as soon as it may plus `late`; returns when the last one went, in seconds.
+    fn send(bucket: &mut Bucket, piece: usize, count: usize, late: Duration) -> f64 {
+        let mut now = Duration::ZERO;
+        for _ in 0..count {
+            let wait = bucket.take(piece, now);
+            now += wait + if wait.is_zero() { Duration::ZERO } else { late };
+        }
+        now.as_secs_f64()
+    }
+
+    #[test]
+    fn a_burst_is_two_milliseconds_of_the_rate_and_64_kib_at_least() {
+        assert_eq!(bucket("10gbit").burst_bytes(), 2.5e6);
+        assert!((bucket("10mbit").burst_bytes() - 65_536.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn all_but_the_burst_goes_at_the_rate() {
+        // 125 MB at 1 Gbit/s take a second, less the burst of 2 ms.
+        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::ZERO);
+        assert!((seconds - 0.998).abs() < 1e-6, "{seconds}");
+    }
+
+    #[test]
+    fn waking_up_late_costs_nothing_within_a_burst() {
+        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::from_micros(900));
+        assert!((seconds - 0.998).abs() < 0.001, "{seconds}");
+        // What is later than a burst is lost, as on a link that idled: two pieces of 2 ms in 5 ms.
+        let slower = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3));
+        assert!((slower - 1.25).abs() < 0.01, "{slower}");
+    }
+
+    #[test]
+    fn what_was_saved_up_is_a_burst_however_long_the_pause() {
+        let mut bucket = bucket("1gbit");
+        let later = Duration::from_secs(3_600);
+        assert_eq!(bucket.take(250_000, later), Duration::ZERO);
+        assert_eq!(bucket.take(125_000, later), Duration::from_millis(1));
+        // The same tokens are not given twice.
+        assert_eq!(bucket.take(125_000, later), Duration::from_millis(2));
+    }
+}

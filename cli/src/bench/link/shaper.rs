@@ -1,0 +1,204 @@
+//! A TCP proxy before a decode node. What goes towards the node passes at the rate, all connections together and first come,
+//! first served; what comes back passes freely. A half-close and a reset are passed on as what they are.
+//!
+//! Each direction of a connection has a thread: the runtime's timers count in milliseconds, too coarse for bursts of two,
+//! and the requests that are measured must not wait for the bytes of others.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use socket2::SockRef;
+use tokio::{net::TcpSocket, task::JoinHandle};
+
+use super::{Rate, bucket::Bucket};
+
+/// Read and written at once: few system calls at high rates, an even flow at low ones.
+const PIECE_MIN: usize = 16 << 10;
+const PIECE_MAX: usize = 256 << 10;
+/// Up to this rate the sender's bytes queue at the sender, as before a real link, and not here.
+const SHORT_QUEUE_MAX_MBIT_S: f64 = 2_000.0;
+const SHORT_QUEUE_BYTES: u32 = 256 << 10;
+const BACKLOG: u32 = 1_024;
+
+/// A running shaper. It takes no more connections once dropped; those that there are end with their two ends.
+pub struct Shaper {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+/// The rate as all connections share it.
+struct Pace {
+    bucket: Mutex<Bucket>,
+    started: Instant,
+    piece: usize,
+}
+
+impl Shaper {
+    /// Starts one before `target`, on a free port of loopback.
+    pub fn start(target: SocketAddr, rate: Rate) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if rate.mbit_s() <= SHORT_QUEUE_MAX_MBIT_S {
+            // Taken over by every connection that is accepted.
+            socket.set_recv_buffer_size(SHORT_QUEUE_BYTES)?;
+        }
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = socket.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        let pace = Arc::new(Pace::new(rate));
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let pace = pace.clone();
+                let carried = client.into_std().and_then(|client| {
+                    client.set_nonblocking(false)?;
+                    thread::Builder::new().name("shaper".to_owned()).spawn(move || carry(client, target, &pace))
+                });
+                if let Err(error) = carried {
+                    tracing::warn!(%error, "the shaper dropped a connection");
+                }
+            }
+        });
+        Ok(Self { address, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Shaper {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Pace {
+    fn new(rate: Rate) -> Self {
+        let bucket = Bucket::new(rate);
+        let piece = (bucket.burst_bytes() as usize / 4).clamp(PIECE_MIN, PIECE_MAX);
+        Self { bucket: Mutex::new(bucket), started: Instant::now(), piece }
+    }
+
+    /// Until so many bytes may go on.
+    fn wait(&self, bytes: usize) {
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = bucket.take(bytes, self.started.elapsed());
+        drop(bucket);
+        if wait > Duration::ZERO {
+            thread::sleep(wait);
+        }
+    }
+}
+
+/// Both directions of a connection, until both have ended.
+fn carry(client: TcpStream, target: SocketAddr, pace: &Pace) {
+    let server = match TcpStream::connect(target) {
+        Ok(server) => server,
+        Err(error) => {
+            tracing::warn!(%error, "nobody listens behind the shaper");
+            return reset(&client);
+        }
+    };
+    // Whoever sends small pieces wants them to be sent.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    thread::scope(|scope| {
+        scope.spawn(|| pass(&server, &client, PIECE_MAX, |_| ()));
+        pass(&client, &server, pace.piece, |bytes| pace.wait(bytes));
+    });
+}
+
+/// One direction, until it ends.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize, wait: impl Fn(usize)) {
+    let mut buffer = vec![0; piece];
+    let ended = loop {
+        match from.read(&mut buffer) {
+            Ok(0) => break to.shutdown(Shutdown::Write),
+            Ok(count) => {
+                wait(count);
+                if let Err(error) = to.write_all(&buffer[..count]) {
+                    break Err(error);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => break Err(error),
+        }
+    };
+    if ended.is_err() {
+        reset(from);
+        reset(to);
+    }
+}
+
+/// When the connection is closed, the other side will see a reset; the other direction's thread is woken now.
+fn reset(stream: &TcpStream) {
+    // Fails only where the connection is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    let _ = stream.shutdown(Shutdown::Read);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::link::Link;
+    use std::net::TcpListener;
+
+    /// Two ends of a connection through a shaper: before it, behind it.
+    fn connection(link: &str) -> (Shaper, TcpStream, TcpStream) {
+        let Ok(Link::Shaped(rate)) = link.parse() else { panic!("{link} is a rate") };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shaper = Shaper::start(listener.local_addr().unwrap(), rate).unwrap();
+        let client = TcpStream::connect(shaper.address()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        }
+        (shaper, client, server)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn bytes_pass_both_ways_unchanged_and_a_half_close_is_one() {
+        let (_shaper, mut client, mut server) = connection("400mbit");
+        let sent: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
+        let copy = sent.clone();
+        let writing = thread::spawn(move || {
+            client.write_all(&copy).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer).unwrap();
+            answer
+        });
+        let mut received = Vec::new();
+        server.read_to_end(&mut received).unwrap();
+        assert!(received == sent);
+        server.write_all(&received).unwrap();
+        drop(server);
+        assert!(writing.join().unwrap() == sent);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_reset_is_one_on_the_other_side_both_ways() {
+        for server_resets in [false, true] {
+            let (_shaper, client, server) = connection("400mbit");
+            let (resetting, mut other) = if server_resets { (server, client) } else { (client, server) };
+            SockRef::from(&resetting).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(resetting);
+            let error = other.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "server_resets: {server_resets}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn with_nobody_behind_it_a_connection_is_reset() {
+        let Ok(Link::Shaped(rate)) = "1gbit".parse() else { panic!("a rate") };
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let shaper = Shaper::start(free, rate).unwrap();
+        let mut client = TcpStream::connect(shaper.address()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,25 @@
+//! What `secateur doctor` prints on standard output: a line for each check, or one JSON document.
+#![allow(clippy::print_stdout, reason = "printing is what this file is for")]
+
+use serde_json::json;
+
+use super::Findings;
+
+/// One JSON document.
+pub fn json(findings: &Findings) -> serde_json::Result<()> {
+    let document = json!({"checks": findings.checks, "link": findings.link});
+    println!("{}", serde_json::to_string_pretty(&document)?);
+    Ok(())
+}
+
+/// The same for a person.
+pub fn text(findings: &Findings) {
+    let width = findings.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    for check in &findings.checks {
+        let verdict = if check.ok { "ok  " } else { "FAIL" };
+        println!("{verdict}  {:<width$}  {}", check.name, check.found);
+        if !check.advice.is_empty() {
+            println!("      {:<width$}  -> {}", "", check.advice);
+        }
+    }
+}

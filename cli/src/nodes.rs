@@ -1,0 +1,52 @@
+//! Questions to single nodes, over gRPC.
+
+use std::time::Duration;
+
+use secateur_channel::Channels;
+use secateur_node::link;
+use secateur_proto::{
+    ErrorCode, ServiceError,
+    error::is_from_service,
+    v1::{self, node_client::NodeClient},
+};
+use tokio::time::timeout;
+
+/// A node describes itself at once.
+const DESCRIBE_MAX: Duration = Duration::from_secs(5);
+/// Payload of a measurement, and its time: long enough for a window to open, short enough that nobody waits.
+const MEASURE_BYTES: u64 = link::BYTES_MAX;
+const MEASURE_MS: u32 = 2_000;
+/// A node ends its measurement before this, whatever the link.
+const MEASURE_MAX: Duration = Duration::from_secs(30);
+
+/// What the node at `address` says of itself.
+pub async fn describe(channels: &Channels, address: &str) -> Result<v1::NodeDescription, ServiceError> {
+    let mut client = NodeClient::new(link::open(channels, address)?);
+    answer(DESCRIBE_MAX, client.describe(v1::DescribeRequest {})).await
+}
+
+/// Has the node at `from` measure its way to the one at `to`.
+pub async fn measure_link(channels: &Channels, from: &str, to: &str) -> Result<v1::LinkReport, ServiceError> {
+    let mut client = NodeClient::new(link::open(channels, from)?);
+    let request =
+        v1::MeasureLinkRequest { address: to.to_owned(), bytes_max: MEASURE_BYTES, milliseconds_max: MEASURE_MS };
+    answer(MEASURE_MAX, client.measure_link(request)).await
+}
+
+async fn answer<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, ServiceError> {
+    match timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) if is_from_service(&status) => Err(status.into()),
+        // The transport's own words are about sockets; what it means is that nobody was there.
+        Ok(Err(status)) => match ServiceError::from(status) {
+            error if error.code == ErrorCode::Incompatible => {
+                Err(ServiceError::new(error.code, "it is of a version that cannot be asked this"))
+            }
+            error => Err(ServiceError::new(error.code, "no node answers there")),
+        },
+        Err(_) => Err(ServiceError::new(ErrorCode::Timeout, format!("no answer within {} s", limit.as_secs()))),
+    }
+}

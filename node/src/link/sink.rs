@@ -1,0 +1,51 @@
+//! The receiving end: counts and forgets.
+
+use std::time::Duration;
+
+use secateur_proto::{ErrorCode, ServiceError, v1};
+use tokio::{sync::mpsc, time::timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::{Acks, BYTES_MAX, SEND_MAX};
+use crate::Place;
+
+const ACKS_IN_FLIGHT: usize = 64;
+/// Pings, a slow link's first frame, and the sending.
+const SINK_MAX: Duration = Duration::from_secs(20).saturating_add(SEND_MAX);
+
+/// Swallows `probes`, holding `turn` until they end.
+pub fn run(probes: Streaming<v1::Probe>, turn: Place) -> Acks {
+    let (acks, stream) = mpsc::channel(ACKS_IN_FLIGHT);
+    tokio::spawn(async move {
+        let refused = match timeout(SINK_MAX, swallow(probes, &acks)).await {
+            Ok(Ok(())) => None,
+            Ok(Err(refused)) => Some(refused),
+            Err(_) => Some(ServiceError::new(ErrorCode::Timeout, "the measurement took too long").into()),
+        };
+        // Free before the other node hears of the end, so that it may begin anew at once.
+        drop(turn);
+        if let Some(refused) = refused {
+            let _ = acks.send(Err(refused)).await;
+        }
+    });
+    ReceiverStream::new(stream)
+}
+
+async fn swallow(
+    mut probes: Streaming<v1::Probe>,
+    acks: &mpsc::Sender<Result<v1::ProbeAck, Status>>,
+) -> Result<(), Status> {
+    let mut bytes = 0;
+    while let Some(probe) = probes.message().await? {
+        bytes += probe.payload.len() as u64;
+        if bytes > BYTES_MAX {
+            let text = format!("a measurement has at most {BYTES_MAX} bytes");
+            return Err(ServiceError::new(ErrorCode::PayloadTooLarge, text).into());
+        }
+        if acks.send(Ok(v1::ProbeAck { bytes })).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
