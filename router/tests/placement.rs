@@ -227,6 +227,18 @@ async fn a_shipment_that_is_refused_late_is_recomputed_on_the_same_nodes_if_ther
     );
 }
 
+#[tokio::test]
+async fn bytes_of_a_request_without_an_answer_count() {
+    let cluster = Cluster::one().await;
+    let broken = ServiceError::new(ErrorCode::Internal, "broken");
+    let spend = Act::Spend { bytes: 700, after_first: false, error: refused(), millis: 0 };
+    let last = Act::Spend { bytes: 30, after_first: false, error: broken, millis: 0 };
+    cluster.prefill[0].script.then([spend, last]);
+    cluster.decode[0].script.then([Act::Hang, Act::Hang]);
+    assert_eq!(cluster.post(&question(json!({}))).await.status(), 500);
+    assert_eq!(metric(&cluster, "secateur_kv_bytes_sent_total", "policy=\"dense\"").await, 730.0);
+}
+
 /// Whichever leg tells of a refusal first, its bytes count.
 #[tokio::test]
 async fn bytes_count_where_decode_fails_first() {
