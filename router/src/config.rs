@@ -39,11 +39,7 @@ pub struct RouterSettings {
     )]
     pub decode: Vec<String>,
 
-    /// Where the two stages of a request run
-    ///
-    /// auto: on any two nodes; a pair on one machine is taken where waiting for it costs less than shipping over the
-    /// measured link does. disaggregated: on any two nodes, whichever machines they are on. colocated: only on pairs on
-    /// one machine, so that KV crosses no network.
+    /// Which pairs of nodes may serve a request
     #[arg(long, value_enum, default_value_t = PlacementMode::Auto, env = "SECATEUR_PLACEMENT")]
     pub placement: PlacementMode,
 
@@ -106,12 +102,12 @@ pub struct RouterSettings {
 /// Which pairs of nodes may serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PlacementMode {
-    /// Any; one on one machine where that answers sooner by what was measured
+    /// Any; one on one machine where waiting for it costs less than shipping over the measured link
     #[default]
     Auto,
     /// Any; on which machines nodes are does not count
     Disaggregated,
-    /// Only those on one machine
+    /// Only those on one machine, so that KV crosses no network
     Colocated,
 }
 

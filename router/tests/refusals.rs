@@ -83,7 +83,8 @@ async fn thirty_malformed_bodies_each_get_a_4xx_with_an_openai_body() {
         (extra(json!({"ignore_eos": "yes"})), "ignore_eos"),
         (extra(json!({"best_of": 2})), "best_of"),
         (extra(json!({"secateur": {"visual": {"method": "magic"}}})), "secateur.visual.method"),
-        (extra(json!({"secateur": {"transfer": {"policy": "tiered"}}})), "secateur.transfer.policy"),
+        (extra(json!({"secateur": {"transfer": {"policy": "magic"}}})), "secateur.transfer.policy"),
+        (extra(json!({"secateur": {"transfer": {"policy": "pdtrim"}}})), "secateur.transfer.policy"),
         (content(json!("an <image> in words")), "messages[0].content"),
         (content(json!("x".repeat(3_000))), "messages"),
         (r#"{"messages": [{"role": "user", "content": "\ud800"}]}"#.into(), ""),
@@ -114,6 +115,8 @@ async fn odd_but_valid_bodies_are_answered() {
         json!({"messages": [{"role": "developer", "content": "brief"}, {"role": "user", "content": "nul \u{0}", "name": "x"}]}),
         json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": PNG}, "what?"]}]}),
         json!({"secateur": {"visual": {"method": "none"}, "transfer": {"policy": "dense"}}}),
+        json!({"secateur": {"visual": {"method": "auto"}, "transfer": {"policy": "auto"}}}),
+        json!({"secateur": {"transfer": {"policy": "tiered"}}}),
     ] {
         cluster.ask(fields).await;
     }

@@ -141,20 +141,8 @@ pub fn choose(
     if pairs.is_empty() {
         return Err(why_none(prefill, decode, tokenizer_digest));
     }
-    if outlook.mode == PlacementMode::Colocated {
-        pairs.retain(|pair| pair.is_colocated);
-        if pairs.is_empty() {
-            return Err(none_on_one_machine());
-        }
-    }
-    if let Some(policy) = wish.bulk.policy {
-        let offered: Vec<&NodeDescription> = pairs.iter().map(|pair| pair.prefill_says).collect();
-        let refused = || not_offered(policy, &offered);
-        if !offered.iter().any(|node| offers(node, policy)) {
-            return Err(refused());
-        }
-        pairs.retain(|pair| offers(pair.prefill_says, policy));
-    }
+    let pairs = placed(pairs, outlook.mode)?;
+    let mut pairs = offering(pairs, wish.bulk.policy)?;
     let largest = pairs.iter().map(|pair| room(pair.prefill_says, pair.decode_says)).max().unwrap_or(0);
     pairs.retain(|pair| room(pair.prefill_says, pair.decode_says) >= wish.positions.min(largest));
     let ranked = ranked(pairs, wish);
@@ -194,6 +182,19 @@ fn matching<'a>(
         }
     }
     pairs
+}
+
+/// Those that the mode allows.
+fn placed(mut pairs: Vec<Candidate<'_>>, mode: PlacementMode) -> Result<Vec<Candidate<'_>>, ServiceError> {
+    pairs.retain(|pair| pair.is_colocated || mode != PlacementMode::Colocated);
+    if pairs.is_empty() { Err(none_on_one_machine()) } else { Ok(pairs) }
+}
+
+/// Those that ship under the policy that the request names.
+fn offering(pairs: Vec<Candidate<'_>>, policy: Option<TransferPolicy>) -> Result<Vec<Candidate<'_>>, ServiceError> {
+    let Some(policy) = policy else { return Ok(pairs) };
+    let offering: Vec<Candidate<'_>> = pairs.iter().filter(|pair| offers(pair.prefill_says, policy)).copied().collect();
+    if offering.is_empty() { Err(not_offered(policy, &pairs)) } else { Ok(offering) }
 }
 
 fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish) -> Vec<Ranked<'a>> {
@@ -291,10 +292,10 @@ fn none_on_one_machine() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, text)
 }
 
-fn not_offered(policy: TransferPolicy, nodes: &[&NodeDescription]) -> ServiceError {
+fn not_offered(policy: TransferPolicy, pairs: &[Candidate<'_>]) -> ServiceError {
     let offered: Vec<&str> = TransferPolicy::ALL
         .into_iter()
-        .filter(|policy| nodes.iter().any(|node| offers(node, *policy)))
+        .filter(|policy| pairs.iter().any(|pair| offers(pair.prefill_says, *policy)))
         .map(TransferPolicy::as_str)
         .collect();
     let why = match policy {

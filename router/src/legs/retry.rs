@@ -19,7 +19,7 @@ use crate::cluster::{Cluster, Wish};
 const ATTEMPTS_MAX: u32 = 3;
 /// After the first failure, attempts begin only within this time.
 const RETRY_WINDOW: Duration = Duration::from_millis(900);
-/// The same nodes are asked again only if they failed fast: a node that restarted refuses one call and takes the next.
+/// The same nodes are asked again only if they failed fast, or refused a shipment: a node that restarted refuses one call and takes the next.
 const FAST: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -86,8 +86,13 @@ struct Failed {
 }
 
 impl Failed {
-    /// A full queue stays full for a while; a slow failure would be slow again.
+    /// A full queue stays full for a while; a slow failure would be slow again. A refused shipment says nothing against
+    /// the nodes, however long it took: it is computed and shipped again.
     fn may_ask_again(&self) -> bool {
-        self.error.code != ErrorCode::Overloaded && self.took < FAST
+        match self.error.code {
+            ErrorCode::KvRefused => true,
+            ErrorCode::Overloaded => false,
+            _ => self.took < FAST,
+        }
     }
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     cluster::{Cluster, Wish},
     metrics::{AttemptOutcome, Metrics},
-    openai::response::FinishReason,
+    openai::{extension::policy_name, response::FinishReason},
 };
 
 /// How long a finished answer waits for the nodes' reports.
@@ -54,6 +54,8 @@ pub struct Run {
     so_far: SoFar,
     patience: Patience,
     account: Account,
+    /// The account was asked for, and is counted with the receipt.
+    is_summed_up: bool,
     /// None: it has ended.
     legs: Option<Legs>,
 }
@@ -74,6 +76,7 @@ impl Run {
             so_far: SoFar::default(),
             patience: Patience::default(),
             account: Account::default(),
+            is_summed_up: false,
             legs: None,
         };
         let near = run.cluster.nearest(&run.order.prefixes);
@@ -119,6 +122,7 @@ impl Run {
             self.cluster.served(&legs.pair(), legs.held());
             self.sum_up(legs, REPORT_PATIENCE, expects_report).await;
         }
+        self.is_summed_up = true;
         &self.account
     }
 
@@ -219,6 +223,10 @@ impl Drop for Run {
     fn drop(&mut self) {
         if self.legs.is_some() {
             self.metrics.attempt(AttemptOutcome::Ok);
+        }
+        // A request without an answer has no receipt, but what it sent went over the wire all the same.
+        if let Some(transfer) = self.account.transfer.filter(|_| !self.is_summed_up) {
+            self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);
         }
     }
 }

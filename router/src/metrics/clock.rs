@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::registry::{FinishedReason, Metrics, Placed, Policy, Stage};
+use super::{
+    labels::{FinishedReason, Placed, Policy, Stage},
+    registry::Metrics,
+};
 use crate::openai::{
     receipt::Receipt,
     response::{FinishReason, Usage},

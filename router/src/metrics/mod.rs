@@ -2,10 +2,12 @@
 //! beside them. Each help text states the figure's formula.
 
 mod clock;
+mod labels;
 mod nodes;
 mod registry;
 mod tally;
 
 pub use clock::RequestClock;
+pub use labels::{AttemptOutcome, LinkLabels};
 pub use nodes::{NodeFigures, NodeLabels};
-pub use registry::{AttemptOutcome, LinkLabels, Metrics, Snapshot};
+pub use registry::{Metrics, Snapshot};

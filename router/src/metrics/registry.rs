@@ -16,61 +16,11 @@ use prometheus_client::{
 use secateur_proto::{ErrorCode, ServiceError};
 use secateur_transfer::Refusal;
 
-use super::nodes::{NodeFigures, NodeMetrics};
+use super::{
+    labels::{AttemptOutcome, Code, FinishedReason, LinkLabels, OTHER_REASON, Outcome, Placed, Policy, Reason, Stage},
+    nodes::{NodeFigures, NodeMetrics},
+};
 use crate::openai::receipt::{COLOCATED, DISAGGREGATED};
-
-/// One label, whose key the field names.
-macro_rules! label {
-    ($name:ident, $field:ident) => {
-        #[doc = concat!("The label `", stringify!($field), "`.")]
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-        pub struct $name {
-            /// The value.
-            pub $field: String,
-        }
-    };
-}
-
-label!(FinishedReason, finished_reason);
-label!(Policy, policy);
-label!(Stage, stage);
-label!(Outcome, outcome);
-label!(Code, code);
-label!(Placed, placement);
-label!(Reason, reason);
-
-/// A link, by the addresses of its ends.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LinkLabels {
-    /// `host:port` of the prefill node.
-    pub prefill: String,
-    /// `host:port` of the decode node.
-    pub decode: String,
-}
-
-/// A refusal that this router has no word for, of a newer node.
-const OTHER_REASON: &str = "other";
-
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptOutcome {
-    /// The answer came to its end, or its reader left.
-    Ok,
-    /// Refused or lost.
-    Failed,
-    /// Decode took its KV blocks for others.
-    Preempted,
-}
-
-impl AttemptOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            AttemptOutcome::Ok => "ok",
-            AttemptOutcome::Failed => "failed",
-            AttemptOutcome::Preempted => "preempted",
-        }
-    }
-}
 
 const TTFT_SECONDS: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
@@ -219,7 +169,7 @@ impl Metrics {
             ),
             success: to
                 .counters("vllm:request_success", "Ended answers: stop, length, or abort (client gone, node lost)"),
-            bytes_sent: to.counters("secateur_kv_bytes_sent", "Payload and framing handed to the transport"),
+            bytes_sent: to.counters("secateur_kv_bytes_sent", "Payload and framing handed to the transport, failed attempts included"),
             bytes_dense: to.counters(
                 "secateur_kv_bytes_dense",
                 "What the kept tokens would need in every prefill block at the model's dtype",
@@ -269,6 +219,11 @@ impl Metrics {
             nodes: NodeMetrics::new(&mut to),
             registry: to.registry,
         }
+    }
+
+    /// Counts bytes of a request that came to no receipt.
+    pub fn sent(&self, policy: &str, bytes: u64) {
+        self.bytes_sent.get_or_create(&Policy { policy: policy.to_owned() }).inc_by(bytes);
     }
 
     /// Counts an error answer.

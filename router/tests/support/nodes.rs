@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -15,9 +15,9 @@ use futures::{Stream, StreamExt, stream};
 use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
-        DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, NodeDescription, Opened, PrefillDone,
-        PrefillEvent, PrefillRequest, Role, Sampling, TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport,
-        VisualMethod, VisualPolicy, VisualReport, decode_done,
+        DType, DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, NodeDescription, Opened,
+        PrefillDone, PrefillEvent, PrefillRequest, Role, Sampling, ShipCost, TokenLogprob, Tokens, TopLogprob,
+        TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport, decode_done,
         decode_server::{Decode, DecodeServer},
         generate_event,
         node_server::{Node, NodeServer},
@@ -47,6 +47,9 @@ pub enum Act {
     Unscored,
     /// Decode: leaves out the token with this index.
     Skip(u32),
+    /// Prefill: what a failed shipment had sent, before the first token or after it, then this error; all after so many
+    /// milliseconds.
+    Spend { bytes: u64, after_first: bool, error: ServiceError, millis: u64 },
     /// Decode: goes slowly, so many milliseconds a token.
     Slow(u64),
 }
@@ -70,6 +73,8 @@ pub struct Script {
     pub visual_tokens: AtomicU32,
     /// Positions found in the prefix cache.
     pub cached_positions: AtomicU32,
+    /// Bytes of the next shipments.
+    pub bytes_sent: AtomicU64,
     /// All requests, for a look.
     pub prefill_requests: Mutex<Vec<PrefillRequest>>,
     pub generate_requests: Mutex<Vec<GenerateRequest>>,
@@ -137,10 +142,17 @@ impl FakeNode {
             visual_tokens_per_image: 16,
             stop_token_ids: vec![super::END_TOKEN],
             recommended_visual: Some(VisualPolicy { method: VisualMethod::Trimtokenator as i32, keep: 0.25 }),
+            kv_dtype: DType::Bf16 as i32,
+            recommended_transfer: TransferPolicy::Dense as i32,
+            ship_costs: vec![ship_cost(TransferPolicy::Dense, 1_000.0), ship_cost(TransferPolicy::Tiered, 250.0)],
             ..Default::default()
         };
-        let visual_tokens = AtomicU32::new(16);
-        let script = Arc::new(Script { description: Mutex::new(description), visual_tokens, ..Default::default() });
+        let script = Arc::new(Script {
+            description: Mutex::new(description),
+            visual_tokens: AtomicU32::new(16),
+            bytes_sent: AtomicU64::new(1_000),
+            ..Default::default()
+        });
         script.answer(super::answer_tokens("hello world"));
         let mut node = Self { script, role, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
         node.revive();
@@ -179,6 +191,10 @@ impl Drop for FakeNode {
     }
 }
 
+fn ship_cost(policy: TransferPolicy, bytes_per_position: f64) -> ShipCost {
+    ShipCost { policy: policy as i32, fixed_bytes: 100.0, bytes_per_position }
+}
+
 struct Described(Arc<Script>);
 
 #[tonic::async_trait]
@@ -199,7 +215,8 @@ impl Prefill for FakePrefill {
     async fn run(&self, request: Request<PrefillRequest>) -> Result<Response<Self::RunStream>, Status> {
         let (act, tokens, guard) = self.0.begin();
         let request = request.into_inner();
-        let report = report(&request, self.0.visual_tokens.load(Ordering::SeqCst));
+        let bytes_sent = self.0.bytes_sent.load(Ordering::SeqCst);
+        let report = report(&request, self.0.visual_tokens.load(Ordering::SeqCst), bytes_sent);
         let index = request.emitted.len();
         assert_eq!(request.emitted, tokens[..index], "a replay goes on where the answer ended");
         let sampling = request.sampling.clone().unwrap();
@@ -220,12 +237,18 @@ impl Prefill for FakePrefill {
             logprob: logprob(&act, &sampling, index, tokens[index]),
         };
         let first = prefill_event::Event::FirstToken(first);
-        let then: Result<_, Status> = match act {
-            Act::Break(_, error) => Err(error.into()),
-            _ => Ok(prefill_event::Event::Done(report)),
+        let events: Vec<Result<_, Status>> = match act {
+            Act::Break(_, error) => vec![Ok(first), Err(error.into())],
+            Act::Spend { bytes, after_first, error, millis } => {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                let spent = TransferReport { bytes_sent: bytes, policy: report_policy(&report), ..Default::default() };
+                let first = Some(Ok(first)).filter(|_| after_first);
+                let rest = [Ok(prefill_event::Event::Spent(spent)), Err(error.into())];
+                first.into_iter().chain(rest).collect()
+            }
+            _ => vec![Ok(first), Ok(prefill_event::Event::Done(report))],
         };
-        let events =
-            stream::iter([Ok(first), then]).map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
+        let events = stream::iter(events).map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
         Ok(Response::new(guarded(events, guard)))
     }
 }
@@ -238,9 +261,13 @@ fn logprob(act: &Act, sampling: &Sampling, index: usize, id: u32) -> Option<Toke
     Some(TokenLogprob { logprob, top })
 }
 
-fn report(request: &PrefillRequest, visual_tokens: u32) -> PrefillDone {
+fn report_policy(report: &PrefillDone) -> i32 {
+    report.transfer.unwrap().policy
+}
+
+fn report(request: &PrefillRequest, visual_tokens: u32, bytes_sent: u64) -> PrefillDone {
     let images = request.images.len() as u32;
-    let sent = if request.decode_address.is_empty() { 0 } else { 1_000 };
+    let sent = if request.decode_address.is_empty() { 0 } else { bytes_sent };
     PrefillDone {
         visual: Some(VisualReport {
             method: request.visual.unwrap().method,
@@ -251,13 +278,16 @@ fn report(request: &PrefillRequest, visual_tokens: u32) -> PrefillDone {
             ..VisualReport::default()
         }),
         transfer: Some(TransferReport {
-            policy: TransferPolicy::Dense as i32,
+            policy: request.transfer,
             bytes_sent: sent,
             bytes_dense: sent,
             bytes_unpruned: 2 * sent,
             wire_ms: 3.0,
             overlap: 0.5,
             link_mbit_s: 100.0,
+            positions_held: 3,
+            encode_ms: 0.25,
+            bytes_raw: 4 * sent,
         }),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::{Client, Response};
 use secateur_common::config;
-use secateur_proto::v1::Role;
+use secateur_proto::v1::{NodeDescription, Role};
 use secateur_router::{RouterSettings, command, serve};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -34,8 +34,14 @@ impl Cluster {
 
     /// So many nodes, and further flags for the router.
     pub async fn start(prefill: usize, decode: usize, flags: &[&str]) -> Self {
+        Self::of(prefill, decode, flags, |_| {}).await
+    }
+
+    /// The same, each node described as `edit` leaves it. Returns when the router has a pair.
+    pub async fn of(prefill: usize, decode: usize, flags: &[&str], edit: impl Fn(&mut NodeDescription)) -> Self {
         let prefill: Vec<FakeNode> = (0..prefill).map(|i| FakeNode::start(Role::Prefill, &format!("p{i}"))).collect();
         let decode: Vec<FakeNode> = (0..decode).map(|i| FakeNode::start(Role::Decode, &format!("d{i}"))).collect();
+        prefill.iter().chain(&decode).for_each(|node| edit(&mut node.script.description.lock().unwrap()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
