@@ -134,7 +134,13 @@ impl ReceiveService {
     }
 
     /// A shipment from its manifest to its end.
-    async fn receive(self, manifest: Manifest, mut claim: Claim, mut frames: Streaming<v1::ShipFrame>, replies: Replies) {
+    async fn receive(
+        self,
+        manifest: Manifest,
+        mut claim: Claim,
+        mut frames: Streaming<v1::ShipFrame>,
+        replies: Replies,
+    ) {
         let parties = manifest.parties.clone();
         let placed = tokio::select! {
             placed = self.place(manifest, claim.room, &mut frames, &replies) => placed,

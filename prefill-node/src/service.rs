@@ -8,9 +8,7 @@ use std::{
 use secateur_channel::Link;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
-use secateur_node::{
-    Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond,
-};
+use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
@@ -52,7 +50,14 @@ const DECODED_REQUESTS: usize = 4;
 impl Prefiller {
     /// Serves over a running engine; shipments that stall give way after `ship_patience`, and what goes as it is, is packed
     /// as `lines` say.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, peers: Peers, ship_patience: Duration, lines: Lines) -> Self {
+    pub fn new(
+        identity: Arc<Identity>,
+        engine: Engine,
+        pool: KvPool,
+        peers: Peers,
+        ship_patience: Duration,
+        lines: Lines,
+    ) -> Self {
         let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
         let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
         Self { identity, engine, pool, peers, lines, decoding, patience }

@@ -148,7 +148,8 @@ async fn a_cancelled_answer_frees_its_blocks() {
     let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
     let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
     let (order, started) = ("2".to_owned(), Instant::now());
-    let answer = Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
+    let answer =
+        Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
     cancelled.cancel();
     engine.submit(answer).unwrap();
     finish(&mut other).await;

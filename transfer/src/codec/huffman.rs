@@ -172,7 +172,8 @@ fn fill_table(lengths: &[u8], table: &mut Vec<(u8, u8)>) -> Result<(), CodeError
     }
     table.clear();
     table.resize(1 << LENGTH_MAX, (0, 0));
-    for (symbol, (&word, &length)) in words(lengths).iter().zip(lengths).enumerate().filter(|(_, (_, length))| **length > 0)
+    for (symbol, (&word, &length)) in
+        words(lengths).iter().zip(lengths).enumerate().filter(|(_, (_, length))| **length > 0)
     {
         table.iter_mut().skip(word.into()).step_by(1 << length).for_each(|entry| *entry = (symbol as u8, length));
     }

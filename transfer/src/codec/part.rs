@@ -10,7 +10,9 @@ use super::{
     convert::{from_f32, to_f32},
     huffman,
     pack::{pack, packed_len, unpack},
-    planes, tokens,
+    planes,
+    scale::Width,
+    tokens,
 };
 use crate::dtype::DType;
 
@@ -54,7 +56,8 @@ pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
     1 + match codec.bits() {
         None => 2 * layout.plane_bytes(positions),
         Some(bits) => {
-            let scales = channels::scales_len(layout.width) + tokens::scales_len(layout.width, positions);
+            let k = channels::scales_len(layout.width, Width::Long);
+            let scales = k + tokens::scales_len(layout.width, positions, Width::Long);
             scales + 2 * packed_len(layout.width * positions, bits)
         }
     }
@@ -142,17 +145,29 @@ impl PartEncoder {
         into.push(if is_short { INTEGERS_SHORT } else { INTEGERS });
         [Plane::K, Plane::V].into_iter().all(|plane| {
             self.load(plane, copy);
-            let (values, width) = (&self.values, self.layout.width);
-            let scaled = match plane {
-                Plane::K => channels::encode(values, width, bits, &mut self.codes, into),
-                Plane::V => tokens::encode(values, width, bits, &mut self.codes, into),
-            };
-            match is_short {
-                true => huffman::encode(&self.codes, bits, &mut self.words, into),
-                false => pack(&self.codes, bits, into),
+            if !is_short {
+                let scaled = self.scale(plane, bits, Width::Long, into);
+                pack(&self.codes, bits, into);
+                return scaled.is_some();
             }
-            scaled.is_some()
+            // The narrowest scales that these values allow.
+            let start = into.len();
+            let scaled = widths(plane).into_iter().any(|(tag, width)| {
+                into.truncate(start);
+                into.push(tag);
+                self.scale(plane, bits, width, into).is_some()
+            });
+            huffman::encode(&self.codes, bits, &mut self.words, into);
+            scaled
         })
+    }
+
+    fn scale(&mut self, plane: Plane, bits: u32, written: Width, into: &mut Vec<u8>) -> Option<()> {
+        let (values, width) = (&self.values, self.layout.width);
+        match plane {
+            Plane::K => channels::encode(values, width, (bits, written), &mut self.codes, into),
+            Plane::V => tokens::encode(values, width, (bits, written), &mut self.codes, into),
+        }
     }
 
     fn planes(&mut self, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
@@ -245,9 +260,18 @@ impl PartDecoder {
         let mut rest = bytes;
         (self.values.clear(), self.out.clear());
         for plane in [Plane::K, Plane::V] {
+            let written = match is_short {
+                true => {
+                    let tag;
+                    (tag, rest) = rest.split_first().ok_or(CodeError::Short)?;
+                    let known = widths(plane).into_iter().find(|(known, _)| known == tag);
+                    known.ok_or(CodeError::Form)?.1
+                }
+                false => Width::Long,
+            };
             let scales_len = match plane {
-                Plane::K => channels::scales_len(width),
-                Plane::V => tokens::scales_len(width, positions),
+                Plane::K => channels::scales_len(width, written),
+                Plane::V => tokens::scales_len(width, positions, written),
             };
             let scales;
             (scales, rest) = rest.split_at_checked(scales_len).ok_or(CodeError::Short)?;
@@ -262,12 +286,20 @@ impl PartDecoder {
                 }
             };
             match plane {
-                Plane::K => channels::decode(scales, &self.codes, width, &mut self.values)?,
-                Plane::V => tokens::decode(scales, &self.codes, width, &mut self.values)?,
+                Plane::K => channels::decode(scales, written, &self.codes, width, &mut self.values)?,
+                Plane::V => tokens::decode(scales, written, &self.codes, width, &mut self.values)?,
             }
         }
         from_f32(self.target, &self.values, &mut self.out);
         Ok(rest)
+    }
+}
+
+/// How scales may be written where codes are short too, narrowest first, with their tags.
+fn widths(plane: Plane) -> [(u8, Width); 2] {
+    match plane {
+        Plane::K => [(1, Width::Middle), (0, Width::Long)],
+        Plane::V => [(1, Width::Short), (0, Width::Long)],
     }
 }
 
@@ -300,13 +332,7 @@ mod tests {
     }
 
     /// K and V as bytes of `dtype`, coded as a part.
-    fn coded(
-        layout: Layout,
-        source: DType,
-        packing: Packing,
-        codec: Codec,
-        (k, v): (&[f32], &[f32]),
-    ) -> Vec<u8> {
+    fn coded(layout: Layout, source: DType, packing: Packing, codec: Codec, (k, v): (&[f32], &[f32])) -> Vec<u8> {
         let mut part = Vec::new();
         let copy = |plane, into: &mut Vec<u8>| from_f32(source, if plane == Plane::K { k } else { v }, into);
         PartEncoder::new(layout, source, packing).encode(codec, copy, &mut part);
@@ -323,7 +349,7 @@ mod tests {
             let (k, v) = (values(width * positions, seed, 8.0), values(width * positions, seed ^ 99, 2.0));
             let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
             let mut part = coded(layout, source, packing, codec, (&k, &v));
-            prop_assert!(part.len() <= coded_bytes(layout, codec, positions) + 2);
+            prop_assert!(part.len() <= coded_bytes(layout, codec, positions) + 4);
             part.extend_from_slice(b"next");
             let mut decoder = PartDecoder::new(layout, target);
             let (rows, used) = decoder.decode(codec, positions, &part).unwrap();
@@ -336,7 +362,7 @@ mod tests {
                 prop_assert_eq!(given.len(), back.len());
                 for (given, back) in given.iter().zip(back) {
                     let cut = if codec == Codec::Int2 { 0.2 * scale } else { 0.0 };
-                    prop_assert!((given - back).abs() <= 0.51 * scale / steps + 0.01 * scale + cut, "{given} {back}");
+                    prop_assert!((given - back).abs() <= 0.65 * scale / steps + 0.01 * scale + cut, "{given} {back}");
                 }
             }
             if codec == Codec::Native && source == wire && wire == target {
