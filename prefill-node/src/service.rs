@@ -16,6 +16,7 @@ use secateur_proto::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::{
     engine::{Engine, Prefilled, Work},
@@ -100,8 +101,13 @@ impl Prefiller {
         progress: Follower,
         responses: &Responses<v1::PrefillEvent>,
     ) -> Result<Shipped, ServiceError> {
-        match shipment.run(channel, progress).await {
+        let parties = &shipment.job.parties;
+        let span = tracing::info_span!("ship", epoch = %parties.epoch, attempt = parties.attempt, policy = %shipment.job.transfer);
+        match shipment.run(channel, progress).instrument(span.clone()).await {
             Ok(shipped) => {
+                let (bytes, raw, held) = (shipped.bytes_sent, shipped.bytes_raw, shipped.positions_held);
+                let wire_ms = shipped.timeline.flight.wire().as_secs_f64() * 1e3;
+                span.in_scope(|| tracing::debug!(bytes, raw, held, wire_ms, "shipped"));
                 let address = shipment.job.decode_address.as_deref().unwrap_or_default();
                 self.lines.learn(address, shipped.bytes_sent, shipped.timeline.flight.wire());
                 Ok(shipped)

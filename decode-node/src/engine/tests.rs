@@ -1,7 +1,7 @@
 //! Load on a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
 
 use super::*;
-use secateur_model::{Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
+use secateur_model::{BlockTable, Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
 
 /// Answers `token + 1` forever, and checks what a model would rely on.
 struct Simulated;

@@ -127,7 +127,7 @@ fn unlimited_lengths(weights: &[u64]) -> Vec<u8> {
     let mut trees: Vec<(u64, Vec<usize>)> =
         weights.iter().enumerate().filter(|(_, weight)| **weight > 0).map(|(at, &weight)| (weight, vec![at])).collect();
     while trees.len() > 1 {
-        trees.sort_by(|a, b| b.0.cmp(&a.0));
+        trees.sort_by_key(|tree| std::cmp::Reverse(tree.0));
         let (Some(one), Some(other)) = (trees.pop(), trees.pop()) else { break };
         let leaves = [one.1, other.1].concat();
         leaves.iter().for_each(|&leaf| lengths[leaf] += 1);

@@ -135,7 +135,8 @@ impl PartEncoder {
     }
 
     fn load(&mut self, plane: Plane, copy: &mut impl FnMut(Plane, &mut Vec<u8>)) {
-        (self.bytes.clear(), self.values.clear());
+        self.bytes.clear();
+        self.values.clear();
         copy(plane, &mut self.bytes);
         to_f32(self.source, &self.bytes, &mut self.values);
     }
@@ -245,7 +246,8 @@ impl PartDecoder {
     }
 
     fn convert(&mut self, raw: &[u8]) {
-        (self.values.clear(), self.out.clear());
+        self.values.clear();
+        self.out.clear();
         to_f32(self.layout.dtype, raw, &mut self.values);
         from_f32(self.target, &self.values, &mut self.out);
     }
@@ -258,7 +260,8 @@ impl PartDecoder {
     ) -> Result<&'a [u8], CodeError> {
         let width = self.layout.width;
         let mut rest = bytes;
-        (self.values.clear(), self.out.clear());
+        self.values.clear();
+        self.out.clear();
         for plane in [Plane::K, Plane::V] {
             let written = match is_short {
                 true => {

@@ -103,7 +103,9 @@ pub fn encode(dtype: DType, bytes: &[u8], scratch: &mut Scratch, into: &mut Vec<
 
 fn take_apart(dtype: DType, bytes: &[u8], scratch: &mut Scratch) {
     let Scratch { exponents, low, odd, .. } = scratch;
-    (exponents.clear(), low.clear(), odd.clear());
+    exponents.clear();
+    low.clear();
+    odd.clear();
     match dtype {
         DType::Bf16 => {
             let (values, _) = bytes.as_chunks::<2>();
