@@ -39,7 +39,9 @@ async fn a_cluster_runs_its_plan_and_ships_what_it_says() {
     assert_eq!(std::fs::read(again.path().join("plan.json")).unwrap(), first);
 
     let flags = ["--plan", dir.path().to_str().unwrap()];
-    let cluster = Nodes::start_with(PROGRAM, &demo(), &flags, &flags).unwrap().route(None).await.unwrap();
+    // As they are, so that bytes can be counted by hand.
+    let prefill = [&flags[..], &["--lossless", "off"]].concat();
+    let cluster = Nodes::start_with(PROGRAM, &demo(), &prefill, &flags).unwrap().route(None).await.unwrap();
     let mut sent = Vec::new();
     for policy in ["dense", "pdtrim"] {
         let (status, reply) = cluster.chat(&body(policy)).await.unwrap();
