@@ -6,6 +6,7 @@
 //! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
+//! rehearsal.rs   receiving without a model, for measurements
 //! engine.rs      one thread owns the computation: take in, schedule, compute, publish
 //! schedule.rs    who moves, who gets a block, who gives its blocks up (plain data)
 //! sequence.rs    one answer under way: what comes after each token (plain data)
@@ -18,6 +19,7 @@ mod epochs;
 mod generate;
 mod kept;
 mod receive;
+pub mod rehearsal;
 mod schedule;
 mod sequence;
 pub mod settings;
@@ -86,6 +88,11 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     let mut host = Host::new(generate.clone(), channels, shutdown);
     host.routes()
         .add_service(DecodeServer::new(GenerateService(generate)))
-        .add_service(KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX));
+        .add_service(transfer_server(receive));
     host.serve(listener, guard).await
+}
+
+/// The service that takes shipments, with its limits.
+fn transfer_server(receive: ReceiveService) -> KvTransferServer<ReceiveService> {
+    KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX)
 }
