@@ -3,6 +3,7 @@
 //! ```text
 //! generate.rs    Decode.Generate: validate ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
 //! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ lease blocks ▸ place layers ▸ check digests
+//! messages.rs    the messages of a shipment as they come from the transport
 //! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
@@ -18,6 +19,7 @@ mod engine;
 mod epochs;
 mod generate;
 mod kept;
+mod messages;
 mod receive;
 pub mod rehearsal;
 mod schedule;
@@ -41,13 +43,11 @@ use crate::{
     engine::Engine,
     epochs::Epochs,
     generate::{GenerateService, Generator},
+    messages::Unreading,
     receive::ReceiveService,
     space::BlockSpace,
 };
 pub use settings::DecodeSettings;
-
-/// Largest message of a shipment: a frame's payload and some.
-const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The command line of this role.
 pub fn command() -> Command {
@@ -92,7 +92,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     host.serve(listener, guard).await
 }
 
-/// The service that takes shipments, with its limits.
-fn transfer_server(receive: ReceiveService) -> KvTransferServer<ReceiveService> {
-    KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX)
+/// The service that takes shipments, reading their messages itself.
+fn transfer_server(receive: ReceiveService) -> Unreading<KvTransferServer<ReceiveService>> {
+    Unreading(KvTransferServer::new(receive))
 }

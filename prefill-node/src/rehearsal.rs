@@ -46,8 +46,6 @@ pub struct Sent {
     pub bytes_sent: u64,
     /// The same before coding and framing.
     pub bytes_raw: u64,
-    /// Spent on coding, digests and framing.
-    pub encode: Duration,
 }
 
 impl Rehearsal {
@@ -86,8 +84,7 @@ impl Rehearsal {
             packing: part.packing,
         };
         let shipped = shipment.run(channel, follower).await.map_err(|failed| failed.error)?;
-        let encode = shipped.timeline.encode;
-        Ok(Sent { bytes_sent: shipped.bytes_sent, bytes_raw: shipped.bytes_raw, encode })
+        Ok(Sent { bytes_sent: shipped.bytes_sent, bytes_raw: shipped.bytes_raw })
     }
 
     fn job(&self, part: Part<'_>) -> Job {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -31,8 +32,6 @@ pub struct Turn {
     pub extra: [u64; 2],
     /// What the receipts say was sent.
     pub bytes_sent: u64,
-    /// What the receipts say was spent on coding, digests and framing.
-    pub encode: Duration,
 }
 
 /// The other process.
@@ -99,23 +98,23 @@ async fn turn(
     decode: &mut Decode,
     before: [u64; 2],
     kind: Option<usize>,
-    work: impl AsyncFnOnce(&mut Decode) -> (u64, Duration),
+    work: impl AsyncFnOnce(&mut Decode) -> u64,
 ) -> Turn {
     Usage::forget_peak();
     decode.ask("forget");
     let start = [Usage::now(), Usage::of_line(&decode.ask("usage"))];
     let started = Instant::now();
-    let (bytes_sent, encode) = work(decode).await;
+    let bytes_sent = work(decode).await;
     let wall = started.elapsed();
     let end = [Usage::now(), Usage::of_line(&decode.ask("usage"))];
     let processor = [0, 1].map(|side| end[side].processor - start[side].processor);
     let extra = [0, 1].map(|side| end[side].peak.saturating_sub(before[side]));
-    Turn { kind, wall, processor, extra, bytes_sent, encode }
+    Turn { kind, wall, processor, extra, bytes_sent }
 }
 
-fn raw_turn(sink: std::net::SocketAddr) -> (u64, Duration) {
+fn raw_turn(sink: SocketAddr) -> u64 {
     tokio::task::block_in_place(|| raw::send(sink, TURN_BYTES));
-    (TURN_BYTES, Duration::ZERO)
+    TURN_BYTES
 }
 
 async fn ship_turn(
@@ -124,8 +123,8 @@ async fn ship_turn(
     decode: &mut Decode,
     kind: Kind,
     shipments: &mut u32,
-) -> (u64, Duration) {
-    let (mut bytes, mut encode) = (0, Duration::ZERO);
+) -> u64 {
+    let mut bytes = 0;
     for _ in 0..TURN_BYTES / SHIPMENT_BYTES {
         *shipments += 1;
         let epoch = format!("shipment-{shipments}");
@@ -134,7 +133,6 @@ async fn ship_turn(
         let sent = rehearsal.ship(link.clone(), part).await.unwrap();
         assert_eq!(sent.bytes_raw, SHIPMENT_BYTES);
         bytes += sent.bytes_sent;
-        encode += sent.encode;
     }
-    (bytes, encode)
+    bytes
 }
