@@ -182,13 +182,7 @@ impl<C: Compute> Core<C> {
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(turns.len());
         for (answer, _) in self.answers.iter_mut().zip(turns).filter(|(_, turn)| moves(turn)) {
             let (token, position) = (answer.sequence.last(), answer.position);
-            rows.push(Row {
-                token,
-                position,
-                table: &mut answer.kv,
-                sampler: answer.sequence.sampler(),
-                drawn: None,
-            });
+            rows.push(Row { token, position, table: &mut answer.kv, sampler: answer.sequence.sampler(), drawn: None });
         }
         if rows.is_empty() {
             thread::sleep(STALL);

@@ -113,7 +113,8 @@ mod tests {
         let parties = Parties { epoch: "e".into(), attempt: 1, model_fingerprint: "f".into(), plan_id: String::new() };
         let shape = KvShape { kv_heads: 1, head_dim: 2, dtype: DType::F32 };
         let extent = Extent { prompt: positions, positions };
-        let keys: Vec<u8> = (0..positions as usize / BLOCK_POSITIONS).flat_map(|at| [first_key + at as u8; 32]).collect();
+        let keys: Vec<u8> =
+            (0..positions as usize / BLOCK_POSITIONS).flat_map(|at| [first_key + at as u8; 32]).collect();
         let keys = BlockKeys { positions: BLOCK_POSITIONS as u32, keys: keys.into() };
         Manifest::new(parties, (policy, None), extent, shape, &[0]).with_keys(keys)
     }

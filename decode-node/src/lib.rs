@@ -86,9 +86,7 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     let generate = Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
     let receive = ReceiveService::new(identity, space, epochs);
     let mut host = Host::new(generate.clone(), channels, shutdown);
-    host.routes()
-        .add_service(DecodeServer::new(GenerateService(generate)))
-        .add_service(transfer_server(receive));
+    host.routes().add_service(DecodeServer::new(GenerateService(generate))).add_service(transfer_server(receive));
     host.serve(listener, guard).await
 }
 

@@ -166,10 +166,7 @@ impl ReceiveService {
 impl kv_transfer_server::KvTransfer for ReceiveService {
     type ShipStream = ReceiverStream<Result<ShipReply, Status>>;
 
-    async fn ship(
-        &self,
-        mut request: Request<Streaming<v1::ShipFrame>>,
-    ) -> Result<Response<Self::ShipStream>, Status> {
+    async fn ship(&self, mut request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
         let mut frames = Messages::of(&mut request, FRAME_BYTES_MAX)?;
         let first = frames.next().await?.ok_or(Refusal::Truncated).map_err(refused)?;
         let manifest = Receiver::parse_manifest(first).map_err(refused)?;

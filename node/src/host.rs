@@ -22,8 +22,11 @@ const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// For all shipments of one peer together: the most that HTTP/2 has. Shipments that wait for blocks are not read, and must
 /// not hold up one that has its blocks; each holds a stream's window at most, and how many wait is bounded.
 const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
-/// A peer that vanished without closing its connection is noticed this soon.
+/// How often a quiet peer is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// How long its answer may take: on a slow link it comes behind what a shipment has put into the sockets' buffers, some
+/// megabytes. Routers, which send little, notice a lost node much sooner.
+pub const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
 /// Name under which `grpc.health.v1` answers for "can take requests", beside the empty name and `liveness`.
 const READINESS: &str = "readiness";
 const LIVENESS: &str = "liveness";
@@ -76,7 +79,7 @@ impl Host {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(frame::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE));
+            .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE));
         let serving = guard.serve(server, self.routes.routes(), listener, stop);
         let overdue = async {
             self.shutdown.cancelled().await;

@@ -193,7 +193,9 @@ impl<C: Compute> Core<C> {
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
             self.jobs[at].run(table, used, cached);
-            if let Entry { work: Work { progress: Some(progress), .. }, stage: Stage::Running(running) } = &self.jobs[at] {
+            if let Entry { work: Work { progress: Some(progress), .. }, stage: Stage::Running(running) } =
+                &self.jobs[at]
+            {
                 running.announce(progress);
             }
         }

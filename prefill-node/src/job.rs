@@ -217,6 +217,8 @@ pub(crate) mod tests {
             tokenizer_digest: String::new(),
             recommended_visual: VisualPolicy::KEEP_ALL,
             recommended_visual_several: VisualPolicy::KEEP_ALL,
+            host_id: String::new(),
+            recommended_transfer: None,
         }
     }
 

@@ -113,7 +113,8 @@ pub async fn serve(
     let engine = Engine::start(ModelCompute::new(model, pool.clone()), pool.clone(), limits)?;
     let ship_patience = Duration::from_secs(settings.ship_patience);
     let lines = Lines::new(settings.lossless, packing_rate(identity.kv_shape().dtype));
-    let prefiller = Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels.clone()), ship_patience, lines));
+    let prefiller =
+        Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels.clone()), ship_patience, lines));
     let mut host = Host::new(prefiller.clone(), channels.clone(), shutdown);
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));

@@ -3,11 +3,12 @@
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use secateur_channel::{Channels, KeepAlive, Link, OpenError};
+use secateur_node::host::KEEPALIVE_PATIENCE;
 use secateur_proto::{ErrorCode, ServiceError};
 
 /// A peer that vanished without closing its connection is noticed while something is shipped to it.
 const KEEP_ALIVE: KeepAlive =
-    KeepAlive { interval: Duration::from_secs(2), timeout: Duration::from_secs(2), while_idle: false };
+    KeepAlive { interval: Duration::from_secs(2), timeout: KEEPALIVE_PATIENCE, while_idle: false };
 
 /// Channels by address. A channel reconnects by itself and resolves the name anew when it does.
 #[derive(Default)]

@@ -72,10 +72,14 @@ impl Rehearsal {
         let job = self.job(part);
         let (reporter, follower) = progress();
         // Keys of their own, so that nothing of an earlier shipment is held.
-        let keys = (0..self.table.full_blocks().len())
-            .map(|block| *blake3::Hasher::new().update(part.epoch.as_bytes()).update(&block.to_le_bytes()).finalize().as_bytes());
+        let keys = (0..self.table.full_blocks().len()).map(|block| {
+            *blake3::Hasher::new().update(part.epoch.as_bytes()).update(&block.to_le_bytes()).finalize().as_bytes()
+        });
         let (count, keys) = (positions as u32, keys.collect());
-        reporter.laid(Laid { positions: count, next_position: count, keys, view: self.table.view(positions).into() }, count);
+        reporter.laid(
+            Laid { positions: count, next_position: count, keys, view: self.table.view(positions).into() },
+            count,
+        );
         reporter.close(Closed { first_token: 1, compute_end: Instant::now() });
         let shipment = Shipment {
             job: Arc::new(job),

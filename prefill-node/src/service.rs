@@ -8,9 +8,7 @@ use std::{
 use secateur_channel::Link;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
-use secateur_node::{
-    Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond,
-};
+use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
@@ -18,6 +16,7 @@ use secateur_proto::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::{
     engine::{Engine, Prefilled, Work},
@@ -52,7 +51,14 @@ const DECODED_REQUESTS: usize = 4;
 impl Prefiller {
     /// Serves over a running engine; shipments that stall give way after `ship_patience`, and what goes as it is, is packed
     /// as `lines` say.
-    pub fn new(identity: Arc<Identity>, engine: Engine, pool: KvPool, peers: Peers, ship_patience: Duration, lines: Lines) -> Self {
+    pub fn new(
+        identity: Arc<Identity>,
+        engine: Engine,
+        pool: KvPool,
+        peers: Peers,
+        ship_patience: Duration,
+        lines: Lines,
+    ) -> Self {
         let patience = Patience { limit: ship_patience, shortage: engine.shortage().clone() };
         let decoding = Arc::new(Semaphore::new(DECODED_REQUESTS));
         Self { identity, engine, pool, peers, lines, decoding, patience }
@@ -95,8 +101,13 @@ impl Prefiller {
         progress: Follower,
         responses: &Responses<v1::PrefillEvent>,
     ) -> Result<Shipped, ServiceError> {
-        match shipment.run(channel, progress).await {
+        let parties = &shipment.job.parties;
+        let span = tracing::info_span!("ship", epoch = %parties.epoch, attempt = parties.attempt, policy = %shipment.job.transfer);
+        match shipment.run(channel, progress).instrument(span.clone()).await {
             Ok(shipped) => {
+                let (bytes, raw, held) = (shipped.bytes_sent, shipped.bytes_raw, shipped.positions_held);
+                let wire_ms = shipped.timeline.flight.wire().as_secs_f64() * 1e3;
+                span.in_scope(|| tracing::debug!(bytes, raw, held, wire_ms, "shipped"));
                 let address = shipment.job.decode_address.as_deref().unwrap_or_default();
                 self.lines.learn(address, shipped.bytes_sent, shipped.timeline.flight.wire());
                 Ok(shipped)

@@ -92,7 +92,8 @@ struct Shipping {
 impl Shipment {
     /// Ships what `progress` says is there; returns when decode has acknowledged all.
     pub async fn run(&self, channel: Link, mut progress: Follower) -> Result<Shipped, Failed> {
-        let Ok(laid) = progress.wait_for(|progress| progress.laid.is_some()).await.map(|found| found.laid.clone()) else {
+        let Ok(laid) = progress.wait_for(|progress| progress.laid.is_some()).await.map(|found| found.laid.clone())
+        else {
             return engine_stopped().await;
         };
         let Some(laid) = laid else { return engine_stopped().await };

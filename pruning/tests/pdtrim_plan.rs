@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use secateur_pruning::pdtrim::{
     BlockSet, Bypass, Calibration, Ends, KvRule, Plan, PlanDocument, PlanError, Removed, Repair, RepairFault,
-    Retention, Role, Rule, Scores, SearchLog, Stage, StageKind, bytes_fraction,
+    Retention, Role, Rule, Scores, SearchLog, Stage, StageKind, TierRule, bytes_fraction,
     search::{SeedRun, StageLog},
 };
 
@@ -23,6 +23,7 @@ fn document() -> PlanDocument {
         prefill: Stage::default(),
         decode: Stage::default(),
         kv: Vec::new(),
+        tiers: None,
         scores: Scores::default(),
         search: SearchLog::default(),
     }
@@ -337,5 +338,16 @@ proptest! {
                 prop_assert!(!matches!(plan.role(PREFILL, layer), Role::KvOnly(_)));
             }
         }
+    }
+}
+
+#[test]
+fn tiers_are_read_and_bits_that_no_value_has_are_refused() {
+    let tiers = |middle_bits, selected_bits| Some(TierRule { first: 2, last: 4, middle_bits, selected_bits });
+    let plan = Plan::new(PlanDocument { tiers: tiers(3, 2), ..document() }).unwrap();
+    assert_eq!(Plan::parse(&plan.to_json().unwrap()).unwrap(), plan);
+    for (field, wrong) in [("middle_bits", tiers(5, 2)), ("selected_bits", tiers(16, 0))] {
+        let error = Plan::new(PlanDocument { tiers: wrong, ..document() }).unwrap_err();
+        assert!(error.to_string().contains(field), "{error}");
     }
 }

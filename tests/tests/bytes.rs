@@ -41,7 +41,10 @@ async fn receipts_equal_the_socket_under_either_policy() {
         let receipts: u64 = each.collect::<Vec<u64>>().await.into_iter().sum();
         let on_socket = proxy.forward_bytes() - before;
         let share = on_socket as f64 / receipts as f64;
-        eprintln!("{policy}: {} requests, {receipts} bytes in receipts, {on_socket} on the socket: {share:.4}", cases.len());
+        eprintln!(
+            "{policy}: {} requests, {receipts} bytes in receipts, {on_socket} on the socket: {share:.4}",
+            cases.len()
+        );
         assert!((0.99..1.01).contains(&share), "{policy}: {receipts} bytes in receipts, {on_socket} on the socket");
     }
 }

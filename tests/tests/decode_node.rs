@@ -93,7 +93,8 @@ impl Node {
     }
 
     async fn ship(&self, frames: Vec<ShipFrame>) -> Result<u64, ServiceError> {
-        let mut replies = KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await?.into_inner();
+        let mut replies =
+            KvTransferClient::new(self.channel.clone()).ship(tokio_stream::iter(frames)).await?.into_inner();
         while let Some(reply) = replies.message().await? {
             if let Some(Reply::Placed(placed)) = reply.reply {
                 return Ok(placed.bytes);

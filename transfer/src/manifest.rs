@@ -161,10 +161,8 @@ impl Manifest {
             end: coded.span.end,
             codec: coded.codec.to_proto() as i32,
         };
-        let layer = |entry: &LayerEntry| v1::LayerEntry {
-            layer: entry.layer,
-            spans: entry.spans.iter().map(span).collect(),
-        };
+        let layer =
+            |entry: &LayerEntry| v1::LayerEntry { layer: entry.layer, spans: entry.spans.iter().map(span).collect() };
         v1::Manifest {
             version: FORMAT_VERSION,
             epoch: Some(v1::Epoch { id: self.parties.epoch.clone(), attempt: self.parties.attempt }),

@@ -35,8 +35,7 @@ pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
     /// Every policy, in the order that documents list them.
-    pub const ALL: [TransferPolicy; 3] =
-        [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered];
+    pub const ALL: [TransferPolicy; 3] = [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered];
 
     /// The name on the command line, in JSON and in metrics.
     pub fn as_str(self) -> &'static str {

@@ -66,7 +66,8 @@ impl Sender {
     /// The receiver is ready, and has the first `held` positions already.
     pub fn ready(&mut self, held: u32) {
         let every = self.manifest.part_positions();
-        let of = |entry: &crate::LayerEntry| Layer { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
+        let of =
+            |entry: &crate::LayerEntry| Layer { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
         self.layers = self.manifest.layers.iter().map(of).collect();
         self.whole = Whole::new(&self.manifest, held);
         let left = |layer: &Layer| layer.parts.iter().map(|part| u64::from(part.span.len())).sum::<u64>();
@@ -75,12 +76,7 @@ impl Sender {
 
     /// The next frame of what is finished; `finished(layer)` says up to which position a layer is. Less than
     /// a frame's worth waits for more, unless `all`.
-    pub fn frame(
-        &mut self,
-        source: &impl KvSource,
-        finished: impl Fn(u32) -> u32,
-        all: bool,
-    ) -> Option<v1::ShipFrame> {
+    pub fn frame(&mut self, source: &impl KvSource, finished: impl Fn(u32) -> u32, all: bool) -> Option<v1::ShipFrame> {
         if !all && self.waiting_bytes(&finished) < frame::FRAME_BYTES_MIN as u64 {
             return None;
         }

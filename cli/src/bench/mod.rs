@@ -49,7 +49,7 @@ use secateur_common::{
 use crate::{
     demo,
     up::{
-        cluster::{Cluster, Plan},
+        cluster::{Cluster, Only, Plan},
         report::progress,
     },
     usage::{self, usage},
@@ -122,6 +122,8 @@ async fn own_cluster(arguments: &BenchArguments, laid: &mut Laid) -> anyhow::Res
         prefill: arguments.prefill,
         decode: arguments.decode,
         node: arguments.node.flags(arguments.model.is_none(), arguments.plan.as_deref()),
+        // The link that is measured is between nodes of one machine, which would otherwise count as none.
+        only: Only { router: vec!["--placement".to_owned(), "disaggregated".to_owned()], ..Only::default() },
         port: 0,
         log: arguments.log.clone(),
     };

@@ -8,7 +8,7 @@ use super::arguments::EvalArguments;
 use crate::{
     demo,
     up::{
-        cluster::{Cluster, Plan as Start},
+        cluster::{Cluster, Only, Plan as Start},
         node_options::NodeOptions,
     },
 };
@@ -79,7 +79,11 @@ impl Host {
 impl Own {
     fn start(&self, plan: Option<&Path>) -> Start {
         let node = self.node.flags(self.is_demo, plan);
-        Start { model: self.model.clone(), prefill: 1, decode: 1, node, port: 0, log: self.log.clone() }
+        let only = |flags: [&str; 2]| flags.map(str::to_owned).to_vec();
+        // Bytes are a policy's own: not what an earlier case left behind, nor what the link of this machine is worth.
+        let only =
+            Only { prefill: only(["--lossless", "on"]), decode: only(["--keep-finished", "off"]), ..Only::default() };
+        Start { model: self.model.clone(), prefill: 1, decode: 1, node, only, port: 0, log: self.log.clone() }
     }
 
     async fn stop(&mut self) {

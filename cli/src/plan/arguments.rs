@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use secateur_model::calibrate::Distillation;
-use secateur_pruning::pdtrim::{Rule, concentration::Family};
+use secateur_pruning::pdtrim::{Rule, TierRule, concentration::Family};
 
 use crate::bench::arguments::{Visual, parse_visual};
 
@@ -59,6 +59,10 @@ pub struct PlanArguments {
     /// Last tokens that are always sent
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub kv_last_min: usize,
+    /// How precisely `tiered` sends: first and last tokens as they are, bits of a value between (2, 3, 4, 8 or 16), the same
+    /// in selected layers; such as 2,4,3,2 [default: what the transfer layer was measured with]
+    #[arg(long, value_name = "FIRST,LAST,BITS,BITS", value_parser = parse_tiers)]
+    pub tiers: Option<TierRule>,
     /// Cases to calibrate on, as for `secateur eval` [default: every fourth case of the checkpoint's own suite]
     #[arg(long, value_name = "FILE")]
     pub calibration: Option<PathBuf>,
@@ -152,6 +156,17 @@ fn parse_threshold(text: &str) -> Result<f64, String> {
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if ratio >= 0.0 && ratio.is_finite() { Ok(ratio) } else { Err("must be 0 or above".to_owned()) }
+}
+
+fn parse_tiers(text: &str) -> Result<TierRule, String> {
+    let wrong = || "must be four numbers: first tokens, last tokens, bits, bits of selected layers".to_owned();
+    let numbers: Vec<u32> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let [first, last, middle, selected] = numbers[..] else { return Err(wrong()) };
+    let bits = |bits: u32| {
+        let found = u8::try_from(bits).ok().filter(|bits| TierRule::BITS.contains(bits));
+        found.ok_or_else(|| format!("{bits} bits: must be 2, 3, 4, 8 or 16"))
+    };
+    Ok(TierRule { first, last, middle_bits: bits(middle)?, selected_bits: bits(selected)? })
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

@@ -198,6 +198,7 @@ fn compute(
         prefill: repaired.stage(StageKind::Prefill, prefill.removed),
         decode: repaired.stage(StageKind::Decode, decode.removed),
         kv: selected.rules,
+        tiers: arguments.tiers,
         scores: Scores {
             prefill_similarity,
             decode_similarity,

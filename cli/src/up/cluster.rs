@@ -27,10 +27,23 @@ pub struct Plan {
     pub decode: u32,
     /// Further flags of every node.
     pub node: Vec<String>,
+    /// Further flags of one role alone.
+    pub only: Only,
     /// The router's port; 0: a free one.
     pub port: u16,
     /// What the roles log.
     pub log: String,
+}
+
+/// Flags of one role alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only {
+    /// Of prefill nodes.
+    pub prefill: Vec<String>,
+    /// Of decode nodes.
+    pub decode: Vec<String>,
+    /// Of the router.
+    pub router: Vec<String>,
 }
 
 /// A running local cluster.
@@ -55,11 +68,12 @@ impl Cluster {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut children = Vec::new();
         let model = plan.model.to_string_lossy().into_owned();
-        for (role, count) in [("prefill", plan.prefill), ("decode", plan.decode)] {
+        let roles = [("prefill", plan.prefill, &plan.only.prefill), ("decode", plan.decode, &plan.only.decode)];
+        for (role, count, only) in roles {
             for index in 0..count {
                 let id = format!("{role}-{index}");
                 let mut arguments = vec!["--model", &model, "--log", &plan.log, "--node-id", &id];
-                arguments.extend(plan.node.iter().map(String::as_str));
+                arguments.extend(plan.node.iter().chain(only).map(String::as_str));
                 children.push(Child::start(command(role, &arguments), free).await?);
             }
         }
@@ -67,7 +81,8 @@ impl Cluster {
             |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
         let prefill = listed(addresses(&children, "prefill"));
         let decode = listed(front(addresses(&children, "decode")).await?);
-        let arguments = ["--model", &model, "--prefill", &prefill, "--decode", &decode, "--log", &plan.log];
+        let mut arguments = vec!["--model", &model, "--prefill", &prefill, "--decode", &decode, "--log", &plan.log];
+        arguments.extend(plan.only.router.iter().map(String::as_str));
         let listen = SocketAddr::from(([127, 0, 0, 1], plan.port));
         children.push(Child::start(command("router", &arguments), listen).await?);
         Ok(Self { children })

@@ -16,7 +16,7 @@ use secateur_common::{
 };
 
 use crate::{demo, usage};
-use cluster::{Cluster, Plan};
+use cluster::{Cluster, Only, Plan};
 use node_options::NodeOptions;
 use report::{Outcome, Urls};
 use sample::Question;
@@ -71,6 +71,7 @@ async fn start(arguments: UpArguments) -> anyhow::Result<()> {
         prefill: arguments.prefill,
         decode: arguments.decode,
         node: arguments.node.flags(arguments.model.is_none(), arguments.plan.as_deref()),
+        only: Only::default(),
         log: arguments.log.clone(),
     };
     let mut cluster = Cluster::start(plan).await?;

@@ -1,7 +1,7 @@
 //! Load on a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
 
 use super::*;
-use secateur_model::{Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
+use secateur_model::{BlockTable, Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
 
 /// Answers `token + 1` forever, and checks what a model would rely on.
 struct Simulated;
@@ -148,7 +148,8 @@ async fn a_cancelled_answer_frees_its_blocks() {
     let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
     let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
     let (order, started) = ("2".to_owned(), Instant::now());
-    let answer = Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
+    let answer =
+        Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
     cancelled.cancel();
     engine.submit(answer).unwrap();
     finish(&mut other).await;

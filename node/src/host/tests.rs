@@ -9,11 +9,12 @@ use secateur_channel::{KeepAlive, Link, LinkSecurity};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{
-        LayerFrame, ShipAck, ShipFrame,
+        KvFrame, Placed, ShipFrame, ShipReply,
         kv_transfer_client::KvTransferClient,
         kv_transfer_server::{KvTransfer, KvTransferServer},
         node_client::NodeClient,
         ship_frame::Frame,
+        ship_reply::Reply,
     },
 };
 use tokio::time::{sleep, timeout};
@@ -43,16 +44,19 @@ struct Receiver(AtomicUsize);
 
 #[tonic::async_trait]
 impl KvTransfer for Receiver {
-    async fn ship(&self, request: Request<Streaming<ShipFrame>>) -> Result<Response<ShipAck>, Status> {
+    type ShipStream = tokio_stream::Iter<std::vec::IntoIter<Result<ShipReply, Status>>>;
+
+    async fn ship(&self, request: Request<Streaming<ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
         let mut frames = request.into_inner();
         if self.0.fetch_add(1, Ordering::SeqCst) < WAITING {
             std::future::pending::<()>().await;
         }
-        let mut bytes_placed = 0;
-        while let Some(ShipFrame { frame: Some(Frame::Layer(layer)) }) = frames.message().await? {
-            bytes_placed += layer.payload.len() as u64;
+        let mut bytes = 0;
+        while let Some(ShipFrame { frame: Some(Frame::Kv(frame)) }) = frames.message().await? {
+            bytes += frame.payload.len() as u64;
         }
-        Ok(Response::new(ShipAck { bytes_placed }))
+        let placed = ShipReply { reply: Some(Reply::Placed(Placed { bytes })) };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(placed)])))
     }
 }
 
@@ -62,7 +66,7 @@ fn frames(taken: &Arc<AtomicUsize>) -> impl tokio_stream::Stream<Item = ShipFram
     tokio_stream::iter(0..FRAMES).map(move |at| {
         taken.fetch_add(1, Ordering::SeqCst);
         let payload = vec![0; FRAME_BYTES].into();
-        ShipFrame { frame: Some(Frame::Layer(LayerFrame { layer: 0, offset: (at * FRAME_BYTES) as u64, payload })) }
+        ShipFrame { frame: Some(Frame::Kv(KvFrame { sequence: at as u64, payload, ..KvFrame::default() })) }
     })
 }
 
@@ -92,8 +96,9 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     assert!(before < WAITING * FRAMES, "nothing had to wait");
     let mut client = KvTransferClient::new(channel);
     let shipped = timeout(Duration::from_secs(10), client.ship(frames(&Arc::default())));
-    let ack = shipped.await.expect("the shipment is stalled").unwrap().into_inner();
-    assert_eq!(ack.bytes_placed, (FRAMES * FRAME_BYTES) as u64);
+    let mut replies = shipped.await.expect("the shipment is stalled").unwrap().into_inner();
+    let placed = Some(Reply::Placed(Placed { bytes: (FRAMES * FRAME_BYTES) as u64 }));
+    assert_eq!(replies.message().await.unwrap().unwrap().reply, placed);
 }
 
 /// A host that wants `secret`, and where it listens.

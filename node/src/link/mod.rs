@@ -14,7 +14,7 @@ use secateur_proto::{ErrorCode, ServiceError, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::{Place, Places};
+use crate::{Place, Places, host::KEEPALIVE_PATIENCE};
 
 /// Payload of one measurement at most.
 pub const BYTES_MAX: u64 = 1 << 30;
@@ -33,7 +33,7 @@ pub struct Links {
 
 /// As shipments notice a peer that vanished.
 const KEEP_ALIVE: KeepAlive =
-    KeepAlive { interval: Duration::from_secs(2), timeout: Duration::from_secs(2), while_idle: false };
+    KeepAlive { interval: Duration::from_secs(2), timeout: KEEPALIVE_PATIENCE, while_idle: false };
 
 /// The way to `address` ("host:port"); connects when first used.
 pub fn open(channels: &Channels, address: &str) -> Result<Link, ServiceError> {

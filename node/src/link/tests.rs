@@ -22,7 +22,9 @@ impl Describe for Nobody {
 async fn host() -> (String, NodeClient<Link>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new()).serve(listener, Guard::default()));
+    tokio::spawn(
+        Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new()).serve(listener, Guard::default()),
+    );
     let client = NodeClient::new(open(&Channels::default(), &address).unwrap());
     (address, client)
 }

@@ -10,11 +10,7 @@ use secateur_node::{
 use secateur_proto::{ErrorCode, ServiceError};
 
 use super::{Core, LAID_MAX, contained, entry::Laid, fail, work::Work};
-use crate::{
-    compute::Compute,
-    pictures::DigestCache,
-    prune::Seen,
-};
+use crate::{compute::Compute, pictures::DigestCache, prune::Seen};
 
 /// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
 const PICTURES_PER_STEP: usize = 4;

@@ -2,7 +2,7 @@
 
 use super::{
     block_set::{BlockOutOfRange, BlockSet},
-    document::{FORMAT, KvRule, PlanDocument, Removed, Repair, Rule, Scores, Stage, StageKind},
+    document::{FORMAT, KvRule, PlanDocument, Removed, Repair, Rule, Scores, Stage, StageKind, TierRule},
     retention::RetentionError,
     search::StageLog,
 };
@@ -77,6 +77,14 @@ pub enum PlanError {
         /// What is wrong.
         source: RetentionError,
     },
+    /// Bits that no value has.
+    #[error("tiers.{field} is {bits}; it must be 2, 3, 4, 8 or 16")]
+    Tiers {
+        /// Which.
+        field: &'static str,
+        /// As given.
+        bits: u8,
+    },
     /// Scores of another model.
     #[error("{field} has {found} values; it must have none or one for each of the {layers} layers")]
     Length {
@@ -137,9 +145,18 @@ pub(super) fn check(plan: &PlanDocument) -> Result<(), PlanError> {
     }
     check_merged_keys(plan, decode)?;
     check_kv(&plan.kv, decode, plan.layers)?;
+    plan.tiers.as_ref().map_or(Ok(()), check_tiers)?;
     check_scores(&plan.scores, plan.layers)?;
     check_log("search.prefill", plan.search.prefill.as_ref(), plan.layers)?;
     check_log("search.decode", plan.search.decode.as_ref(), plan.layers)
+}
+
+fn check_tiers(tiers: &TierRule) -> Result<(), PlanError> {
+    let fields = [("middle_bits", tiers.middle_bits), ("selected_bits", tiers.selected_bits)];
+    match fields.into_iter().find(|(_, bits)| !TierRule::BITS.contains(bits)) {
+        Some((field, bits)) => Err(PlanError::Tiers { field, bits }),
+        None => Ok(()),
+    }
 }
 
 /// That at least one block is left follows: the first and the last are protected.

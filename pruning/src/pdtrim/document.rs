@@ -36,6 +36,9 @@ pub struct PlanDocument {
     /// Layers that send first and last tokens only, ascending; a layer that is not listed sends all.
     #[serde(default)]
     pub kv: Vec<KvRule>,
+    /// How precisely the policy `tiered` sends; without it, as the transfer layer does by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<TierRule>,
     /// What the choices were made from.
     #[serde(default)]
     pub scores: Scores,
@@ -164,6 +167,25 @@ impl KvRule {
     pub fn retention(&self) -> Result<Retention, RetentionError> {
         Retention::new(self.keep, self.phi, self.first_min, self.last_min)
     }
+}
+
+/// How precisely KV is sent: first and last tokens as they are, those between as integers of a few bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TierRule {
+    /// First tokens that are sent as they are.
+    pub first: u32,
+    /// Last tokens that are sent as they are.
+    pub last: u32,
+    /// Bits of a value between: 2, 3, 4, 8, or 16 for as it is.
+    pub middle_bits: u8,
+    /// The same in layers that `kv` lists.
+    pub selected_bits: u8,
+}
+
+impl TierRule {
+    /// Bits that there are.
+    pub const BITS: [u8; 5] = [2, 3, 4, 8, 16];
 }
 
 fn phi() -> f64 {

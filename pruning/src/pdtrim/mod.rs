@@ -24,7 +24,9 @@ pub mod search;
 pub use block_set::BlockSet;
 pub use bytes::bytes_fraction;
 pub use check::{PlanError, RepairFault};
-pub use document::{Calibration, KvRule, PlanDocument, Removed, Repair, Rule, Scores, SearchLog, Stage, StageKind};
+pub use document::{
+    Calibration, KvRule, PlanDocument, Removed, Repair, Rule, Scores, SearchLog, Stage, StageKind, TierRule,
+};
 pub use id::id;
 pub use plan::{Bypass, Plan, Role};
 pub use retention::{Ends, Retention};

@@ -15,9 +15,10 @@ use futures::{Stream, StreamExt, stream};
 use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
-        DType, DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, NodeDescription, Opened,
-        PrefillDone, PrefillEvent, PrefillRequest, Role, Sampling, ShipCost, TokenLogprob, Tokens, TopLogprob,
-        TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport, decode_done,
+        DType, DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, LinkReport, MeasureLinkRequest,
+        NodeDescription, Opened, PrefillDone, PrefillEvent, PrefillRequest, Probe, ProbeAck, Role, Sampling, ShipCost,
+        TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport,
+        decode_done,
         decode_server::{Decode, DecodeServer},
         generate_event,
         node_server::{Node, NodeServer},
@@ -27,7 +28,7 @@ use secateur_proto::{
 };
 use tokio::{net::TcpListener, runtime::Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 /// What a node does with the next request.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +202,17 @@ struct Described(Arc<Script>);
 impl Node for Described {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<NodeDescription>, Status> {
         Ok(Response::new(self.0.description.lock().unwrap().clone()))
+    }
+
+    type SinkStream = Events<ProbeAck>;
+
+    // Routers do not measure links.
+    async fn measure_link(&self, _: Request<MeasureLinkRequest>) -> Result<Response<LinkReport>, Status> {
+        Err(Status::unimplemented("measure_link"))
+    }
+
+    async fn sink(&self, _: Request<Streaming<Probe>>) -> Result<Response<Self::SinkStream>, Status> {
+        Err(Status::unimplemented("sink"))
     }
 }
 

@@ -117,13 +117,7 @@ fn raw_turn(sink: SocketAddr) -> u64 {
     TURN_BYTES
 }
 
-async fn ship_turn(
-    rehearsal: &Rehearsal,
-    link: &Link,
-    decode: &mut Decode,
-    kind: Kind,
-    shipments: &mut u32,
-) -> u64 {
+async fn ship_turn(rehearsal: &Rehearsal, link: &Link, decode: &mut Decode, kind: Kind, shipments: &mut u32) -> u64 {
     let mut bytes = 0;
     for _ in 0..TURN_BYTES / SHIPMENT_BYTES {
         *shipments += 1;

@@ -5,6 +5,8 @@
 //! part.rs      one part: K and V of up to 128 positions of a layer, coded and read back
 //! convert.rs   values to f32 and back
 //! pack.rs      integers of a few bits, side by side
+//! huffman.rs   the same, smaller
+//! scale.rs     smallest value and step, and how they are written
 //! channels.rs  K: a scale for each channel over the part's positions
 //! tokens.rs    V: a scale for each group of values of one position
 //! planes.rs    lossless: exponents apart from the rest
@@ -15,15 +17,17 @@
 
 mod channels;
 mod convert;
+mod huffman;
 mod pack;
 mod part;
 mod planes;
+mod scale;
 mod tokens;
 
 use secateur_proto::v1;
 
-pub use planes::packing_rate;
 pub use part::{CodeError, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes};
+pub use planes::packing_rate;
 
 /// Precision of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

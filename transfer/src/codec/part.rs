@@ -1,19 +1,25 @@
 //! One part: K and V of consecutive positions of a layer.
 //!
-//! Layout: a byte for the form, then K, then V. Raw: both as they are. Planes: both as [`planes`] codes them. Integers: K as
-//! [`channels`] and V as [`tokens`] code them. A part of a span of any codec may be raw, where its values do not fit the
-//! scales; planes are for native spans, integers for the others.
+//! Layout: a byte for the form, then K, then V. Raw: both as they are. Planes: both as [`planes`] codes them. Integers: of
+//! each the scales, K's by [`channels`] and V's by [`tokens`], and the codes, packed ([`pack`](mod@super::pack)) or by
+//! [`huffman`]. A part of a span of any codec may be raw, where its values do not fit the scales; planes are for native
+//! spans, integers for the others.
 
 use super::{
     Codec, channels,
     convert::{from_f32, to_f32},
-    planes, tokens,
+    huffman,
+    pack::{pack, packed_len, unpack},
+    planes,
+    scale::Width,
+    tokens,
 };
 use crate::dtype::DType;
 
 const RAW: u8 = 0;
 const PLANES: u8 = 1;
 const INTEGERS: u8 = 2;
+const INTEGERS_SHORT: u8 = 3;
 
 /// A part that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,20 +51,22 @@ impl Layout {
     }
 }
 
-/// Bytes of a part of so many positions, if its values fit its codec and nothing is packed.
+/// Bytes of a part of so many positions, if its values fit its codec and nothing is made smaller without loss.
 pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
     1 + match codec.bits() {
         None => 2 * layout.plane_bytes(positions),
         Some(bits) => {
-            channels::coded_len(layout.width, positions, bits) + tokens::coded_len(layout.width, positions, bits)
+            let k = channels::scales_len(layout.width, Width::Long);
+            let scales = k + tokens::scales_len(layout.width, positions, Width::Long);
+            scales + 2 * packed_len(layout.width * positions, bits)
         }
     }
 }
 
-/// Whether native spans are packed without loss.
+/// Whether what is shipped is made smaller without loss: native spans by planes, integers by shorter codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
-    /// As they lie in memory: where the link is faster than packing.
+    /// Never: where the link is faster.
     #[default]
     Never,
     /// Wherever that is smaller.
@@ -92,6 +100,7 @@ pub struct PartEncoder {
     bytes: Vec<u8>,
     values: Vec<f32>,
     codes: Vec<u8>,
+    words: huffman::Scratch,
     planes: planes::Scratch,
 }
 
@@ -99,7 +108,7 @@ impl PartEncoder {
     /// For values of dtype `source`.
     pub fn new(layout: Layout, source: DType, packing: Packing) -> Self {
         let (bytes, values, codes) = Default::default();
-        Self { layout, source, packing, bytes, values, codes, planes: planes::Scratch::default() }
+        Self { layout, source, packing, bytes, values, codes, words: Default::default(), planes: Default::default() }
     }
 
     /// Appends a part. `copy` appends the values of a plane, `[positions, width]`.
@@ -126,17 +135,40 @@ impl PartEncoder {
     }
 
     fn load(&mut self, plane: Plane, copy: &mut impl FnMut(Plane, &mut Vec<u8>)) {
-        (self.bytes.clear(), self.values.clear());
+        self.bytes.clear();
+        self.values.clear();
         copy(plane, &mut self.bytes);
         to_f32(self.source, &self.bytes, &mut self.values);
     }
 
     fn integers(&mut self, bits: u32, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
-        into.push(INTEGERS);
-        self.load(Plane::K, copy);
-        let k = channels::encode(&self.values, self.layout.width, bits, &mut self.codes, into);
-        self.load(Plane::V, copy);
-        k.and_then(|()| tokens::encode(&self.values, self.layout.width, bits, &mut self.codes, into)).is_some()
+        let is_short = self.packing == Packing::WhereSmaller && huffman::is_for(bits);
+        into.push(if is_short { INTEGERS_SHORT } else { INTEGERS });
+        [Plane::K, Plane::V].into_iter().all(|plane| {
+            self.load(plane, copy);
+            if !is_short {
+                let scaled = self.scale(plane, bits, Width::Long, into);
+                pack(&self.codes, bits, into);
+                return scaled.is_some();
+            }
+            // The narrowest scales that these values allow.
+            let start = into.len();
+            let scaled = widths(plane).into_iter().any(|(tag, width)| {
+                into.truncate(start);
+                into.push(tag);
+                self.scale(plane, bits, width, into).is_some()
+            });
+            huffman::encode(&self.codes, bits, &mut self.words, into);
+            scaled
+        })
+    }
+
+    fn scale(&mut self, plane: Plane, bits: u32, written: Width, into: &mut Vec<u8>) -> Option<()> {
+        let (values, width) = (&self.values, self.layout.width);
+        match plane {
+            Plane::K => channels::encode(values, width, (bits, written), &mut self.codes, into),
+            Plane::V => tokens::encode(values, width, (bits, written), &mut self.codes, into),
+        }
     }
 
     fn planes(&mut self, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
@@ -161,6 +193,7 @@ pub struct PartDecoder {
     raw: Vec<u8>,
     values: Vec<f32>,
     codes: Vec<u8>,
+    words: huffman::Scratch,
     planes: planes::Scratch,
 }
 
@@ -168,7 +201,7 @@ impl PartDecoder {
     /// For values of dtype `target`.
     pub fn new(layout: Layout, target: DType) -> Self {
         let (out, raw, values, codes) = Default::default();
-        Self { layout, target, out, raw, values, codes, planes: planes::Scratch::default() }
+        Self { layout, target, out, raw, values, codes, words: Default::default(), planes: Default::default() }
     }
 
     /// Reads the part of so many positions at the front of `bytes`, and says how long it is.
@@ -204,8 +237,8 @@ impl PartDecoder {
                 self.raw = raw;
                 Ok((halves(&self.out), used(rest)))
             }
-            (INTEGERS, Some(bits)) => {
-                let rest = self.integers(bits, positions, rest)?;
+            (INTEGERS | INTEGERS_SHORT, Some(bits)) => {
+                let rest = self.integers((bits, form == INTEGERS_SHORT), positions, rest)?;
                 Ok((halves(&self.out), used(rest)))
             }
             _ => Err(CodeError::Form),
@@ -213,20 +246,63 @@ impl PartDecoder {
     }
 
     fn convert(&mut self, raw: &[u8]) {
-        (self.values.clear(), self.out.clear());
+        self.values.clear();
+        self.out.clear();
         to_f32(self.layout.dtype, raw, &mut self.values);
         from_f32(self.target, &self.values, &mut self.out);
     }
 
-    fn integers<'a>(&mut self, bits: u32, positions: usize, bytes: &'a [u8]) -> Result<&'a [u8], CodeError> {
+    fn integers<'a>(
+        &mut self,
+        (bits, is_short): (u32, bool),
+        positions: usize,
+        bytes: &'a [u8],
+    ) -> Result<&'a [u8], CodeError> {
         let width = self.layout.width;
-        let (k, rest) = bytes.split_at_checked(channels::coded_len(width, positions, bits)).ok_or(CodeError::Short)?;
-        let (v, rest) = rest.split_at_checked(tokens::coded_len(width, positions, bits)).ok_or(CodeError::Short)?;
-        (self.values.clear(), self.out.clear());
-        channels::decode(k, width, positions, bits, &mut self.codes, &mut self.values)?;
-        tokens::decode(v, width, positions, bits, &mut self.codes, &mut self.values)?;
+        let mut rest = bytes;
+        self.values.clear();
+        self.out.clear();
+        for plane in [Plane::K, Plane::V] {
+            let written = match is_short {
+                true => {
+                    let tag;
+                    (tag, rest) = rest.split_first().ok_or(CodeError::Short)?;
+                    let known = widths(plane).into_iter().find(|(known, _)| known == tag);
+                    known.ok_or(CodeError::Form)?.1
+                }
+                false => Width::Long,
+            };
+            let scales_len = match plane {
+                Plane::K => channels::scales_len(width, written),
+                Plane::V => tokens::scales_len(width, positions, written),
+            };
+            let scales;
+            (scales, rest) = rest.split_at_checked(scales_len).ok_or(CodeError::Short)?;
+            self.codes.clear();
+            rest = match is_short {
+                true => huffman::decode(rest, bits, width * positions, &mut self.words, &mut self.codes)?,
+                false => {
+                    let packed = packed_len(width * positions, bits);
+                    let (packed, behind) = rest.split_at_checked(packed).ok_or(CodeError::Short)?;
+                    unpack(packed, bits, width * positions, &mut self.codes);
+                    behind
+                }
+            };
+            match plane {
+                Plane::K => channels::decode(scales, written, &self.codes, width, &mut self.values)?,
+                Plane::V => tokens::decode(scales, written, &self.codes, width, &mut self.values)?,
+            }
+        }
         from_f32(self.target, &self.values, &mut self.out);
         Ok(rest)
+    }
+}
+
+/// How scales may be written where codes are short too, narrowest first, with their tags.
+fn widths(plane: Plane) -> [(u8, Width); 2] {
+    match plane {
+        Plane::K => [(1, Width::Middle), (0, Width::Long)],
+        Plane::V => [(1, Width::Short), (0, Width::Long)],
     }
 }
 
@@ -259,13 +335,7 @@ mod tests {
     }
 
     /// K and V as bytes of `dtype`, coded as a part.
-    fn coded(
-        layout: Layout,
-        source: DType,
-        packing: Packing,
-        codec: Codec,
-        (k, v): (&[f32], &[f32]),
-    ) -> Vec<u8> {
+    fn coded(layout: Layout, source: DType, packing: Packing, codec: Codec, (k, v): (&[f32], &[f32])) -> Vec<u8> {
         let mut part = Vec::new();
         let copy = |plane, into: &mut Vec<u8>| from_f32(source, if plane == Plane::K { k } else { v }, into);
         PartEncoder::new(layout, source, packing).encode(codec, copy, &mut part);
@@ -282,7 +352,7 @@ mod tests {
             let (k, v) = (values(width * positions, seed, 8.0), values(width * positions, seed ^ 99, 2.0));
             let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
             let mut part = coded(layout, source, packing, codec, (&k, &v));
-            prop_assert!(part.len() <= coded_bytes(layout, codec, positions));
+            prop_assert!(part.len() <= coded_bytes(layout, codec, positions) + 4);
             part.extend_from_slice(b"next");
             let mut decoder = PartDecoder::new(layout, target);
             let (rows, used) = decoder.decode(codec, positions, &part).unwrap();
@@ -294,7 +364,8 @@ mod tests {
             for (given, back, scale) in [(&k, &k_back, 8.0), (&v, &v_back, 2.0f32)] {
                 prop_assert_eq!(given.len(), back.len());
                 for (given, back) in given.iter().zip(back) {
-                    prop_assert!((given - back).abs() <= 0.51 * scale / steps + 0.01 * scale, "{given} {back}");
+                    let cut = if codec == Codec::Int2 { 0.2 * scale } else { 0.0 };
+                    prop_assert!((given - back).abs() <= 0.65 * scale / steps + 0.01 * scale + cut, "{given} {back}");
                 }
             }
             if codec == Codec::Native && source == wire && wire == target {
@@ -307,7 +378,7 @@ mod tests {
 
         #[test]
         fn strange_bytes_never_panic(
-            wire in dtype(), target in dtype(), codec in codec(), form in 0u8..4,
+            wire in dtype(), target in dtype(), codec in codec(), form in 0u8..5,
             bytes in prop::collection::vec(any::<u8>(), 0..400), width in 1usize..20, positions in 0usize..20,
         ) {
             let bytes = [&[form][..], &bytes].concat();

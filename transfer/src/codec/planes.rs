@@ -50,7 +50,8 @@ pub struct Scratch {
 pub fn packing_rate(dtype: DType) -> f64 {
     const VALUES: u32 = 1 << 20;
     // Numbers as KV has them: around one, of both signs.
-    let values: Vec<f32> = (0..VALUES).map(|i| (i.wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5) * 4.0).collect();
+    let values: Vec<f32> =
+        (0..VALUES).map(|i| (i.wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5) * 4.0).collect();
     let mut bytes = Vec::new();
     from_f32(dtype, &values, &mut bytes);
     let (mut scratch, mut packed) = (Scratch::default(), Vec::with_capacity(bytes.len()));
@@ -102,7 +103,9 @@ pub fn encode(dtype: DType, bytes: &[u8], scratch: &mut Scratch, into: &mut Vec<
 
 fn take_apart(dtype: DType, bytes: &[u8], scratch: &mut Scratch) {
     let Scratch { exponents, low, odd, .. } = scratch;
-    (exponents.clear(), low.clear(), odd.clear());
+    exponents.clear();
+    low.clear();
+    odd.clear();
     match dtype {
         DType::Bf16 => {
             let (values, _) = bytes.as_chunks::<2>();
