@@ -3,9 +3,11 @@
 //! ```text
 //! generate.rs    Decode.Generate: validate ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
 //! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ lease blocks ▸ place layers ▸ check digests
+//! messages.rs    the messages of a shipment as they come from the transport
 //! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
+//! rehearsal.rs   receiving without a model, for measurements
 //! engine.rs      one thread owns the computation: take in, schedule, compute, publish
 //! schedule.rs    who moves, who gets a block, who gives its blocks up (plain data)
 //! sequence.rs    one answer under way: what comes after each token (plain data)
@@ -17,7 +19,9 @@ mod engine;
 mod epochs;
 mod generate;
 mod kept;
+mod messages;
 mod receive;
+pub mod rehearsal;
 mod schedule;
 mod sequence;
 pub mod settings;
@@ -39,13 +43,11 @@ use crate::{
     engine::Engine,
     epochs::Epochs,
     generate::{GenerateService, Generator},
+    messages::Unreading,
     receive::ReceiveService,
     space::BlockSpace,
 };
 pub use settings::DecodeSettings;
-
-/// Largest message of a shipment: a frame's payload and some.
-const FRAME_BYTES_MAX: usize = 8 << 20;
 
 /// The command line of this role.
 pub fn command() -> Command {
@@ -84,8 +86,11 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     let generate = Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
     let receive = ReceiveService::new(identity, space, epochs);
     let mut host = Host::new(generate.clone(), channels, shutdown);
-    host.routes()
-        .add_service(DecodeServer::new(GenerateService(generate)))
-        .add_service(KvTransferServer::new(receive).max_decoding_message_size(FRAME_BYTES_MAX));
+    host.routes().add_service(DecodeServer::new(GenerateService(generate))).add_service(transfer_server(receive));
     host.serve(listener, guard).await
+}
+
+/// The service that takes shipments, reading their messages itself.
+fn transfer_server(receive: ReceiveService) -> Unreading<KvTransferServer<ReceiveService>> {
+    Unreading(KvTransferServer::new(receive))
 }

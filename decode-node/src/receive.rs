@@ -20,9 +20,12 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::{
     epochs::{Claim, Epochs, Placed, Room},
     kept::{HeldKv, is_whole},
+    messages::Messages,
     space::BlockSpace,
 };
 
+/// Largest message of a shipment: a frame's payload and some.
+const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Replies between a shipment and the transport.
 const REPLIES_IN_FLIGHT: usize = 4;
 
@@ -84,7 +87,7 @@ impl ReceiveService {
         &self,
         manifest: Manifest,
         room: Room,
-        frames: &mut Streaming<v1::ShipFrame>,
+        frames: &mut Messages,
         replies: &Replies,
     ) -> Result<Placed, ServiceError> {
         let expectation = self.expectation(room);
@@ -99,7 +102,7 @@ impl ReceiveService {
         replies.send(Reply::Ready(v1::Ready { held })).await?;
         let mut receiver = Receiver::new(manifest.clone(), &expectation, held);
         loop {
-            match frames.message().await?.ok_or(Refusal::Truncated)?.frame {
+            match frames.next().await?.ok_or(Refusal::Truncated)?.frame {
                 Some(Frame::Kv(frame)) => {
                     // A copy of a mebibyte or so: short enough to do here, and the next frames wait in the transport.
                     receiver.frame(&frame, &mut Sink { identity: &self.identity, kv: &mut kv })?;
@@ -134,13 +137,7 @@ impl ReceiveService {
     }
 
     /// A shipment from its manifest to its end.
-    async fn receive(
-        self,
-        manifest: Manifest,
-        mut claim: Claim,
-        mut frames: Streaming<v1::ShipFrame>,
-        replies: Replies,
-    ) {
+    async fn receive(self, manifest: Manifest, mut claim: Claim, mut frames: Messages, replies: Replies) {
         let parties = manifest.parties.clone();
         let placed = tokio::select! {
             placed = self.place(manifest, claim.room, &mut frames, &replies) => placed,
@@ -169,9 +166,9 @@ impl ReceiveService {
 impl kv_transfer_server::KvTransfer for ReceiveService {
     type ShipStream = ReceiverStream<Result<ShipReply, Status>>;
 
-    async fn ship(&self, request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
-        let mut frames = request.into_inner();
-        let first = frames.message().await?.ok_or(Refusal::Truncated).map_err(refused)?;
+    async fn ship(&self, mut request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
+        let mut frames = Messages::of(&mut request, FRAME_BYTES_MAX)?;
+        let first = frames.next().await?.ok_or(Refusal::Truncated).map_err(refused)?;
         let manifest = Receiver::parse_manifest(first).map_err(refused)?;
         let claim = self.epochs.claim(&manifest.parties.epoch, manifest.parties.attempt).map_err(refused)?;
         let (replies, stream) = mpsc::channel(REPLIES_IN_FLIGHT);

@@ -8,6 +8,7 @@ use secateur_proto::{
     FILE_DESCRIPTOR_SET,
     v1::{self, node_server},
 };
+use secateur_transfer::frame;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder, transport::Server};
 use tonic_health::ServingStatus;
@@ -76,6 +77,7 @@ impl Host {
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_frame_size(frame::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE));
         let serving = guard.serve(server, self.routes.routes(), listener, stop);

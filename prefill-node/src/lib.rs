@@ -13,6 +13,7 @@
 //! lines.rs      what is known of the way to each decode node
 //! stall.rs      how long a shipment may hold blocks while decode takes nothing
 //! peers.rs      connections to decode nodes, kept between requests
+//! rehearsal.rs  shipping without a model, for measurements
 //! ```
 
 mod compute;
@@ -23,6 +24,7 @@ mod peers;
 mod pictures;
 mod progress;
 mod prune;
+pub mod rehearsal;
 mod schedule;
 mod service;
 pub mod settings;

@@ -6,6 +6,7 @@
 //!                    blocks are leased         ▼ progress of the engine; Received from decode
 //! ```
 
+mod body;
 mod source;
 
 use std::{
@@ -27,10 +28,9 @@ use secateur_transfer::{
     receipt::{Account, Flight, Timeline, dense_bytes},
 };
 use tokio::{sync::mpsc, time::timeout};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use self::source::Source;
+use self::{body::WithBody, source::Source};
 use crate::{
     job::Job,
     progress::{Closed, Follower, Laid, Progress},
@@ -149,9 +149,10 @@ impl Shipment {
     ) -> Result<v1::Placed, ServiceError> {
         let source = Source { laid, kv_layers: &self.identity.kv_layers };
         let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
-        let mut client = KvTransferClient::new(channel).max_decoding_message_size(REPLY_BYTES_MAX);
+        let mut client =
+            KvTransferClient::new(WithBody::new(channel, outgoing)).max_decoding_message_size(REPLY_BYTES_MAX);
         frames.try_send(first).map_err(|_| lost())?;
-        let mut replies = self.patience.wait(client.ship(ReceiverStream::new(outgoing))).await??.into_inner();
+        let mut replies = self.patience.wait(client.ship(tokio_stream::empty())).await??.into_inner();
         let mut pending = None;
         let mut taken = Instant::now();
         loop {

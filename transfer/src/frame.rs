@@ -1,7 +1,11 @@
 //! What goes over the wire in one message: how large, with which digest, and what it weighs.
 
-use prost::Message;
-use secateur_proto::v1;
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{
+    Message,
+    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
+};
+use secateur_proto::v1::{self, ship_frame::Frame};
 
 use crate::digest::{Digest, Hasher};
 
@@ -13,10 +17,14 @@ pub const FRAME_BYTES_MIN: usize = 64 << 10;
 
 /// gRPC's prefix: one byte of flags, four of length.
 const GRPC_PREFIX_BYTES: u64 = 5;
+/// `ShipFrame.kv` and `KvFrame.payload` in transfer.proto.
+const KV_FIELD: u32 = 4;
+const PAYLOAD_FIELD: u32 = 3;
 /// HTTP/2's frame header, before each DATA frame.
 const HTTP2_HEADER_BYTES: u64 = 9;
-/// HTTP/2's default largest DATA frame, which tonic's client keeps.
-const HTTP2_FRAME_BYTES: u64 = 16_384;
+/// Largest HTTP/2 DATA frame that a node takes: a message's payload in one piece, which then is passed on as it lies, with
+/// a system call or two instead of one for each of HTTP/2's default 16 KiB.
+pub const HTTP2_FRAME_BYTES: u32 = 4 << 20;
 
 /// Digest of a frame: of its number, its runs and its payload.
 pub fn digest(frame: &v1::KvFrame) -> Digest {
@@ -31,16 +39,51 @@ pub fn digest(frame: &v1::KvFrame) -> Digest {
     hasher.finish()
 }
 
-/// Bytes that a message hands to the transport: encoding, gRPC prefix, HTTP/2 frame headers.
+/// Bytes that a message hands to the transport: encoding, gRPC prefix, a HTTP/2 frame header for each of its chunks.
 pub fn wire_bytes(frame: &v1::ShipFrame) -> u64 {
-    let message = frame.encoded_len() as u64 + GRPC_PREFIX_BYTES;
-    message + message.div_ceil(HTTP2_FRAME_BYTES) * HTTP2_HEADER_BYTES
+    let chunks = if matches!(frame.frame, Some(Frame::Kv(_))) { 2 } else { 1 };
+    GRPC_PREFIX_BYTES + frame.encoded_len() as u64 + chunks * HTTP2_HEADER_BYTES
+}
+
+/// A message as gRPC has it on the wire, prefix and all, in two chunks: a frame's payload lies where it did. Concatenated they are
+/// the message; the second one is empty where there is no payload.
+pub fn chunks(mut message: v1::ShipFrame) -> [Bytes; 2] {
+    let payload = match &mut message.frame {
+        Some(Frame::Kv(frame)) => std::mem::take(&mut frame.payload),
+        _ => Bytes::new(),
+    };
+    let mut header = BytesMut::new();
+    match &message.frame {
+        // Fields may come in any order: the payload's is the last.
+        Some(Frame::Kv(frame)) if !payload.is_empty() => {
+            let length = payload.len() as u64;
+            let before = frame.encoded_len() + key_len(PAYLOAD_FIELD) + encoded_len_varint(length);
+            let kv = (before + payload.len()) as u64;
+            put_prefix(key_len(KV_FIELD) + encoded_len_varint(kv) + before + payload.len(), &mut header);
+            encode_key(KV_FIELD, WireType::LengthDelimited, &mut header);
+            encode_varint(kv, &mut header);
+            frame.encode_raw(&mut header);
+            encode_key(PAYLOAD_FIELD, WireType::LengthDelimited, &mut header);
+            encode_varint(length, &mut header);
+        }
+        _ => {
+            put_prefix(message.encoded_len(), &mut header);
+            message.encode_raw(&mut header);
+        }
+    }
+    [header.freeze(), payload]
+}
+
+/// Not compressed, and so long.
+fn put_prefix(length: usize, into: &mut BytesMut) {
+    into.put_u8(0);
+    into.put_u32(length as u32);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secateur_proto::v1::{KvFrame, Run, ShipFrame, ship_frame::Frame};
+    use secateur_proto::v1::{Closing, KvFrame, Run, ShipFrame};
 
     fn frame(sequence: u64, layer: u32, payload: usize) -> KvFrame {
         let runs = vec![Run { layer, first_part: 0, parts: 1 }];
@@ -51,6 +94,23 @@ mod tests {
     fn wire_bytes_are_a_little_more_than_the_payload() {
         let wire = wire_bytes(&ShipFrame { frame: Some(Frame::Kv(frame(3, 1, FRAME_BYTES))) });
         assert!(wire > FRAME_BYTES as u64 && wire < FRAME_BYTES as u64 + 1_000);
+    }
+
+    #[test]
+    fn chunks_are_the_message() {
+        let closing = Closing { digest: vec![3; 32].into(), first_token: 7, frames: 2 };
+        let mut messages = vec![ShipFrame { frame: Some(Frame::Closing(closing)) }, ShipFrame::default()];
+        let payloads = [0, 1, 127, 128, 16_384, FRAME_BYTES, FRAME_BYTES + 9].into_iter();
+        messages.extend(payloads.map(|payload| ShipFrame { frame: Some(Frame::Kv(frame(300, 2, payload))) }));
+        for message in messages {
+            let chunks = chunks(message.clone());
+            let bytes = chunks.concat();
+            assert_eq!(bytes[..5], [&[0][..], &(bytes.len() as u32 - 5).to_be_bytes()].concat());
+            assert_eq!(ShipFrame::decode(&bytes[5..]).unwrap(), message);
+            let headers = chunks.iter().filter(|chunk| !chunk.is_empty()).count() as u64 * HTTP2_HEADER_BYTES;
+            let counted = wire_bytes(&message);
+            assert!(counted - headers - bytes.len() as u64 <= HTTP2_HEADER_BYTES, "{counted} {}", bytes.len());
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::{
     span::{Part, parts},
 };
 
+/// Forms of a frame's parts, and what its estimate is too small by, bytes.
+const FORMS_BYTES: usize = 1 << 10;
+
 /// KV that is computed, or will be.
 pub trait KvSource {
     /// Appends K or V of some positions of a layer of the manifest, `[positions, kv_heads, head_dim]`, as the source
@@ -77,7 +80,7 @@ impl Sender {
         if !all && self.waiting_bytes(&finished) < frame::FRAME_BYTES_MIN as u64 {
             return None;
         }
-        let (mut runs, mut payload) = (Vec::new(), Vec::new());
+        let (mut runs, mut payload) = (Vec::new(), Vec::with_capacity(self.frame_bytes(&finished)));
         for layer in &mut self.layers {
             let first_part = layer.next;
             while let Some(part) = layer.parts.get(layer.next).filter(|part| part.span.end <= finished(layer.layer)) {
@@ -104,6 +107,12 @@ impl Sender {
         self.whole.frame(digest);
         self.sequence += 1;
         Some(self.counted(Frame::Kv(frame)))
+    }
+
+    /// About how much the next frame has, so that its bytes are not moved while they become more.
+    fn frame_bytes(&self, finished: impl Fn(u32) -> u32) -> usize {
+        let part = u64::from(self.manifest.part_positions()) * self.manifest.shape.bytes_per_token();
+        self.waiting_bytes(finished).min(frame::FRAME_BYTES as u64 + part) as usize + FORMS_BYTES
     }
 
     /// About how much is finished and not shipped.

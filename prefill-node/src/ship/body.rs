@@ -1,0 +1,73 @@
+//! A call's messages on their way to the transport, each payload as it lies: tonic's own encoder would copy it behind its
+//! header.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use secateur_channel::Link;
+use secateur_proto::v1::ShipFrame;
+use secateur_transfer::frame;
+use tokio::sync::mpsc;
+use tonic::{
+    body::Body,
+    codegen::{Service, http::Request},
+};
+
+/// A link whose first call has a body of its own, whatever the generated client gives it.
+pub struct WithBody {
+    link: Link,
+    body: Body,
+}
+
+impl WithBody {
+    /// A call of `messages`, which ends when they do.
+    pub fn new(link: Link, messages: mpsc::Receiver<ShipFrame>) -> Self {
+        Self { link, body: Body::new(Chunks { messages, begun: VecDeque::new() }) }
+    }
+}
+
+impl Service<Request<Body>> for WithBody {
+    type Response = <Link as Service<Request<Body>>>::Response;
+    type Error = <Link as Service<Request<Body>>>::Error;
+    type Future = <Link as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.link.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        *request.body_mut() = std::mem::take(&mut self.body);
+        self.link.call(request)
+    }
+}
+
+/// The body: messages, chunk by chunk.
+struct Chunks {
+    messages: mpsc::Receiver<ShipFrame>,
+    /// What is left of the message that was begun.
+    begun: VecDeque<Bytes>,
+}
+
+impl http_body::Body for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            if let Some(chunk) = self.begun.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            let Some(message) = ready!(self.messages.poll_recv(context)) else { return Poll::Ready(None) };
+            self.begun = frame::chunks(message).into_iter().filter(|chunk| !chunk.is_empty()).collect();
+        }
+    }
+}
