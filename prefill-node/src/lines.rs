@@ -10,10 +10,10 @@ const TELLING_BYTES: u64 = 256 << 10;
 /// Weight of the newest shipment.
 const NEWEST: f64 = 0.3;
 
-/// When native KV is packed without loss.
+/// When KV is packed without loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Lossless {
-    /// On links that were measured to be slower than packing.
+    /// Unless the link was measured to be faster than packing.
     #[default]
     Auto,
     /// Always.
@@ -40,7 +40,8 @@ impl Lines {
     /// Whether to pack what goes to `address`.
     pub fn packing(&self, address: &str) -> Packing {
         let pays = match self.lossless {
-            Lossless::Auto => self.rates().get(address).is_some_and(|rate| *rate < self.packing_rate),
+            // What is not known is taken to be slow: packing for nothing costs a little time, not packing much of it.
+            Lossless::Auto => self.rates().get(address).is_none_or(|rate| *rate < self.packing_rate),
             Lossless::On => true,
             Lossless::Off => false,
         };
@@ -68,15 +69,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_links_that_are_slower_than_packing_are_packed_for() {
+    fn links_that_are_faster_than_packing_are_not_packed_for() {
         let lines = Lines::new(Lossless::Auto, 500e6);
         let second = Duration::from_secs(1);
-        assert_eq!(lines.packing("d:1"), Packing::Never, "nothing is known");
+        assert_eq!(lines.packing("d:1"), Packing::WhereSmaller, "nothing is known");
         lines.learn("d:1", 100_000_000, second);
         lines.learn("d:2", 2_000_000_000, second);
         lines.learn("d:3", 1_000, second);
         let found = ["d:1", "d:2", "d:3"].map(|address| lines.packing(address));
-        assert_eq!(found, [Packing::WhereSmaller, Packing::Never, Packing::Never]);
+        assert_eq!(found, [Packing::WhereSmaller, Packing::Never, Packing::WhereSmaller]);
         for _ in 0..20 {
             lines.learn("d:1", 2_000_000_000, second);
         }

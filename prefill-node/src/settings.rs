@@ -26,7 +26,7 @@ pub struct PrefillSettings {
     /// the router then goes on with another pair. Less than the router's request timeout
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600), env = "SECATEUR_SHIP_PATIENCE")]
     pub ship_patience: u64,
-    /// Pack KV that is shipped as it is without loss: auto (on links measured to be slower than packing), on, or off
+    /// Pack what is shipped without further loss: auto (unless the link was measured to be faster than packing), on, or off
     #[arg(long, value_enum, default_value = "auto", env = "SECATEUR_LOSSLESS")]
     pub lossless: Lossless,
     /// What is shipped where neither request nor plan says: auto (by the link), dense, pdtrim or tiered

@@ -48,10 +48,11 @@ fn bench_measures_by_link() {
     assert!(reached > 0.0 && reached <= 200.0, "{reached}");
     // Over two seconds, the one burst that is free is lost in rounding.
     assert!(shaped["link_stack_mbit_s"].as_f64().unwrap() <= 202.0, "{shaped}");
-    // A shipment cannot outrun the bucket, whatever the machine does: all but one burst of 64 KiB waits for its tokens.
+    // A shipment cannot outrun the bucket, whatever the machine does: all but a burst of 64 KiB, and what a late thread makes
+    // up for (20 ms at most), waits for its tokens.
     let (bytes, wire_ms) =
         (shaped["bytes_sent_per_request"].as_f64().unwrap(), shaped["wire_ms"]["p50"].as_f64().unwrap());
-    assert!(wire_ms >= (bytes - 65_536.0) * 8.0 / 200e3, "{bytes} bytes in {wire_ms} ms");
+    assert!(wire_ms >= (bytes - 65_536.0) * 8.0 / 200e3 - 20.0, "{bytes} bytes in {wire_ms} ms");
 }
 
 #[test]

@@ -1,25 +1,26 @@
 //! K: each channel has its smallest value and a step, over the positions of the part.
 //!
-//! Layout: `width` pairs (smallest value, step) as f16, then the codes, `[positions, width]`. A value is
+//! Scales are `width` pairs (smallest value, step) as f16; codes `[positions, width]`. A value is
 //! `smallest + code x step`.
 
 use half::f16;
 
-use super::{
-    convert::all_finite,
-    pack::{pack, packed_len, unpack},
-    part::CodeError,
-};
+use super::{convert::all_finite, part::CodeError};
 
 /// Bytes of a smallest value and a step.
 pub const SCALE_BYTES: usize = 4;
+/// With so many bits or fewer it pays to cut ranges.
+pub const CUT_BITS_MAX: u32 = 2;
+/// Shares of the range that are tried to be cut off at each end.
+pub const CUTS: [f32; 4] = [0.05, 0.1, 0.15, 0.2];
 
-/// Bytes of `[positions, width]` values.
-pub fn coded_len(width: usize, positions: usize, bits: u32) -> usize {
-    width * SCALE_BYTES + packed_len(width * positions, bits)
+/// Bytes of the scales.
+pub fn scales_len(width: usize) -> usize {
+    width * SCALE_BYTES
 }
 
-/// Appends `values`, `[positions, width]`. `None`, and nothing appended that counts: a value is beyond f16.
+/// Appends the scales of `values`, `[positions, width]`, and gives their codes. `None`, and nothing that counts: a value is
+/// beyond f16.
 pub fn encode(values: &[f32], width: usize, bits: u32, codes: &mut Vec<u8>, into: &mut Vec<u8>) -> Option<()> {
     if !all_finite(values) {
         return None;
@@ -31,34 +32,59 @@ pub fn encode(values: &[f32], width: usize, bits: u32, codes: &mut Vec<u8>, into
             *high = high.max(value);
         }
     }
-    let scales: Vec<Scale> = low.iter().zip(&high).map(|(&low, &high)| Scale::over(low, high, bits)).collect::<Option<_>>()?;
+    let scales = fitted(values, width, bits, &low, &high)?;
     into.extend(scales.iter().flat_map(|scale| scale.to_bytes()));
     let levels = levels(bits);
-    let (base, inverse): (Vec<f32>, Vec<f32>) = scales.iter().map(|scale| (scale.low, scale.inverse())).unzip();
     codes.clear();
     for row in values.chunks_exact(width) {
-        codes.extend(row.iter().zip(&base).zip(&inverse).map(|((value, base), inverse)| {
-            // Rounds to the nearest; a cast stops at 0 by itself.
-            ((value - base) * inverse + 0.5).min(levels) as u8
-        }));
+        codes.extend(row.iter().zip(&scales).map(|(&value, scale)| scale.code(value, levels)));
     }
-    pack(codes, bits, into);
     Some(())
 }
 
-/// Appends the values of `bytes`, which [`coded_len`] says the length of.
-pub fn decode(
-    bytes: &[u8],
-    width: usize,
-    positions: usize,
-    bits: u32,
-    codes: &mut Vec<u8>,
-    into: &mut Vec<f32>,
-) -> Result<(), CodeError> {
-    let (scales, packed) = bytes.split_at(width * SCALE_BYTES);
+/// The scales under which values lose least: of few bits the outermost codes are worth more inside the range than at its
+/// ends, so some of the range is cut.
+fn fitted(values: &[f32], width: usize, bits: u32, low: &[f32], high: &[f32]) -> Option<Vec<Scale>> {
+    let over = |cut: f32| -> Option<Vec<Scale>> {
+        let one = |(&low, &high): (&f32, &f32)| {
+            let cut = (high - low) * cut;
+            Scale::over(low + cut, high - cut, bits)
+        };
+        low.iter().zip(high).map(one).collect()
+    };
+    let mut best = over(0.0)?;
+    if bits > CUT_BITS_MAX {
+        return Some(best);
+    }
+    let mut least = errors(values, width, bits, &best);
+    for cut in CUTS {
+        let other = over(cut)?;
+        let found = errors(values, width, bits, &other);
+        for (((best, least), other), found) in best.iter_mut().zip(&mut least).zip(other).zip(found) {
+            if found < *least {
+                (*best, *least) = (other, found);
+            }
+        }
+    }
+    Some(best)
+}
+
+/// Squared errors of each channel.
+fn errors(values: &[f32], width: usize, bits: u32, scales: &[Scale]) -> Vec<f32> {
+    let levels = levels(bits);
+    let mut errors = vec![0.0; width];
+    for row in values.chunks_exact(width) {
+        for ((error, &value), scale) in errors.iter_mut().zip(row).zip(scales) {
+            let lost = value - scale.value(scale.code(value, levels));
+            *error += lost * lost;
+        }
+    }
+    errors
+}
+
+/// Appends the values of codes, given the scales' bytes.
+pub fn decode(scales: &[u8], codes: &[u8], width: usize, into: &mut Vec<f32>) -> Result<(), CodeError> {
     let scales: Vec<Scale> = scales.chunks_exact(SCALE_BYTES).map(Scale::from_bytes).collect::<Option<_>>().ok_or(CodeError::Scale)?;
-    codes.clear();
-    unpack(packed, bits, width * positions, codes);
     for row in codes.chunks_exact(width) {
         into.extend(row.iter().zip(&scales).map(|(&code, scale)| scale.value(code)));
     }
@@ -75,6 +101,8 @@ pub fn levels(bits: u32) -> f32 {
 pub struct Scale {
     low: f32,
     step: f32,
+    /// 1 / step; 0 where all values are the same.
+    inverse: f32,
 }
 
 impl Scale {
@@ -87,17 +115,13 @@ impl Scale {
         let low = at_most(low);
         let step = f16::from_f32((high - low) / levels(bits)).to_f32();
         // The range from end to end of f16 has a step that f16 holds too.
-        Some(Scale { low, step })
+        Some(Scale { low, step, inverse: if step > 0.0 { 1.0 / step } else { 0.0 } })
     }
 
-    /// What differences are multiplied with; 0 where all values are the same.
-    pub fn inverse(&self) -> f32 {
-        if self.step > 0.0 { 1.0 / self.step } else { 0.0 }
-    }
-
-    /// The smallest value.
-    pub fn low(&self) -> f32 {
-        self.low
+    /// The code of a value, `levels` being the largest.
+    pub fn code(&self, value: f32, levels: f32) -> u8 {
+        // Rounds to the nearest; a cast stops at 0 by itself.
+        ((value - self.low) * self.inverse + 0.5).min(levels) as u8
     }
 
     /// What a code stands for.
@@ -115,7 +139,7 @@ impl Scale {
     pub fn from_bytes(bytes: &[u8]) -> Option<Scale> {
         let &[a, b, c, d] = bytes else { return None };
         let (low, step) = (f16::from_le_bytes([a, b]).to_f32(), f16::from_le_bytes([c, d]).to_f32());
-        (low.is_finite() && step.is_finite()).then_some(Scale { low, step })
+        (low.is_finite() && step.is_finite()).then_some(Scale { low, step, inverse: 0.0 })
     }
 }
 
@@ -152,13 +176,15 @@ mod tests {
             let values: Vec<f32> = (0..width * positions).map(|_| offset + spread * random()).collect();
             let (mut codes, mut coded) = (Vec::new(), Vec::new());
             encode(&values, width, bits, &mut codes, &mut coded).unwrap();
-            prop_assert_eq!(coded.len(), coded_len(width, positions, bits));
+            prop_assert_eq!((coded.len(), codes.len()), (scales_len(width), width * positions));
             let mut back = Vec::new();
-            decode(&coded, width, positions, bits, &mut codes, &mut back).unwrap();
+            decode(&coded, &codes, width, &mut back).unwrap();
             // f16 holds the smallest value to a thousandth of itself, and the step to a thousandth.
             let step = (spread + (offset.abs() + spread) / 1_000.0) / levels(bits);
             for (value, back) in values.iter().zip(&back) {
-                prop_assert!((value - back).abs() <= 0.5 * step + 0.002 * spread + 1e-6, "{value} {back} {step}");
+                // Where ranges are cut, the ends lose more and all together less.
+                let cut = if bits <= CUT_BITS_MAX { 0.2 * spread } else { 0.0 };
+                prop_assert!((value - back).abs() <= 0.5 * step + 0.002 * spread + cut + 1e-6, "{value} {back} {step}");
             }
         }
 

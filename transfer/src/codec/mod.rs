@@ -5,6 +5,7 @@
 //! part.rs      one part: K and V of up to 128 positions of a layer, coded and read back
 //! convert.rs   values to f32 and back
 //! pack.rs      integers of a few bits, side by side
+//! huffman.rs   the same, smaller
 //! channels.rs  K: a scale for each channel over the part's positions
 //! tokens.rs    V: a scale for each group of values of one position
 //! planes.rs    lossless: exponents apart from the rest
@@ -15,6 +16,7 @@
 
 mod channels;
 mod convert;
+mod huffman;
 mod pack;
 mod part;
 mod planes;

@@ -1,12 +1,15 @@
 //! One part: K and V of consecutive positions of a layer.
 //!
-//! Layout: a byte for the form, then K, then V. Raw: both as they are. Planes: both as [`planes`] codes them. Integers: K as
-//! [`channels`] and V as [`tokens`] code them. A part of a span of any codec may be raw, where its values do not fit the
-//! scales; planes are for native spans, integers for the others.
+//! Layout: a byte for the form, then K, then V. Raw: both as they are. Planes: both as [`planes`] codes them. Integers: of
+//! each the scales, K's by [`channels`] and V's by [`tokens`], and the codes, packed ([`pack`](mod@super::pack)) or by
+//! [`huffman`]. A part of a span of any codec may be raw, where its values do not fit the scales; planes are for native
+//! spans, integers for the others.
 
 use super::{
     Codec, channels,
     convert::{from_f32, to_f32},
+    huffman,
+    pack::{pack, packed_len, unpack},
     planes, tokens,
 };
 use crate::dtype::DType;
@@ -14,6 +17,7 @@ use crate::dtype::DType;
 const RAW: u8 = 0;
 const PLANES: u8 = 1;
 const INTEGERS: u8 = 2;
+const INTEGERS_SHORT: u8 = 3;
 
 /// A part that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,20 +49,21 @@ impl Layout {
     }
 }
 
-/// Bytes of a part of so many positions, if its values fit its codec and nothing is packed.
+/// Bytes of a part of so many positions, if its values fit its codec and nothing is made smaller without loss.
 pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
     1 + match codec.bits() {
         None => 2 * layout.plane_bytes(positions),
         Some(bits) => {
-            channels::coded_len(layout.width, positions, bits) + tokens::coded_len(layout.width, positions, bits)
+            let scales = channels::scales_len(layout.width) + tokens::scales_len(layout.width, positions);
+            scales + 2 * packed_len(layout.width * positions, bits)
         }
     }
 }
 
-/// Whether native spans are packed without loss.
+/// Whether what is shipped is made smaller without loss: native spans by planes, integers by shorter codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
-    /// As they lie in memory: where the link is faster than packing.
+    /// Never: where the link is faster.
     #[default]
     Never,
     /// Wherever that is smaller.
@@ -92,6 +97,7 @@ pub struct PartEncoder {
     bytes: Vec<u8>,
     values: Vec<f32>,
     codes: Vec<u8>,
+    words: huffman::Scratch,
     planes: planes::Scratch,
 }
 
@@ -99,7 +105,7 @@ impl PartEncoder {
     /// For values of dtype `source`.
     pub fn new(layout: Layout, source: DType, packing: Packing) -> Self {
         let (bytes, values, codes) = Default::default();
-        Self { layout, source, packing, bytes, values, codes, planes: planes::Scratch::default() }
+        Self { layout, source, packing, bytes, values, codes, words: Default::default(), planes: Default::default() }
     }
 
     /// Appends a part. `copy` appends the values of a plane, `[positions, width]`.
@@ -132,11 +138,21 @@ impl PartEncoder {
     }
 
     fn integers(&mut self, bits: u32, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
-        into.push(INTEGERS);
-        self.load(Plane::K, copy);
-        let k = channels::encode(&self.values, self.layout.width, bits, &mut self.codes, into);
-        self.load(Plane::V, copy);
-        k.and_then(|()| tokens::encode(&self.values, self.layout.width, bits, &mut self.codes, into)).is_some()
+        let is_short = self.packing == Packing::WhereSmaller && huffman::is_for(bits);
+        into.push(if is_short { INTEGERS_SHORT } else { INTEGERS });
+        [Plane::K, Plane::V].into_iter().all(|plane| {
+            self.load(plane, copy);
+            let (values, width) = (&self.values, self.layout.width);
+            let scaled = match plane {
+                Plane::K => channels::encode(values, width, bits, &mut self.codes, into),
+                Plane::V => tokens::encode(values, width, bits, &mut self.codes, into),
+            };
+            match is_short {
+                true => huffman::encode(&self.codes, bits, &mut self.words, into),
+                false => pack(&self.codes, bits, into),
+            }
+            scaled.is_some()
+        })
     }
 
     fn planes(&mut self, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
@@ -161,6 +177,7 @@ pub struct PartDecoder {
     raw: Vec<u8>,
     values: Vec<f32>,
     codes: Vec<u8>,
+    words: huffman::Scratch,
     planes: planes::Scratch,
 }
 
@@ -168,7 +185,7 @@ impl PartDecoder {
     /// For values of dtype `target`.
     pub fn new(layout: Layout, target: DType) -> Self {
         let (out, raw, values, codes) = Default::default();
-        Self { layout, target, out, raw, values, codes, planes: planes::Scratch::default() }
+        Self { layout, target, out, raw, values, codes, words: Default::default(), planes: Default::default() }
     }
 
     /// Reads the part of so many positions at the front of `bytes`, and says how long it is.
@@ -204,8 +221,8 @@ impl PartDecoder {
                 self.raw = raw;
                 Ok((halves(&self.out), used(rest)))
             }
-            (INTEGERS, Some(bits)) => {
-                let rest = self.integers(bits, positions, rest)?;
+            (INTEGERS | INTEGERS_SHORT, Some(bits)) => {
+                let rest = self.integers((bits, form == INTEGERS_SHORT), positions, rest)?;
                 Ok((halves(&self.out), used(rest)))
             }
             _ => Err(CodeError::Form),
@@ -218,13 +235,37 @@ impl PartDecoder {
         from_f32(self.target, &self.values, &mut self.out);
     }
 
-    fn integers<'a>(&mut self, bits: u32, positions: usize, bytes: &'a [u8]) -> Result<&'a [u8], CodeError> {
+    fn integers<'a>(
+        &mut self,
+        (bits, is_short): (u32, bool),
+        positions: usize,
+        bytes: &'a [u8],
+    ) -> Result<&'a [u8], CodeError> {
         let width = self.layout.width;
-        let (k, rest) = bytes.split_at_checked(channels::coded_len(width, positions, bits)).ok_or(CodeError::Short)?;
-        let (v, rest) = rest.split_at_checked(tokens::coded_len(width, positions, bits)).ok_or(CodeError::Short)?;
+        let mut rest = bytes;
         (self.values.clear(), self.out.clear());
-        channels::decode(k, width, positions, bits, &mut self.codes, &mut self.values)?;
-        tokens::decode(v, width, positions, bits, &mut self.codes, &mut self.values)?;
+        for plane in [Plane::K, Plane::V] {
+            let scales_len = match plane {
+                Plane::K => channels::scales_len(width),
+                Plane::V => tokens::scales_len(width, positions),
+            };
+            let scales;
+            (scales, rest) = rest.split_at_checked(scales_len).ok_or(CodeError::Short)?;
+            self.codes.clear();
+            rest = match is_short {
+                true => huffman::decode(rest, bits, width * positions, &mut self.words, &mut self.codes)?,
+                false => {
+                    let packed = packed_len(width * positions, bits);
+                    let (packed, behind) = rest.split_at_checked(packed).ok_or(CodeError::Short)?;
+                    unpack(packed, bits, width * positions, &mut self.codes);
+                    behind
+                }
+            };
+            match plane {
+                Plane::K => channels::decode(scales, &self.codes, width, &mut self.values)?,
+                Plane::V => tokens::decode(scales, &self.codes, width, &mut self.values)?,
+            }
+        }
         from_f32(self.target, &self.values, &mut self.out);
         Ok(rest)
     }
@@ -282,7 +323,7 @@ mod tests {
             let (k, v) = (values(width * positions, seed, 8.0), values(width * positions, seed ^ 99, 2.0));
             let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
             let mut part = coded(layout, source, packing, codec, (&k, &v));
-            prop_assert!(part.len() <= coded_bytes(layout, codec, positions));
+            prop_assert!(part.len() <= coded_bytes(layout, codec, positions) + 2);
             part.extend_from_slice(b"next");
             let mut decoder = PartDecoder::new(layout, target);
             let (rows, used) = decoder.decode(codec, positions, &part).unwrap();
@@ -294,7 +335,8 @@ mod tests {
             for (given, back, scale) in [(&k, &k_back, 8.0), (&v, &v_back, 2.0f32)] {
                 prop_assert_eq!(given.len(), back.len());
                 for (given, back) in given.iter().zip(back) {
-                    prop_assert!((given - back).abs() <= 0.51 * scale / steps + 0.01 * scale, "{given} {back}");
+                    let cut = if codec == Codec::Int2 { 0.2 * scale } else { 0.0 };
+                    prop_assert!((given - back).abs() <= 0.51 * scale / steps + 0.01 * scale + cut, "{given} {back}");
                 }
             }
             if codec == Codec::Native && source == wire && wire == target {
@@ -307,7 +349,7 @@ mod tests {
 
         #[test]
         fn strange_bytes_never_panic(
-            wire in dtype(), target in dtype(), codec in codec(), form in 0u8..4,
+            wire in dtype(), target in dtype(), codec in codec(), form in 0u8..5,
             bytes in prop::collection::vec(any::<u8>(), 0..400), width in 1usize..20, positions in 0usize..20,
         ) {
             let bytes = [&[form][..], &bytes].concat();

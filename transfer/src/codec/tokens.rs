@@ -1,12 +1,11 @@
 //! V: each group of values of one position has its smallest value and a step.
 //!
-//! Layout: a pair (smallest value, step) as f16 for each position's groups, `[positions, groups]`, then the codes,
+//! Scales are a pair (smallest value, step) as f16 for each position's groups, `[positions, groups]`; codes
 //! `[positions, width]`.
 
 use super::{
     convert::all_finite,
-    channels::{SCALE_BYTES, Scale, levels},
-    pack::{pack, packed_len, unpack},
+    channels::{CUT_BITS_MAX, CUTS, SCALE_BYTES, Scale, levels},
     part::CodeError,
 };
 
@@ -21,12 +20,13 @@ pub fn group(width: usize) -> usize {
     if divisor < GROUP_MIN { width } else { divisor }
 }
 
-/// Bytes of `[positions, width]` values.
-pub fn coded_len(width: usize, positions: usize, bits: u32) -> usize {
-    positions * (width / group(width).max(1)) * SCALE_BYTES + packed_len(width * positions, bits)
+/// Bytes of the scales.
+pub fn scales_len(width: usize, positions: usize) -> usize {
+    positions * (width / group(width).max(1)) * SCALE_BYTES
 }
 
-/// Appends `values`, `[positions, width]`. `None`, and nothing appended that counts: a value is beyond f16.
+/// Appends the scales of `values`, `[positions, width]`, and gives their codes. `None`, and nothing that counts: a value is
+/// beyond f16.
 pub fn encode(values: &[f32], width: usize, bits: u32, codes: &mut Vec<u8>, into: &mut Vec<u8>) -> Option<()> {
     if !all_finite(values) {
         return None;
@@ -35,32 +35,44 @@ pub fn encode(values: &[f32], width: usize, bits: u32, codes: &mut Vec<u8>, into
     codes.clear();
     for group in values.chunks_exact(group(width)) {
         let (low, high) = bounds(group);
-        let scale = Scale::over(low, high, bits)?;
+        let scale = fitted(group, (low, high), bits)?;
         into.extend_from_slice(&scale.to_bytes());
-        let (base, inverse) = (scale.low(), scale.inverse());
-        codes.extend(group.iter().map(|value| ((value - base) * inverse + 0.5).min(levels) as u8));
+        codes.extend(group.iter().map(|&value| scale.code(value, levels)));
     }
-    pack(codes, bits, into);
     Some(())
+}
+
+/// The scale under which values lose least; see [`super::channels`].
+fn fitted(values: &[f32], (low, high): (f32, f32), bits: u32) -> Option<Scale> {
+    let whole = Scale::over(low, high, bits)?;
+    if bits > CUT_BITS_MAX {
+        return Some(whole);
+    }
+    let levels = levels(bits);
+    let error = |scale: &Scale| -> f32 {
+        values.iter().map(|&value| (value - scale.value(scale.code(value, levels))).powi(2)).sum()
+    };
+    let cut = |cut: &f32| {
+        let cut = (high - low) * cut;
+        Scale::over(low + cut, high - cut, bits)
+    };
+    let mut best = (error(&whole), whole);
+    for scale in CUTS.iter().filter_map(cut) {
+        let found = error(&scale);
+        if found < best.0 {
+            best = (found, scale);
+        }
+    }
+    Some(best.1)
 }
 
 fn bounds(values: &[f32]) -> (f32, f32) {
     values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| (low.min(value), high.max(value)))
 }
 
-/// Appends the values of `bytes`, which [`coded_len`] says the length of.
-pub fn decode(
-    bytes: &[u8],
-    width: usize,
-    positions: usize,
-    bits: u32,
-    codes: &mut Vec<u8>,
-    into: &mut Vec<f32>,
-) -> Result<(), CodeError> {
+/// Appends the values of codes, given the scales' bytes.
+pub fn decode(scales: &[u8], codes: &[u8], width: usize, into: &mut Vec<f32>) -> Result<(), CodeError> {
     let group = group(width);
-    let (scales, packed) = bytes.split_at(bytes.len() - packed_len(width * positions, bits));
-    codes.clear();
-    unpack(packed, bits, width * positions, codes);
     for (codes, scale) in codes.chunks_exact(group).zip(scales.chunks_exact(SCALE_BYTES)) {
         let scale = Scale::from_bytes(scale).ok_or(CodeError::Scale)?;
         into.extend(codes.iter().map(|&code| scale.value(code)));
@@ -90,14 +102,15 @@ mod tests {
             let values: Vec<f32> = (0..width * positions).map(|_| random()).collect();
             let (mut codes, mut coded) = (Vec::new(), Vec::new());
             encode(&values, width, bits, &mut codes, &mut coded).unwrap();
-            prop_assert_eq!(coded.len(), coded_len(width, positions, bits));
+            prop_assert_eq!((coded.len(), codes.len()), (scales_len(width, positions), width * positions));
             let mut back = Vec::new();
-            decode(&coded, width, positions, bits, &mut codes, &mut back).unwrap();
+            decode(&coded, &codes, width, &mut back).unwrap();
             prop_assert_eq!(back.len(), values.len());
             for (values, back) in values.chunks(group(width)).zip(back.chunks(group(width))) {
                 let (low, high) = bounds(values);
                 for (value, back) in values.iter().zip(back) {
-                    prop_assert!((value - back).abs() <= 0.501 * (high - low) / levels(bits) + 0.002);
+                    let cut = if bits <= CUT_BITS_MAX { 0.2 * (high - low) } else { 0.0 };
+                    prop_assert!((value - back).abs() <= 0.501 * (high - low) / levels(bits) + cut + 0.002);
                 }
             }
         }

@@ -31,9 +31,10 @@ impl Bucket {
         self.burst.as_secs_f64() * self.bytes_s
     }
 
-    /// Takes tokens for `bytes` at the moment `now`, and says how long they must wait. Who takes first, goes first.
-    pub fn take(&mut self, bytes: usize, now: Duration) -> Duration {
-        self.free_at = self.free_at.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_s);
+    /// Takes tokens at the moment `now` for `bytes` that were there at `ready`, and says how long they must wait. Who takes
+    /// first, goes first. A link does not idle while bytes wait, so whoever wakes up late says since when they did.
+    pub fn take(&mut self, bytes: usize, ready: Duration, now: Duration) -> Duration {
+        self.free_at = self.free_at.max(ready.min(now)) + Duration::from_secs_f64(bytes as f64 / self.bytes_s);
         self.free_at.saturating_sub(self.burst + now)
     }
 }
@@ -48,12 +49,16 @@ mod tests {
         Bucket::new(rate)
     }
 
-    /// Sends pieces, each as soon as it may plus `late`; returns when the last one went, in seconds.
-    fn send(bucket: &mut Bucket, piece: usize, count: usize, late: Duration) -> f64 {
-        let mut now = Duration::ZERO;
+    /// Sends pieces, each as soon as it may plus `late`; returns when the last one went, in seconds. `waited`: the next piece
+    /// was there while the last one was late.
+    fn send(bucket: &mut Bucket, piece: usize, count: usize, late: Duration, waited: bool) -> f64 {
+        let (mut now, mut ready) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..count {
-            let wait = bucket.take(piece, now);
-            now += wait + if wait.is_zero() { Duration::ZERO } else { late };
+            let wait = bucket.take(piece, ready, now);
+            now += wait;
+            ready = now;
+            now += if wait.is_zero() { Duration::ZERO } else { late };
+            ready = if waited { ready } else { now };
         }
         now.as_secs_f64()
     }
@@ -67,26 +72,29 @@ mod tests {
     #[test]
     fn all_but_the_burst_goes_at_the_rate() {
         // 125 MB at 1 Gbit/s take a second, less the burst of 2 ms.
-        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::ZERO);
+        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::ZERO, false);
         assert!((seconds - 0.998).abs() < 1e-6, "{seconds}");
     }
 
     #[test]
     fn waking_up_late_costs_nothing_within_a_burst() {
-        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::from_micros(900));
+        let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::from_micros(900), false);
         assert!((seconds - 0.998).abs() < 0.001, "{seconds}");
         // What is later than a burst is lost, as on a link that idled: two pieces of 2 ms in 5 ms.
-        let slower = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3));
+        let slower = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3), false);
         assert!((slower - 1.25).abs() < 0.01, "{slower}");
+        // But not while bytes wait.
+        let seconds = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3), true);
+        assert!((seconds - 1.0).abs() < 0.01, "{seconds}");
     }
 
     #[test]
     fn what_was_saved_up_is_a_burst_however_long_the_pause() {
         let mut bucket = bucket("1gbit");
         let later = Duration::from_secs(3_600);
-        assert_eq!(bucket.take(250_000, later), Duration::ZERO);
-        assert_eq!(bucket.take(125_000, later), Duration::from_millis(1));
+        assert_eq!(bucket.take(250_000, later, later), Duration::ZERO);
+        assert_eq!(bucket.take(125_000, later, later), Duration::from_millis(1));
         // The same tokens are not given twice.
-        assert_eq!(bucket.take(125_000, later), Duration::from_millis(2));
+        assert_eq!(bucket.take(125_000, later, later), Duration::from_millis(2));
     }
 }

@@ -23,6 +23,10 @@ const PIECE_MAX: usize = 256 << 10;
 /// Up to this rate the sender's bytes queue at the sender, as before a real link, and not here.
 const SHORT_QUEUE_MAX_MBIT_S: f64 = 2_000.0;
 const SHORT_QUEUE_BYTES: u32 = 256 << 10;
+/// A read that takes longer waited for the sender.
+const READ_AT_ONCE: Duration = Duration::from_millis(1);
+/// A thread that wakes up later than this has lost the time.
+const LATE_MAX: Duration = Duration::from_millis(20);
 const BACKLOG: u32 = 1_024;
 
 /// A running shaper. It takes no more connections once dropped; those that there are end with their two ends.
@@ -84,14 +88,22 @@ impl Pace {
         Self { bucket: Mutex::new(bucket), started: Instant::now(), piece }
     }
 
-    /// Until so many bytes may go on.
-    fn wait(&self, bytes: usize) {
+    /// Waits until so many bytes that were there at `ready` may go on, and says when that was due.
+    fn wait(&self, bytes: usize, ready: Duration) -> Duration {
+        let now = self.started.elapsed();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = bucket.take(bytes, self.started.elapsed());
+        let wait = bucket.take(bytes, ready, now);
         drop(bucket);
         if wait > Duration::ZERO {
             thread::sleep(wait);
         }
+        now + wait
+    }
+
+    /// Since when bytes were there that were read from `began` to `now`, where those before them, if any, were due at `due`.
+    fn ready(due: Option<Duration>, began: Duration, now: Duration) -> Duration {
+        let waited = |due: &Duration| now.saturating_sub(began) < READ_AT_ONCE && now.saturating_sub(*due) < LATE_MAX;
+        due.filter(waited).unwrap_or(now)
     }
 }
 
@@ -107,19 +119,24 @@ fn carry(client: TcpStream, target: SocketAddr, pace: &Pace) {
     // Whoever sends small pieces wants them to be sent.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     thread::scope(|scope| {
-        scope.spawn(|| pass(&server, &client, PIECE_MAX, |_| ()));
-        pass(&client, &server, pace.piece, |bytes| pace.wait(bytes));
+        scope.spawn(|| pass(&server, &client, PIECE_MAX, |_, _| ()));
+        let mut due = None;
+        pass(&client, &server, pace.piece, |bytes, reading| {
+            let now = pace.started.elapsed();
+            due = Some(pace.wait(bytes, Pace::ready(due, now.saturating_sub(reading), now)));
+        });
     });
 }
 
-/// One direction, until it ends.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize, wait: impl Fn(usize)) {
+/// One direction, until it ends. `wait` is told how many bytes were read, and how long that took.
+fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize, mut wait: impl FnMut(usize, Duration)) {
     let mut buffer = vec![0; piece];
     let ended = loop {
+        let began = Instant::now();
         match from.read(&mut buffer) {
             Ok(0) => break to.shutdown(Shutdown::Write),
             Ok(count) => {
-                wait(count);
+                wait(count, began.elapsed());
                 if let Err(error) = to.write_all(&buffer[..count]) {
                     break Err(error);
                 }
@@ -158,6 +175,16 @@ mod tests {
             end.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         }
         (shaper, client, server)
+    }
+
+    #[test]
+    fn who_wakes_up_late_says_since_when_bytes_wait() {
+        let ms = Duration::from_millis;
+        assert_eq!(Pace::ready(Some(ms(100)), ms(105), ms(105)), ms(100));
+        assert_eq!(Pace::ready(None, ms(5), ms(5)), ms(5));
+        // The sender had nothing, or the thread was away for too long.
+        assert_eq!(Pace::ready(Some(ms(100)), ms(101), ms(105)), ms(105));
+        assert_eq!(Pace::ready(Some(ms(100)), ms(130), ms(130)), ms(130));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
