@@ -101,7 +101,14 @@ fn code(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) -> Vec<u8> {
     let packing = input.pick(&[Packing::WhereSmaller, Packing::Never]);
     let mut part = Vec::new();
     let copy = |plane, into: &mut Vec<u8>| into.extend_from_slice(if plane == Plane::K { k } else { v });
-    PartEncoder::new(case.layout, case.source, packing).encode(case.codec, copy, &mut part);
+    let mut encoder = PartEncoder::new(case.layout, case.source, packing);
+    // What an encoder coded before does not matter.
+    if input.below(4) == 0 {
+        let numbers = numbers(case, input);
+        let copy = |_, into: &mut Vec<u8>| into.extend_from_slice(&numbers);
+        encoder.encode(input.pick(&Codec::ALL), copy, &mut Vec::new());
+    }
+    encoder.encode(case.codec, copy, &mut part);
     part
 }
 
@@ -148,7 +155,8 @@ fn arrives(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) {
         is_same(case, k, k_back);
         return is_same(case, v, v_back);
     }
-    assert!(part.len() <= coded_bytes(case.layout, case.codec, case.positions), "longer than said");
+    // K and V each say whether their codes are short.
+    assert!(part.len() <= coded_bytes(case.layout, case.codec, case.positions) + 2, "longer than said");
     let (width, count) = (case.layout.width, case.count());
     let group = group(width);
     is_near(case, k, k_back, |at| at % width, width);
@@ -178,7 +186,7 @@ fn through(value: f32, from: DType, to: DType) -> f32 {
     }
 }
 
-/// Half a step from what was given, in every group of values that has a scale.
+/// Half a step from what was given, in every group of values that has a scale; of two bits a fifth of the range may be cut.
 fn is_near(case: &Case, given: &[u8], back: &[u8], group_of: impl Fn(usize) -> usize, groups: usize) {
     let (given, back) = (values(given, case.source), values(back, case.target));
     assert_eq!(given.len(), back.len());
@@ -193,9 +201,10 @@ fn is_near(case: &Case, given: &[u8], back: &[u8], group_of: impl Fn(usize) -> u
     for (at, (&value, &back)) in given.iter().zip(&back).enumerate() {
         let (low, high) = bounds[group_of(at)];
         // The smallest value is rounded down to f16, and the step to nearest.
-        let range = high - low + (low.abs() * exp2(-10)).max(exp2(-24));
+        let range = high - low + (low.abs().max(high.abs()) * exp2(-10)).max(exp2(-24));
         let step = range / levels;
-        let of_scales = 0.5 * step + range * exp2(-11) + levels * exp2(-25) + 0.001 * step;
+        let cut = if case.codec == Codec::Int2 { 0.2 * range } else { 0.0 };
+        let of_scales = 0.5 * step + range * exp2(-11) + levels * exp2(-25) + 0.001 * step + cut;
         let of_f32 = (value.abs() as f64 + range) * exp2(-20);
         let of_target = match case.target {
             DType::F32 => 0.0,

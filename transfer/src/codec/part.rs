@@ -147,11 +147,15 @@ impl PartEncoder {
                 Plane::K => channels::encode(values, width, bits, &mut self.codes, into),
                 Plane::V => tokens::encode(values, width, bits, &mut self.codes, into),
             };
+            // Without scales the codes are those of another part, maybe of more bits.
+            if scaled.is_none() {
+                return false;
+            }
             match is_short {
                 true => huffman::encode(&self.codes, bits, &mut self.words, into),
                 false => pack(&self.codes, bits, into),
             }
-            scaled.is_some()
+            true
         })
     }
 
@@ -370,6 +374,19 @@ mod tests {
                 assert_eq!([rows.k, rows.v].concat(), given);
             }
         }
+    }
+
+    #[test]
+    fn what_an_encoder_coded_before_does_not_matter() {
+        let layout = Layout { width: 16, dtype: DType::F32 };
+        let (some, strange) = (values(16 * 8, 1, 2.0), [f32::NAN; 16 * 8]);
+        let mut encoder = PartEncoder::new(layout, DType::F32, Packing::WhereSmaller);
+        let copy = |of: &[f32]| -> Vec<u8> { of.iter().flat_map(|value| value.to_le_bytes()).collect() };
+        encoder.encode(Codec::Int8, |_, into| into.extend(copy(&some)), &mut Vec::new());
+        let mut part = Vec::new();
+        encoder.encode(Codec::Int2, |_, into| into.extend(copy(&strange)), &mut part);
+        assert_eq!(part[0], RAW);
+        assert_eq!(part[1..], [copy(&strange), copy(&strange)].concat());
     }
 
     #[test]
