@@ -1,7 +1,8 @@
 //! What the end-to-end tests stand on: roles as real processes ([`role`]), a local cluster of them ([`cluster`]), a TCP
-//! proxy that counts and cuts ([`proxy`]), and the demo's evaluation suite ([`suite`]).
+//! proxy that counts, cuts and corrupts ([`proxy`], [`corruption`]), and the demo's evaluation suite ([`suite`]).
 
 pub mod cluster;
+pub mod corruption;
 pub mod proxy;
 pub mod role;
 pub mod suite;

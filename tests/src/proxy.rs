@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that counts what passes and can cut every connection.
+//! A TCP proxy on loopback that counts what passes, can cut every connection, and can flip bits of what one process sends.
 
 use std::{
     net::SocketAddr,
@@ -14,12 +14,26 @@ use tokio::{
     sync::watch,
 };
 
+use crate::corruption::{Corruption, Flipper, is_of_process};
+
 /// A running proxy in front of one address.
 pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     forward_bytes: Arc<AtomicU64>,
+    flips: Arc<AtomicU64>,
     cut: watch::Sender<bool>,
+    corruption: watch::Sender<Option<Corruption>>,
+}
+
+/// What a connection needs to know.
+#[derive(Clone)]
+struct Line {
+    target: SocketAddr,
+    counter: Arc<AtomicU64>,
+    flips: Arc<AtomicU64>,
+    is_cut: watch::Receiver<bool>,
+    corruption: watch::Receiver<Option<Corruption>>,
 }
 
 impl Proxy {
@@ -28,22 +42,34 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let forward_bytes = Arc::new(AtomicU64::new(0));
+        let flips = Arc::new(AtomicU64::new(0));
         let (cut, is_cut) = watch::channel(false);
-        let counter = forward_bytes.clone();
+        let (corruption, corrupts) = watch::channel(None);
+        let line = Line { target, counter: forward_bytes.clone(), flips: flips.clone(), is_cut, corruption: corrupts };
         tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            while let Ok((client, peer)) = listener.accept().await {
                 // A cut link takes connections and lets them starve at once, as a reset does.
-                if !*is_cut.borrow() {
-                    tokio::spawn(carry(client, target, counter.clone(), is_cut.clone()));
+                if !*line.is_cut.borrow() {
+                    tokio::spawn(carry(client, peer, line.clone()));
                 }
             }
         });
-        Ok(Self { address, forward_bytes, cut })
+        Ok(Self { address, forward_bytes, flips, cut, corruption })
     }
 
     /// Bytes that went from clients to the target since the start.
     pub fn forward_bytes(&self) -> u64 {
         self.forward_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bits that were flipped since the start.
+    pub fn flips(&self) -> u64 {
+        self.flips.load(Ordering::Relaxed)
+    }
+
+    /// Flips bits from now on, or no more.
+    pub fn set_corruption(&self, corruption: Option<Corruption>) {
+        self.corruption.send_replace(corruption);
     }
 
     /// Ends every connection and refuses new ones, or lets them pass again.
@@ -52,19 +78,25 @@ impl Proxy {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, counter: Arc<AtomicU64>, mut is_cut: watch::Receiver<bool>) {
+async fn carry(client: TcpStream, peer: SocketAddr, line: Line) {
+    let Line { target, counter, flips, mut is_cut, corruption } = line;
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut client_read, mut client_write) = client.into_split();
     let (mut server_read, mut server_write) = server.into_split();
     let forward = async {
         let mut buffer = vec![0u8; 64 << 10];
+        let mut flipper = Flipper::new(peer);
         loop {
             let count = client_read.read(&mut buffer).await?;
             if count == 0 {
                 return server_write.shutdown().await;
             }
             counter.fetch_add(count as u64, Ordering::Relaxed);
+            let corrupts = *corruption.borrow();
+            if let Some(corruption) = corrupts.filter(|corruption| is_of_process(peer, corruption.process)) {
+                flips.fetch_add(flipper.flip(corruption.place, &mut buffer[..count]), Ordering::Relaxed);
+            }
             server_write.write_all(&buffer[..count]).await?;
         }
     };

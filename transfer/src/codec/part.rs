@@ -148,8 +148,7 @@ impl PartEncoder {
             self.load(plane, copy);
             if !is_short {
                 let scaled = self.scale(plane, bits, Width::Long, into);
-                pack(&self.codes, bits, into);
-                return scaled.is_some();
+                return scaled.map(|()| pack(&self.codes, bits, into)).is_some();
             }
             // The narrowest scales that these values allow.
             let start = into.len();
@@ -158,7 +157,10 @@ impl PartEncoder {
                 into.push(tag);
                 self.scale(plane, bits, width, into).is_some()
             });
-            huffman::encode(&self.codes, bits, &mut self.words, into);
+            // Without scales the codes are those of another part, maybe of more bits.
+            if scaled {
+                huffman::encode(&self.codes, bits, &mut self.words, into);
+            }
             scaled
         })
     }
@@ -399,6 +401,19 @@ mod tests {
                 assert_eq!([rows.k, rows.v].concat(), given);
             }
         }
+    }
+
+    #[test]
+    fn what_an_encoder_coded_before_does_not_matter() {
+        let layout = Layout { width: 16, dtype: DType::F32 };
+        let (some, strange) = (values(16 * 8, 1, 2.0), [f32::NAN; 16 * 8]);
+        let mut encoder = PartEncoder::new(layout, DType::F32, Packing::WhereSmaller);
+        let copy = |of: &[f32]| -> Vec<u8> { of.iter().flat_map(|value| value.to_le_bytes()).collect() };
+        encoder.encode(Codec::Int8, |_, into| into.extend(copy(&some)), &mut Vec::new());
+        let mut part = Vec::new();
+        encoder.encode(Codec::Int2, |_, into| into.extend(copy(&strange)), &mut part);
+        assert_eq!(part[0], RAW);
+        assert_eq!(part[1..], [copy(&strange), copy(&strange)].concat());
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! Ways in which a shipment goes wrong.
+
+use prost::Message;
+use secateur_proto::v1::{ShipFrame, ship_frame::Frame};
+use secateur_tests::corruption::Random;
+
+use crate::node::{Node, Of};
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A bit of any message.
+    Flipped,
+    /// The stream ends, at a message's end or inside it.
+    Truncated,
+    /// Two messages in each other's place.
+    Swapped,
+    /// A message is missing.
+    Dropped,
+    /// A message comes twice.
+    Repeated,
+    /// A frame of another shipment, whole in itself.
+    Foreign,
+    /// A shipment of an older attempt, as it was.
+    Stale,
+    /// An older attempt's frames under the manifest of the new one.
+    Renamed,
+    /// A shipment whose request has its answer.
+    Finished,
+}
+
+impl Kind {
+    /// All, in turn.
+    pub const ALL: [Kind; 9] = [
+        Kind::Flipped,
+        Kind::Truncated,
+        Kind::Swapped,
+        Kind::Dropped,
+        Kind::Repeated,
+        Kind::Foreign,
+        Kind::Stale,
+        Kind::Renamed,
+        Kind::Finished,
+    ];
+
+    /// A shipment for a request `of`, spoilt so.
+    pub fn spoil(self, node: &Node, of: &Of, random: &mut Random) -> Vec<Vec<u8>> {
+        let mut messages = node.shipment(of);
+        let count = messages.len();
+        let at = random.below(count as u64) as usize;
+        match self {
+            Kind::Flipped => flip(&mut messages[at], random),
+            Kind::Truncated => {
+                let bytes = random.below(messages[at].len() as u64) as usize;
+                messages.truncate(at + 1);
+                messages[at].truncate(bytes);
+                if bytes == 0 && at > 0 {
+                    messages.truncate(at);
+                }
+            }
+            Kind::Swapped => messages.swap(at, (at + 1 + random.below(count as u64 - 1) as usize) % count),
+            Kind::Dropped => drop(messages.remove(at)),
+            // A second end would come when nobody listens any more.
+            Kind::Repeated => messages.insert(at.min(count - 2), messages[at.min(count - 2)].clone()),
+            Kind::Foreign => {
+                let frame = at.clamp(1, count - 2);
+                messages[frame] = node.shipment(&Of { seed: of.seed + 1, ..of.clone() }).swap_remove(frame);
+            }
+            Kind::Stale => return node.shipment(&Of { attempt: of.attempt - 1, ..of.clone() }),
+            Kind::Renamed => {
+                let new = messages.swap_remove(0);
+                messages = node.shipment(&Of { attempt: of.attempt - 1, ..of.clone() });
+                messages[0] = new;
+            }
+            Kind::Finished => {}
+        }
+        messages
+    }
+}
+
+/// A bit that matters: a message that says the same is no corruption.
+fn flip(message: &mut [u8], random: &mut Random) {
+    let before = ShipFrame::decode(&*message).unwrap();
+    loop {
+        let (at, bit) = (random.below(message.len() as u64) as usize, 1 << random.below(8));
+        message[at] ^= bit;
+        if ShipFrame::decode(&*message).as_ref() != Ok(&before) {
+            return;
+        }
+        message[at] ^= bit;
+    }
+}
+
+/// Whether all are messages still, and not empty ones.
+pub fn are_messages(messages: &[Vec<u8>]) -> bool {
+    messages.iter().all(|message| ShipFrame::decode(&message[..]).is_ok())
+}
+
+/// Whether the first message names this request, so that it is told of the refusal.
+pub fn claims(messages: &[Vec<u8>], of: &Of) -> bool {
+    let first = messages.first().and_then(|message| ShipFrame::decode(&message[..]).ok());
+    let Some(Frame::Manifest(manifest)) = first.and_then(|first| first.frame) else { return false };
+    let names = manifest.epoch.as_ref().is_some_and(|epoch| epoch.id == of.epoch && epoch.attempt == of.attempt);
+    names && secateur_transfer::Manifest::from_proto(manifest).is_ok()
+}
