@@ -51,11 +51,12 @@ impl Kind {
         match self {
             Kind::Flipped => flip(&mut messages[at], random),
             Kind::Truncated => {
-                let bytes = random.below(messages[at].len() as u64) as usize;
-                messages.truncate(at + 1);
-                messages[at].truncate(bytes);
-                if bytes == 0 && at > 0 {
-                    messages.truncate(at);
+                // Half of them behind a whole message.
+                let is_cut = at == 0 || random.below(2) == 0;
+                messages.truncate(at + usize::from(is_cut));
+                if is_cut {
+                    let bytes = random.below(messages[at].len() as u64) as usize;
+                    messages[at].truncate(bytes);
                 }
             }
             Kind::Swapped => messages.swap(at, (at + 1 + random.below(count as u64 - 1) as usize) % count),

@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::{StreamExt, stream};
 use kinds::{Kind, are_messages, claims};
 use node::{Node, Of, tokens};
-use secateur_proto::{ErrorCode, ServiceError, v1::generate_event::Event};
+use secateur_proto::{ErrorCode, ServiceError};
 use secateur_tests::corruption::Random;
 use secateur_transfer::{Refusal, TransferPolicy};
 use tokio::time::timeout;

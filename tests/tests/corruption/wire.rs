@@ -17,6 +17,8 @@ use crate::PROGRAM;
 
 const QUESTIONS: usize = 40;
 const CONCURRENT: usize = 2;
+/// Fresh connections whose beginning may be hit.
+const CONNECTIONS: usize = 12;
 /// No request may take longer, whatever was hit.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// In any byte of a shipment: mostly KV, sometimes the frames of gRPC and HTTP/2 around it.
@@ -52,13 +54,6 @@ async fn corrupted(
     cases: &[Case],
 ) -> Vec<Result<String, String>> {
     let before = proxy.flips();
-    // Connections that are there already are past their beginning.
-    if matches!(place, Place::First(_)) {
-        proxy.set_cut(true);
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        proxy.set_cut(false);
-        cluster.ready().await.unwrap();
-    }
     proxy.set_corruption(Some(Corruption { process: cluster.prefill.id(), place }));
     let answers =
         stream::iter(cases).map(|case| ask(cluster, case, policy)).buffered(CONCURRENT).collect::<Vec<_>>().await;
