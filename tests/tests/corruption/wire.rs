@@ -55,8 +55,23 @@ async fn corrupted(
 ) -> Vec<Result<String, String>> {
     let before = proxy.flips();
     proxy.set_corruption(Some(Corruption { process: cluster.prefill.id(), place }));
-    let answers =
-        stream::iter(cases).map(|case| ask(cluster, case, policy)).buffered(CONCURRENT).collect::<Vec<_>>().await;
+    let answers = match place {
+        Place::Every(_) => {
+            stream::iter(cases).map(|case| ask(cluster, case, policy)).buffered(CONCURRENT).collect::<Vec<_>>().await
+        }
+        Place::First(_) => {
+            let mut answers = Vec::new();
+            for case in cases.iter().take(CONNECTIONS) {
+                // Connections that are there already are past their beginning.
+                proxy.set_cut(true);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                proxy.set_cut(false);
+                cluster.ready().await.unwrap();
+                answers.push(ask(cluster, case, policy).await);
+            }
+            answers
+        }
+    };
     proxy.set_corruption(None);
     let flips = proxy.flips() - before;
     let errors: Vec<&String> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
