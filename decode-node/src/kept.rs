@@ -104,12 +104,12 @@ pub fn is_whole(shipped: &[usize], positions: usize) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use secateur_model::FloatType;
     use secateur_transfer::{DType, Extent, KvShape, Parties, TransferPolicy};
 
-    fn manifest(policy: TransferPolicy, first_key: u8, positions: u32) -> Manifest {
+    pub(crate) fn manifest(policy: TransferPolicy, first_key: u8, positions: u32) -> Manifest {
         let parties = Parties { epoch: "e".into(), attempt: 1, model_fingerprint: "f".into(), plan_id: String::new() };
         let shape = KvShape { kv_heads: 1, head_dim: 2, dtype: DType::F32 };
         let extent = Extent { prompt: positions, positions };

@@ -15,7 +15,7 @@ use secateur_transfer::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     epochs::{Claim, Epochs, Placed, Room},
@@ -94,15 +94,14 @@ impl ReceiveService {
         expectation.check(&manifest)?;
         let positions = manifest.extent.positions as usize;
         let held_max = manifest.policy.held_max(self.identity.plan.as_deref(), manifest.extent);
-        let mut kv = self.space.kept().begin(self.space.pool(), &manifest, held_max);
+        // The answer's first step needs a row too. Until its blocks are there prefill sends nothing.
+        let begin = || self.space.kept().begin(self.space.pool(), &manifest, held_max);
+        let mut kv = self.space.room_for(positions + 1, begin).await?;
         let held = kv.len() as u32;
-        // The answer's first step needs a row too. Until this is there prefill sends nothing.
-        let blocks = self.space.lease(kv.missing(positions + 1)).await?;
-        kv.grow(blocks);
         replies.send(Reply::Ready(v1::Ready { held })).await?;
         let mut receiver = Receiver::new(manifest.clone(), &expectation, held);
         loop {
-            match frames.next().await?.ok_or(Refusal::Truncated)?.frame {
+            match frames.next().await.map_err(unreadable)?.ok_or(Refusal::Truncated)?.frame {
                 Some(Frame::Kv(frame)) => {
                     // A copy of a mebibyte or so: short enough to do here, and the next frames wait in the transport.
                     receiver.frame(&frame, &mut Sink { identity: &self.identity, kv: &mut kv })?;
@@ -110,7 +109,9 @@ impl ReceiveService {
                 }
                 Some(Frame::Closing(closing)) => {
                     let accepted = receiver.close(&closing)?;
-                    if accepted.first_token as usize >= self.identity.model.vocab {
+                    let model = &self.identity.model;
+                    let beyond = accepted.next_position as usize > model.max_positions;
+                    if accepted.first_token as usize >= model.vocab || beyond {
                         return Err(Refusal::FrameMismatch.into());
                     }
                     self.complete(&mut kv, &manifest)?;
@@ -168,12 +169,22 @@ impl kv_transfer_server::KvTransfer for ReceiveService {
 
     async fn ship(&self, mut request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
         let mut frames = Messages::of(&mut request, FRAME_BYTES_MAX)?;
-        let first = frames.next().await?.ok_or(Refusal::Truncated).map_err(refused)?;
+        let first = frames.next().await.map_err(|status| refused(unreadable(status)))?;
+        let first = first.ok_or(Refusal::Truncated).map_err(refused)?;
         let manifest = Receiver::parse_manifest(first).map_err(refused)?;
         let claim = self.epochs.claim(&manifest.parties.epoch, manifest.parties.attempt).map_err(refused)?;
         let (replies, stream) = mpsc::channel(REPLIES_IN_FLIGHT);
         tokio::spawn(self.clone().receive(manifest, claim, frames, Replies(replies)));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// What is no message, or no longer comes: the shipment is refused, and computed again.
+fn unreadable(status: Status) -> Refusal {
+    tracing::debug!(%status, "a shipment cannot be read");
+    match status.code() {
+        Code::Internal | Code::OutOfRange | Code::Unimplemented => Refusal::FrameMismatch,
+        _ => Refusal::Truncated,
     }
 }
 

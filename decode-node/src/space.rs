@@ -11,11 +11,11 @@ use std::{
     },
 };
 
-use secateur_model::{Block, KvPool};
+use secateur_model::{Block, KvPool, blocks_for};
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::oneshot;
 
-use crate::kept::Kept;
+use crate::kept::{HeldKv, Kept};
 
 /// At least one in this many blocks is kept for answers that run.
 const KEPT_FREE: usize = 100;
@@ -73,6 +73,34 @@ impl BlockSpace {
         let _served_after = ServedAfter(self);
         self.serve();
         answer.await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping"))
+    }
+
+    /// KV with room for so many positions: it begins as `begin` says, with blocks that are kept of finished prompts.
+    ///
+    /// Nobody waits while holding such blocks: they would be missing to the one who is waited for. So who has to wait lets
+    /// go, waits for all that is needed, and begins anew.
+    pub async fn room_for(&self, positions: usize, begin: impl Fn() -> HeldKv) -> Result<HeldKv, ServiceError> {
+        let mut kv = begin();
+        if let Some(blocks) = self.try_lease(kv.missing(positions)) {
+            kv.grow(blocks);
+            return Ok(kv);
+        }
+        drop(kv);
+        let mut blocks = self.lease(blocks_for(positions)).await?;
+        let mut kv = begin();
+        let surplus = blocks.split_off(kv.missing(positions));
+        kv.grow(blocks);
+        drop(surplus);
+        Ok(kv)
+    }
+
+    /// Blocks, if they are there and nobody waits.
+    fn try_lease(&self, blocks: usize) -> Option<Vec<Block>> {
+        if !self.queue().is_empty() || self.available() < blocks + self.kept_free() {
+            return None;
+        }
+        while self.pool.free_blocks() < blocks && self.kept.evict() {}
+        self.pool.lease(blocks)
     }
 
     /// Lets the engine give out blocks to `running` answers, undisturbed by prompts that wait.
@@ -155,17 +183,22 @@ impl BlockSpace {
     /// Frees what is kept of finished prompts until the first who waits can be served, if that helps. False: somebody else
     /// is at it, and serves.
     fn make_room(&self) -> bool {
-        let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
-        if self.pool.free_blocks() >= needed || self.available() < needed + self.kept_free() {
-            return true;
+        loop {
+            // Anew each time: what was freed may have served the first one already.
+            let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
+            if self.pool.free_blocks() >= needed || self.available() < needed + self.kept_free() {
+                return true;
+            }
+            if self.evicting.swap(true, Ordering::AcqRel) {
+                return false;
+            }
+            // Dropped here, without a lock; it comes back to `serve`, which finds the flag.
+            let was_there = self.kept.evict();
+            self.evicting.store(false, Ordering::Release);
+            if !was_there {
+                return true;
+            }
         }
-        if self.evicting.swap(true, Ordering::AcqRel) {
-            return false;
-        }
-        // Each of these is dropped here, without a lock, and comes back to `serve`, which finds the flag.
-        while self.pool.free_blocks() < needed && self.kept.evict() {}
-        self.evicting.store(false, Ordering::Release);
-        true
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
@@ -186,6 +219,7 @@ impl Drop for ServedAfter<'_> {
 mod tests {
     use super::*;
     use secateur_model::FloatType;
+    use secateur_transfer::TransferPolicy;
 
     fn space(blocks: usize) -> Arc<BlockSpace> {
         BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap(), true)
@@ -213,6 +247,47 @@ mod tests {
         assert_eq!(large.await.unwrap().unwrap().len(), 2);
         assert_eq!(small.await.unwrap().unwrap().len(), 1);
         assert_eq!(space.pool().free_blocks(), 4);
+    }
+
+    /// So many blocks that finished prompts left.
+    fn left_behind(space: &Arc<BlockSpace>, blocks: usize, first_key: u8) -> impl Fn() -> HeldKv + use<> {
+        let manifest = crate::kept::tests::manifest(TransferPolicy::Dense, first_key, 16 * blocks as u32);
+        let mut kv = space.kept().begin(space.pool(), &manifest, Some(u32::MAX));
+        kv.grow(space.pool().lease(blocks).unwrap());
+        kv.set_len(16 * blocks).unwrap();
+        space.kept().keep(&manifest, &kv);
+        let space = space.clone();
+        move || space.kept().begin(space.pool(), &manifest, Some(u32::MAX))
+    }
+
+    #[tokio::test]
+    async fn prompts_that_wait_hold_nothing_that_others_wait_for() {
+        // Two conversations, of which each could go on only with what the other one left.
+        let space = space(10);
+        let (one, other) = (left_behind(&space, 4, 1), left_behind(&space, 4, 100));
+        let running = space.lease(2).await.unwrap();
+        let room = |begin| {
+            let space = space.clone();
+            tokio::spawn(async move { space.room_for(16 * 9, begin).await.map(|kv| kv.blocks()) })
+        };
+        let waits: [tokio::task::JoinHandle<_>; 2] =
+            [room(Box::new(one) as Box<dyn Fn() -> HeldKv + Send>), room(Box::new(other))];
+        while space.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        drop(running);
+        for wait in waits {
+            let got = tokio::time::timeout(std::time::Duration::from_secs(5), wait).await;
+            assert_eq!(got.expect("they wait for each other").unwrap().unwrap(), 9);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_as_much_is_evicted_as_is_needed() {
+        let space = space(12);
+        drop(left_behind(&space, 10, 1));
+        let got = space.lease(5).await.unwrap();
+        assert_eq!((got.len(), space.kept().reclaimable()), (5, 7));
     }
 
     #[tokio::test]

@@ -36,11 +36,11 @@ use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context, ensure};
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
-use secateur_model::{LoadOptions, Model};
+use secateur_model::{LoadOptions, Model, WeightFormat};
 use secateur_node::{Host, Identity, ListenError, NodePlan, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use secateur_pruning::pdtrim::StageKind;
-use secateur_transfer::{TransferPolicy, codec::packing_rate};
+use secateur_transfer::{DType, TransferPolicy, codec::packing_rate};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -70,6 +70,18 @@ fn check(settings: &PrefillSettings) -> Result<(), ListenError> {
     settings.node.check_listen()?;
     settings.node.link.channels()?;
     Ok(())
+}
+
+/// A name for how this node keeps numbers.
+fn computed_as(dtype: DType, weights: WeightFormat) -> &'static str {
+    match (weights, dtype) {
+        (WeightFormat::Int8, DType::F32) => "int8, f32",
+        (WeightFormat::Int8, DType::Bf16) => "int8, bf16",
+        (WeightFormat::Int8, DType::F16) => "int8, f16",
+        (WeightFormat::Native, DType::F32) => "f32",
+        (WeightFormat::Native, DType::Bf16) => "bf16",
+        (WeightFormat::Native, DType::F16) => "f16",
+    }
 }
 
 /// What is shipped where a request does not say: as this node was told, if its plan can.
@@ -105,6 +117,7 @@ pub async fn serve(
     let identity = Arc::new(identity);
     let limits = Limits {
         queue: node.queue_limit,
+        computed_as: computed_as(identity.kv_shape().dtype, node.weights),
         step_tokens: settings.step_tokens as usize,
         picture_cache: usize::try_from(settings.picture_cache.as_u64()).unwrap_or(usize::MAX),
         prefix_cache: settings.prefix_cache,

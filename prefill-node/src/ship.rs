@@ -27,7 +27,7 @@ use secateur_transfer::{
     codec::Packing,
     receipt::{Account, Flight, Timeline, dense_bytes},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use tonic::{Status, Streaming};
 
 use self::{body::WithBody, source::Source};
@@ -80,7 +80,10 @@ pub struct Failed {
 
 /// A shipment under way.
 struct Shipping {
-    sender: Sender,
+    /// None while it codes.
+    sender: Option<Sender>,
+    /// Of the messages that it made.
+    bytes_sent: u64,
     flight: Flight,
     encode: Duration,
     /// What decode has already, once it is ready.
@@ -99,12 +102,12 @@ impl Shipment {
         let Some(laid) = laid else { return engine_stopped().await };
         let (sender, first) = Sender::new(self.manifest(&laid), self.identity.kv_shape().dtype, self.packing);
         let (flight, encode) = Default::default();
-        let mut shipping = Shipping { sender, flight, encode, held: None, closing: None };
-        let done = self.drive(&mut shipping, channel, first, &laid, progress).await;
-        let Shipping { sender, flight, encode, held, closing } = shipping;
         let bytes_sent = sender.bytes_sent();
-        match (done, closing) {
-            (Ok(placed), Some(closed)) if placed.bytes == sender.manifest().total_bytes() => Ok(Shipped {
+        let mut shipping = Shipping { sender: Some(sender), bytes_sent, flight, encode, held: None, closing: None };
+        let done = self.drive(&mut shipping, channel, first, laid, progress).await;
+        let Shipping { sender, bytes_sent, flight, encode, held, closing } = shipping;
+        match (done, closing.zip(sender)) {
+            (Ok(placed), Some((closed, sender))) if placed.bytes == sender.manifest().total_bytes() => Ok(Shipped {
                 bytes_sent,
                 bytes_raw: sender.bytes_raw(),
                 positions_held: held.unwrap_or(0),
@@ -120,7 +123,7 @@ impl Shipment {
 
     fn manifest(&self, laid: &Laid) -> Manifest {
         let Identity { shipped_layers, plan, .. } = &*self.identity;
-        let extent = Extent { prompt: laid.positions - self.job.emitted.len() as u32, positions: laid.positions };
+        let extent = self.extent(laid);
         let shape = KvShape { dtype: self.wire_dtype(), ..self.identity.kv_shape() };
         let policy = self.job.transfer;
         let manifest =
@@ -130,6 +133,10 @@ impl Shipment {
             None => BlockKeys::default(),
         };
         manifest.with_next_position(laid.next_position).with_keys(keys)
+    }
+
+    fn extent(&self, laid: &Laid) -> Extent {
+        Extent { prompt: laid.positions - self.job.emitted.len() as u32, positions: laid.positions }
     }
 
     /// What decode stores narrower is narrowed here; what it stores wider, it widens itself.
@@ -144,30 +151,43 @@ impl Shipment {
         shipping: &mut Shipping,
         channel: Link,
         first: ShipFrame,
-        laid: &Laid,
+        laid: Arc<Laid>,
         mut progress: Follower,
     ) -> Result<v1::Placed, ServiceError> {
-        let source = Source { laid, kv_layers: &self.identity.kv_layers };
+        let held_max = self.job.transfer.held_max(self.identity.plan.as_deref(), self.extent(&laid)).unwrap_or(0);
+        let source = Source { laid, identity: self.identity.clone() };
         let (frames, outgoing) = mpsc::channel(FRAMES_IN_FLIGHT);
         let mut client =
             KvTransferClient::new(WithBody::new(channel, outgoing)).max_decoding_message_size(REPLY_BYTES_MAX);
         frames.try_send(first).map_err(|_| lost())?;
-        let mut replies = self.patience.wait(client.ship(tokio_stream::empty())).await??.into_inner();
+        let called = self.patience.wait(client.ship(tokio_stream::empty())).await?;
+        let mut replies = called.map_err(said)?.into_inner();
         let mut pending = None;
+        let mut coding = None;
+        let mut is_current = false;
         let mut taken = Instant::now();
         loop {
-            if pending.is_none() && shipping.may_send() {
+            // What decode says is heard while the next frame is coded: when it comes is when the link brought it.
+            if pending.is_none() && coding.is_none() && !is_current && shipping.may_send() {
                 let now = progress.borrow_and_update().clone();
-                pending = shipping.next(&source, &now)?;
+                is_current = true;
+                coding = shipping.code(&source, now);
             }
+            let is_idle = pending.is_none() && coding.is_none();
             let waits_for_decode = pending.is_some() || !shipping.may_send();
             tokio::select! {
                 biased;
                 reply = replies.message() => {
                     taken = Instant::now();
-                    if let Some(placed) = shipping.hear(reply, taken)? {
+                    if let Some(placed) = shipping.hear(reply, taken, held_max)? {
                         return Ok(placed);
                     }
+                }
+                coded = coded(&mut coding), if coding.is_some() => {
+                    coding = None;
+                    pending = shipping.take(coded?)?;
+                    // There may be more of the same.
+                    is_current = pending.is_none();
                 }
                 permit = frames.reserve(), if pending.is_some() => {
                     let Ok(permit) = permit else { return Err(why(replies).await) };
@@ -177,7 +197,8 @@ impl Shipment {
                     taken = Instant::now();
                     shipping.flight.handed(taken);
                 }
-                changed = progress.changed(), if !waits_for_decode => {
+                changed = progress.changed(), if is_idle && !waits_for_decode => {
+                    is_current = false;
                     if changed.is_err() && progress.borrow().closed.is_none() {
                         return engine_stopped().await;
                     }
@@ -216,18 +237,32 @@ impl Shipping {
         self.held.is_some() && self.closing.is_none()
     }
 
-    /// The next message, if there is enough for one.
-    fn next(&mut self, source: &Source<'_>, progress: &Progress) -> Result<Option<ShipFrame>, ServiceError> {
-        let started = Instant::now();
-        let frame = self.sender.frame(source, |layer| progress.in_block(source.slot(layer)), progress.closed.is_some());
-        self.encode += started.elapsed();
-        match (frame, progress.closed) {
+    /// Codes the next message beside the runtime, if there is enough for one: it takes milliseconds.
+    fn code(&mut self, source: &Source, progress: Progress) -> Option<JoinHandle<Coded>> {
+        let mut sender = self.sender.take()?;
+        let source = source.clone();
+        Some(tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            let finished = |layer| progress.in_block(source.slot(layer));
+            let frame = sender.frame(&source, finished, progress.closed.is_some());
+            Coded { sender, frame, closed: progress.closed, took: started.elapsed() }
+        }))
+    }
+
+    /// The message that was coded, or the last one; none: there is not enough for one yet.
+    fn take(&mut self, coded: Coded) -> Result<Option<ShipFrame>, ServiceError> {
+        let Coded { mut sender, frame, closed, took } = coded;
+        self.encode += took;
+        let message = match (frame, closed) {
             (None, Some(closed)) => {
                 self.closing = Some(closed);
-                self.sender.close(closed.first_token).map(Some).map_err(internal)
+                Some(sender.close(closed.first_token).map_err(internal)?)
             }
-            (frame, _) => Ok(frame),
-        }
+            (frame, _) => frame,
+        };
+        self.bytes_sent = sender.bytes_sent();
+        self.sender = Some(sender);
+        Ok(message)
     }
 
     /// What decode says; the end of it, if it is that.
@@ -235,25 +270,48 @@ impl Shipping {
         &mut self,
         reply: Result<Option<ShipReply>, Status>,
         at: Instant,
+        held_max: u32,
     ) -> Result<Option<v1::Placed>, ServiceError> {
-        let reply = reply?.ok_or_else(lost)?.reply;
-        match reply {
-            Some(Reply::Ready(ready)) if self.held.is_none() => {
-                self.sender.ready(ready.held);
+        let reply = reply.map_err(said)?.ok_or_else(lost)?.reply;
+        match (reply, &mut self.sender) {
+            (Some(Reply::Ready(ready)), Some(sender)) if self.held.is_none() && ready.held <= held_max => {
+                sender.ready(ready.held);
                 self.held = Some(ready.held);
                 Ok(None)
             }
-            Some(Reply::Received(received)) => {
+            (Some(Reply::Received(received)), _) => {
                 self.flight.acknowledged(received.frames, at);
                 Ok(None)
             }
-            Some(Reply::Placed(placed)) if self.closing.is_some() => {
+            (Some(Reply::Placed(placed)), _) if self.closing.is_some() => {
                 self.flight.acknowledged(u64::MAX, at);
                 Ok(Some(placed))
             }
             _ => Err(ServiceError::new(ErrorCode::KvRefused, "decode answered out of turn")),
         }
     }
+}
+
+/// A frame that was coded, and who coded it.
+struct Coded {
+    sender: Sender,
+    frame: Option<ShipFrame>,
+    closed: Option<Closed>,
+    took: Duration,
+}
+
+/// Waits for what is coded; without anything, for ever.
+async fn coded(coding: &mut Option<JoinHandle<Coded>>) -> Result<Coded, ServiceError> {
+    let failed = |_| ServiceError::new(ErrorCode::Internal, "coding KV failed; the node's log says why");
+    match coding {
+        Some(coding) => coding.await.map_err(failed),
+        None => std::future::pending().await,
+    }
+}
+
+/// What decode said; what the transport says instead means that it is gone.
+fn said(status: Status) -> ServiceError {
+    if is_from_service(&status) { status.into() } else { lost() }
 }
 
 /// Why decode takes no more: what it says of it, else that it was lost.

@@ -24,7 +24,8 @@ const DEADLINE_MS: u64 = 30_000;
 
 /// Ends of every layer alone for `pdtrim`, and `tiered` as it is without a plan.
 fn write_plan(dir: &Path, fingerprint: &str) {
-    let kv: Vec<Value> = (0..12).map(|layer| json!({"layer": layer, "keep": 0.1, "first_min": 4, "last_min": 16})).collect();
+    let kv: Vec<Value> =
+        (0..12).map(|layer| json!({"layer": layer, "keep": 0.1, "first_min": 4, "last_min": 16})).collect();
     let plan = json!({
         "format": 1, "model_fingerprint": fingerprint, "layers": 12, "rule": "subset",
         "calibration": {"name": "none", "digest": "", "samples": 0, "seed": 0},

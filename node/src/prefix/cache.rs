@@ -17,9 +17,11 @@ pub type Key = [u8; 32];
 /// Digest of a picture's bytes.
 pub type PictureDigest = [u8; 32];
 
-/// The keys of a prompt's full blocks, in order.
-pub fn keys(rows: &[PromptRow], pictures: &[PictureDigest]) -> Vec<Key> {
+/// The keys of a prompt's full blocks, in order. `computed_as`: how numbers are kept while computing, which KV depends on as
+/// it does on the prompt.
+pub fn keys(computed_as: &str, rows: &[PromptRow], pictures: &[PictureDigest]) -> Vec<Key> {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(&(computed_as.len() as u64).to_le_bytes()).update(computed_as.as_bytes());
     rows.chunks_exact(BLOCK_POSITIONS)
         .map(|block| {
             for row in block {
@@ -144,12 +146,12 @@ mod tests {
 
     #[test]
     fn keys_depend_on_everything_before_them() {
-        let long = keys(&text(0..50), &[]);
+        let long = keys("f32", &text(0..50), &[]);
         assert_eq!(long.len(), 3);
-        assert_eq!(keys(&text(0..32), &[]), long[..2]);
+        assert_eq!(keys("f32", &text(0..32), &[]), long[..2]);
         let mut other = text(0..50);
         other[0] = PromptRow::Token(99);
-        assert!(keys(&other, &[]).iter().zip(&long).all(|(a, b)| a != b));
+        assert!(keys("f32", &other, &[]).iter().zip(&long).all(|(a, b)| a != b));
     }
 
     #[test]
@@ -158,28 +160,29 @@ mod tests {
             (0..16).map(|row| PromptRow::Visual { picture: 0, row, origin: origin + row }).collect()
         };
         let (one, two) = ([1; 32], [2; 32]);
-        assert_ne!(keys(&rows(0), &[one]), keys(&rows(0), &[two]));
-        assert_ne!(keys(&rows(0), &[one]), keys(&rows(1), &[one]));
+        assert_ne!(keys("f32", &rows(0), &[one]), keys("f32", &rows(0), &[two]));
+        assert_ne!(keys("f32", &rows(0), &[one]), keys("bf16", &rows(0), &[one]));
+        assert_ne!(keys("f32", &rows(0), &[one]), keys("f32", &rows(1), &[one]));
         // Which picture of the prompt it is does not matter.
         let second: Vec<PromptRow> = (0..16).map(|row| PromptRow::Visual { picture: 1, row, origin: row }).collect();
-        assert_eq!(keys(&second, &[two, one]), keys(&rows(0), &[one]));
+        assert_eq!(keys("f32", &second, &[two, one]), keys("f32", &rows(0), &[one]));
     }
 
     #[test]
     fn the_longest_prefix_is_found() {
         let mut cache = PrefixCache::default();
-        let known = keys(&text(0..48), &[]);
+        let known = keys("f32", &text(0..48), &[]);
         cache.insert(&known, &["a", "b", "c"]);
         let mut asked = text(0..48);
         asked[40] = PromptRow::Token(77);
-        assert_eq!(cache.take(&keys(&asked, &[])), ["a", "b"]);
-        assert!(cache.take(&keys(&text(1..40), &[])).is_empty());
+        assert_eq!(cache.take(&keys("f32", &asked, &[])), ["a", "b"]);
+        assert!(cache.take(&keys("f32", &text(1..40), &[])).is_empty());
     }
 
     #[test]
     fn the_least_recently_used_goes_first_and_the_deepest_of_a_prompt() {
         let mut cache = PrefixCache::default();
-        let (old, new) = (keys(&text(0..32), &[]), keys(&text(100..132), &[]));
+        let (old, new) = (keys("f32", &text(0..32), &[]), keys("f32", &text(100..132), &[]));
         assert_eq!(cache.insert(&old, &["old 0", "old 1"]), old);
         assert_eq!(cache.insert(&new, &["new 0", "new 1"]), new);
         assert_eq!(cache.evict(), None, "the prompts are still being shipped");
@@ -255,7 +258,7 @@ mod tests {
                     0 => {
                         let mut rows = text(number / 2..number / 2 + 32);
                         rows.extend(text(number * 1_000..number * 1_000 + 16 * len as u32));
-                        let keys = keys(&rows, &[]);
+                        let keys = keys("f32", &rows, &[]);
                         let blocks = cache.take(&keys);
                         let held = naive.take(&keys);
                         proptest::prop_assert!(blocks.iter().eq(held.iter().map(|block| &**block)));

@@ -105,7 +105,7 @@ impl<C: Compute> Core<C> {
         }
         let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
         let kept = &prompt.rows()[..prompt.len() - usize::from(self.limits.last_row_apart)];
-        let keys = prefix::keys(kept, &digests);
+        let keys = prefix::keys(self.limits.computed_as, kept, &digests);
         Ok(Laid { prompt, visual, keys, started })
     }
 }

@@ -54,8 +54,14 @@ impl Compute for Simulated {
     }
 }
 
-const LIMITS: Limits =
-    Limits { queue: 5_000, step_tokens: 64, picture_cache: 0, prefix_cache: true, last_row_apart: false };
+const LIMITS: Limits = Limits {
+    queue: 5_000,
+    computed_as: "f32",
+    step_tokens: 64,
+    picture_cache: 0,
+    prefix_cache: true,
+    last_row_apart: false,
+};
 
 fn pool(blocks: usize) -> KvPool {
     KvPool::of_shape(FloatType::F32, 1, 2, 2, blocks).unwrap()

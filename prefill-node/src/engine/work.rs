@@ -54,6 +54,8 @@ pub struct Gauges {
 pub struct Limits {
     /// Jobs that may wait.
     pub queue: u32,
+    /// How numbers are kept: part of what a block is known by.
+    pub computed_as: &'static str,
     /// Rows computed in one step.
     pub step_tokens: usize,
     /// Bytes of visual tokens that are kept for pictures that come again.

@@ -6,7 +6,7 @@ use secateur_proto::v1::{
     ship_frame::Frame,
 };
 use tokio::{net::TcpListener, time::sleep};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, transport::Server};
 
 use super::*;

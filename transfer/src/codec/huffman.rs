@@ -41,9 +41,14 @@ pub fn is_for(bits: u32) -> bool {
 pub fn encode(codes: &[u8], bits: u32, scratch: &mut Scratch, into: &mut Vec<u8>) {
     let is_shorter = group(bits).is_some_and(|group| encode_words(codes, bits, group, scratch, into));
     if !is_shorter {
-        into.push(PACKED);
-        pack(codes, bits, into);
+        encode_packed(codes, bits, into);
     }
+}
+
+/// The same where shorter codes are not worth their time.
+pub fn encode_packed(codes: &[u8], bits: u32, into: &mut Vec<u8>) {
+    into.push(PACKED);
+    pack(codes, bits, into);
 }
 
 /// False, and nothing appended: that would not be smaller than packing them.

@@ -142,7 +142,8 @@ impl PartEncoder {
     }
 
     fn integers(&mut self, bits: u32, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
-        let is_short = self.packing == Packing::WhereSmaller && huffman::is_for(bits);
+        // What values become must not depend on the link, so only codes do.
+        let is_short = huffman::is_for(bits);
         into.push(if is_short { INTEGERS_SHORT } else { INTEGERS });
         [Plane::K, Plane::V].into_iter().all(|plane| {
             self.load(plane, copy);
@@ -159,7 +160,10 @@ impl PartEncoder {
             });
             // Without scales the codes are those of another part, maybe of more bits.
             if scaled {
-                huffman::encode(&self.codes, bits, &mut self.words, into);
+                match self.packing {
+                    Packing::WhereSmaller => huffman::encode(&self.codes, bits, &mut self.words, into),
+                    Packing::Never => huffman::encode_packed(&self.codes, bits, into),
+                }
             }
             scaled
         })
