@@ -89,7 +89,9 @@ async fn doctor_measures_between_two_nodes() {
     assert!(visual > 0.0 && visual < 144.0 && number("positions") == 1_000.0 + visual, "{link}");
     let dense = &link["shipments"][0];
     assert_eq!(dense["policy"], "dense");
-    assert_eq!(dense["bytes"].as_f64().unwrap(), number("positions") * number("kv_bytes_per_token"));
+    // And a byte for the form of each part.
+    let over = dense["bytes"].as_f64().unwrap() - number("positions") * number("kv_bytes_per_token");
+    assert!((1.0..1_000.0).contains(&over), "{link}");
 
     // In words, and held against prefill: nobody prefills a token in a century.
     let said = |rate: &str| {

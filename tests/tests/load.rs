@@ -24,6 +24,8 @@ fn question(number: usize, max_tokens: usize) -> Value {
     json!({
         "messages": [{"role": "user", "content": text.join(" ")}],
         "temperature": 0, "max_tokens": max_tokens, "ignore_eos": true,
+        // What is recomputed is shipped with the answer so far, which `tiered` would code as other parts.
+        "secateur": {"transfer": {"policy": "dense"}},
     })
 }
 

@@ -19,7 +19,7 @@ struct Turn {
 
 async fn turn(cluster: &Cluster, messages: &Value, policy: &str) -> Turn {
     let body = json!({
-        "model": "secateur-demo", "messages": messages, "max_tokens": 32, "temperature": 0,
+        "messages": messages, "max_tokens": 32, "temperature": 0,
         "secateur": {"visual": {"method": "none"}, "transfer": {"policy": policy}},
     });
     let (status, reply) = cluster.chat(&body).await.unwrap();

@@ -23,7 +23,7 @@ pub struct Tiers {
 
 impl Tiers {
     /// What is shipped where the plan says nothing else. docs/results.md has the measurement.
-    pub const DEFAULT: Tiers = Tiers { first: 2, last: 2, middle: Codec::Int3, selected: Codec::Int2 };
+    pub const DEFAULT: Tiers = Tiers { first: 2, last: 4, middle: Codec::Int3, selected: Codec::Int2 };
 
     /// The plan's, or the default.
     pub fn of(plan: Option<&Plan>) -> Tiers {
