@@ -141,10 +141,17 @@ async fn a_router_whose_certificates_do_not_fit_says_so() {
     let router = ["router", "--model", &model, "--prefill", &address, "--decode", &address];
     for (flags, why) in [(slices(&others), "does not agree on TLS"), (Vec::new(), "it may want TLS")] {
         let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
-        sleep(Duration::from_secs(1)).await;
-        let (status, reply) = ask(&router).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reply["error"]["message"].as_str().unwrap().contains(why), "{reply}");
+        // Until the node has loaded its model, it cannot be reached.
+        let started = std::time::Instant::now();
+        loop {
+            let (status, reply) = ask(&router).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+            if reply["error"]["message"].as_str().unwrap().contains(why) {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(15), "{reply}");
+            sleep(Duration::from_millis(200)).await;
+        }
     }
     until_logged(&log, "TLS handshake failed").await;
 }
