@@ -142,7 +142,7 @@ async fn a_router_whose_certificates_do_not_fit_says_so() {
     for (flags, why) in [(slices(&others), "does not agree on TLS"), (Vec::new(), "it may want TLS")] {
         let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
         // Until the node has loaded its model, it cannot be reached.
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         loop {
             let (status, reply) = ask(&router).await;
             assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
