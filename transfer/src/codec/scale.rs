@@ -139,14 +139,15 @@ fn short(low: f32, high: f32, levels: f32) -> Option<(f32, f32)> {
     None
 }
 
-/// The code of the smallest step that is at least `step`; 0: none at all.
+/// The code of the smallest step that is at least `step`; 0: none at all. `None`: it is beyond the codes, or so small that
+/// the smallest of them would lose more than f16 does.
 fn step_code(step: f32) -> Option<u8> {
     if step <= 0.0 {
         return Some(0);
     }
     // A step that is one of the scale's own is found again, whatever the logarithm rounds.
-    let code = (step.log2() * PER_DOUBLING + CODE_OF_ONE - 0.001).ceil().max(1.0);
-    (code <= 255.0).then_some(code as u8)
+    let code = (step.log2() * PER_DOUBLING + CODE_OF_ONE - 0.001).ceil();
+    (1.0..=255.0).contains(&code).then_some(code as u8)
 }
 
 fn step_of(code: u8) -> f32 {
