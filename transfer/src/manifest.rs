@@ -11,7 +11,7 @@ use crate::{
     dtype::DType,
     policy::{Extent, TransferPolicy},
     refusal::Refusal,
-    span::{CodedSpan, TokenSpan, are_well_formed, part_positions},
+    span::{CodedSpan, Part, TokenSpan, are_well_formed, part_positions, parts},
 };
 
 /// Most layers a manifest may list: far above any checkpoint, low enough to bound what a stranger makes us store.
@@ -73,6 +73,16 @@ impl LayerEntry {
     pub fn tokens(&self) -> u64 {
         self.spans.iter().map(|coded| u64::from(coded.span.len())).sum()
     }
+}
+
+/// The parts of a layer, and how far a shipment of them is.
+pub(crate) struct LayerParts {
+    /// Index of the block in the checkpoint.
+    pub layer: u32,
+    /// In order.
+    pub parts: Vec<Part>,
+    /// The next one that is due.
+    pub next: usize,
 }
 
 /// What each full block of the prompt was computed from, digested with all before it.
@@ -152,6 +162,14 @@ impl Manifest {
     /// Positions between two cuts of its spans.
     pub fn part_positions(&self) -> u32 {
         part_positions(self.shape.bytes_per_token())
+    }
+
+    /// The parts of every layer that the receiver lacks, which sender and receiver must cut alike.
+    pub(crate) fn layer_parts(&self, held: u32) -> Vec<LayerParts> {
+        let every = self.part_positions();
+        let of =
+            |entry: &LayerEntry| LayerParts { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
+        self.layers.iter().map(of).collect()
     }
 
     /// As a message.

@@ -15,10 +15,9 @@ use crate::{
     codec::{PartDecoder, Rows},
     digest::Whole,
     frame,
-    manifest::{KvShape, LayerEntry, Manifest},
+    manifest::{KvShape, LayerEntry, LayerParts, Manifest},
     policy::{Extent, TransferPolicy},
     refusal::Refusal,
-    span::{Part, parts},
 };
 
 /// What a receiver agrees to.
@@ -98,17 +97,10 @@ pub struct Accepted {
     pub total_bytes: u64,
 }
 
-struct Layer {
-    layer: u32,
-    parts: Vec<Part>,
-    /// The next one that is due.
-    next: usize,
-}
-
 /// Checks the frames of one shipment as they come.
 pub struct Receiver {
     manifest: Manifest,
-    layers: Vec<Layer>,
+    layers: Vec<LayerParts>,
     decoder: PartDecoder,
     whole: Whole,
     sequence: u64,
@@ -126,9 +118,7 @@ impl Receiver {
     /// Starts receiving under a manifest that was checked against `expectation`, when the first `held` positions are there
     /// already.
     pub fn new(manifest: Manifest, expectation: &Expectation, held: u32) -> Self {
-        let every = manifest.part_positions();
-        let of = |entry: &LayerEntry| Layer { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
-        let layers = manifest.layers.iter().map(of).collect();
+        let layers = manifest.layer_parts(held);
         let decoder = PartDecoder::new(manifest.shape.layout(), expectation.shape.dtype);
         let whole = Whole::new(&manifest, held);
         Self { manifest, layers, decoder, whole, sequence: 0 }

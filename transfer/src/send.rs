@@ -13,8 +13,8 @@ use crate::{
     codec::{Packing, PartEncoder, Plane},
     digest::Whole,
     frame,
-    manifest::Manifest,
-    span::{Part, parts},
+    manifest::{LayerParts, Manifest},
+    span::Part,
 };
 
 /// Forms of a frame's parts, and what its estimate is too small by, bytes.
@@ -35,17 +35,10 @@ pub struct Incomplete {
     pub missing: usize,
 }
 
-struct Layer {
-    layer: u32,
-    parts: Vec<Part>,
-    /// The next one to be shipped.
-    next: usize,
-}
-
 /// Makes the frames of one shipment.
 pub struct Sender {
     manifest: Manifest,
-    layers: Vec<Layer>,
+    layers: Vec<LayerParts>,
     encoder: PartEncoder,
     whole: Whole,
     sequence: u64,
@@ -65,12 +58,9 @@ impl Sender {
 
     /// The receiver is ready, and has the first `held` positions already.
     pub fn ready(&mut self, held: u32) {
-        let every = self.manifest.part_positions();
-        let of =
-            |entry: &crate::LayerEntry| Layer { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
-        self.layers = self.manifest.layers.iter().map(of).collect();
+        self.layers = self.manifest.layer_parts(held);
         self.whole = Whole::new(&self.manifest, held);
-        let left = |layer: &Layer| layer.parts.iter().map(|part| u64::from(part.span.len())).sum::<u64>();
+        let left = |layer: &LayerParts| layer.parts.iter().map(|part| u64::from(part.span.len())).sum::<u64>();
         self.bytes_raw = self.layers.iter().map(left).sum::<u64>() * self.manifest.shape.bytes_per_token();
     }
 
@@ -122,7 +112,7 @@ impl Sender {
             let bits = 8 * self.manifest.shape.dtype.size_bytes() as u64;
             part.codec.bits().map_or(raw, |coded| raw * u64::from(coded) / bits)
         };
-        let of = |layer: &Layer| {
+        let of = |layer: &LayerParts| {
             let end = finished(layer.layer);
             layer.parts[layer.next..].iter().take_while(|part| part.span.end <= end).map(bytes).sum::<u64>()
         };
