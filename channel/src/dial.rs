@@ -51,24 +51,36 @@ pub enum OpenError {
 #[derive(Clone, Debug, Default)]
 pub struct Channels {
     tls: Option<ClientTlsConfig>,
+    /// One name was configured that every certificate must bear.
+    has_server_name: bool,
     secret: Option<Secret>,
 }
 
 impl Channels {
-    pub(crate) fn new(tls: Option<ClientTlsConfig>, secret: Option<Secret>) -> Self {
-        Self { tls: tls.map(|tls| tls.timeout(CONNECT_TIMEOUT)), secret }
+    pub(crate) fn new(tls: Option<ClientTlsConfig>, has_server_name: bool, secret: Option<Secret>) -> Self {
+        Self { tls: tls.map(|tls| tls.timeout(CONNECT_TIMEOUT)), has_server_name, secret }
     }
 
     /// A channel to `address` (`host:port`) that connects when it is first used, and again whenever the connection is
     /// lost.
     pub fn open(&self, address: &str, keep_alive: KeepAlive) -> Result<Link, OpenError> {
+        self.open_as(address, None, keep_alive)
+    }
+
+    /// The same to an address that was found under `name`, which the peer's certificate must bear unless another one is
+    /// configured for all.
+    pub fn open_as(&self, address: &str, name: Option<&str>, keep_alive: KeepAlive) -> Result<Link, OpenError> {
         check_address(address)?;
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(|_| AddressError { address: address.to_owned() })?;
         if let Some(tls) = &self.tls {
             let refused = |_| OpenError::Tls { address: address.to_owned() };
-            endpoint = endpoint.tls_config(tls.clone()).map_err(refused)?;
+            let tls = match name.filter(|_| !self.has_server_name) {
+                Some(name) => tls.clone().domain_name(name),
+                None => tls.clone(),
+            };
+            endpoint = endpoint.tls_config(tls).map_err(refused)?;
         }
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)

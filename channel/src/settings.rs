@@ -25,7 +25,7 @@ pub struct LinkSecurity {
     /// with a certificate that one of these has signed (mutual TLS)
     #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
-    /// Name that the certificate of every called node must bear [default: the host in the node's address]
+    /// Name that the certificate of every called node must bear [default: the host as the router was given it]
     #[arg(long, value_name = "NAME", env = "SECATEUR_TLS_SERVER_NAME")]
     pub tls_server_name: Option<String>,
     /// File with the secret that all programs of the cluster share: 16 to 512 visible ASCII characters, sent with every
@@ -88,7 +88,7 @@ impl LinkSecurity {
             let why = ": without TLS no certificate is looked at";
             return Err(SecurityError::Half { given: "--tls-server-name", missing: "--tls-ca", why });
         }
-        Ok(Channels::new(tls, self.secret()?))
+        Ok(Channels::new(tls, self.tls_server_name.is_some(), self.secret()?))
     }
 
     /// For a program that is called: what it asks of callers. Reads the files.

@@ -2,11 +2,16 @@
 //!
 //! ```text
 //! bench/        load on a router, and what a client sees of it
+//! command.rs    the whole command line as data: for completions and the reference
+//! completions.rs  what shells complete
 //! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
 //! doctor/       what stands in the way of serving well, in words
 //! eval/         the quality of a checkpoint under policies, measured through a cluster
+//! health.rs     whether one program of a cluster would serve
 //! nodes.rs      questions to single nodes
 //! plan/         a PDTrim plan for a checkpoint
+//! progress.rs   how far something is
+//! reference.rs  docs/configuration.md, written from the definitions
 //! suite/        cases with right answers, and which of them a command takes
 //! synth/        a checkpoint of a real shape with random weights
 //! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
@@ -15,11 +20,16 @@
 //! ```
 
 mod bench;
+mod command;
+mod completions;
 mod demo;
 mod doctor;
 mod eval;
+mod health;
 mod nodes;
 mod plan;
+mod progress;
+mod reference;
 mod suite;
 mod synth;
 mod up;
@@ -29,11 +39,24 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+const EXAMPLES: &str = "\
+Begin with:
+  secateur up                          a cluster with the demo checkpoint, on this machine
+  secateur up --model DIR              the same with a checkpoint of yours
+  secateur doctor --model DIR          would it run here? if not, what to do
+  secateur plan --model DIR --out P    which blocks each stage can leave out
+  secateur eval --model DIR --plan P   what that costs in right answers
+  secateur bench --model DIR           latencies, throughput, bytes shipped
+
+Every command has --help, and ends with status 0 (well), 1 (failed) or 2 (bad usage).";
+
 #[derive(Debug, Parser)]
 #[command(
     name = "secateur",
     version,
-    about = "Disaggregated prefill/decode serving that ships only the KV decode needs"
+    about = "Disaggregated prefill/decode serving that ships only the KV decode needs",
+    after_help = EXAMPLES,
+    max_term_width = 120
 )]
 struct Cli {
     #[command(subcommand)]
@@ -46,14 +69,16 @@ enum Command {
     Up(up::UpArguments),
     /// Measure a router, or a cluster started for it: latencies, throughput, bytes shipped
     Bench(Box<bench::BenchArguments>),
-    /// Measure the quality of a checkpoint under pruning and transfer policies, as served by a cluster
+    /// Measure the quality of a checkpoint under pruning and transfer policies
     Eval(Box<eval::EvalArguments>),
-    /// Compute a PDTrim plan: blocks that each stage leaves out, layers that send first and last tokens only
+    /// Compute a PDTrim plan: what each stage leaves out, and what is sent
     Plan(Box<plan::PlanArguments>),
-    /// Say in words what is wrong: the link between two nodes, and what it means for a prompt
-    Doctor(doctor::DoctorArguments),
+    /// Say what is wrong and what to do: ports, checkpoint, memory, nodes, links
+    Doctor(Box<doctor::DoctorArguments>),
     /// Write a checkpoint of a real shape with random weights, to measure with
     Synth(synth::SynthArguments),
+    /// Ask a router or a node whether it would serve: exit status 0, or 1 with the reason
+    Health(Box<health::HealthArguments>),
     /// Run a router (OpenAI HTTP in, gRPC out)
     #[command(disable_help_flag = true)]
     Router(RoleArguments),
@@ -63,6 +88,11 @@ enum Command {
     /// Run a decode node
     #[command(disable_help_flag = true)]
     Decode(RoleArguments),
+    /// Print what a shell needs to complete commands and flags
+    Completions(completions::CompletionsArguments),
+    /// Print docs/configuration.md
+    #[command(hide = true)]
+    Reference,
 }
 
 /// A role parses its own arguments, the same way as its stand-alone program.
@@ -88,8 +118,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Bench(arguments) => bench::run(*arguments),
         Command::Eval(arguments) => eval::run(*arguments),
         Command::Plan(arguments) => plan::run(*arguments),
-        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Doctor(arguments) => doctor::run(*arguments),
         Command::Synth(arguments) => synth::run(arguments),
+        Command::Health(arguments) => health::run(*arguments),
+        Command::Completions(arguments) => usage::finish(completions::run(arguments)),
+        Command::Reference => usage::finish(reference::run()),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),
         Command::Prefill(role) => secateur_prefill_node::run(role.named("secateur prefill")),
         Command::Decode(role) => secateur_decode_node::run(role.named("secateur decode")),

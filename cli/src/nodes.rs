@@ -11,19 +11,11 @@ use secateur_proto::{
 };
 use tokio::time::timeout;
 
-/// A node describes itself at once.
-const DESCRIBE_MAX: Duration = Duration::from_secs(5);
 /// Payload of a measurement, and its time: long enough for a window to open, short enough that nobody waits.
 const MEASURE_BYTES: u64 = link::BYTES_MAX;
 const MEASURE_MS: u32 = 2_000;
 /// A node ends its measurement before this, whatever the link.
 const MEASURE_MAX: Duration = Duration::from_secs(30);
-
-/// What the node at `address` says of itself.
-pub async fn describe(channels: &Channels, address: &str) -> Result<v1::NodeDescription, ServiceError> {
-    let mut client = NodeClient::new(link::open(channels, address)?);
-    answer(DESCRIBE_MAX, client.describe(v1::DescribeRequest {})).await
-}
 
 /// Has the node at `from` measure its way to the one at `to`.
 pub async fn measure_link(channels: &Channels, from: &str, to: &str) -> Result<v1::LinkReport, ServiceError> {

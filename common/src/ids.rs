@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-/// A fresh id that sorts by time: epochs and request ids.
+/// A fresh id that sorts by time: epochs, request ids and processes.
 pub fn time_ordered() -> String {
     Uuid::now_v7().simple().to_string()
 }

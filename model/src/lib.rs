@@ -25,7 +25,7 @@ mod vision;
 mod whole;
 
 pub use card::{CARD_FILE, Card, Sample, VisualAdvice};
-pub use checkpoint::fingerprint;
+pub use checkpoint::{WeightMemory, fingerprint};
 pub use device::DeviceKind;
 pub use error::ModelError;
 pub use float::{FloatType, WeightFormat};

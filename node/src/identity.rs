@@ -1,6 +1,10 @@
 //! What a node says of itself: the part that does not change while it runs.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context;
 use secateur_common::ids;
@@ -19,6 +23,8 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 pub struct Identity {
     /// Name in receipts and logs.
     pub node_id: String,
+    /// This process, and no other or later one.
+    pub instance_id: String,
     /// Prefill or decode.
     pub role: v1::Role,
     /// Name of the checkpoint folder.
@@ -69,6 +75,7 @@ impl Identity {
         let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Self {
             node_id: node_id.unwrap_or_else(|| ids::node_id(role_name)),
+            instance_id: ids::time_ordered(),
             role,
             model_name: folder.unwrap_or_else(|| "model".to_owned()),
             model: model.info().clone(),
@@ -121,6 +128,7 @@ impl Identity {
         let vision = self.model.vision.as_ref();
         v1::NodeDescription {
             node_id: self.node_id.clone(),
+            instance_id: self.instance_id.clone(),
             role: self.role as i32,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             protocol_version: PROTOCOL_VERSION,
@@ -142,8 +150,14 @@ impl Identity {
             kv_dtype: self.kv_shape().dtype.to_proto() as i32,
             recommended_transfer: self.recommended_transfer.map_or(0, |policy| policy.to_proto() as i32),
             ship_costs: self.ship_costs(),
+            unix_ms: unix_ms(SystemTime::now()),
         }
     }
+}
+
+/// Milliseconds since 1970; a clock that stands before that is as wrong as one that stands at it.
+pub fn unix_ms(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {

@@ -15,17 +15,24 @@ pub fn kv_pool(settings: &NodeSettings, model: &Model) -> anyhow::Result<KvPool>
     model.kv_pool(bytes).context("cannot set up KV memory (--kv-memory)")
 }
 
-fn default_kv_bytes() -> u64 {
-    let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
-    let free = [free, container_bytes()].into_iter().flatten().min();
-    free.map_or(FALLBACK_BYTES, |bytes| bytes / 4)
+/// What a node takes that was not told how much.
+pub fn default_kv_bytes() -> u64 {
+    free_bytes().map_or(FALLBACK_BYTES, |bytes| bytes / 4)
 }
 
-/// What is left to a container whose memory is limited (cgroup v2).
+/// Memory that can be had now, on this machine and within this container's limit; none where the system does not say.
+pub fn free_bytes() -> Option<u64> {
+    let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
+    [free, container_bytes()].into_iter().flatten().min()
+}
+
+/// What is left to a container whose memory is limited (cgroup v2, else v1).
 fn container_bytes() -> Option<u64> {
     let read = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
-    // Without a limit the file says "max", which is no number.
-    Some(read("memory.max")?.saturating_sub(read("memory.current")?))
+    // Without a limit the first file says "max", which is no number, and the other one more than any machine has.
+    let left = |limit: &str, used: &str| Some(read(limit)?.saturating_sub(read(used)?));
+    left("memory.max", "memory.current")
+        .or_else(|| left("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 }
 
 fn available_bytes(meminfo: &str) -> Option<u64> {

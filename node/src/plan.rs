@@ -1,6 +1,9 @@
 //! The pruning plan that a node runs: read, checked against the checkpoint, and put as the model's stage.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, bail};
 use secateur_model::{BlockRole, Model, Stage};
@@ -11,6 +14,11 @@ pub const PLAN_FILE: &str = "plan.json";
 /// What it puts in the place of blocks, where it has any.
 pub const REPAIRS_FILE: &str = "plan.safetensors";
 
+/// Stands for the checkpoint's own plan, where it has one.
+const AUTO: &str = "auto";
+/// Where that lies in the checkpoint's folder.
+const OWN_FOLDER: &str = "plan";
+
 /// A plan folder.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
@@ -18,7 +26,7 @@ pub struct NodePlan {
     pub plan: Arc<Plan>,
     /// Digest of the folder's files, in hex: what nodes and router compare.
     pub id: String,
-    repairs: Option<std::path::PathBuf>,
+    repairs: Option<PathBuf>,
 }
 
 impl NodePlan {
@@ -38,11 +46,20 @@ impl NodePlan {
         Ok(Self { plan: Arc::new(plan), id: pdtrim::id(&json, tensors.as_deref()), repairs })
     }
 
-    /// The plan in `dir`, if one is given; refused if it was made for another checkpoint than that in `model`, before
-    /// anything of that is loaded.
-    pub fn of(dir: Option<&Path>, model: &Path) -> anyhow::Result<Option<Self>> {
-        let Some(dir) = dir else { return Ok(None) };
-        let plan = Self::open(dir)?;
+    /// The folder that `given` means for the checkpoint in `model`: itself, or with `auto` the checkpoint's own, if it has one.
+    pub fn folder(given: &Path, model: &Path) -> Option<PathBuf> {
+        if given != Path::new(AUTO) {
+            return Some(given.to_owned());
+        }
+        let own = model.join(OWN_FOLDER);
+        own.join(PLAN_FILE).is_file().then_some(own)
+    }
+
+    /// The plan that `given` means, if there is one; refused if it was made for another checkpoint than that in `model`,
+    /// before anything of that is loaded.
+    pub fn of(given: Option<&Path>, model: &Path) -> anyhow::Result<Option<Self>> {
+        let Some(dir) = given.and_then(|given| Self::folder(given, model)) else { return Ok(None) };
+        let plan = Self::open(&dir)?;
         let (made_for, found) = (&plan.plan.document().model_fingerprint, secateur_model::fingerprint(model)?);
         if *made_for != found {
             bail!("the plan was made for another checkpoint (model_fingerprint {made_for}, this one has {found})");
@@ -118,6 +135,18 @@ mod tests {
             NodePlan::open(dir.path()).unwrap().id
         };
         assert_ne!(id(b"one"), id(b"other"));
+    }
+
+    #[test]
+    fn auto_is_the_checkpoints_own_plan_or_none() {
+        let model = tempfile::tempdir().unwrap();
+        let auto = || NodePlan::of(Some(Path::new("auto")), model.path());
+        assert!(auto().unwrap().is_none());
+        std::fs::create_dir(model.path().join("plan")).unwrap();
+        assert!(auto().unwrap().is_none(), "an empty folder is no plan");
+        std::fs::write(model.path().join("plan").join(PLAN_FILE), "{").unwrap();
+        assert!(auto().unwrap_err().to_string().contains("not a plan"), "one that is there must be one");
+        assert!(NodePlan::of(None, model.path()).unwrap().is_none());
     }
 
     #[test]

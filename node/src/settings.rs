@@ -17,7 +17,8 @@ pub struct NodeSettings {
     /// Checkpoint folder in the Hugging Face layout
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
-    /// Pruning plan, a folder that `secateur plan` wrote; every node of a cluster runs the same one [default: none]
+    /// Pruning plan, a folder that `secateur plan` wrote, or auto: the checkpoint's own subfolder `plan` where it has one.
+    /// Every node of a cluster runs the same one [default: none]
     #[arg(long, value_name = "DIR", env = "SECATEUR_PLAN")]
     pub plan: Option<PathBuf>,
     /// Address to listen on; port 0 picks a free one

@@ -12,6 +12,8 @@ use secateur_proto::{ErrorCode, ServiceError, v1};
 use secateur_pruning::VisualPolicy;
 use secateur_transfer::{DType, Parties, TransferPolicy, visual};
 
+use crate::peers::Peer;
+
 /// A stretch of the prompt as the request gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -49,7 +51,7 @@ pub struct Job {
     /// How decode stores KV; none: as here.
     pub decode_dtype: Option<DType>,
     /// Where the KV goes; none: nowhere.
-    pub decode_address: Option<String>,
+    pub decode: Option<Peer>,
     /// How long the work may take.
     pub deadline: Duration,
     /// When the request came.
@@ -82,7 +84,8 @@ impl Job {
         }
         let pieces = pieces(&request.tokens, request.images.len(), identity)?;
         let user_tokens = user_tokens(&request.tokens, &request.user_spans, identity)?;
-        let decode_address = Some(request.decode_address).filter(|address| !address.is_empty());
+        let name = Some(request.decode_name).filter(|name| !name.is_empty());
+        let decode = Some(request.decode_address).filter(|address| !address.is_empty());
         Ok(Self {
             parties: Parties {
                 epoch: epoch.id,
@@ -101,7 +104,7 @@ impl Job {
             stop_token_ids: request.stop_token_ids,
             emitted: request.emitted,
             decode_dtype: DType::from_proto(request.decode_dtype),
-            decode_address,
+            decode: decode.map(|address| Peer { address, name }),
             deadline,
             accepted: Instant::now(),
         })
@@ -109,6 +112,11 @@ impl Job {
 }
 
 impl Job {
+    /// "host:port" of the decode node; empty: the KV goes nowhere.
+    pub fn decode_address(&self) -> &str {
+        self.decode.as_ref().map(|peer| peer.address.as_str()).unwrap_or_default()
+    }
+
     /// The prompt's text tokens, pictures left out.
     pub fn text_tokens(&self) -> impl Iterator<Item = u32> + '_ {
         let of = |piece: &Piece| match piece {
@@ -189,6 +197,7 @@ pub(crate) mod tests {
     pub(crate) fn identity() -> Identity {
         Identity {
             node_id: "prefill-test".into(),
+            instance_id: String::new(),
             role: v1::Role::Prefill,
             model_name: "m".into(),
             model: ModelInfo {
@@ -250,7 +259,7 @@ pub(crate) mod tests {
         assert_eq!(job.pieces, [Piece::Text(0..1), Piece::Image(0), Piece::Text(2..4), Piece::Image(1)]);
         assert_eq!(job.user_tokens, [1, 4]);
         assert_eq!(job.visual, VisualPolicy::KEEP_ALL);
-        assert_eq!(job.decode_address, None);
+        assert_eq!(job.decode, None);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! lines.rs      what is known of the way to each decode node
 //! stall.rs      how long a shipment may hold blocks while decode takes nothing
 //! peers.rs      connections to decode nodes, kept between requests
+//! recommended.rs  how pictures are pruned where a request does not say
 //! rehearsal.rs  shipping without a model, for measurements
 //! ```
 
@@ -24,6 +25,7 @@ mod peers;
 mod pictures;
 mod progress;
 mod prune;
+mod recommended;
 pub mod rehearsal;
 mod schedule;
 mod service;
@@ -113,6 +115,7 @@ pub async fn serve(
     let pool = memory::kv_pool(&node, &model)?;
     let mut identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?;
     identity.recommended_transfer = recommended_transfer(settings.transfer.0, plan.as_ref())?;
+    settings.visual.apply(&mut identity);
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
     let limits = Limits {

@@ -7,6 +7,8 @@ use secateur_transfer::codec::Packing;
 
 /// Shipments smaller than this measure a round trip, not a rate.
 const TELLING_BYTES: u64 = 256 << 10;
+/// Nodes come and go under ever new addresses. With more than so many, what was measured is measured anew.
+const RATES_MAX: usize = 4_096;
 /// Weight of the newest shipment.
 const NEWEST: f64 = 0.3;
 
@@ -55,6 +57,9 @@ impl Lines {
         }
         let rate = bytes as f64 / wire.as_secs_f64();
         let mut rates = self.rates();
+        if rates.len() >= RATES_MAX && !rates.contains_key(address) {
+            rates.clear();
+        }
         let known = rates.entry(address.to_owned()).or_insert(rate);
         *known += NEWEST * (rate - *known);
     }

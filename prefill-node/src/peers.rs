@@ -10,12 +10,25 @@ use secateur_proto::{ErrorCode, ServiceError};
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { interval: Duration::from_secs(2), timeout: KEEPALIVE_PATIENCE, while_idle: false };
 
-/// Channels by address. A channel reconnects by itself and resolves the name anew when it does.
+/// Nodes come and go under ever new addresses. With more than so many, all channels are made anew: shipments under way
+/// keep theirs, the next ones connect again.
+const LINKS_MAX: usize = 4_096;
+
+/// A decode node, as the router found it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// "host:port".
+    pub address: String,
+    /// The host name that led there; none: the address itself was configured.
+    pub name: Option<String>,
+}
+
+/// Channels to peers. A channel reconnects by itself and resolves the name anew when it does.
 #[derive(Default)]
 pub struct Peers {
     channels: Channels,
     // Held only to look up or insert, never across an await.
-    links: Mutex<HashMap<String, Link>>,
+    links: Mutex<HashMap<Peer, Link>>,
 }
 
 impl Peers {
@@ -24,20 +37,23 @@ impl Peers {
         Self { channels, links: Mutex::default() }
     }
 
-    /// The channel to `address` ("host:port"); connects when first used.
-    pub fn channel(&self, address: &str) -> Result<Link, ServiceError> {
+    /// The channel to `peer`; connects when first used.
+    pub fn channel(&self, peer: &Peer) -> Result<Link, ServiceError> {
         let mut links = self.links.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(link) = links.get(address) {
+        if let Some(link) = links.get(peer) {
             return Ok(link.clone());
         }
-        let link = self.channels.open(address, KEEP_ALIVE).map_err(|error| {
+        let link = self.channels.open_as(&peer.address, peer.name.as_deref(), KEEP_ALIVE).map_err(|error| {
             let message = match error {
                 OpenError::Address(_) => "the decode address is not host:port",
                 OpenError::Tls { .. } => "the decode address has no name that a certificate can bear",
             };
             ServiceError::new(ErrorCode::InvalidRequest, message).with_param("decode_address")
         })?;
-        links.insert(address.to_owned(), link.clone());
+        if links.len() >= LINKS_MAX {
+            links.clear();
+        }
+        links.insert(peer.clone(), link.clone());
         Ok(link)
     }
 }

@@ -110,7 +110,7 @@ impl Rehearsal {
             stop_token_ids: Vec::new(),
             emitted: Vec::new(),
             decode_dtype: None,
-            decode_address: None,
+            decode: None,
             deadline: PATIENCE,
             accepted: Instant::now(),
         }

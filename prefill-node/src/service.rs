@@ -66,7 +66,7 @@ impl Prefiller {
 
     /// One request from its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
-        let channel = job.decode_address.as_deref().map(|address| self.peers.channel(address)).transpose()?;
+        let channel = job.decode.as_ref().map(|peer| self.peers.channel(peer)).transpose()?;
         let decoding = match job.images.is_empty() {
             true => None,
             false => self.decoding.clone().acquire_owned().await.ok(),
@@ -78,7 +78,7 @@ impl Prefiller {
         let (result, prefilled) = oneshot::channel();
         let reporter = channel.is_some().then_some(reporter);
         self.engine.submit(Work { job: job.clone(), pictures, decoding, progress: reporter, result, cancelled })?;
-        let packing = self.lines.packing(job.decode_address.as_deref().unwrap_or_default());
+        let packing = self.lines.packing(job.decode_address());
         let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone(), packing };
         let ship = async {
             match channel {
@@ -108,7 +108,7 @@ impl Prefiller {
                 let (bytes, raw, held) = (shipped.bytes_sent, shipped.bytes_raw, shipped.positions_held);
                 let wire_ms = shipped.timeline.flight.wire().as_secs_f64() * 1e3;
                 span.in_scope(|| tracing::debug!(bytes, raw, held, wire_ms, "shipped"));
-                let address = shipment.job.decode_address.as_deref().unwrap_or_default();
+                let address = shipment.job.decode_address();
                 self.lines.learn(address, shipped.bytes_sent, shipped.timeline.flight.wire());
                 Ok(shipped)
             }

@@ -5,7 +5,7 @@ use clap::Args;
 use secateur_node::{NodeSettings, settings::parse_switch};
 use secateur_transfer::TransferPolicy;
 
-use crate::lines::Lossless;
+use crate::{lines::Lossless, recommended::NodeVisual};
 
 /// Settings of a prefill node.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +32,10 @@ pub struct PrefillSettings {
     /// What is shipped where neither request nor plan says: auto (by the link), dense, pdtrim or tiered
     #[arg(long, default_value = "tiered", value_parser = parse_transfer, env = "SECATEUR_TRANSFER")]
     pub transfer: NodeTransfer,
+    /// How pictures are pruned where a request does not say: ONE[,SEVERAL], for one picture and for several, each auto (as
+    /// the checkpoint's card recommends) or METHOD[:KEEP], such as trimtokenator:0.9
+    #[arg(long, value_name = "ONE[,SEVERAL]", default_value = "auto", env = "SECATEUR_VISUAL")]
+    pub visual: NodeVisual,
 }
 
 /// What a node ships where nobody says.

@@ -57,6 +57,20 @@ impl Admission {
         }
     }
 
+    /// A place in the house for each of `choices` answers to the request that holds `ticket`: each is work of its own.
+    pub fn share(&self, ticket: Ticket, choices: usize) -> Result<Vec<Ticket>, ServiceError> {
+        if choices > self.entered_max {
+            let message =
+                format!("prompts times n is {choices} answers; the server takes at most {} at once", self.entered_max);
+            return Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"));
+        }
+        let mut tickets = vec![ticket];
+        while tickets.len() < choices {
+            tickets.push(self.enter()?);
+        }
+        Ok(tickets)
+    }
+
     /// Requests at the nodes.
     pub fn running(&self) -> usize {
         self.running_max - self.running.available_permits()
@@ -101,6 +115,13 @@ mod tests {
         assert_eq!(admission.enter().unwrap_err().code, ErrorCode::Overloaded);
         assert_eq!(waiting.turn(soon()).await.unwrap_err().code, ErrorCode::Timeout);
         drop(turn);
+        let several = admission.enter().unwrap();
+        assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
+        let shared = admission.share(admission.enter().unwrap(), 2).unwrap();
+        assert_eq!((shared.len(), admission.entered()), (2, 2));
+        let again = admission.enter();
+        assert_eq!(again.unwrap_err().code, ErrorCode::Overloaded);
+        drop(shared);
         assert_eq!((admission.running(), admission.waiting()), (0, 0));
         admission.enter().unwrap().turn(soon()).await.unwrap();
     }

@@ -106,18 +106,22 @@ impl App {
 
     /// Gauges of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let nodes = self.cluster.nodes().map(|node| {
-            let description = match node.state() {
+        let snapshot = self.cluster.nodes();
+        let nodes = snapshot.nodes().map(|node| {
+            let view = node.view();
+            let is_usable = view.usable(&self.model.tokenizer_digest).is_ok();
+            let description = match view.state {
                 NodeState::Up(description) => Some(description),
                 NodeState::Down(_) => None,
             };
-            NodeFigures { labels: node.labels(), description }
+            NodeFigures { labels: node.labels(), description, is_usable }
         });
         let (links, _) = self.cluster.measured();
         let links = links.all().map(|(prefill, decode, link)| {
             (LinkLabels { prefill: prefill.to_owned(), decode: decode.to_owned() }, link.bytes_per_s)
         });
         Snapshot {
+            is_ready: self.ready().is_ok(),
             running: self.admission.running(),
             waiting: self.admission.waiting(),
             nodes: nodes.collect(),

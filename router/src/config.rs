@@ -25,14 +25,14 @@ pub struct RouterSettings {
     #[arg(long, value_name = "NAME", env = "SECATEUR_SERVED_MODEL_NAME")]
     pub served_model_name: Option<String>,
 
-    /// Prefill nodes; names are resolved again on every connect
+    /// Prefill nodes. Names are looked up every second, and each address behind one is a node of its own
     #[arg(
         long, value_name = "HOST:PORT,...", env = "SECATEUR_PREFILL", required = true, value_delimiter = ',',
         value_parser = node_address
     )]
     pub prefill: Vec<String>,
 
-    /// Decode nodes; prefill nodes must reach them under the same addresses
+    /// Decode nodes, found in the same way; prefill nodes must reach them under the same addresses
     #[arg(
         long, value_name = "HOST:PORT,...", env = "SECATEUR_DECODE", required = true, value_delimiter = ',',
         value_parser = node_address

@@ -2,7 +2,10 @@
 
 use secateur_proto::{ErrorCode, ServiceError};
 
-use crate::{cluster::Facts, openai::ChatJob};
+use crate::{
+    cluster::Facts,
+    openai::{MaxTokens, Picture},
+};
 
 /// A request's share of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +26,22 @@ pub struct Fitted {
 ///
 /// Where pictures become more or fewer visual tokens by their size, only the prefill node, which decodes them, can say
 /// that a prompt is too long; here a picture is then held to be one token, so that nothing is refused that could fit.
-pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, ServiceError> {
-    let pictures = job.pictures.len();
-    if let Some(picture) = job.pictures.first()
+///
+/// A prompt that is too long is blamed on `field`.
+pub fn fit(
+    max_tokens: MaxTokens,
+    pictures: &[Picture],
+    tokens: usize,
+    facts: &Facts,
+    field: &str,
+) -> Result<Fitted, ServiceError> {
+    if let Some(picture) = pictures.first()
         && facts.visual_tokens_per_image == 0
     {
         return Err(ServiceError::new(ErrorCode::InvalidRequest, "this model takes no pictures")
             .with_param(picture.param.clone()));
     }
+    let pictures = pictures.len();
     let context = u64::from(facts.max_positions);
     let text = tokens.saturating_sub(pictures) as u64;
     let visual_max = pictures as u64 * u64::from(facts.visual_tokens_per_image);
@@ -41,24 +52,21 @@ pub fn fit(job: &ChatJob, tokens: usize, facts: &Facts) -> Result<Fitted, Servic
     let limit = maximum_context_length(facts);
     if prompt_min >= context {
         let least = if facts.visual_tokens_vary && pictures > 0 { "at least " } else { "" };
-        return too_long(
-            format!("{limit}; the messages are {least}{prompt_min} ({visual_min} of them visual)"),
-            "messages",
-        );
+        return too_long(format!("{limit}; the prompt is {least}{prompt_min} ({visual_min} of them visual)"), field);
     }
-    if let Some(asked) = job.max_tokens
+    if let Some(asked) = max_tokens.tokens
         && u64::from(asked) > context
     {
-        return too_long(format!("{limit}; {} asks for {asked}", job.max_tokens_field), job.max_tokens_field);
+        return too_long(format!("{limit}; {} asks for {asked}", max_tokens.field), max_tokens.field);
     }
     let prompt_max = text + visual_max;
-    let answer = job.max_tokens.map(u64::from).filter(|asked| prompt_max + asked <= context).unwrap_or(1);
+    let answer = max_tokens.tokens.map(u64::from).filter(|asked| prompt_max + asked <= context).unwrap_or(1);
     // All fit in 32 bits, as the context does.
     let left = (context - prompt_min) as u32;
     Ok(Fitted {
         text_tokens: text as u32,
         prompt_positions_max: prompt_max.min(context) as u32,
-        max_new_tokens: job.max_tokens.map_or(left, |asked| asked.min(left)),
+        max_new_tokens: max_tokens.tokens.map_or(left, |asked| asked.min(left)),
         positions_needed: (prompt_max + answer).min(context) as u32,
     })
 }
@@ -71,28 +79,27 @@ fn maximum_context_length(facts: &Facts) -> String {
 }
 
 /// A prefill node's refusal for length, in the words and with the field that the router's own would have.
-pub fn too_long_after_all(error: ServiceError, facts: &Facts) -> ServiceError {
+pub fn too_long_after_all(error: ServiceError, facts: &Facts, field: &str) -> ServiceError {
     if error.code != ErrorCode::ContextLengthExceeded || error.message.contains(MAXIMUM_CONTEXT_LENGTH) {
         return error;
     }
     let message = format!("{}; {}", maximum_context_length(facts), error.message);
-    let param = error.param.unwrap_or_else(|| "messages".to_owned());
+    let param = error.param.unwrap_or_else(|| field.to_owned());
     ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(param)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::{Limits, chat};
-    use serde_json::{Value, json};
 
-    fn job(extra: Value, pictures: usize) -> ChatJob {
-        let part = json!({"type": "image_url", "image_url": "data:image/png;base64,iVBORw0KGgo="});
-        let mut body = json!({"messages": [{"role": "user", "content": vec![part; pictures]}]});
-        if let Some(max_tokens) = extra.as_u64() {
-            body["max_tokens"] = max_tokens.into();
-        }
-        chat::parse(&body, &Limits { images_max: 9, image_bytes_max: 99, vocab: 9 }).unwrap()
+    /// A request for so many tokens about so many pictures.
+    type Job = (Option<u32>, usize);
+
+    fn fit((max_tokens, pictures): Job, tokens: usize, facts: &Facts) -> Result<Fitted, ServiceError> {
+        let picture = || Picture { bytes: bytes::Bytes::new(), param: "messages[0].content[0].image_url".to_owned() };
+        let pictures: Vec<Picture> = std::iter::repeat_with(picture).take(pictures).collect();
+        let max_tokens = MaxTokens { tokens: max_tokens, field: "max_tokens" };
+        super::fit(max_tokens, &pictures, tokens, facts, "messages")
     }
 
     fn facts() -> Facts {
@@ -101,31 +108,29 @@ mod tests {
 
     #[test]
     fn pictures_count_before_pruning_and_the_answer_gets_the_rest() {
-        let fitted = fit(&job(Value::Null, 2), 12, &facts()).unwrap();
+        let fitted = fit((None, 2), 12, &facts()).unwrap();
         let expected = Fitted { text_tokens: 10, prompt_positions_max: 30, max_new_tokens: 70, positions_needed: 31 };
         assert_eq!(fitted, expected);
-        assert_eq!(fit(&job(json!(5), 0), 12, &facts()).unwrap().max_new_tokens, 5);
-        assert_eq!(fit(&job(json!(100), 0), 12, &facts()).unwrap().max_new_tokens, 88);
+        assert_eq!(fit((Some(5), 0), 12, &facts()).unwrap().max_new_tokens, 5);
+        assert_eq!(fit((Some(100), 0), 12, &facts()).unwrap().max_new_tokens, 88);
     }
 
     #[test]
     fn a_pair_needs_room_for_the_answer_that_was_asked_for_if_that_fits_at_all() {
-        let needed = |asked, pictures| fit(&job(asked, pictures), 12, &facts()).unwrap().positions_needed;
-        assert_eq!([json!(5), json!(88), json!(89), Value::Null].map(|asked| needed(asked, 0)), [17, 100, 13, 13]);
-        assert_eq!(needed(json!(70), 2), 100);
+        let needed = |asked, pictures| fit((asked, pictures), 12, &facts()).unwrap().positions_needed;
+        assert_eq!([Some(5), Some(88), Some(89), None].map(|asked| needed(asked, 0)), [17, 100, 13, 13]);
+        assert_eq!(needed(Some(70), 2), 100);
         // Pictures of unknown size: only the largest pair can surely say that it is too long.
         let vary = Facts { visual_tokens_vary: true, ..facts() };
-        assert_eq!(fit(&job(json!(5), 9), 30, &vary).unwrap().positions_needed, 100);
+        assert_eq!(fit((Some(5), 9), 30, &vary).unwrap().positions_needed, 100);
     }
 
     #[test]
     fn what_cannot_fit_says_the_maximum_context_length() {
-        for (job, tokens, param) in [
-            (job(Value::Null, 0), 100, "messages"),
-            (job(Value::Null, 9), 20, "messages"),
-            (job(json!(101), 0), 1, "max_tokens"),
-        ] {
-            let error = fit(&job, tokens, &facts()).unwrap_err();
+        for (job, tokens, param) in
+            [((None, 0), 100, "messages"), ((None, 9), 20, "messages"), ((Some(101), 0), 1, "max_tokens")]
+        {
+            let error = fit(job, tokens, &facts()).unwrap_err();
             assert_eq!((error.code, error.param.as_deref()), (ErrorCode::ContextLengthExceeded, Some(param)));
             assert!(error.message.contains("maximum context length is 100 tokens"), "{error}");
         }
@@ -134,31 +139,28 @@ mod tests {
     #[test]
     fn pictures_of_unknown_size_are_refused_only_if_they_cannot_fit() {
         let facts = Facts { visual_tokens_vary: true, ..facts() };
-        let fitted = fit(&job(Value::Null, 9), 30, &facts).unwrap();
+        let fitted = fit((None, 9), 30, &facts).unwrap();
         assert_eq!((fitted.text_tokens, fitted.prompt_positions_max, fitted.max_new_tokens), (21, 100, 70));
-        let fitted = fit(&job(Value::Null, 2), 12, &facts).unwrap();
+        let fitted = fit((None, 2), 12, &facts).unwrap();
         assert_eq!((fitted.text_tokens, fitted.prompt_positions_max, fitted.max_new_tokens), (10, 30, 88));
-        let error = fit(&job(Value::Null, 9), 100, &facts).unwrap_err();
-        assert!(
-            error.message.contains("maximum context length is 100 tokens; the messages are at least 100"),
-            "{error}"
-        );
+        let error = fit((None, 9), 100, &facts).unwrap_err();
+        assert!(error.message.contains("maximum context length is 100 tokens; the prompt is at least 100"), "{error}");
     }
 
     #[test]
     fn the_prefill_nodes_refusal_says_the_maximum_context_length() {
         let refused = ServiceError::new(ErrorCode::ContextLengthExceeded, "the prompt fills 120 positions");
-        let error = too_long_after_all(refused, &facts());
+        let error = too_long_after_all(refused, &facts(), "messages");
         assert_eq!(error.message, "this model's maximum context length is 100 tokens; the prompt fills 120 positions");
         assert_eq!(error.param.as_deref(), Some("messages"));
-        assert_eq!(too_long_after_all(error.clone(), &facts()), error);
+        assert_eq!(too_long_after_all(error.clone(), &facts(), "prompt"), error);
         let other = ServiceError::new(ErrorCode::InvalidImage, "broken");
-        assert_eq!(too_long_after_all(other.clone(), &facts()), other);
+        assert_eq!(too_long_after_all(other.clone(), &facts(), "prompt"), other);
     }
 
     #[test]
     fn a_text_model_refuses_pictures() {
         let facts = Facts { visual_tokens_per_image: 0, ..facts() };
-        assert_eq!(fit(&job(Value::Null, 1), 5, &facts).unwrap_err().code, ErrorCode::InvalidRequest);
+        assert_eq!(fit((None, 1), 5, &facts).unwrap_err().code, ErrorCode::InvalidRequest);
     }
 }

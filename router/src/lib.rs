@@ -12,6 +12,7 @@ pub mod answer;
 pub mod app;
 pub mod cluster;
 pub mod config;
+pub mod dashboard;
 pub mod fit;
 pub mod http;
 pub mod legs;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::{
     admission::Admission,
     app::{App, Parts},
-    cluster::Cluster,
+    cluster::{Cluster, Sites, system_lookup},
     config::RouterSettings,
     http,
     openai::Limits,
@@ -51,16 +51,17 @@ pub async fn serve(
     let _stop_probes = probes.clone().drop_guard();
     let digest = model.tokenizer_digest.clone();
     let channels = settings.link.channels()?;
-    let (prefill, decode) = (&settings.prefill, &settings.decode);
-    let cluster = Cluster::start(prefill, decode, &channels, digest, settings.placement, &probes)?;
+    let sites = Sites { prefill: &settings.prefill, decode: &settings.decode, lookup: system_lookup() };
+    let cluster = Cluster::start(&sites, &channels, digest, settings.placement, &probes)?;
     let limits =
         Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
+    let api_keys = keys(&settings.api_key);
     tracing::info!(
         model = model.name,
         prefill = ?settings.prefill,
         decode = ?settings.decode,
         placement = settings.placement.as_str(),
-        keys = settings.api_key.len(),
+        keys = api_keys.len(),
         "router serves"
     );
     let app = Arc::new(App::new(Parts {
@@ -70,8 +71,26 @@ pub async fn serve(
         limits,
         body_bytes_max: usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX),
         request_timeout: Duration::from_secs(settings.request_timeout),
-        api_keys: settings.api_key.iter().map(|key| blake3::hash(key.trim().as_bytes())).collect(),
+        api_keys,
     }));
     http::run(listener, http::routes(app.clone()), app, shutdown).await;
     Ok(())
+}
+
+/// Digests of the keys. An empty one, as an unset variable of a compose file gives, is none: nobody could send it.
+fn keys(keys: &[String]) -> Vec<blake3::Hash> {
+    let keys = keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty());
+    keys.map(|key| blake3::hash(key.as_bytes())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_keys_are_none() {
+        let given = |keys_given: &[&str]| keys(&keys_given.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+        assert!(given(&["", " "]).is_empty());
+        assert_eq!(given(&["a", "", " b "]), [blake3::hash(b"a"), blake3::hash(b"b")]);
+    }
 }

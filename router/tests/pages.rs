@@ -100,15 +100,18 @@ async fn metrics_count_requests_tokens_and_bytes() {
     let reply = cluster.ask(json!({})).await;
     let page = cluster.get("/metrics").await.text().await.unwrap();
     let value = |name: &str| -> f64 {
-        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")));
-        let line = line.unwrap_or_else(|| panic!("{name}"));
-        line.rsplit(' ').next().unwrap().parse().unwrap()
+        let lines: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("{name}{{"))).collect();
+        assert!(!lines.is_empty(), "{name}");
+        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     };
     assert_eq!(value("vllm:generation_tokens_total"), reply["usage"]["completion_tokens"].as_f64().unwrap());
     assert_eq!(value("vllm:prompt_tokens_total"), reply["usage"]["prompt_tokens"].as_f64().unwrap());
     assert_eq!(value("vllm:request_success_total"), 1.0);
     assert_eq!(value("vllm:time_to_first_token_seconds_count"), 1.0);
     assert_eq!(value("secateur_kv_bytes_sent_total"), 1_000.0);
-    assert_eq!(value("secateur_node_up"), 1.0);
+    assert_eq!(value("secateur_kv_link_bytes_total"), 1_000.0);
+    for (name, expected) in [("secateur_node_up", 2.0), ("secateur_node_usable", 2.0), ("secateur_ready", 1.0)] {
+        assert_eq!(value(name), expected, "{name}");
+    }
     assert!(page.contains("secateur_request_attempts_total{model_name=\"tiny\",outcome=\"ok\"} 1"));
 }

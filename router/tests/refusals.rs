@@ -65,7 +65,7 @@ async fn thirty_malformed_bodies_each_get_a_4xx_with_an_openai_body() {
         (extra(json!({"top_p": 0})), "top_p"),
         (extra(json!({"max_tokens": -1})), "max_tokens"),
         (extra(json!({"max_tokens": 100_000})), "max_tokens"),
-        (extra(json!({"n": 2})), "n"),
+        (extra(json!({"n": 129})), "n"),
         (extra(json!({"stop": ""})), "stop"),
         (extra(json!({"stream": "yes"})), "stream"),
         (extra(json!({"tools": [{"type": "function"}]})), "tools"),

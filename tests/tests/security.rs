@@ -30,12 +30,17 @@ struct Authority(TempDir);
 
 impl Authority {
     fn new() -> Self {
+        Self::naming(NAME)
+    }
+
+    /// With a certificate that bears `name`.
+    fn naming(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let signed = CertificateParams::new(vec![NAME.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let signed = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
         fs::write(dir.path().join("ca.pem"), issuer.pem()).unwrap();
         fs::write(dir.path().join("cert.pem"), signed.pem()).unwrap();
         fs::write(dir.path().join("key.pem"), key.serialize_pem()).unwrap();
@@ -47,10 +52,13 @@ impl Authority {
     }
 
     fn flags(&self) -> Vec<String> {
+        [vec!["--tls-server-name".to_owned(), NAME.to_owned()], self.files()].concat()
+    }
+
+    /// The flags without a name: certificates must bear that of the address.
+    fn files(&self) -> Vec<String> {
         let files = [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem"), ("--tls-ca", "ca.pem")];
-        let mut flags = vec!["--tls-server-name".to_owned(), NAME.to_owned()];
-        flags.extend(files.iter().flat_map(|(flag, name)| [(*flag).to_owned(), self.path(name)]));
-        flags
+        files.iter().flat_map(|(flag, name)| [(*flag).to_owned(), self.path(name)]).collect()
     }
 
     fn path(&self, name: &str) -> String {
@@ -126,6 +134,33 @@ async fn with_mutual_tls_a_cluster_answers_and_strangers_are_refused() {
         }
     }
     assert_eq!(cluster.answer(&body).await.unwrap(), expected);
+}
+
+/// The nodes are called by IP address, by the router and by prefill; their certificate names only the host that leads there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_are_found_by_name_prove_that_name() {
+    let (ours, other) = (Authority::naming("localhost"), Authority::new());
+    let model = model();
+    for (authority, is_served) in [(&ours, true), (&other, false)] {
+        let files = authority.files();
+        let node = |role| Role::start(PROGRAM, &[&[role, "--model", &model][..], &slices(&files)].concat()).unwrap();
+        let (prefill, decode) = (node("prefill"), node("decode"));
+        let named = |role: &Role| format!("localhost:{}", role.address.port());
+        let router = ["router", "--model", &model, "--prefill", &named(&prefill), "--decode", &named(&decode)];
+        let router = Role::start(PROGRAM, &[&router[..], &slices(&files)].concat()).unwrap();
+        let why = "does not agree on TLS";
+        let started = Instant::now();
+        loop {
+            let (status, reply) = ask(&router).await;
+            let refused = reply["error"]["message"].as_str().is_some_and(|message| message.contains(why));
+            assert!(if is_served { !refused } else { status != StatusCode::OK }, "{reply}");
+            if is_served && status == StatusCode::OK || !is_served && refused {
+                break;
+            }
+            assert!(started.elapsed() < Duration::from_secs(30), "{reply}");
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

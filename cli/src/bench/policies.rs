@@ -1,6 +1,6 @@
 //! Which transfer policies are compared.
 
-use std::str::FromStr;
+use std::{path::Path, str::FromStr};
 
 use secateur_node::NodePlan;
 use secateur_transfer::{TransferPolicy, policy::UnknownPolicy};
@@ -34,7 +34,9 @@ pub fn of(arguments: &BenchArguments) -> anyhow::Result<Vec<Option<TransferPolic
     if arguments.transfer.is_empty() {
         return Ok(vec![None]);
     }
-    let plan = arguments.plan.as_deref().map(NodePlan::open).transpose()?;
+    let model = arguments.model.as_deref().unwrap_or(Path::new(""));
+    let folder = arguments.plan.as_deref().and_then(|given| NodePlan::folder(given, model));
+    let plan = folder.as_deref().map(NodePlan::open).transpose()?;
     let is_possible = |policy: TransferPolicy| {
         arguments.url.is_some() || policy.is_possible_with(plan.as_ref().map(|plan| &*plan.plan))
     };

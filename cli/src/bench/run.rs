@@ -17,7 +17,7 @@ use super::{
     scenario::{Pace, Scenario, arrivals},
     summary::{Head, Row, Summary},
 };
-use crate::up::report::progress;
+use crate::{progress::Progress, up::report::progress};
 use secateur_transfer::TransferPolicy;
 
 /// Of a scenario's errors, so many are shown.
@@ -70,15 +70,21 @@ impl<'a> Bench<'a> {
                 Pace::Closed(concurrency) => concurrency,
                 Pace::Open(_) => 1,
             };
-            show_errors("of the warm-up", &closed(&self.client, bodies, concurrency).await.errors);
+            show_errors("of the warm-up", &closed(&self.client, bodies, concurrency, &mut || {}).await.errors);
         }
         let mut found: Vec<Vec<Outcome>> = self.policies.iter().map(|_| Vec::new()).collect();
         let rounds = rounds::count(self.arguments.rounds, self.policies.len(), requests);
+        let mut shown = Progress::of(scenario.pace.to_string(), u64::from(requests) * self.policies.len() as u64);
+        let mut ended = 0;
+        let mut on_end = || {
+            ended += 1;
+            shown.set(ended, "");
+        };
         for round in 0..rounds {
             for turn in rounds::turns(round, self.policies.len()) {
                 let range = rounds::requests(round, rounds, requests);
                 let bodies = self.bodies(start + u64::from(warmup), range, turn)?;
-                let outcome = self.round(scenario, round, bodies).await;
+                let outcome = self.round(scenario, round, bodies, &mut on_end).await;
                 show_errors("counted", &outcome.errors);
                 found[turn].push(outcome);
             }
@@ -86,13 +92,13 @@ impl<'a> Bench<'a> {
         Ok(self.rows(scenario, head, found))
     }
 
-    async fn round(&self, scenario: &Scenario, round: u32, bodies: Vec<Vec<u8>>) -> Outcome {
+    async fn round(&self, scenario: &Scenario, round: u32, bodies: Vec<Vec<u8>>, on_end: &mut impl FnMut()) -> Outcome {
         match scenario.pace {
-            Pace::Closed(concurrency) => closed(&self.client, bodies, concurrency).await,
+            Pace::Closed(concurrency) => closed(&self.client, bodies, concurrency, on_end).await,
             Pace::Open(rate) => {
                 let seed = self.arguments.seed.wrapping_add(round.into());
                 let schedule = arrivals(rate, bodies.len() as u32, seed);
-                open(&self.client, bodies, schedule).await
+                open(&self.client, bodies, schedule, on_end).await
             }
         }
     }
@@ -123,8 +129,8 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// So many requests in flight, until all are sent.
-pub async fn closed(client: &Client, bodies: Vec<Vec<u8>>, concurrency: u32) -> Outcome {
+/// So many requests in flight, until all are sent. `on_end` hears of each that ended.
+pub async fn closed(client: &Client, bodies: Vec<Vec<u8>>, concurrency: u32, on_end: &mut impl FnMut()) -> Outcome {
     let started = Instant::now();
     let mut bodies = bodies.into_iter();
     let mut outcome = Outcome::default();
@@ -139,13 +145,19 @@ pub async fn closed(client: &Client, bodies: Vec<Vec<u8>>, concurrency: u32) -> 
             Some(ended) => outcome.add(ended),
             None => break,
         }
+        on_end();
     }
     outcome.duration = started.elapsed();
     outcome
 }
 
 /// Each request at its moment, whatever became of those before.
-pub async fn open(client: &Client, bodies: Vec<Vec<u8>>, schedule: Vec<Duration>) -> Outcome {
+pub async fn open(
+    client: &Client,
+    bodies: Vec<Vec<u8>>,
+    schedule: Vec<Duration>,
+    on_end: &mut impl FnMut(),
+) -> Outcome {
     let started = Instant::now();
     let mut outcome = Outcome::default();
     let mut flying = JoinSet::new();
@@ -155,6 +167,7 @@ pub async fn open(client: &Client, bodies: Vec<Vec<u8>>, schedule: Vec<Duration>
     }
     while let Some(ended) = flying.join_next().await {
         outcome.add(ended);
+        on_end();
     }
     outcome.duration = started.elapsed();
     outcome

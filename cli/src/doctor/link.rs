@@ -1,5 +1,6 @@
 //! The link between two nodes: the first one is asked to measure it, since only it has that link.
 
+use secateur_channel::Channels;
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{LinkReport, NodeDescription, Role},
@@ -9,6 +10,8 @@ use serde::Serialize;
 use super::{
     DoctorArguments, Findings,
     check::Check,
+    peers::who,
+    reach,
     shipment::{Prompt, Shipment},
     verdict,
 };
@@ -36,33 +39,38 @@ pub struct LinkFound {
     prefill_seconds: Option<f64>,
 }
 
-/// Looks at both nodes, at the link between them, and at what it means.
-pub async fn examine(arguments: &DoctorArguments, findings: &mut Findings) -> anyhow::Result<()> {
-    let [from, to] = arguments.link.as_slice() else { return Err(usage("--link needs two nodes")) };
-    let channels = arguments.security.channels().map_err(|error| usage(error.to_string()))?;
+/// Refuses a link that cannot be one.
+pub fn check_usage(arguments: &DoctorArguments, channels: &Channels) -> anyhow::Result<()> {
+    let [from, to] = arguments.link.as_slice() else { return Ok(()) };
     for address in [from, to] {
-        secateur_node::link::open(&channels, address)
+        secateur_node::link::open(channels, address)
             .map_err(|error| usage(format!("--link: `{address}` is no node: {error}")))?;
     }
     if from == to {
         return Err(usage(format!("--link: {from} is given twice; a link has two ends")));
     }
+    Ok(())
+}
+
+/// Looks at both nodes, at the link between them, and at what it means.
+pub async fn examine(arguments: &DoctorArguments, channels: &Channels, findings: &mut Findings) -> anyhow::Result<()> {
+    let [from, to] = arguments.link.as_slice() else { return Err(usage("--link needs two nodes")) };
     // Before two seconds of measurement that would be for nothing.
     let prompt = Prompt::of(arguments)?;
-    let prefill = match nodes::describe(&channels, from).await {
-        Ok(prefill) => prefill,
-        Err(error) => {
-            findings.checks.push(unreachable(from, &error));
+    let prefill = match reach::node(channels, from, None).await {
+        Ok(seen) => seen.description,
+        Err(trouble) => {
+            findings.checks.push(reach::verdict(from, &trouble));
             return Ok(());
         }
     };
     findings.checks.push(Check::ok(format!("node {from}"), who(&prefill)));
-    let decode = nodes::describe(&channels, to).await;
-    let report = nodes::measure_link(&channels, from, to).await;
+    let decode = reach::node(channels, to, None).await.map(|seen| seen.description);
+    let report = nodes::measure_link(channels, from, to).await;
     findings.checks.push(match (&decode, &report) {
         (Ok(decode), _) => Check::ok(format!("node {to}"), who(decode)),
         (Err(_), Ok(_)) => Check::ok(format!("node {to}"), format!("does not answer to this machine, but to {from}")),
-        (Err(error), Err(_)) => unreachable(to, error),
+        (Err(trouble), Err(_)) => reach::verdict(to, trouble),
     });
     match report {
         Err(error) => findings.checks.push(broken(from, to, &error, decode.is_ok())),
@@ -88,20 +96,6 @@ pub async fn examine(arguments: &DoctorArguments, findings: &mut Findings) -> an
         }
     }
     Ok(())
-}
-
-fn who(node: &NodeDescription) -> String {
-    let role = match node.role() {
-        Role::Prefill => "prefill node",
-        Role::Decode => "decode node",
-        Role::Unspecified => "node",
-    };
-    format!("{role} {}, runs {}, version {}", node.node_id, node.model_name, node.version)
-}
-
-fn unreachable(address: &str, error: &ServiceError) -> Check {
-    let advice = format!("start a node there (--listen {address}), or correct its address in --link");
-    Check::failed(format!("node {address}"), format!("cannot be reached from this machine: {error}"), advice)
 }
 
 /// The first node answered, and could not measure.

@@ -1,22 +1,49 @@
 //! `secateur doctor`: what stands in the way of serving well, in words.
 //!
 //! ```text
-//! arguments.rs  the command line
-//! check.rs      one thing looked at: whether it is well, what was found, what to do
-//! link.rs       the link between two nodes, measured by the first one
-//! shipment.rs   what a prompt's shipment weighs, and how long it takes on a link (plain data)
-//! verdict.rs    what that means, in words (plain data)
-//! report.rs     lines for a person, and the JSON document
+//! arguments.rs     the command line
+//! asked.rs         what there is to look at: flags, a role's configuration file, or what a first start needs
+//! check.rs         one thing looked at: whether it is well, what was found, what to do
+//! report.rs        lines for a person, and the JSON document
+//!
+//! port.rs          whether a program could listen on an address
+//! model.rs         a checkpoint folder, by the loaders that the programs use:
+//!   folder.rs        is it one, and where is one
+//!   architecture.rs  can this version run it
+//!   plan.rs          was the plan made for it
+//!   memory.rs        do weights and KV fit (plain data)
+//!   tokenizer.rs     can a router make tokens with it
+//! peers.rs         running programs:
+//!   router.rs        a router, and how it sees its nodes
+//!   reach.rs         how far one comes towards a node
+//!   versions.rs      do nodes fit together (plain data)
+//!   clock.rs         do clocks agree (plain data)
+//! link.rs          the link between two nodes, measured by the first one
+//!   shipment.rs      what a prompt's shipment weighs, and how long it takes on a link (plain data)
+//!   verdict.rs       what that means, in words (plain data)
 //! ```
 //!
 //! A new check is a function that returns a [`Check`], called in [`examine`].
 
+mod architecture;
 mod arguments;
+mod asked;
 mod check;
+mod clock;
+mod folder;
 mod link;
+mod memory;
+mod model;
+mod peers;
+mod plan;
+mod port;
+mod reach;
 mod report;
+mod router;
 mod shipment;
+mod tokenizer;
 mod verdict;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -25,10 +52,12 @@ use secateur_common::{
     telemetry::{self, LogFormat},
 };
 
-use crate::usage;
+use crate::usage::{self, usage};
 pub use arguments::DoctorArguments;
+use asked::Asked;
 use check::Check;
 use link::LinkFound;
+use port::{Bound, Holder};
 
 /// What was looked at.
 #[derive(Debug, Default)]
@@ -63,9 +92,23 @@ async fn start(arguments: &DoctorArguments) -> anyhow::Result<bool> {
     Ok(findings.checks.iter().all(|check| check.ok))
 }
 
-/// Everything that was asked for, in order.
+/// Everything that was asked for, in order: this machine, what is on its disk, what runs, what lies between.
 async fn examine(arguments: &DoctorArguments) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
-    link::examine(arguments, &mut findings).await?;
+    let mut asked = Asked::of(arguments, &mut findings.checks)?;
+    let channels = asked.security.channels().map_err(|error| usage(error.to_string()))?;
+    link::check_usage(arguments, &channels)?;
+    if let Some(listen) = &asked.listen {
+        let (check, bound) = port::examine(listen).await;
+        findings.checks.push(check);
+        if listen.is_guess && bound == Bound::InUse(Holder::Router) {
+            asked.url = Some(format!("http://{}", listen.address));
+        }
+    }
+    let is_model_well = asked.model.as_ref().is_none_or(|model| model::examine(model, &mut findings.checks));
+    peers::examine(&asked, &channels, &mut findings.checks).await;
+    if is_model_well && !arguments.link.is_empty() {
+        link::examine(arguments, &channels, &mut findings).await?;
+    }
     Ok(findings)
 }

@@ -22,4 +22,9 @@ pub fn text(findings: &Findings) {
             println!("      {:<width$}  -> {}", "", check.advice);
         }
     }
+    let wrong = findings.checks.iter().filter(|check| !check.ok).count();
+    match wrong {
+        0 => println!("{} checks, all is well", findings.checks.len()),
+        _ => println!("{} checks, {wrong} not well: see the arrows", findings.checks.len()),
+    }
 }

@@ -1,10 +1,7 @@
 //! Progress, and what is printed at the end.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
-use std::{
-    io::{IsTerminal, Write, stderr},
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use secateur_model::calibrate::BlockRepair;
 use secateur_pruning::pdtrim::{
@@ -14,7 +11,7 @@ use secateur_pruning::pdtrim::{
 use serde_json::{Value, json};
 
 use super::{arguments::PlanArguments, repairs::Repaired, trials::Tried};
-use crate::up::report::progress;
+use crate::progress;
 
 /// A plan and what it is made of.
 pub struct Planned {
@@ -28,44 +25,30 @@ pub struct Planned {
     pub share_saved: f64,
 }
 
-const EVERY_ON_A_TERMINAL: Duration = Duration::from_millis(200);
-const EVERY_ELSEWHERE: Duration = Duration::from_secs(10);
-const BAR: usize = 24;
-
-/// How far a search is: a bar on a terminal, a line now and then elsewhere.
+/// How far searches are: one bar for each stage and seed.
 #[derive(Default)]
 pub struct Progress {
-    shown: Option<Instant>,
+    shown: Option<(String, progress::Progress)>,
 }
 
 impl Progress {
     /// One more step.
     pub fn show(&mut self, step: &search::Progress<'_>) {
-        let is_terminal = stderr().is_terminal();
-        let every = if is_terminal { EVERY_ON_A_TERMINAL } else { EVERY_ELSEWHERE };
-        if self.shown.is_some_and(|shown| shown.elapsed() < every) {
-            return;
+        let label = format!("{} seed {}: {:?}", step.stage, step.seed, step.phase);
+        // The bar before is gone first, so that the two are never on one line.
+        if self.shown.as_ref().is_some_and(|(shown, _)| *shown != label) {
+            self.shown = None;
         }
-        self.shown = Some(Instant::now());
-        let line = format!(
-            "{} seed {}: {:?} {} of {}, {} sets measured, best loss {:.4}",
-            step.stage, step.seed, step.phase, step.step, step.steps, step.evaluations, step.best
-        );
-        if is_terminal {
-            let done = (step.step * BAR).div_ceil(step.steps.max(1)).min(BAR);
-            let bar = format!("{}{}", "#".repeat(done), ".".repeat(BAR - done));
-            // Nobody may be watching any more, which is no reason to stop.
-            let _ = write!(stderr(), "\r\x1b[K[{bar}] {line}");
-        } else {
-            progress(&line);
-        }
+        let (_, bar) = self.shown.get_or_insert_with(|| {
+            let bar = progress::Progress::of(label.clone(), step.steps as u64);
+            (label, bar)
+        });
+        bar.set(step.step as u64, &format!("{} sets measured, best loss {:.4}", step.evaluations, step.best));
     }
 
     /// The search is over.
     pub fn end(&mut self) {
-        if self.shown.take().is_some() && stderr().is_terminal() {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
+        self.shown = None;
     }
 }
 

@@ -1,53 +1,30 @@
 //! What `secateur synth` prints: the result on standard output, progress on standard error.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
-use std::{
-    io::{IsTerminal, Write, stderr},
-    time::{Duration, Instant},
-};
-
 use serde_json::json;
 
 use super::{SynthArguments, Written};
-use crate::up::report::progress;
-
-const EVERY_ON_A_TERMINAL: Duration = Duration::from_millis(200);
-const EVERY_ELSEWHERE: Duration = Duration::from_secs(5);
+use crate::progress;
 
 /// How far the weights are.
 pub struct Progress {
+    shown: progress::Progress,
     total: u64,
     done: u64,
-    started: Instant,
-    shown: Instant,
-    is_terminal: bool,
 }
 
 impl Progress {
     /// Of so many bytes.
     pub fn new(total: u64) -> Progress {
-        let now = Instant::now();
-        Progress { total, done: 0, started: now, shown: now, is_terminal: stderr().is_terminal() }
+        Progress { shown: progress::Progress::of("writing, percent", 100), total, done: 0 }
     }
 
     /// So many more are written.
     pub fn wrote(&mut self, bytes: u64) {
         self.done += bytes;
-        let every = if self.is_terminal { EVERY_ON_A_TERMINAL } else { EVERY_ELSEWHERE };
-        let is_last = self.done == self.total && self.is_terminal;
-        if self.shown.elapsed() < every && !is_last {
-            return;
-        }
-        self.shown = Instant::now();
+        let rate = self.done as f64 / 1e6 / self.shown.elapsed().as_secs_f64().max(1e-9);
         let percent = self.done * 100 / self.total.max(1);
-        let rate = self.done as f64 / 1e6 / self.started.elapsed().as_secs_f64().max(1e-9);
-        let line = format!("{percent} % of {}, {rate:.0} MB/s", size(self.total));
-        if self.is_terminal {
-            // One line that is written over. Nobody may be watching any more, which is no reason to stop.
-            let _ = write!(stderr(), "\rsecateur: {line}   {}", if is_last { "\n" } else { "" });
-        } else {
-            progress(&line);
-        }
+        self.shown.set(percent, &format!("of {}, {rate:.0} MB/s", size(self.total)));
     }
 }
 

@@ -7,9 +7,11 @@ use std::{
 };
 
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{child::Child, report};
+use crate::progress::Progress;
 
 /// How long loading may take before `up` gives up.
 const READY_MAX: Duration = Duration::from_secs(300);
@@ -101,11 +103,13 @@ impl Cluster {
 
     /// Waits until the router says that it can serve; an error if a role ends before that.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
-        let url = format!("{}/health", self.base_url());
+        let base = self.base_url();
+        let url = format!("{base}/health");
         let poll = async {
             let started = Instant::now();
             // A proxy of the environment is for the outside, not for loopback.
             let client = reqwest::Client::builder().no_proxy().build()?;
+            let mut shown = Progress::waiting("loading");
             loop {
                 let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {
@@ -114,6 +118,7 @@ impl Cluster {
                 if started.elapsed() > READY_MAX {
                     anyhow::bail!("the cluster was not ready after {} s", READY_MAX.as_secs());
                 }
+                shown.set(0, &loaded(&client, &base).await);
                 sleep(READY_POLL).await;
             }
         };
@@ -134,6 +139,18 @@ impl Cluster {
     pub async fn stop(&mut self) {
         join_all(self.children.iter_mut().map(Child::stop)).await;
     }
+}
+
+/// Who is ready, as the router sees it; empty while it does not answer.
+async fn loaded(client: &reqwest::Client, base: &str) -> String {
+    let view = async {
+        let answer = client.get(format!("{base}/v1/cluster")).timeout(Duration::from_secs(2)).send().await?;
+        answer.json::<Value>().await
+    };
+    let view = view.await.unwrap_or_default();
+    let Some(nodes) = view["nodes"].as_array() else { return String::new() };
+    let ready = nodes.iter().filter(|node| node["unusable"].is_null()).count();
+    format!("{ready} of {} nodes are ready", nodes.len())
 }
 
 fn addresses(children: &[Child], role: &str) -> Vec<SocketAddr> {

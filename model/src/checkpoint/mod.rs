@@ -12,6 +12,7 @@ mod language;
 mod names;
 mod rope;
 mod vision;
+mod weight_memory;
 mod weights;
 mod windows;
 
@@ -25,4 +26,5 @@ pub(crate) use vision::{
     ClipConfig, ClipProcessor, FeatureSelect, QwenConfig, QwenProcessor, Resize, Scale, Target, TowerConfig,
     VisionConfig,
 };
+pub use weight_memory::WeightMemory;
 pub(crate) use weights::Weights;

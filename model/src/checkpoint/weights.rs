@@ -66,6 +66,11 @@ impl Weights {
         Ok(weights)
     }
 
+    /// Of each tensor, the format that it is stored in and how many numbers it has.
+    pub fn stored(&self) -> impl Iterator<Item = (FloatType, u64)> + '_ {
+        self.places.values().map(|place| (place.dtype, (place.bytes.len() / place.dtype.size_bytes()) as u64))
+    }
+
     /// What computes with them.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu

@@ -37,8 +37,13 @@ const KEEP_ALIVE: KeepAlive =
 
 /// The way to `address` ("host:port"); connects when first used.
 pub fn open(channels: &Channels, address: &str) -> Result<Link, ServiceError> {
+    open_as(channels, address, None)
+}
+
+/// The same to an address that was found under a host name, which a certificate bears.
+pub fn open_as(channels: &Channels, address: &str, name: Option<&str>) -> Result<Link, ServiceError> {
     channels
-        .open(address, KEEP_ALIVE)
+        .open_as(address, name, KEEP_ALIVE)
         .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("address"))
 }
 

@@ -10,7 +10,12 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, transport::Server};
 
 use super::*;
-use crate::{job::tests::text_job, peers::Peers, progress::progress, stall::Shortage};
+use crate::{
+    job::tests::text_job,
+    peers::{Peer, Peers},
+    progress::progress,
+    stall::Shortage,
+};
 
 /// 16 MiB, which is more than a transport takes on credit.
 const LAYERS: usize = 4;
@@ -68,7 +73,7 @@ async fn start(receiver: Receiver) -> Link {
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(KvTransferServer::new(receiver));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    Peers::default().channel(&address.to_string()).unwrap()
+    Peers::default().channel(&Peer { address: address.to_string(), name: None }).unwrap()
 }
 
 fn pool() -> KvPool {

@@ -1,8 +1,10 @@
 //! One answer: tokens from the nodes become text, until an end token, a stop text or the length ends it; then the receipt.
 
+mod choices;
 mod held;
 mod sum;
 mod text;
+mod total;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -20,12 +22,16 @@ use crate::{
     },
     served::ServedModel,
 };
+pub use choices::{Begin, Begun, Choices, Event};
 use text::AnswerText;
+pub use total::Total;
 
 /// What the answer needs to know of its request.
 pub struct AnswerContext {
     /// For the receipt.
     pub epoch: String,
+    /// Tokens whose text the answer's goes on from; empty where it begins anew.
+    pub before: Vec<u32>,
     /// The prompt without its pictures.
     pub text_tokens: u32,
     /// The prompt with them, before pruning, at most.
@@ -73,7 +79,7 @@ impl Answer {
         let now = Instant::now();
         clock.first_token(now - context.accepted);
         Self {
-            text: AnswerText::new(model, &context.stop, context.top_logprobs),
+            text: AnswerText::new(model, &context.before, &context.stop, context.top_logprobs),
             run,
             context,
             completion_tokens: 0,
@@ -90,7 +96,7 @@ impl Answer {
         if self.is_finished {
             return Ok(None);
         }
-        let piece = match self.run.next().await? {
+        let piece = match self.run.next().await.inspect_err(|error| self.clock.failed(error.code))? {
             Step::Tokens(tokens) => self.on_tokens(tokens),
             Step::End(reason) => {
                 let mut piece = self.text.piece();
@@ -122,6 +128,7 @@ impl Answer {
             plan: account.facts.plan_id,
             prefill_node: account.facts.prefill_node,
             decode_node: account.decode_node,
+            choices: Vec::new(),
         };
         self.clock.finished(finish, self.usage(), &receipt);
         receipt

@@ -6,7 +6,7 @@ use crate::{
     cluster::Decision,
     openai::{
         extension::{method_name, policy_name},
-        receipt::{COLOCATED, DISAGGREGATED, DecisionReceipt, TransferReceipt, VisualReceipt},
+        receipt::{COLOCATED, DISAGGREGATED, DecisionReceipt, TransferReceipt, VisualReceipt, ratio},
     },
 };
 
@@ -25,13 +25,12 @@ pub fn visual(report: &VisualReport) -> VisualReceipt {
 
 /// What went over the wire.
 pub fn transfer(report: &TransferReport) -> TransferReceipt {
-    let ratio = if report.bytes_sent == 0 { 0.0 } else { report.bytes_unpruned as f64 / report.bytes_sent as f64 };
     TransferReceipt {
         policy: policy_name(report.policy).to_owned(),
         bytes_sent: report.bytes_sent,
         bytes_dense: report.bytes_dense,
         bytes_unpruned: report.bytes_unpruned,
-        ratio,
+        ratio: ratio(report.bytes_unpruned, report.bytes_sent),
         wire_ms: report.wire_ms,
         overlap: report.overlap,
         link_mbit_s: report.link_mbit_s,

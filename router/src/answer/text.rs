@@ -27,10 +27,10 @@ pub struct AnswerText {
 }
 
 impl AnswerText {
-    /// An empty answer.
-    pub fn new(model: Arc<ServedModel>, stop: &StopConditions, top_logprobs: Option<u32>) -> Self {
+    /// An empty answer, whose text goes on from that of `before`.
+    pub fn new(model: Arc<ServedModel>, before: &[u32], stop: &StopConditions, top_logprobs: Option<u32>) -> Self {
         Self {
-            detokenizer: Detokenizer::new(model.clone()),
+            detokenizer: Detokenizer::after(model.clone(), before),
             model,
             stops: StopMatcher::new(stop.texts.clone()),
             min_tokens: stop.min_tokens,
@@ -120,7 +120,7 @@ mod tests {
         let ids = model.tokenizer.encode(text, false).unwrap().get_ids().to_vec();
         let texts = stop.iter().map(|stop| (*stop).to_owned()).collect();
         let stop = StopConditions { texts, min_tokens, ..Default::default() };
-        let mut answer = AnswerText::new(model, &stop, top);
+        let mut answer = AnswerText::new(model, &[], &stop, top);
         let mut pieces = Vec::new();
         for (index, id) in ids.into_iter().enumerate() {
             let top = (0..5).map(|id| TopLogprob { id: 101 + id, logprob: -(id as f32) }).collect();

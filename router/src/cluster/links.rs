@@ -76,6 +76,14 @@ impl Links {
         }
     }
 
+    /// Forgets links whose ends are not both known.
+    pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
+        self.by_prefill.retain(|prefill, links| {
+            links.retain(|decode, _| is_known(decode));
+            is_known(prefill) && !links.is_empty()
+        });
+    }
+
     /// What is known of a link, if that is not too old to go by.
     pub fn fresh(&self, prefill: &str, decode: &str, now: Instant) -> Option<&Link> {
         self.by_prefill.get(prefill)?.get(decode).filter(|link| link.age(now) <= FRESH)

@@ -1,10 +1,12 @@
 //! The nodes: which there are, how they are, and which two serve the next request.
 //!
-//! One task for each node asks it to describe itself and publishes the answer ([`probe`]); [`pairing`] decides from these
-//! snapshots and from what [`links`], [`pace`] and [`affinity`] remember of earlier requests, as plain data; [`policy`]
-//! decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
+//! [`discovery`] looks configured names up again and again and owns the set of nodes; who joins and who leaves is
+//! [`roster`]'s decision. One task for each node asks it to describe itself and publishes the answer ([`probe`]);
+//! [`pairing`] decides from these snapshots and from what [`links`], [`pace`] and [`affinity`] remember of earlier requests,
+//! as plain data; [`policy`] decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
 
 mod affinity;
+mod discovery;
 mod forecast;
 pub mod links;
 mod node;
@@ -13,6 +15,7 @@ pub mod pairing;
 mod placement;
 pub mod policy;
 mod probe;
+mod roster;
 mod wish;
 
 use std::{
@@ -24,32 +27,44 @@ use secateur_channel::{Channels, OpenError};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     ServiceError,
-    v1::{FirstToken, Role, TransferReport},
+    v1::{FirstToken, TransferReport},
 };
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 pub use affinity::{Near, Prefix, prefixes};
-pub use node::{Node, NodeState};
+pub use discovery::{Lookup, Name, Snapshot, system_lookup};
+pub use node::{Node, NodeState, role_name};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
 pub use wish::{Bulk, Pair, Wish};
 
 use crate::config::PlacementMode;
 use affinity::Affinity;
+use discovery::Discovery;
 use forecast::Outlook;
 use links::Links;
 use pace::Paces;
 use pairing::{Choice, NodeView};
 
-/// All nodes that the router was told of.
+/// Where nodes are to be found.
+pub struct Sites<'a> {
+    /// Prefill nodes, `host:port`; hosts may be names, and every address behind a name is a node.
+    pub prefill: &'a [String],
+    /// The same of decode nodes.
+    pub decode: &'a [String],
+    /// Who is asked for the addresses behind a name.
+    pub lookup: Lookup,
+}
+
+/// All nodes that the router knows of.
 pub struct Cluster {
-    prefill: Vec<Arc<Node>>,
-    decode: Vec<Arc<Node>>,
+    /// Written by discovery alone.
+    nodes: watch::Receiver<Arc<Snapshot>>,
     tokenizer_digest: String,
     mode: PlacementMode,
     /// Held while a pair is chosen and counted, so that requests that come together do not choose the same idle pair.
     /// Never held across an await.
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
 }
 
 /// What earlier requests taught.
@@ -66,31 +81,34 @@ impl Memory {
     fn outlook(&self, mode: PlacementMode) -> Outlook<'_> {
         Outlook { mode, links: &self.links, paces: &self.paces, now: Instant::now() }
     }
+
+    /// Forgets what was measured of nodes that are not in `nodes`.
+    fn retain(&mut self, nodes: &Snapshot) {
+        self.links.retain(|address| nodes.has(address));
+        self.paces.retain(|address| nodes.has(address));
+    }
 }
 
 impl Cluster {
-    /// Starts one probe task for each address, which `channels` connect to; they end with `shutdown`.
+    /// Starts to look names up and to probe nodes, which `channels` connect to, until `shutdown`.
     pub fn start(
-        prefill: &[String],
-        decode: &[String],
+        sites: &Sites<'_>,
         channels: &Channels,
         tokenizer_digest: String,
         mode: PlacementMode,
         shutdown: &CancellationToken,
     ) -> Result<Self, OpenError> {
-        let nodes = |addresses: &[String], role| -> Result<Vec<Arc<Node>>, OpenError> {
-            addresses.iter().map(|address| Node::new(address, role, channels).map(Arc::new)).collect()
-        };
-        let (prefill, decode) = (nodes(prefill, Role::Prefill)?, nodes(decode, Role::Decode)?);
-        for node in prefill.iter().chain(&decode) {
-            tokio::spawn(probe::run(node.clone(), shutdown.clone()));
-        }
-        Ok(Self { prefill, decode, tokenizer_digest, mode, memory: Mutex::default() })
+        let lookup = sites.lookup.clone();
+        let discovery = Discovery::new(sites.prefill, sites.decode, channels, lookup, shutdown)?;
+        let (nodes, memory) = (discovery.published(), Arc::<Mutex<Memory>>::default());
+        let remembers = memory.clone();
+        tokio::spawn(discovery.run(move |nodes| lock(&remembers).retain(nodes)));
+        Ok(Self { nodes, tokenizer_digest, mode, memory })
     }
 
-    /// Every node, prefill first.
-    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.prefill.iter().chain(&self.decode)
+    /// Every node at this moment.
+    pub fn nodes(&self) -> Arc<Snapshot> {
+        self.nodes.borrow().clone()
     }
 
     /// How pairs are placed.
@@ -106,7 +124,7 @@ impl Cluster {
 
     /// What the pair with the most room agrees on: what does not fit there fits nowhere. An error says why there is none.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
-        let (prefill, decode) = self.views();
+        let (prefill, decode) = views(&self.nodes());
         let largest = Wish { positions: u32::MAX, ..Wish::default() };
         let memory = self.memory();
         let outlook = memory.outlook(self.mode);
@@ -117,14 +135,15 @@ impl Cluster {
     /// Chooses a pair that suits `wish` best, and what is shipped between them, and counts the request on both.
     pub fn place(&self, wish: &Wish) -> Result<Placement, ServiceError> {
         let mut memory = self.memory();
-        let (prefill, decode) = self.views();
+        let nodes = self.nodes();
+        let (prefill, decode) = views(&nodes);
         let outlook = memory.outlook(self.mode);
         let Choice { prefill: p, decode: d, is_avoided } =
             pairing::choose(&prefill, &decode, &self.tokenizer_digest, wish, &outlook, memory.turn)?;
         let decision = pairing::decision(&prefill[p], &decode[d], wish, &outlook);
         memory.turn = memory.turn.wrapping_add(1);
         let facts = Facts::of(&prefill[p], &decode[d]);
-        Ok(Placement::new(self.prefill[p].clone(), self.decode[d].clone(), facts, decision, is_avoided))
+        Ok(Placement::new(nodes.prefill[p].clone(), nodes.decode[d].clone(), facts, decision, is_avoided))
     }
 
     /// The pair that served the longest known one of a prompt's beginnings last.
@@ -140,29 +159,39 @@ impl Cluster {
 
     /// A prompt's first token came from `pair`.
     pub fn prefilled(&self, pair: &Pair, first: &FirstToken) {
-        self.memory().paces.prefilled(&pair.prefill, first);
+        let mut memory = self.memory();
+        if self.nodes().has(&pair.prefill) {
+            memory.paces.prefilled(&pair.prefill, first);
+        }
     }
 
     /// A shipment between `pair` is complete.
     pub fn shipped(&self, pair: &Pair, report: &TransferReport) {
-        self.memory().links.observe(&pair.prefill, &pair.decode, report, Instant::now());
+        let (mut memory, nodes) = (self.memory(), self.nodes());
+        if nodes.has(&pair.prefill) && nodes.has(&pair.decode) {
+            memory.links.observe(&pair.prefill, &pair.decode, report, Instant::now());
+        }
     }
 
     /// An answer came to its end on `pair`, which it held for so long.
     pub fn served(&self, pair: &Pair, held: Duration) {
-        let mut memory = self.memory();
-        for address in [&pair.prefill, &pair.decode] {
+        let (mut memory, nodes) = (self.memory(), self.nodes());
+        for address in [&pair.prefill, &pair.decode].into_iter().filter(|address| nodes.has(address)) {
             memory.paces.served(address, held.as_secs_f64());
         }
     }
 
-    /// Means and lists stay usable whatever happened to another holder.
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.memory)
     }
+}
 
-    fn views(&self) -> (Vec<NodeView>, Vec<NodeView>) {
-        let views = |nodes: &[Arc<Node>]| nodes.iter().map(|node| node.view()).collect();
-        (views(&self.prefill), views(&self.decode))
-    }
+/// Means and lists stay usable whatever happened to another holder.
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn views(nodes: &Snapshot) -> (Vec<NodeView>, Vec<NodeView>) {
+    let views = |nodes: &[Arc<Node>]| nodes.iter().map(|node| node.view()).collect();
+    (views(&nodes.prefill), views(&nodes.decode))
 }

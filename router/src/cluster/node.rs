@@ -1,7 +1,7 @@
 //! One node as the router sees it.
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use secateur_channel::{Channels, KeepAlive, Link, OpenError};
 use secateur_proto::v1::{NodeDescription, Role};
 use tokio::sync::{Notify, watch};
 
-use super::pairing::NodeView;
+use super::{pairing::NodeView, roster::Sight};
 use crate::metrics::NodeLabels;
 
 /// Most bytes of one message from a node; tokens and reports are small.
@@ -18,6 +18,11 @@ pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A node that vanished without a word is noticed even while nothing is asked of it.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { interval: Duration::from_millis(900), timeout: Duration::from_secs(1), while_idle: true };
+
+/// The word for a role in JSON and metrics.
+pub fn role_name(role: Role) -> &'static str {
+    if role == Role::Decode { "decode" } else { "prefill" }
+}
 
 /// What the last probe found.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +35,10 @@ pub enum NodeState {
 
 /// A node's address, channel and state.
 pub struct Node {
-    /// `host:port` as configured.
+    /// `host:port` as configured, or where a configured name leads.
     pub address: String,
+    /// The host name that leads to it, which its certificate bears; none: the address itself was configured.
+    pub name: Option<String>,
     /// The role it was configured for.
     pub role: Role,
     /// Cheap to clone; reconnects by itself.
@@ -40,19 +47,23 @@ pub struct Node {
     state: watch::Sender<NodeState>,
     /// Requests of this router that hold the node.
     in_flight: AtomicU32,
+    /// No name leads here any more: no new requests. Written by discovery alone.
+    is_leaving: AtomicBool,
     /// Wakes the probe task before its time, when a request has just failed on this node.
     suspicion: Notify,
 }
 
 impl Node {
     /// A node that has not been asked yet.
-    pub fn new(address: &str, role: Role, channels: &Channels) -> Result<Self, OpenError> {
+    pub fn new(address: &str, name: Option<&str>, role: Role, channels: &Channels) -> Result<Self, OpenError> {
         Ok(Self {
             address: address.to_owned(),
+            name: name.map(str::to_owned),
             role,
-            channel: channels.open(address, KEEP_ALIVE)?,
+            channel: channels.open_as(address, name, KEEP_ALIVE)?,
             state: watch::Sender::new(NodeState::Down("not asked yet".to_owned())),
             in_flight: AtomicU32::new(0),
+            is_leaving: AtomicBool::new(false),
             suspicion: Notify::new(),
         })
     }
@@ -75,12 +86,32 @@ impl Node {
 
     /// Plain data for pairing.
     pub fn view(&self) -> NodeView {
-        NodeView { address: self.address.clone(), role: self.role, state: self.state(), in_flight: self.in_flight() }
+        NodeView {
+            address: self.address.clone(),
+            role: self.role,
+            state: self.state(),
+            in_flight: self.in_flight(),
+            is_leaving: self.is_leaving.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What discovery goes by.
+    pub fn sight(&self) -> Sight {
+        let in_flight = self.in_flight();
+        match &*self.state.borrow() {
+            NodeState::Up(description) => Sight { is_up: true, instance: description.instance_id.clone(), in_flight },
+            NodeState::Down(_) => Sight { is_up: false, instance: String::new(), in_flight },
+        }
+    }
+
+    /// Whether new requests are kept away.
+    pub fn set_leaving(&self, is_leaving: bool) {
+        self.is_leaving.store(is_leaving, Ordering::Relaxed);
     }
 
     /// The role's word.
     pub fn role_name(&self) -> &'static str {
-        if self.role == Role::Decode { "decode" } else { "prefill" }
+        role_name(self.role)
     }
 
     /// The node in metrics.

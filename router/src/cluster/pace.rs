@@ -44,6 +44,11 @@ impl Paces {
         mean(&mut self.entry(address).request_s, seconds);
     }
 
+    /// Forgets nodes that are not known.
+    pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
+        self.by_node.retain(|address, _| is_known(address));
+    }
+
     fn entry(&mut self, address: &str) -> &mut Pace {
         self.by_node.entry(address.to_owned()).or_default()
     }

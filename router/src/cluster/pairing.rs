@@ -35,6 +35,8 @@ pub struct NodeView {
     pub state: NodeState,
     /// Requests of this router that hold it.
     pub in_flight: u32,
+    /// No configured name leads to it any more.
+    pub is_leaving: bool,
 }
 
 /// Indices into the two lists.
@@ -99,6 +101,9 @@ impl NodeView {
         }
         if description.protocol_version != PROTOCOL_VERSION {
             return Err(format!("speaks protocol {}, the router {PROTOCOL_VERSION}", description.protocol_version));
+        }
+        if self.is_leaving {
+            return Err("is no longer behind the name that led to it".to_owned());
         }
         if description.draining {
             return Err("is draining".to_owned());
@@ -271,12 +276,15 @@ fn why_none(prefill: &[NodeView], decode: &[NodeView], tokenizer_digest: &str) -
         if !ready(nodes, tokenizer_digest).is_empty() {
             continue;
         }
-        if nodes.iter().any(|node| matches!(node.state, NodeState::Up(_))) {
+        if nodes.iter().any(|node| matches!(node.state, NodeState::Up(_)) && !node.is_leaving) {
             code = ErrorCode::Incompatible;
         }
         let mut reasons: Vec<String> = nodes.iter().filter_map(|node| node.usable(tokenizer_digest).err()).collect();
         reasons.sort();
         reasons.dedup();
+        if nodes.is_empty() {
+            reasons.push("no configured name has an address".to_owned());
+        }
         missing.push(format!("no {role} node is ready ({})", reasons.join("; ")));
     }
     if missing.is_empty() {

@@ -133,8 +133,8 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_a_placement_gives_both_nodes_back() {
-        let prefill = Arc::new(Node::new("127.0.0.1:1", Role::Prefill, &Channels::default()).unwrap());
-        let decode = Arc::new(Node::new("127.0.0.1:2", Role::Decode, &Channels::default()).unwrap());
+        let prefill = Arc::new(Node::new("127.0.0.1:1", None, Role::Prefill, &Channels::default()).unwrap());
+        let decode = Arc::new(Node::new("127.0.0.1:2", None, Role::Decode, &Channels::default()).unwrap());
         let placement = Placement::new(prefill.clone(), decode.clone(), Facts::default(), Decision::default(), false);
         assert_eq!((prefill.in_flight(), decode.in_flight()), (1, 1));
         drop(placement);

@@ -20,14 +20,17 @@ use secateur_proto::{
     error::is_from_service,
     v1::{DescribeRequest, NodeDescription, node_client::NodeClient},
 };
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 use tonic::Status;
 
 use super::node::{MESSAGE_BYTES_MAX, Node, NodeState};
 
 /// Between an answer and the next question.
-const INTERVAL: Duration = Duration::from_millis(500);
-/// Two silences and an interval stay under two seconds.
+const INTERVAL: Duration = Duration::from_millis(300);
+/// Two silences and an interval stay well under two seconds, the time of a machine that is busy added.
 const PATIENCE: Duration = Duration::from_millis(700);
 const SILENCES_MAX: u32 = 2;
 
@@ -37,8 +40,8 @@ enum Answer {
     Silence,
 }
 
-/// Probes `node` until `shutdown`.
-pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
+/// Probes `node` until `shutdown`; rings `news` when it came or went.
+pub async fn run(node: Arc<Node>, news: Arc<Notify>, shutdown: CancellationToken) {
     let mut silences = 0;
     loop {
         let answer = tokio::select! {
@@ -48,7 +51,9 @@ pub async fn run(node: Arc<Node>, shutdown: CancellationToken) {
         silences = if matches!(answer, Answer::Silence) { silences + 1 } else { 0 };
         let is_patient = matches!(answer, Answer::Silence) && silences < SILENCES_MAX;
         if !is_patient {
-            publish(&node, answer);
+            if publish(&node, answer) {
+                news.notify_one();
+            }
             tokio::select! {
                 () = sleep(INTERVAL) => {}
                 () = node.suspected() => {}
@@ -81,7 +86,7 @@ fn reason(status: &Status) -> String {
     }
 }
 
-fn publish(node: &Node, answer: Answer) {
+fn publish(node: &Node, answer: Answer) -> bool {
     let state = match answer {
         Answer::Described(description) => NodeState::Up(description),
         Answer::Refused(reason) => NodeState::Down(reason),
@@ -91,7 +96,9 @@ fn publish(node: &Node, answer: Answer) {
         NodeState::Up(_) => (true, String::new()),
         NodeState::Down(why) => (false, why.clone()),
     };
-    if node.publish(state) {
+    let is_news = node.publish(state);
+    if is_news {
         tracing::info!(address = %node.address, role = ?node.role, is_up, why, "node changed state");
     }
+    is_news
 }

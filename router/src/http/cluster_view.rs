@@ -1,27 +1,48 @@
-//! `GET /v1/cluster`: the nodes as the router sees them, for operators and the dashboard.
+//! `GET /v1/cluster`: the nodes as the router sees them, sums since it started and the last requests, for operators and
+//! the live page. Of requests it shows figures alone, no word of a prompt or an answer.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::Response,
+};
 use secateur_proto::v1::{DType, NodeDescription, ShipCost, VisualPolicy};
 use secateur_transfer::TransferPolicy;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::error;
 use crate::{
     app::App,
-    cluster::{Node, NodeState, links::Link, pace::Paces},
+    cluster::{
+        Name, Node, NodeState, Snapshot,
+        links::{Link, Links},
+        pace::Paces,
+        role_name,
+    },
     openai::extension::method_name,
 };
 
-/// Nodes, load, model and plan, and what was measured of nodes and links.
-pub async fn show(State(app): State<Arc<App>>) -> Response {
+/// What may be asked for in particular.
+#[derive(Debug, Default, Deserialize)]
+pub struct Wanted {
+    /// Requests after this number alone; none, or anything that is no number: all that are remembered.
+    recent_after: Option<String>,
+}
+
+/// Nodes, load, model and plan, what was measured of nodes and links, sums and the last requests.
+pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
+    let after = wanted.ok().and_then(|Query(wanted)| wanted.recent_after?.parse().ok()).unwrap_or(0);
     let ready = app.ready();
     let (links, paces) = app.cluster.measured();
-    let nodes: Vec<Value> = app.cluster.nodes().map(|node| view(&app, node, &paces)).collect();
-    let now = Instant::now();
-    let links: Vec<Value> = links.all().map(|(prefill, decode, link)| link_view(prefill, decode, link, now)).collect();
+    let snapshot = app.cluster.nodes();
+    let nodes: Vec<Value> = snapshot.nodes().map(|node| view(&app, node, &paces)).collect();
     let body = json!({
         "model": app.model.name,
         "tokenizer_digest": app.model.tokenizer_digest,
@@ -29,21 +50,48 @@ pub async fn show(State(app): State<Arc<App>>) -> Response {
         "reason": ready.err().map(|error| error.message),
         "placement": app.cluster.mode().as_str(),
         "requests": {"running": app.admission.running(), "waiting": app.admission.waiting()},
+        "names": snapshot.names.iter().map(name_view).collect::<Vec<_>>(),
         "nodes": nodes,
-        "links": links,
+        "links": links_view(&app, &snapshot, &links),
+        "started": app.started,
+        "totals": app.metrics.totals(),
+        "recent": app.metrics.recent(after),
     });
     error::json(StatusCode::OK, &body)
 }
 
-fn link_view(prefill: &str, decode: &str, link: &Link, now: Instant) -> Value {
+fn name_view(name: &Name) -> Value {
     json!({
-        "prefill": prefill,
-        "decode": decode,
-        "mbit_s": link.bytes_per_s * 8.0 / 1e6,
-        "overlap": link.overlap,
-        "shipments": link.shipments,
-        "bytes": link.bytes,
-        "age_s": link.age(now).as_secs_f64(),
+        "role": role_name(name.role),
+        "name": name.name,
+        "addresses": name.addresses,
+        "failure": name.failure,
+    })
+}
+
+/// Links between nodes that are there: those that were measured, and those that only small shipments went over.
+fn links_view(app: &App, nodes: &Snapshot, measured: &Links) -> Vec<Value> {
+    let sent: BTreeMap<(String, String), u64> =
+        app.metrics.link_bytes().into_iter().map(|(link, bytes)| ((link.prefill, link.decode), bytes)).collect();
+    let rates: BTreeMap<(String, String), &Link> =
+        measured.all().map(|(prefill, decode, link)| ((prefill.to_owned(), decode.to_owned()), link)).collect();
+    let now = Instant::now();
+    let ends: BTreeSet<_> = sent.keys().chain(rates.keys()).collect();
+    let ends = ends.into_iter().filter(|(prefill, decode)| nodes.has(prefill) && nodes.has(decode));
+    ends.map(|ends| link_view(ends, rates.get(ends).copied(), sent.get(ends).copied(), now)).collect()
+}
+
+/// `shipments` and `bytes` are those that `mbit_s` was measured from; `bytes_sent` are all.
+fn link_view(ends: &(String, String), link: Option<&Link>, sent: Option<u64>, now: Instant) -> Value {
+    json!({
+        "prefill": ends.0,
+        "decode": ends.1,
+        "mbit_s": link.map(|link| link.bytes_per_s * 8.0 / 1e6),
+        "overlap": link.map(|link| link.overlap),
+        "shipments": link.map_or(0, |link| link.shipments),
+        "bytes": link.map_or(0, |link| link.bytes),
+        "bytes_sent": sent.unwrap_or(0),
+        "age_s": link.map(|link| link.age(now).as_secs_f64()),
     })
 }
 
@@ -57,6 +105,7 @@ fn view(app: &App, node: &Arc<Node>, paces: &Paces) -> Value {
     json!({
         "role": node.role_name(),
         "address": node.address,
+        "name": node.name,
         "state": state,
         "unusable": snapshot.usable(&app.model.tokenizer_digest).err(),
         "in_flight": node.in_flight(),

@@ -1,17 +1,23 @@
 //! HTTP: routes, bodies, and answers in OpenAI's shapes. Whatever goes wrong, the body is OpenAI's error body.
 
 mod auth;
+mod begin;
 mod body;
 mod chat;
 mod cluster_view;
+mod completions;
 mod error;
+mod generate;
 mod health;
 mod metrics_page;
 mod models;
+mod openapi;
+mod page;
 mod request_ids;
 mod server;
 mod sse;
 mod tokenize;
+mod whole;
 
 use std::{any::Any, sync::Arc};
 
@@ -33,14 +39,17 @@ pub use server::run;
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/completions", post(completions::completions))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/cluster", get(cluster_view::show))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::check));
     // The outermost layer is named last: even the answer to a panic carries the request's id.
-    api.route("/health", get(health::health))
+    api.route("/", get(page::show))
+        .route("/health", get(health::health))
         .route("/live", get(health::live))
+        .route("/openapi.json", get(openapi::show))
         .route("/metrics", get(metrics_page::show))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)

@@ -1,9 +1,9 @@
-//! A streamed answer as server-sent events: role, text, one finish reason, usage if asked for, `[DONE]`.
+//! A streamed answer as server-sent events: role, text, one finish reason for each choice, usage if asked for, `[DONE]`.
 //!
-//! The body is pulled by the connection, so a slow reader slows the answer, and a reader that leaves drops it, which
-//! cancels both legs.
+//! One task writes a stream, a few events ahead of its reader: a slow reader slows the answer, one that leaves ends it,
+//! which cancels both legs of every choice, and one that takes nothing at all cannot hold its places at the nodes.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,107 +11,169 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use secateur_proto::ServiceError;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    admission::Turn,
-    answer::{Answer, Piece},
+    answer::{Choices, Event, Piece, Total},
+    app::App,
     metrics::Metrics,
     openai::{
         StreamOptions,
-        logprobs::Logprobs,
-        response::{FinishReason, Head},
+        response::{Head, Shape, Usage},
         stream::{self, ChunkWriter},
     },
 };
 
-/// What is next in line.
-enum Phase {
-    Role,
-    Text,
-    /// The finish reason is out; usage and the end follow.
-    Tail(FinishReason),
-    End,
+/// Events that wait for their reader; the connection and the system hold more.
+const EVENTS_AHEAD: usize = 16;
+/// A reader that took nothing for so long is taken for gone.
+const READER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How a stream is written.
+pub struct Writing {
+    /// What its chunks start with.
+    pub head: Head,
+    /// For which API.
+    pub shape: Shape,
+    /// With what beside the text.
+    pub options: StreamOptions,
+    /// What comes back before each choice's answer.
+    pub echoes: Vec<Option<String>>,
 }
 
 struct Events {
-    answer: Answer,
+    choices: Choices,
     chunks: ChunkWriter,
+    total: Total,
+    echoes: Vec<Option<String>>,
+    /// Characters of the tokens of each choice whose log probabilities are out.
+    offsets: Vec<usize>,
     includes_usage: bool,
-    phase: Phase,
     ready: VecDeque<Bytes>,
+    is_over: bool,
     metrics: Arc<Metrics>,
-    /// Held until the stream ends or is dropped.
-    _turn: Turn,
 }
 
-/// Starts the stream; the first token is already there.
-pub fn response(answer: Answer, head: Head, options: StreamOptions, turn: Turn, metrics: Arc<Metrics>) -> Response {
-    let events = Events {
-        answer,
-        chunks: ChunkWriter::new(head, options.include_usage, options.continuous_usage),
+/// Starts the stream when the first choice has begun; until then, a failure is the answer.
+pub async fn response(
+    mut choices: Choices,
+    total: Total,
+    writing: Writing,
+    app: &App,
+) -> Result<Response, ServiceError> {
+    let Writing { head, shape, options, echoes } = writing;
+    let first = choices.next().await;
+    let mut events = Events {
+        choices,
+        chunks: ChunkWriter::new(head, shape, options),
+        total,
+        offsets: vec![0; echoes.len()],
+        echoes,
         includes_usage: options.include_usage,
-        phase: Phase::Role,
         ready: VecDeque::new(),
-        metrics,
-        _turn: turn,
+        is_over: false,
+        metrics: app.metrics.clone(),
     };
-    let events = futures::stream::unfold(events, |mut events| async move {
-        let event = events.next().await?;
-        Some((Ok::<_, Infallible>(event), events))
+    if let Some((index, event)) = first {
+        events.on(index, event?);
+    }
+    let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
+    tokio::spawn(events.write(sender));
+    let written = futures::stream::unfold(receiver, |mut receiver| async move {
+        let event = receiver.recv().await?;
+        Some((Ok::<_, Infallible>(event), receiver))
     });
-    let mut response = Response::new(Body::from_stream(events));
+    let mut response = Response::new(Body::from_stream(written));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Asks proxies such as nginx not to gather the events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    Ok(response)
 }
 
 impl Events {
+    async fn write(mut self, reader: mpsc::Sender<Bytes>) {
+        loop {
+            let event = tokio::select! {
+                event = self.next() => event,
+                () = reader.closed() => return,
+            };
+            let Some(event) = event else { return };
+            match timeout(READER_PATIENCE, reader.send(event)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::info!(
+                        seconds = READER_PATIENCE.as_secs(),
+                        "a stream's reader takes nothing and is given up"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            match self.phase {
-                Phase::Role => {
-                    self.phase = Phase::Text;
-                    self.ready.push_back(self.chunks.role(self.answer.usage()));
-                }
-                Phase::Text => self.text().await,
-                Phase::Tail(finish) => {
-                    self.phase = Phase::End;
-                    let receipt = self.answer.receipt(finish).await;
-                    if self.includes_usage {
-                        self.ready.push_back(self.chunks.usage(self.answer.usage(), &receipt));
-                    }
-                    self.ready.push_back(stream::DONE);
-                }
-                Phase::End => return None,
+            if self.is_over {
+                return None;
+            }
+            match self.choices.next().await {
+                Some((index, Ok(event))) => self.on(index, event),
+                Some((_, Err(failure))) => self.break_off(&failure),
+                None => self.end(),
             }
         }
     }
 
-    async fn text(&mut self) {
-        let Piece { text, logprobs, finish } = match self.answer.next().await {
-            Ok(piece) => piece.unwrap_or_default(),
-            Err(failure) => {
-                tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
-                self.metrics.error(failure.code.as_str());
-                self.ready.push_back(stream::error(&failure));
-                self.phase = Phase::End;
-                return;
+    fn on(&mut self, index: usize, event: Event) {
+        match event {
+            Event::Begun(usage) => {
+                self.total.used(index, usage);
+                let echo = self.echoes.get_mut(index).and_then(Option::take);
+                self.ready.extend(self.chunks.opening(index, echo.as_deref(), self.total.usage()));
             }
-        };
-        let logprobs = logprobs.map(Logprobs::from);
+            Event::Piece(piece, usage) => {
+                self.total.used(index, usage);
+                self.piece(index, piece, self.total.usage());
+            }
+            Event::Ended(usage, receipt) => self.total.ended(index, usage, *receipt),
+        }
+    }
+
+    fn piece(&mut self, index: usize, piece: Piece, usage: Usage) {
+        let Piece { text, logprobs, finish } = piece;
         // Tokens without text, special ones, may be the last to come out.
-        if !text.is_empty() || logprobs.as_ref().is_some_and(|logprobs| !logprobs.content.is_empty()) {
-            self.ready.push_back(self.chunks.text(&text, logprobs.as_ref(), self.answer.usage()));
+        if !text.is_empty() || logprobs.as_ref().is_some_and(|entries| !entries.is_empty()) {
+            let mut nowhere = 0;
+            let offset = self.offsets.get_mut(index).unwrap_or(&mut nowhere);
+            self.ready.push_back(self.chunks.text(index, &text, offset, logprobs, usage));
         }
         if let Some(finish) = finish {
-            self.ready.push_back(self.chunks.finish(finish, self.answer.usage()));
-            self.phase = Phase::Tail(finish);
+            self.ready.push_back(self.chunks.finish(index, finish, usage));
         }
+    }
+
+    fn break_off(&mut self, failure: &ServiceError) {
+        tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
+        self.metrics.error(failure.code.as_str());
+        self.ready.push_back(stream::error(failure));
+        self.is_over = true;
+        // The other choices are lost with it, whenever the reader takes the error.
+        self.choices = Choices::new([]);
+    }
+
+    fn end(&mut self) {
+        if self.includes_usage {
+            let usage = self.total.usage();
+            self.ready.push_back(self.chunks.usage(usage, &self.total.receipt()));
+        }
+        self.ready.push_back(stream::DONE);
+        self.is_over = true;
     }
 }

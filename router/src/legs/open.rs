@@ -124,7 +124,11 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
     let node = &placement.prefill;
     let failed = |error| LegFailure::new(error, vec![node.address.clone()]);
     let (policy, decode) = (placement.decision.policy, &placement.decode.address);
-    let message = request(order.prefill_request(&placement.facts, policy, decode, so_far), order);
+    let mut run = order.prefill_request(&placement.facts, policy, decode, so_far);
+    if !run.decode_address.is_empty() {
+        run.decode_name = placement.decode.name.clone().unwrap_or_default();
+    }
+    let message = request(run, order);
     let call = PrefillClient::new(node.channel.clone()).run(message).await;
     let mut stream = call.map_err(|status| prefill_failure(status, placement))?.into_inner();
     let mut spent = None;

@@ -121,6 +121,8 @@ impl Order {
             stop_token_ids: self.stop_token_ids.clone(),
             emitted: so_far.emitted.clone(),
             decode_dtype: if needs_decode { facts.decode_dtype } else { 0 },
+            // Known to who has the placement.
+            decode_name: String::new(),
         }
     }
 

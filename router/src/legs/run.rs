@@ -26,8 +26,8 @@ use super::{
     retry::{self, Tried},
 };
 use crate::{
-    cluster::{Cluster, Wish},
-    metrics::{AttemptOutcome, Metrics},
+    cluster::{Cluster, Pair, Wish},
+    metrics::{AttemptOutcome, LinkLabels, Metrics, PREEMPTED},
     openai::{extension::policy_name, response::FinishReason},
 };
 
@@ -103,7 +103,7 @@ impl Run {
                 Err(failure) if failure.error.is_retryable() => Setback::Failed(failure),
                 Err(failure) => {
                     // Frees both nodes now, however long the caller keeps what is left of the answer.
-                    self.legs = None;
+                    self.abandon();
                     self.metrics.failed(&failure.error);
                     return Err(failure.error);
                 }
@@ -146,14 +146,15 @@ impl Run {
     async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
         let Some(legs) = self.legs.take() else { return Ok(()) };
         let again = Some(legs.pair());
-        let (error, avoid) = match setback {
+        let (error, mut reason, avoid) = match setback {
             Setback::Preempted => {
                 self.metrics.attempt(AttemptOutcome::Preempted);
-                (preempted(), Vec::new())
+                (preempted(), PREEMPTED, Vec::new())
             }
             Setback::Failed(failure) => {
                 self.metrics.failed(&failure.error);
-                (failure.error, failure.nodes)
+                let reason = failure.error.code.as_str();
+                (failure.error, reason, failure.nodes)
             }
         };
         tracing::info!(
@@ -172,8 +173,13 @@ impl Run {
                 return Err(timed_out());
             }
             sleep(pause).await;
-            match self.attempt(wish.clone()).await {
-                Err(error) if error.code == ErrorCode::Overloaded => last = error,
+            let attempts = self.so_far.attempts;
+            let done = self.attempt(wish.clone()).await;
+            if self.so_far.attempts > attempts {
+                self.metrics.retried(reason);
+            }
+            match done {
+                Err(error) if error.code == ErrorCode::Overloaded => (reason, last) = (error.code.as_str(), error),
                 done => return done,
             }
         }
@@ -183,6 +189,9 @@ impl Run {
         let (positions, bulk) = (self.order.positions_needed(&self.so_far), self.order.bulk(&self.so_far));
         let wish = Wish { positions, bulk, ..wish };
         let Tried { result, failed } = retry::start(&self.cluster, &self.order, &mut self.so_far, wish).await;
+        // The last one that failed was followed by another only if that one came through.
+        let followed = failed.len().saturating_sub(usize::from(result.is_err()));
+        failed.iter().take(followed).for_each(|failure| self.metrics.retried(failure.error.code.as_str()));
         for failure in failed {
             self.metrics.failed(&failure.error);
             failure.spent.into_iter().for_each(|report| self.account.spent(*report));
@@ -205,9 +214,27 @@ impl Run {
         }
     }
 
+    /// Ends both legs without waiting for a report; what has been reported went over the wire.
+    fn abandon(&mut self) {
+        let Some(legs) = self.legs.take() else { return };
+        if let Some(transfer) = legs.report().and_then(|report| report.transfer) {
+            self.sent(&legs.pair(), transfer.bytes_sent);
+            self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);
+        }
+    }
+
+    fn sent(&self, pair: &Pair, bytes: u64) {
+        if bytes > 0 {
+            self.metrics.shipped(&LinkLabels { prefill: pair.prefill.clone(), decode: pair.decode.clone() }, bytes);
+        }
+    }
+
     async fn sum_up(&mut self, legs: Legs, patience: Duration, expects_report: bool) {
         let (has_decode, pair) = (legs.has_decode(), legs.pair());
         let reports = legs.finish(patience, expects_report).await;
+        let sent = [reports.spent.as_ref(), reports.prefill.as_ref().and_then(|report| report.transfer.as_ref())];
+        let bytes: u64 = sent.into_iter().flatten().map(|report| report.bytes_sent).sum();
+        self.sent(&pair, bytes);
         if let Some(report) = reports.prefill.and_then(|report| report.transfer).filter(|_| has_decode) {
             self.cluster.shipped(&pair, &report);
         }
@@ -224,6 +251,7 @@ impl Drop for Run {
         if self.legs.is_some() {
             self.metrics.attempt(AttemptOutcome::Ok);
         }
+        self.abandon();
         // A request without an answer has no receipt, but what it sent went over the wire all the same.
         if let Some(transfer) = self.account.transfer.filter(|_| !self.is_summed_up) {
             self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);

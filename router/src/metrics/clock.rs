@@ -1,11 +1,17 @@
 //! Follows one request and counts it, however it ends.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
+use secateur_proto::ErrorCode;
+
 use super::{
-    labels::{FinishedReason, Placed, Policy, Stage},
+    labels::{ABORTED, FinishedReason, Placed, Policy, Stage},
+    recent::{Ended, Recent},
     registry::Metrics,
 };
 use crate::openai::{
@@ -13,17 +19,36 @@ use crate::openai::{
     response::{FinishReason, Usage},
 };
 
-/// Counts a request that was never finished as aborted when it is dropped.
+/// Counts an answer that was neither finished nor lost to a failure as aborted when it is dropped.
 pub struct RequestClock {
     metrics: Arc<Metrics>,
-    accepted: Instant,
+    counted: Counted,
     is_finished: bool,
 }
 
+/// The answer that is counted.
+#[derive(Clone, Debug)]
+pub struct Counted {
+    /// Its request's id.
+    pub request_id: String,
+    /// When the router accepted that.
+    pub accepted: Instant,
+    /// The first answer to its prompt, which counts that.
+    pub leads: bool,
+    /// What the request failed with, whichever of its answers did; none: if it is not finished, then its client left.
+    pub failure: Arc<OnceLock<ErrorCode>>,
+}
+
 impl RequestClock {
-    /// For a request that the router accepted at `accepted`.
-    pub fn new(metrics: Arc<Metrics>, accepted: Instant) -> Self {
-        Self { metrics, accepted, is_finished: false }
+    /// For an answer that has not begun.
+    pub fn new(metrics: Arc<Metrics>, counted: Counted) -> Self {
+        Self { metrics, counted, is_finished: false }
+    }
+
+    /// The answer broke off, or never began; its request is lost.
+    pub fn failed(&self, code: ErrorCode) {
+        // Another answer may have been first.
+        let _ = self.counted.failure.set(code);
     }
 
     /// The first token came.
@@ -45,7 +70,9 @@ impl RequestClock {
     pub fn finished(&mut self, finish: FinishReason, usage: Usage, receipt: &Receipt) {
         self.end(finish.as_str());
         let metrics = &self.metrics;
-        metrics.prompt_tokens.inc_by(usage.prompt_tokens.into());
+        if self.counted.leads {
+            metrics.prompt_tokens.inc_by(usage.prompt_tokens.into());
+        }
         metrics.queue.observe(receipt.timing.queue_ms / 1_000.0);
         metrics.prefill.observe(receipt.timing.prefill_ms / 1_000.0);
         if usage.completion_tokens > 1 {
@@ -56,6 +83,8 @@ impl RequestClock {
         metrics.positions_held.inc_by(receipt.transfer.positions_held.into());
         self.shipped(receipt);
         self.pruned(receipt);
+        let ended = self.recent(Ended::Finished(finish));
+        metrics.remember(ended.with(usage, receipt));
     }
 
     fn shipped(&self, receipt: &Receipt) {
@@ -81,17 +110,30 @@ impl RequestClock {
         self.metrics.prune.observe(visual.prune_ms / 1_000.0);
     }
 
+    fn recent(&self, ended: Ended) -> Recent {
+        Recent::new(&self.counted.request_id, ended, Some(self.counted.accepted.elapsed()))
+    }
+
     fn end(&mut self, reason: &str) {
         self.is_finished = true;
-        self.metrics.e2e.observe(self.accepted.elapsed().as_secs_f64());
+        self.metrics.e2e.observe(self.counted.accepted.elapsed().as_secs_f64());
         self.metrics.success.get_or_create(&FinishedReason { finished_reason: reason.to_owned() }).inc();
     }
 }
 
 impl Drop for RequestClock {
     fn drop(&mut self) {
-        if !self.is_finished {
-            self.end("abort");
+        if self.is_finished {
+            return;
         }
+        let ended = match self.counted.failure.get() {
+            // Counted by its code where the client's error is made.
+            Some(code) => Ended::Failed(*code),
+            None => {
+                self.end(ABORTED);
+                Ended::Aborted
+            }
+        };
+        self.metrics.remember(self.recent(ended));
     }
 }

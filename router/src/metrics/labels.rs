@@ -22,6 +22,13 @@ label!(Code, code);
 label!(Placed, placement);
 label!(Reason, reason);
 
+/// How answers end.
+pub const FINISHED_REASONS: [&str; 3] = ["stop", "length", ABORTED];
+/// The client left, or the nodes did.
+pub const ABORTED: &str = "abort";
+/// Why an attempt was made again, beside the codes of errors.
+pub const PREEMPTED: &str = "preempted";
+
 /// A link, by the addresses of its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LinkLabels {
@@ -46,12 +53,15 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
+    /// Every one.
+    pub const ALL: [AttemptOutcome; 3] = [AttemptOutcome::Ok, AttemptOutcome::Failed, AttemptOutcome::Preempted];
+
     /// The label.
     pub fn as_str(self) -> &'static str {
         match self {
             AttemptOutcome::Ok => "ok",
             AttemptOutcome::Failed => "failed",
-            AttemptOutcome::Preempted => "preempted",
+            AttemptOutcome::Preempted => PREEMPTED,
         }
     }
 }

@@ -2,12 +2,17 @@
 //! beside them. Each help text states the figure's formula.
 
 mod clock;
+mod known;
 mod labels;
+mod links;
 mod nodes;
+mod recent;
 mod registry;
 mod tally;
+mod totals;
 
-pub use clock::RequestClock;
-pub use labels::{AttemptOutcome, LinkLabels};
+pub use clock::{Counted, RequestClock};
+pub use labels::{AttemptOutcome, LinkLabels, PREEMPTED};
 pub use nodes::{NodeFigures, NodeLabels};
+pub use recent::Recent;
 pub use registry::{Metrics, Snapshot};

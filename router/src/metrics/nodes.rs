@@ -9,6 +9,7 @@ use prometheus_client::{
 use secateur_proto::v1::{Load, NodeDescription, Role};
 
 use super::{
+    known::Known,
     registry::{Builder, FloatGauge},
     tally::Tally,
 };
@@ -32,6 +33,8 @@ pub struct NodeFigures {
     pub labels: NodeLabels,
     /// What it says of itself; none: it does not answer.
     pub description: Option<Box<NodeDescription>>,
+    /// Whether the router would send it anything.
+    pub is_usable: bool,
 }
 
 /// A counter of the nodes, and what keeps it from going back.
@@ -43,7 +46,11 @@ struct Counted {
 
 /// Metrics that are read from the nodes' descriptions when the page is asked for.
 pub struct NodeMetrics {
+    known: Known<NodeLabels>,
     up: Family<NodeLabels, Gauge>,
+    usable: Family<NodeLabels, Gauge>,
+    running: Family<NodeLabels, Gauge>,
+    waiting: Family<NodeLabels, Gauge>,
     kv_usage: Family<MaybeNode, FloatGauge>,
     blocks_leased: Family<NodeLabels, Gauge>,
     blocks_total: Family<NodeLabels, Gauge>,
@@ -56,7 +63,16 @@ impl NodeMetrics {
     /// Registers them.
     pub fn new(to: &mut Builder) -> Self {
         Self {
+            known: Known::default(),
             up: to.add("secateur_node_up", "1: the node answers; 0: it does not", Family::default()),
+            usable: to.add(
+                "secateur_node_usable",
+                "1: the router would send the node requests; 0: it does not answer, drains, or speaks another protocol or \
+                 tokenizer",
+                Family::default(),
+            ),
+            running: to.add("secateur_node_requests_running", "Requests that the node computes", Family::default()),
+            waiting: to.add("secateur_node_requests_waiting", "Requests in the node's queue", Family::default()),
             kv_usage: to.add(
                 "vllm:kv_cache_usage_perc",
                 "KV blocks in use over KV blocks there are (bytes, where a node has no blocks); 1 is full. With a node's \
@@ -86,13 +102,17 @@ impl NodeMetrics {
     /// Takes over what the nodes say now.
     pub fn update(&self, nodes: &[NodeFigures]) {
         let mut fullest = 0f64;
-        for NodeFigures { labels, description } in nodes {
+        for NodeFigures { labels, description, is_usable } in nodes {
+            self.known.add(labels);
             self.up.get_or_create(labels).set(description.is_some().into());
+            self.usable.get_or_create(labels).set((*is_usable).into());
             let Some(description) = description else {
-                self.forget(labels);
+                self.forget_load(labels);
                 continue;
             };
             let load = description.load.unwrap_or_default();
+            self.running.get_or_create(labels).set(load.running.into());
+            self.waiting.get_or_create(labels).set(load.waiting.into());
             self.blocks_leased.get_or_create(labels).set(load.kv_blocks_used.into());
             self.blocks_total.get_or_create(labels).set(load.kv_blocks_total.into());
             let id = &description.node_id;
@@ -107,10 +127,17 @@ impl NodeMetrics {
             }
         }
         self.kv_usage.get_or_create(&MaybeNode::new()).set(fullest);
+        for labels in self.known.left(|labels| nodes.iter().any(|node| node.labels == *labels)) {
+            self.up.remove(&labels);
+            self.usable.remove(&labels);
+            self.forget_load(&labels);
+        }
     }
 
     /// A node that does not answer has no load, rather than the last one for ever.
-    fn forget(&self, labels: &NodeLabels) {
+    fn forget_load(&self, labels: &NodeLabels) {
+        self.running.remove(labels);
+        self.waiting.remove(labels);
         self.blocks_leased.remove(labels);
         self.blocks_total.remove(labels);
         self.kv_usage.remove(&named(labels));

@@ -1,6 +1,6 @@
 //! The metrics and how they are named.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -14,11 +14,16 @@ use prometheus_client::{
 };
 
 use secateur_proto::{ErrorCode, ServiceError};
-use secateur_transfer::Refusal;
+use secateur_transfer::{Refusal, TransferPolicy};
 
 use super::{
-    labels::{AttemptOutcome, Code, FinishedReason, LinkLabels, OTHER_REASON, Outcome, Placed, Policy, Reason, Stage},
+    labels::{
+        AttemptOutcome, Code, FINISHED_REASONS, FinishedReason, LinkLabels, OTHER_REASON, Outcome, PREEMPTED, Placed,
+        Policy, Reason, Stage,
+    },
+    links::LinkMetrics,
     nodes::{NodeFigures, NodeMetrics},
+    recent::{Ended, Recent, Ring},
 };
 use crate::openai::receipt::{COLOCATED, DISAGGREGATED};
 
@@ -56,22 +61,30 @@ pub struct Metrics {
     pub(super) bytes_dense: Labelled<Policy, Counter>,
     pub(super) bytes_unpruned: Labelled<Policy, Counter>,
     pub(super) ship: Histogram,
-    link: Labelled<LinkLabels, FloatGauge>,
     pub(super) placed: Labelled<Placed, Counter>,
     pub(super) positions_held: Counter,
-    refused: Labelled<Reason, Counter>,
+    pub(super) refused: Labelled<Reason, Counter>,
     pub(super) visual_tokens: Labelled<Stage, Counter>,
     pub(super) prune: Histogram,
     pub(super) attempts: Labelled<Outcome, Counter>,
+    retries: Labelled<Reason, Counter>,
     pub(super) errors: Labelled<Code, Counter>,
+    ready: Gauge,
     running: Gauge,
     waiting: Gauge,
+    links: LinkMetrics,
     nodes: NodeMetrics,
+    /// Written when a request ends, read by the cluster page; never held across an await.
+    recent: Mutex<Ring>,
+    /// Held while the gauges of one moment are set and written, so that pages asked for at once do not mix.
+    rendering: Mutex<()>,
 }
 
 /// Figures that are read when asked for, not counted.
 #[derive(Debug, Default)]
 pub struct Snapshot {
+    /// Whether a new request would be served.
+    pub is_ready: bool,
     /// Requests at the nodes.
     pub running: usize,
     /// Requests waiting for their turn.
@@ -167,24 +180,30 @@ impl Metrics {
                 "Generated tokens, end tokens included",
                 Counter::default(),
             ),
-            success: to
-                .counters("vllm:request_success", "Ended answers: stop, length, or abort (client gone, node lost)"),
-            bytes_sent: to.counters("secateur_kv_bytes_sent", "Payload and framing handed to the transport, failed attempts included"),
-            bytes_dense: to.counters(
+            success: to.counters_at_zero(
+                "vllm:request_success",
+                "Ended answers: stop, length, or abort (client gone); what failed is in secateur_request_errors",
+                FINISHED_REASONS.map(|reason| FinishedReason { finished_reason: reason.to_owned() }),
+            ),
+            bytes_sent: to.counters_at_zero(
+                "secateur_kv_bytes_sent",
+                "Payload and framing handed to the transport, failed attempts included",
+                policies(),
+            ),
+            bytes_dense: to.counters_at_zero(
                 "secateur_kv_bytes_dense",
                 "What the kept tokens would need in every prefill block at the model's dtype",
+                policies(),
             ),
-            bytes_unpruned: to.counters("secateur_kv_bytes_unpruned", "What the unpruned prompt would need so"),
+            bytes_unpruned: to.counters_at_zero(
+                "secateur_kv_bytes_unpruned",
+                "What the unpruned prompt would need so",
+                policies(),
+            ),
             ship: to.histogram(
                 "secateur_kv_ship_seconds",
                 "First byte of a shipment to its acknowledgement",
                 WIRE_SECONDS,
-            ),
-            link: to.add(
-                "secateur_kv_link_bytes_per_second",
-                "Rate of each link: weighted mean over the shipments of 64 KiB or more, as prefill measured them; a lower \
-                 bound, since frames wait for layers",
-                Family::default(),
             ),
             placed: to.counters_at_zero(
                 "secateur_placement",
@@ -206,17 +225,39 @@ impl Metrics {
                     .chain([OTHER_REASON])
                     .map(|reason| Reason { reason: reason.to_owned() }),
             ),
-            visual_tokens: to.counters("secateur_visual_tokens", "Visual tokens before and after pruning"),
+            visual_tokens: to.counters_at_zero(
+                "secateur_visual_tokens",
+                "Visual tokens before and after pruning",
+                ["before", "after"].map(|stage| Stage { stage: stage.to_owned() }),
+            ),
             prune: to.histogram("secateur_visual_prune_seconds", "Time to choose the visual tokens", PRUNE_SECONDS),
-            attempts: to.counters(
+            attempts: to.counters_at_zero(
                 "secateur_request_attempts",
                 "Pairs tried, by how that ended: ok (with the answer), failed (refused, or a node was lost), or preempted \
                  (KV blocks taken, replayed)",
+                AttemptOutcome::ALL.map(|outcome| Outcome { outcome: outcome.as_str().to_owned() }),
             ),
-            errors: to.counters("secateur_request_errors", "Requests answered with an error, by its code"),
+            retries: to.counters_at_zero(
+                "secateur_request_retries",
+                "Attempts after a request's first one, by why the one before ended: an error's code, or preempted",
+                codes().chain([PREEMPTED]).map(|reason| Reason { reason: reason.to_owned() }),
+            ),
+            errors: to.counters_at_zero(
+                "secateur_request_errors",
+                "Requests answered with an error, by its code",
+                codes().map(|code| Code { code: code.to_owned() }),
+            ),
+            ready: to.add(
+                "secateur_ready",
+                "1: a new request would be served; 0: there is no usable pair of nodes, or the router is stopping",
+                Gauge::default(),
+            ),
             running: to.add("vllm:num_requests_running", "Requests at the nodes", Gauge::default()),
             waiting: to.add("vllm:num_requests_waiting", "Requests that wait for their turn", Gauge::default()),
+            links: LinkMetrics::new(&mut to),
             nodes: NodeMetrics::new(&mut to),
+            recent: Mutex::default(),
+            rendering: Mutex::default(),
             registry: to.registry,
         }
     }
@@ -229,6 +270,42 @@ impl Metrics {
     /// Counts an error answer.
     pub fn error(&self, code: &str) {
         self.errors.get_or_create(&Code { code: code.to_owned() }).inc();
+    }
+
+    /// Counts a request that was answered with an error, and remembers it.
+    pub fn refused(&self, request_id: &str, error: &ServiceError) {
+        self.error(error.code.as_str());
+        self.remember(Recent::new(request_id, Ended::Failed(error.code), None));
+    }
+
+    /// Counts an attempt that was made because the one before it ended for `reason`.
+    pub fn retried(&self, reason: &str) {
+        self.retries.get_or_create(&Reason { reason: reason.to_owned() }).inc();
+    }
+
+    /// Counts what went over a link.
+    pub fn shipped(&self, link: &LinkLabels, bytes: u64) {
+        self.links.shipped(link, bytes);
+    }
+
+    /// Links that anything went over, and how many bytes.
+    pub fn link_bytes(&self) -> Vec<(LinkLabels, u64)> {
+        self.links.bytes()
+    }
+
+    /// A request has ended.
+    pub(super) fn remember(&self, request: Recent) {
+        self.ring().push(request);
+    }
+
+    /// The last requests after number `after`, oldest first.
+    pub fn recent(&self, after: u64) -> Vec<Recent> {
+        self.ring().after(after)
+    }
+
+    /// A list is whole whatever happened to another holder.
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts an attempt that has ended.
@@ -248,129 +325,28 @@ impl Metrics {
 
     /// The page, with `snapshot` for what is not counted.
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
+        let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
+        self.ready.set(snapshot.is_ready.into());
         self.nodes.update(&snapshot.nodes);
-        for (labels, bytes_per_s) in &snapshot.links {
-            self.link.get_or_create(labels).set(*bytes_per_s);
-        }
+        let has = |role, address: &str| {
+            snapshot.nodes.iter().any(|node| node.labels.role == role && node.labels.node == address)
+        };
+        self.links.update(&snapshot.links, |link| has("prefill", &link.prefill) && has("decode", &link.decode));
         let mut page = String::new();
         text::encode(&mut page, &self.registry)?;
         Ok(page)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::NodeLabels;
-    use secateur_proto::v1::{Load, NodeDescription, Role};
-
-    fn node(role: Role, name: &str, load: Load) -> NodeFigures {
-        let description =
-            NodeDescription { node_id: name.into(), role: role as i32, load: Some(load), ..Default::default() };
-        let role = if role == Role::Decode { "decode" } else { "prefill" };
-        let labels = NodeLabels { role: role.into(), node: format!("{name}:1") };
-        NodeFigures { labels, description: Some(Box::new(description)) }
-    }
-
-    fn decode(name: &str, kv_blocks_used: u32, preemptions: u64) -> NodeFigures {
-        node(Role::Decode, name, Load { kv_blocks_used, kv_blocks_total: 8, preemptions, ..Default::default() })
-    }
-
-    fn page(metrics: &Metrics, nodes: Vec<NodeFigures>) -> String {
-        metrics.render(Snapshot { running: 2, nodes, ..Default::default() }).unwrap()
-    }
-
-    /// Labels may come in any order.
-    fn check(page: &str, lines: &[&str]) {
-        let parts = |line: &str| {
-            let (key, value) = line.rsplit_once(' ').unwrap();
-            let (name, labels) = key.trim_end_matches('}').split_once('{').unwrap();
-            let mut labels: Vec<String> = labels.split(',').map(str::to_owned).collect();
-            labels.sort();
-            (name.to_owned(), labels, value.to_owned())
-        };
-        for line in lines {
-            let found = page.lines().filter(|line| !line.starts_with('#')).any(|found| parts(found) == parts(line));
-            assert!(found, "{line}\n{page}");
-        }
-    }
-
-    #[test]
-    fn the_page_has_vllms_names_and_ours() {
-        let metrics = Metrics::new("demo");
-        metrics.error("overloaded");
-        metrics.attempt(AttemptOutcome::Preempted);
-        let prefix = Load { prefix_queries: 30, prefix_hits: 10, ..Default::default() };
-        let nodes = vec![node(Role::Prefill, "p", prefix), decode("d0", 2, 3), decode("d1", 6, 4)];
-        check(
-            &page(&metrics, nodes),
-            &[
-                "vllm:num_requests_running{model_name=\"demo\"} 2",
-                "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.75",
-                "vllm:kv_cache_usage_perc{model_name=\"demo\",role=\"decode\",node=\"d0:1\"} 0.25",
-                "vllm:num_preemptions_total{model_name=\"demo\"} 7",
-                "vllm:prefix_cache_queries_total{model_name=\"demo\"} 30",
-                "vllm:prefix_cache_hits_total{model_name=\"demo\"} 10",
-                "secateur_kv_blocks_leased{model_name=\"demo\",role=\"decode\",node=\"d1:1\"} 6",
-                "secateur_kv_blocks_total{model_name=\"demo\",role=\"decode\",node=\"d1:1\"} 8",
-                "vllm:prompt_tokens_total{model_name=\"demo\"} 0",
-                "vllm:time_to_first_token_seconds_bucket{le=\"0.001\",model_name=\"demo\"} 0",
-                "secateur_request_errors_total{code=\"overloaded\",model_name=\"demo\"} 1",
-                "secateur_request_attempts_total{outcome=\"preempted\",model_name=\"demo\"} 1",
-                "secateur_node_up{role=\"prefill\",node=\"p:1\",model_name=\"demo\"} 1",
-            ],
-        );
-    }
-
-    #[test]
-    fn refusals_are_counted_by_reason_and_each_is_there_from_the_start() {
-        let metrics = Metrics::new("demo");
-        metrics.failed(&Refusal::DigestMismatch.into());
-        metrics.failed(&ServiceError::new(ErrorCode::KvRefused, "new").with_param("never_heard_of"));
-        metrics.failed(&ServiceError::new(ErrorCode::Unavailable, "gone").with_param("truncated"));
-        let page = page(&metrics, Vec::new());
-        for refusal in Refusal::ALL {
-            let count = u32::from(*refusal == Refusal::DigestMismatch);
-            let line =
-                format!("secateur_kv_refused_total{{reason=\"{}\",model_name=\"demo\"}} {count}", refusal.as_str());
-            check(&page, &[&line]);
-        }
-        check(
-            &page,
-            &[
-                "secateur_kv_refused_total{reason=\"other\",model_name=\"demo\"} 1",
-                "secateur_request_attempts_total{outcome=\"failed\",model_name=\"demo\"} 3",
-                "secateur_placement_total{placement=\"colocated\",model_name=\"demo\"} 0",
-                "secateur_kv_positions_held_total{model_name=\"demo\"} 0",
-            ],
-        );
-    }
-
-    #[test]
-    fn every_link_has_its_rate() {
-        let labels = LinkLabels { prefill: "p:1".into(), decode: "d:1".into() };
-        let snapshot = Snapshot { links: vec![(labels, 125e6)], ..Default::default() };
-        let page = Metrics::new("demo").render(snapshot).unwrap();
-        check(
-            &page,
-            &["secateur_kv_link_bytes_per_second{prefill=\"p:1\",decode=\"d:1\",model_name=\"demo\"} 125000000.0"],
-        );
-    }
-
-    #[test]
-    fn counters_of_nodes_never_go_back_and_gauges_go_with_them() {
-        let metrics = Metrics::new("demo");
-        page(&metrics, vec![decode("d0", 2, 3)]);
-        let restarted = page(&metrics, vec![decode("d0", 0, 1)]);
-        check(&restarted, &["vllm:num_preemptions_total{model_name=\"demo\"} 4"]);
-        let gone = NodeFigures { description: None, ..decode("d0", 0, 0) };
-        let gone = page(&metrics, vec![gone]);
-        check(
-            &gone,
-            &["vllm:num_preemptions_total{model_name=\"demo\"} 4", "vllm:kv_cache_usage_perc{model_name=\"demo\"} 0.0"],
-        );
-        assert!(!gone.contains("secateur_kv_blocks_leased{"), "{gone}");
-    }
+fn policies() -> [Policy; 3] {
+    TransferPolicy::ALL.map(|policy| Policy { policy: policy.as_str().to_owned() })
 }
+
+fn codes() -> impl Iterator<Item = &'static str> {
+    ErrorCode::ALL.iter().map(|code| code.as_str())
+}
+
+#[cfg(test)]
+mod tests;

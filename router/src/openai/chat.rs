@@ -1,114 +1,46 @@
 //! The body of `POST /v1/chat/completions`, from JSON to a validated [`ChatJob`].
 
 use secateur_proto::ServiceError;
-use secateur_transfer::TransferPolicy;
 use serde_json::Value;
 
 use super::{
-    extension::{self, VisualChoice},
-    fields::{Fields, unsupported},
+    fields::Fields,
+    generation::{self, Dialect, Generation, Limits},
     messages::{self, Message, Picture},
-    sampling::{self, SamplingChoice},
-    stop::{self, StopConditions},
+    sampling::TOP_LOGPROBS_MAX,
     unsupported,
 };
-
-/// Bounds on one request that do not depend on the nodes.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Most pictures in one request.
-    pub images_max: usize,
-    /// Most bytes of one encoded picture.
-    pub image_bytes_max: usize,
-    /// Size of the vocabulary, the bound of token ids that a client names.
-    pub vocab: u32,
-}
-
-/// How the answer is streamed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamOptions {
-    /// A last chunk with usage and receipt.
-    pub include_usage: bool,
-    /// Usage so far in every chunk.
-    pub continuous_usage: bool,
-}
 
 /// A validated chat request: nothing in it needs to be checked again, except against the nodes' context length.
 #[derive(Debug)]
 pub struct ChatJob {
-    /// The model that the client named; none: any.
-    pub model: Option<String>,
+    /// Everything but the prompt.
+    pub generation: Generation,
     /// The conversation.
     pub messages: Vec<Message>,
     /// The pictures of all messages, in order.
     pub pictures: Vec<Picture>,
-    /// Most tokens to generate; none: the rest of the context.
-    pub max_tokens: Option<u32>,
-    /// The name under which the client gave `max_tokens`, for errors.
-    pub max_tokens_field: &'static str,
-    /// How tokens are drawn.
-    pub sampling: SamplingChoice,
-    /// What ends the answer besides the model's own end token.
-    pub stop: StopConditions,
-    /// Present when the answer is streamed.
-    pub stream: Option<StreamOptions>,
-    /// Visual pruning.
-    pub visual: VisualChoice,
-    /// What is shipped; none: `auto`.
-    pub transfer: Option<TransferPolicy>,
 }
 
 /// Reads and validates a request body.
 pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
-    let model = fields.text("model")?.map(str::to_owned);
     let (messages, pictures) = messages::parse(&fields, limits)?;
-    only_one_choice(&fields)?;
     unsupported::refuse(&fields)?;
-    let (max_tokens_field, max_tokens) = max_tokens(&fields)?;
-    let (visual, transfer) = extension::parse(&fields)?;
-    Ok(ChatJob {
-        model,
-        messages,
-        pictures,
-        max_tokens,
-        max_tokens_field,
-        sampling: sampling::parse(&fields, limits.vocab)?,
-        stop: stop::parse(&fields, limits.vocab, max_tokens)?,
-        stream: stream(&fields)?,
-        visual,
-        transfer,
-    })
+    let dialect = Dialect { max_tokens_default: None, top_logprobs };
+    Ok(ChatJob { generation: generation::parse(&fields, limits, dialect)?, messages, pictures })
 }
 
-fn only_one_choice(fields: &Fields) -> Result<(), ServiceError> {
-    match fields.integer_from("n", 1)? {
-        None | Some(1) => Ok(()),
-        Some(_) => Err(unsupported("n", "n above 1 is not supported; send one request for each answer")),
-    }
-}
-
-/// `max_completion_tokens` is OpenAI's newer name and wins.
-fn max_tokens(fields: &Fields) -> Result<(&'static str, Option<u32>), ServiceError> {
-    let newer = fields.integer_from("max_completion_tokens", 1)?;
-    let older = fields.integer_from("max_tokens", 1)?;
-    Ok(match newer {
-        Some(_) => ("max_completion_tokens", newer),
-        None => ("max_tokens", older),
-    })
-}
-
-fn stream(fields: &Fields) -> Result<Option<StreamOptions>, ServiceError> {
-    let streams = fields.flag("stream")?.unwrap_or(false);
-    let options = fields.object("stream_options")?;
-    match (streams, options) {
-        (false, None) => Ok(None),
-        (false, Some(_)) => Err(fields.invalid("stream_options", "is only allowed when stream is true")),
-        (true, None) => Ok(Some(StreamOptions::default())),
-        (true, Some(options)) => Ok(Some(StreamOptions {
-            include_usage: options.flag("include_usage")?.unwrap_or(false),
-            continuous_usage: options.flag("continuous_usage_stats")?.unwrap_or(false),
-        })),
+/// `logprobs` asks for the drawn tokens', `top_logprobs` for those of so many others; 0 of them need no asking.
+fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
+    let is_asked = fields.flag("logprobs")?.unwrap_or(false);
+    let top = fields.integer_from("top_logprobs", 0)?;
+    match top {
+        Some(top) if top > TOP_LOGPROBS_MAX => {
+            Err(fields.invalid("top_logprobs", format!("must be between 0 and {TOP_LOGPROBS_MAX}, not {top}")))
+        }
+        Some(1..) if !is_asked => Err(fields.invalid("top_logprobs", "is only allowed when logprobs is true")),
+        top => Ok(is_asked.then_some(top.unwrap_or(0))),
     }
 }
 
@@ -140,23 +72,43 @@ mod tests {
             "ignore_eos": false, "min_tokens": 0, "repetition_penalty": 1.0, "best_of": 1, "logprobs": false,
         }));
         let job = parse(&body, &LIMITS).unwrap();
-        assert_eq!(job.max_tokens, None);
-        assert_eq!(job.stream, None);
+        assert_eq!(job.generation.max_tokens.tokens, None);
+        assert_eq!(job.generation.stream, None);
     }
 
     #[test]
     fn both_names_of_max_tokens_count() {
-        assert_eq!(parse(&with(json!({"max_tokens": 5})), &LIMITS).unwrap().max_tokens, Some(5));
-        let both = with(json!({"max_tokens": 5, "max_completion_tokens": 7}));
-        assert_eq!(parse(&both, &LIMITS).unwrap().max_tokens, Some(7));
+        let max = |extra| parse(&with(extra), &LIMITS).unwrap().generation.max_tokens.tokens;
+        assert_eq!(max(json!({"max_tokens": 5})), Some(5));
+        assert_eq!(max(json!({"max_tokens": 5, "max_completion_tokens": 7})), Some(7));
         assert_eq!(refused(json!({"max_tokens": 0})).param.as_deref(), Some("max_tokens"));
     }
 
     #[test]
-    fn more_than_one_choice_is_refused_by_name() {
-        let error = refused(json!({"n": 2}));
-        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some("n")));
+    fn choices_are_counted_and_bounded() {
+        assert_eq!(parse(&with(json!({"n": 4, "best_of": 4})), &LIMITS).unwrap().generation.choices, 4);
         assert_eq!(refused(json!({"n": 0})).code, ErrorCode::InvalidRequest);
+        assert_eq!(refused(json!({"n": 129})).param.as_deref(), Some("n"));
+        let error = refused(json!({"n": 2, "best_of": 4}));
+        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some("best_of")));
+    }
+
+    #[test]
+    fn log_probabilities_are_asked_for_and_then_counted() {
+        let top = |extra| parse(&with(extra), &LIMITS).map(|job| job.generation.sampling.top_logprobs);
+        assert_eq!(top(json!({})).unwrap(), None);
+        assert_eq!(top(json!({"logprobs": false, "top_logprobs": 0})).unwrap(), None);
+        assert_eq!(top(json!({"logprobs": true})).unwrap(), Some(0));
+        assert_eq!(top(json!({"logprobs": true, "top_logprobs": 20})).unwrap(), Some(20));
+        let error = top(json!({"logprobs": true, "top_logprobs": 21})).unwrap_err();
+        assert_eq!(error.message, "top_logprobs must be between 0 and 20, not 21");
+        for (extra, param) in [
+            (json!({"logprobs": 5}), "logprobs"),
+            (json!({"top_logprobs": 2}), "top_logprobs"),
+            (json!({"top_logprobs": -1, "logprobs": true}), "top_logprobs"),
+        ] {
+            assert_eq!(top(extra).unwrap_err().param.as_deref(), Some(param));
+        }
     }
 
     #[test]
@@ -166,7 +118,7 @@ mod tests {
             "min_p": 0.1, "repetition_penalty": 1.1, "frequency_penalty": 0.5, "presence_penalty": -0.5,
             "logit_bias": {"7": -100}, "stop_token_ids": [9],
         }));
-        let job = parse(&body, &LIMITS).unwrap();
+        let job = parse(&body, &LIMITS).unwrap().generation;
         assert_eq!((job.sampling.top_logprobs, job.sampling.logit_bias.len()), (Some(2), 1));
         assert_eq!((job.stop.min_tokens, job.stop.ignores_end_tokens), (3, true));
         let error = refused(json!({"min_tokens": 4, "max_completion_tokens": 3}));
@@ -177,7 +129,7 @@ mod tests {
     fn stream_options_need_stream() {
         assert_eq!(refused(json!({"stream_options": {}})).param.as_deref(), Some("stream_options"));
         let job = parse(&with(json!({"stream": true, "stream_options": {"include_usage": true}})), &LIMITS).unwrap();
-        assert!(job.stream.unwrap().include_usage);
+        assert!(job.generation.stream.unwrap().include_usage);
     }
 
     #[test]

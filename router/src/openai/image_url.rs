@@ -25,7 +25,7 @@ pub fn decode(url: &str, bytes_max: usize) -> Result<Bytes, String> {
         return Err(too_large(bytes_max));
     }
     if !is_known_format(&bytes) {
-        return Err("the picture is not a PNG, JPEG or WebP file".to_owned());
+        return Err("the picture is not a PNG, JPEG, WebP or GIF file".to_owned());
     }
     Ok(bytes.into())
 }
@@ -60,7 +60,8 @@ fn is_known_format(bytes: &[u8]) -> bool {
     let is_png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
     let is_jpeg = bytes.starts_with(b"\xff\xd8\xff");
     let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    is_png || is_jpeg || is_webp
+    let is_gif = bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a");
+    is_png || is_jpeg || is_webp || is_gif
 }
 
 #[cfg(test)]

@@ -38,6 +38,16 @@ impl From<Vec<TokenEntry>> for Logprobs {
 }
 
 impl ScoredToken {
+    /// The token as text.
+    pub fn text(&self) -> &str {
+        &self.token
+    }
+
+    /// Its log probability.
+    pub fn logprob(&self) -> f32 {
+        self.logprob
+    }
+
     /// A token by its bytes, which may be part of a character only.
     pub fn new(bytes: Vec<u8>, logprob: f32) -> Self {
         let token = String::from_utf8_lossy(&bytes).into_owned();

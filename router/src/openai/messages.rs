@@ -5,8 +5,8 @@ use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
-    chat::Limits,
     fields::{Fields, invalid, unsupported},
+    generation::Limits,
     image_url,
 };
 
@@ -36,7 +36,7 @@ pub enum Part {
 /// An encoded picture and the field it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// PNG, JPEG or WebP by its first bytes; its pixels are decoded on the prefill node.
+    /// PNG, JPEG, WebP or GIF by its first bytes; its pixels are decoded on the prefill node.
     pub bytes: Bytes,
     /// `messages[0].content[1].image_url.url`.
     pub param: String,

@@ -1,9 +1,11 @@
 //! OpenAI's API as data: what clients send, read leniently and validated strictly, and what they get back. No I/O here.
 
 pub mod chat;
+pub mod completion;
 pub mod error_body;
 pub mod extension;
 mod fields;
+pub mod generation;
 mod image_url;
 mod logit_bias;
 pub mod logprobs;
@@ -13,11 +15,13 @@ pub mod response;
 mod sampling;
 mod stop;
 pub mod stream;
+mod text_logprobs;
 pub mod tokenize;
 mod unsupported;
 
-pub use chat::{ChatJob, Limits, StreamOptions};
+pub use chat::ChatJob;
 pub use extension::VisualChoice;
+pub use generation::{Generation, Limits, MaxTokens, StreamOptions};
 pub use messages::{Message, Part, Picture};
 pub use sampling::SamplingChoice;
 pub use stop::StopConditions;

@@ -25,6 +25,28 @@ pub struct Receipt {
     pub decision: DecisionReceipt,
     /// Milliseconds.
     pub timing: Timing,
+    /// Where a request has several answers: each one's own receipt. The rest then sums up what can be summed, and is the
+    /// first answer's otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<Receipt>,
+}
+
+impl Receipt {
+    /// One receipt for all answers to a request: of one, its own.
+    pub fn of_all(mut receipts: Vec<Receipt>) -> Receipt {
+        let Some(first) = receipts.first() else { return Receipt::default() };
+        if receipts.len() == 1 {
+            return receipts.remove(0);
+        }
+        let mut sum = first.clone();
+        for next in &receipts[1..] {
+            sum.attempts += next.attempts;
+            sum.visual.add(&next.visual);
+            sum.transfer.add(&next.transfer);
+        }
+        sum.choices = receipts;
+        sum
+    }
 }
 
 /// What pruning did.
@@ -46,6 +68,16 @@ pub struct VisualReceipt {
     /// chooses small norms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_correlation: Option<f64>,
+}
+
+impl VisualReceipt {
+    fn add(&mut self, other: &Self) {
+        self.images += other.images;
+        self.tokens_before += other.tokens_before;
+        self.tokens_after += other.tokens_after;
+        self.prune_ms += other.prune_ms;
+        self.bypassed += other.bypassed;
+    }
 }
 
 /// What went over the wire.
@@ -73,6 +105,26 @@ pub struct TransferReceipt {
     pub encode_ms: f64,
     /// Bytes before coding: what `bytes_sent` would be with every shipped value as it is stored.
     pub bytes_raw: u64,
+}
+
+impl TransferReceipt {
+    fn add(&mut self, other: &Self) {
+        let overlapped = self.overlap * self.wire_ms + other.overlap * other.wire_ms;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_dense += other.bytes_dense;
+        self.bytes_unpruned += other.bytes_unpruned;
+        self.bytes_raw += other.bytes_raw;
+        self.wire_ms += other.wire_ms;
+        self.encode_ms += other.encode_ms;
+        self.positions_held += other.positions_held;
+        self.overlap = if self.wire_ms > 0.0 { overlapped / self.wire_ms } else { 0.0 };
+        self.ratio = ratio(self.bytes_unpruned, self.bytes_sent);
+    }
+}
+
+/// `unpruned / sent`; 0 when nothing was sent.
+pub fn ratio(unpruned: u64, sent: u64) -> f64 {
+    if sent == 0 { 0.0 } else { unpruned as f64 / sent as f64 }
 }
 
 /// The pair's nodes are on one machine.

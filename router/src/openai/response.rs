@@ -1,8 +1,41 @@
-//! The reply of a chat request that is not streamed. Every key of the contract is present, null where there is nothing.
+//! The reply that is not streamed, of chat and text requests. Every key of the contract is present, null where there is
+//! nothing.
 
 use serde::Serialize;
 
-use super::{logprobs::Logprobs, receipt::Receipt};
+use super::{
+    logprobs::{Logprobs, TokenEntry},
+    receipt::Receipt,
+    text_logprobs::TextLogprobs,
+};
+
+/// Which of the two APIs a reply is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+impl Shape {
+    /// `object` of the reply, or of its chunks.
+    pub fn object(self, is_streamed: bool) -> &'static str {
+        match (self, is_streamed) {
+            (Shape::Chat, false) => "chat.completion",
+            (Shape::Chat, true) => "chat.completion.chunk",
+            (Shape::Text, _) => "text_completion",
+        }
+    }
+
+    /// What ids begin with.
+    pub fn id_prefix(self) -> &'static str {
+        match self {
+            Shape::Chat => "chatcmpl",
+            Shape::Text => "cmpl",
+        }
+    }
+}
 
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -27,9 +60,9 @@ impl FinishReason {
 /// What every reply and chunk starts with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Head {
-    /// `chatcmpl-...`, the same in every chunk.
+    /// `chatcmpl-...` or `cmpl-...`, the same in every chunk.
     pub id: String,
-    /// `chat.completion` or `chat.completion.chunk`.
+    /// See [`Shape::object`].
     pub object: &'static str,
     /// Unix seconds.
     pub created: u64,
@@ -38,7 +71,7 @@ pub struct Head {
 }
 
 /// Token counts.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Usage {
     /// What the user sent: text tokens and all visual tokens, before pruning.
     pub prompt_tokens: u32,
@@ -67,25 +100,47 @@ impl Usage {
             prompt_tokens_details: PromptTokensDetails { cached_tokens: cached.min(prompt) },
         }
     }
+
+    /// Of another answer to a prompt that has been counted.
+    pub fn without_prompt(self) -> Self {
+        Self::new(0, self.completion_tokens, 0)
+    }
+
+    /// The sum.
+    pub fn plus(self, other: Self) -> Self {
+        let cached = |usage: Self| usage.prompt_tokens_details.cached_tokens;
+        Self::new(
+            self.prompt_tokens.saturating_add(other.prompt_tokens),
+            self.completion_tokens.saturating_add(other.completion_tokens),
+            cached(self).saturating_add(cached(other)),
+        )
+    }
 }
 
 /// The whole reply.
 #[derive(Debug, Serialize)]
-pub struct ChatCompletion {
+pub struct Completion {
     #[serde(flatten)]
     head: Head,
     system_fingerprint: Option<String>,
-    choices: [Choice; 1],
+    choices: Vec<Choice>,
     usage: Usage,
     secateur: Receipt,
 }
 
 #[derive(Debug, Serialize)]
 struct Choice {
-    index: u32,
-    message: AssistantMessage,
-    logprobs: Option<Logprobs>,
+    index: usize,
+    #[serde(flatten)]
+    said: Said,
     finish_reason: FinishReason,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Said {
+    Chat { message: AssistantMessage, logprobs: Option<Logprobs> },
+    Text { text: String, logprobs: Option<TextLogprobs> },
 }
 
 #[derive(Debug, Serialize)]
@@ -95,24 +150,36 @@ struct AssistantMessage {
     refusal: Option<()>,
 }
 
-/// What the one choice holds.
+/// What a choice holds.
 #[derive(Debug)]
 pub struct Content {
     /// The answer.
     pub text: String,
     /// None: not asked for.
-    pub logprobs: Option<Logprobs>,
+    pub logprobs: Option<Vec<TokenEntry>>,
     /// Why it ended.
     pub finish_reason: FinishReason,
 }
 
-impl ChatCompletion {
-    /// The reply with `content`.
-    pub fn new(head: Head, content: Content, usage: Usage, receipt: Receipt) -> Self {
-        let Content { text, logprobs, finish_reason } = content;
-        let message = AssistantMessage { role: "assistant", content: text, refusal: None };
-        let choice = Choice { index: 0, message, logprobs, finish_reason };
-        Self { head, system_fingerprint: None, choices: [choice], usage, secateur: receipt }
+impl Completion {
+    /// The reply with these choices.
+    pub fn new(head: Head, shape: Shape, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Self {
+        let choice = |(index, content): (usize, Content)| {
+            let Content { text, logprobs, finish_reason } = content;
+            let said = match shape {
+                Shape::Chat => Said::Chat {
+                    message: AssistantMessage { role: "assistant", content: text, refusal: None },
+                    logprobs: logprobs.map(Logprobs::from),
+                },
+                // Prompts that come back are not scored, so scored texts begin at their beginning.
+                Shape::Text => {
+                    Said::Text { text, logprobs: logprobs.map(|entries| TextLogprobs::new(&entries, &mut 0)) }
+                }
+            };
+            Choice { index, said, finish_reason }
+        };
+        let choices = contents.into_iter().enumerate().map(choice).collect();
+        Self { head, system_fingerprint: None, choices, usage, secateur: receipt }
     }
 }
 
@@ -123,8 +190,13 @@ mod tests {
     #[test]
     fn every_key_of_the_contract_is_present() {
         let head = Head { id: "chatcmpl-1".into(), object: "chat.completion", created: 1, model: "m".into() };
-        let content = Content { text: "hi".into(), logprobs: None, finish_reason: FinishReason::Stop };
-        let reply = ChatCompletion::new(head, content, Usage::new(3, 2, 9), Receipt::default());
+        let content = || Content { text: "hi".into(), logprobs: None, finish_reason: FinishReason::Stop };
+        let usage = Usage::new(3, 2, 9);
+        let text = Completion::new(head.clone(), Shape::Text, vec![content(), content()], usage, Receipt::default());
+        let json = serde_json::to_value(&text).unwrap();
+        let expected = serde_json::json!({"index": 1, "text": "hi", "logprobs": null, "finish_reason": "stop"});
+        assert_eq!(json["choices"][1], expected);
+        let reply = Completion::new(head, Shape::Chat, vec![content()], usage, Receipt::default());
         let json = serde_json::to_value(&reply).unwrap();
         for key in ["id", "object", "created", "model", "usage", "choices", "secateur", "system_fingerprint"] {
             assert!(json.get(key).is_some(), "{key}");

@@ -36,10 +36,11 @@ pub struct SamplingChoice {
 }
 
 /// Most alternatives that are reported for one token.
-const TOP_LOGPROBS_MAX: u32 = 20;
+pub const TOP_LOGPROBS_MAX: u32 = 20;
 
-/// Reads everything that says how tokens are drawn; token ids must be below `vocab`.
-pub fn parse(fields: &Fields, vocab: u32) -> Result<SamplingChoice, ServiceError> {
+/// Reads everything that says how tokens are drawn; token ids must be below `vocab`. How log probabilities are asked for
+/// depends on the kind of request, so the caller has read `top_logprobs`.
+pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<SamplingChoice, ServiceError> {
     let penalty = |key| fields.number_where(key, "between -2 and 2", |value| (-2.0..=2.0).contains(&value));
     Ok(SamplingChoice {
         temperature: fields.number_where("temperature", "between 0 and 2", |value| (0.0..=2.0).contains(&value))?,
@@ -51,21 +52,8 @@ pub fn parse(fields: &Fields, vocab: u32) -> Result<SamplingChoice, ServiceError
         frequency_penalty: penalty("frequency_penalty")?,
         presence_penalty: penalty("presence_penalty")?,
         logit_bias: logit_bias::parse(fields, vocab)?,
-        top_logprobs: top_logprobs(fields)?,
+        top_logprobs,
     })
-}
-
-/// `logprobs` asks for the drawn tokens', `top_logprobs` for those of so many others; 0 of them need no asking.
-fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
-    let is_asked = fields.flag("logprobs")?.unwrap_or(false);
-    let top = fields.integer_from("top_logprobs", 0)?;
-    match top {
-        Some(top) if top > TOP_LOGPROBS_MAX => {
-            Err(fields.invalid("top_logprobs", format!("must be between 0 and {TOP_LOGPROBS_MAX}, not {top}")))
-        }
-        Some(1..) if !is_asked => Err(fields.invalid("top_logprobs", "is only allowed when logprobs is true")),
-        top => Ok(is_asked.then_some(top.unwrap_or(0))),
-    }
 }
 
 /// vLLM's clients switch top-k off with -1, others with 0.
@@ -99,7 +87,7 @@ mod tests {
 
     fn sampling(body: &str) -> Result<SamplingChoice, ServiceError> {
         let body: Value = serde_json::from_str(body).unwrap();
-        parse(&Fields::of(&body, "").unwrap(), 300)
+        parse(&Fields::of(&body, "").unwrap(), 300, None)
     }
 
     #[test]
@@ -130,22 +118,9 @@ mod tests {
             (r#"{"repetition_penalty": "x"}"#, "repetition_penalty"),
             (r#"{"frequency_penalty": 2.1}"#, "frequency_penalty"),
             (r#"{"presence_penalty": -2.1}"#, "presence_penalty"),
-            (r#"{"logprobs": 5}"#, "logprobs"),
-            (r#"{"top_logprobs": 2}"#, "top_logprobs"),
-            (r#"{"top_logprobs": -1, "logprobs": true}"#, "top_logprobs"),
             (r#"{"logit_bias": {"300": 1}}"#, "logit_bias"),
         ] {
             assert_eq!(sampling(body).unwrap_err().param.as_deref(), Some(param), "{body}");
         }
-    }
-
-    #[test]
-    fn log_probabilities_are_asked_for_and_then_counted() {
-        assert_eq!(sampling(r#"{}"#).unwrap().top_logprobs, None);
-        assert_eq!(sampling(r#"{"logprobs": false, "top_logprobs": 0}"#).unwrap().top_logprobs, None);
-        assert_eq!(sampling(r#"{"logprobs": true}"#).unwrap().top_logprobs, Some(0));
-        assert_eq!(sampling(r#"{"logprobs": true, "top_logprobs": 20}"#).unwrap().top_logprobs, Some(20));
-        let error = sampling(r#"{"logprobs": true, "top_logprobs": 21}"#).unwrap_err();
-        assert_eq!(error.message, "top_logprobs must be between 0 and 20, not 21");
     }
 }

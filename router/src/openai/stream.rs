@@ -1,4 +1,4 @@
-//! The chunks of a streamed chat reply, and how they are written as server-sent events.
+//! The chunks of a streamed reply, and how they are written as server-sent events.
 
 use bytes::Bytes;
 use secateur_proto::ServiceError;
@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::{
     error_body::ErrorBody,
-    logprobs::Logprobs,
+    generation::StreamOptions,
+    logprobs::{Logprobs, TokenEntry},
     receipt::Receipt,
-    response::{FinishReason, Head, Usage},
+    response::{FinishReason, Head, Shape, Usage},
+    text_logprobs::TextLogprobs,
 };
 
 /// The line that ends every good stream.
@@ -18,9 +20,8 @@ pub const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 #[derive(Debug)]
 pub struct ChunkWriter {
     head: Head,
-    /// Whether chunks carry `usage: null`, as OpenAI's do when a usage chunk will follow.
-    includes_usage: bool,
-    continuous_usage: bool,
+    shape: Shape,
+    options: StreamOptions,
 }
 
 #[derive(Serialize)]
@@ -38,10 +39,17 @@ struct Chunk<'a> {
 
 #[derive(Serialize)]
 struct ChunkChoice<'a> {
-    index: u32,
-    delta: Delta<'a>,
-    logprobs: Option<&'a Logprobs>,
+    index: usize,
+    #[serde(flatten)]
+    said: Said<'a>,
     finish_reason: Option<FinishReason>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Said<'a> {
+    Chat { delta: Delta<'a>, logprobs: Option<Logprobs> },
+    Text { text: &'a str, logprobs: Option<TextLogprobs> },
 }
 
 #[derive(Default, Serialize)]
@@ -54,23 +62,48 @@ struct Delta<'a> {
 
 impl ChunkWriter {
     /// For one stream.
-    pub fn new(head: Head, includes_usage: bool, continuous_usage: bool) -> Self {
-        Self { head, includes_usage, continuous_usage }
+    pub fn new(head: Head, shape: Shape, options: StreamOptions) -> Self {
+        Self { head, shape, options }
     }
 
-    /// The first chunk: the role.
-    pub fn role(&self, usage: Usage) -> Bytes {
-        self.choice(Delta { role: Some("assistant"), content: Some("") }, None, None, usage)
+    /// The first chunk of a choice: the role, or the prompt where it comes back. A text choice has neither, mostly.
+    pub fn opening(&self, index: usize, echo: Option<&str>, usage: Usage) -> Option<Bytes> {
+        let said = match (self.shape, echo) {
+            (Shape::Chat, _) => {
+                Said::Chat { delta: Delta { role: Some("assistant"), content: Some("") }, logprobs: None }
+            }
+            (Shape::Text, Some(text)) => Said::Text { text, logprobs: None },
+            (Shape::Text, None) => return None,
+        };
+        Some(self.choice(ChunkChoice { index, said, finish_reason: None }, usage))
     }
 
-    /// A piece of text, and the log probabilities of its tokens where they are asked for.
-    pub fn text(&self, text: &str, logprobs: Option<&Logprobs>, usage: Usage) -> Bytes {
-        self.choice(Delta { role: None, content: Some(text) }, logprobs, None, usage)
+    /// A piece of text, and the log probabilities of its tokens where they are asked for, whose text begins `offset`
+    /// characters into the choice's; moves `offset` on.
+    pub fn text(
+        &self,
+        index: usize,
+        text: &str,
+        offset: &mut usize,
+        logprobs: Option<Vec<TokenEntry>>,
+        usage: Usage,
+    ) -> Bytes {
+        let said = match self.shape {
+            Shape::Chat => {
+                Said::Chat { delta: Delta { role: None, content: Some(text) }, logprobs: logprobs.map(Logprobs::from) }
+            }
+            Shape::Text => Said::Text { text, logprobs: logprobs.map(|entries| TextLogprobs::new(&entries, offset)) },
+        };
+        self.choice(ChunkChoice { index, said, finish_reason: None }, usage)
     }
 
-    /// The end of the choice.
-    pub fn finish(&self, reason: FinishReason, usage: Usage) -> Bytes {
-        self.choice(Delta::default(), None, Some(reason), usage)
+    /// The end of a choice.
+    pub fn finish(&self, index: usize, reason: FinishReason, usage: Usage) -> Bytes {
+        let said = match self.shape {
+            Shape::Chat => Said::Chat { delta: Delta::default(), logprobs: None },
+            Shape::Text => Said::Text { text: "", logprobs: None },
+        };
+        self.choice(ChunkChoice { index, said, finish_reason: Some(reason) }, usage)
     }
 
     /// The last chunk: usage and receipt, no choice.
@@ -84,20 +117,14 @@ impl ChunkWriter {
         })
     }
 
-    fn choice(
-        &self,
-        delta: Delta<'_>,
-        logprobs: Option<&Logprobs>,
-        finish_reason: Option<FinishReason>,
-        usage: Usage,
-    ) -> Bytes {
-        let usage = match (self.continuous_usage, self.includes_usage) {
+    fn choice(&self, choice: ChunkChoice<'_>, usage: Usage) -> Bytes {
+        // `usage: null`, as OpenAI's chunks have it where a usage chunk will follow.
+        let usage = match (self.options.continuous_usage, self.options.include_usage) {
             (true, _) => Some(Some(usage)),
             (false, true) => Some(None),
             (false, false) => None,
         };
-        let choices = &[ChunkChoice { index: 0, delta, logprobs, finish_reason }];
-        event(&Chunk { head: &self.head, system_fingerprint: None, choices, usage, secateur: None })
+        event(&Chunk { head: &self.head, system_fingerprint: None, choices: &[choice], usage, secateur: None })
     }
 }
 
@@ -120,9 +147,13 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn writer(includes_usage: bool) -> ChunkWriter {
-        let head = Head { id: "c".into(), object: "chat.completion.chunk", created: 1, model: "m".into() };
-        ChunkWriter::new(head, includes_usage, false)
+    fn writer(include_usage: bool) -> ChunkWriter {
+        shaped(Shape::Chat, include_usage)
+    }
+
+    fn shaped(shape: Shape, include_usage: bool) -> ChunkWriter {
+        let head = Head { id: "c".into(), object: shape.object(true), created: 1, model: "m".into() };
+        ChunkWriter::new(head, shape, StreamOptions { include_usage, continuous_usage: false })
     }
 
     fn read(event: &Bytes) -> Value {
@@ -135,8 +166,8 @@ mod tests {
     #[test]
     fn usage_is_null_until_the_last_chunk() {
         let usage = Usage::new(1, 1, 0);
-        assert!(read(&writer(true).text("a\nb", None, usage)).get("usage").is_some_and(Value::is_null));
-        assert!(read(&writer(false).text("a", None, usage)).get("usage").is_none());
+        assert!(read(&writer(true).text(0, "a\nb", &mut 0, None, usage)).get("usage").is_some_and(Value::is_null));
+        assert!(read(&writer(false).text(0, "a", &mut 0, None, usage)).get("usage").is_none());
         let last = read(&writer(true).usage(usage, &Receipt::default()));
         assert_eq!(last["choices"], serde_json::json!([]));
         assert_eq!(last["usage"]["total_tokens"], 2);
@@ -146,12 +177,25 @@ mod tests {
     #[test]
     fn chunks_carry_role_then_text_then_reason() {
         let usage = Usage::new(1, 1, 0);
-        assert_eq!(read(&writer(false).role(usage))["choices"][0]["delta"]["role"], "assistant");
-        assert_eq!(read(&writer(false).text("é", None, usage))["choices"][0]["delta"]["content"], "é");
-        let scored = read(&writer(false).text("é", Some(&Logprobs::default()), usage));
+        assert_eq!(read(&writer(false).opening(0, None, usage).unwrap())["choices"][0]["delta"]["role"], "assistant");
+        let text = read(&writer(false).text(1, "é", &mut 0, None, usage));
+        assert_eq!((&text["choices"][0]["delta"]["content"], &text["choices"][0]["index"]), (&"é".into(), &1.into()));
+        let scored = read(&writer(false).text(0, "é", &mut 0, Some(Vec::new()), usage));
         assert_eq!(scored["choices"][0]["logprobs"]["content"], serde_json::json!([]));
-        let last = read(&writer(false).finish(FinishReason::Length, usage));
+        let last = read(&writer(false).finish(0, FinishReason::Length, usage));
         assert_eq!(last["choices"][0]["finish_reason"], "length");
         assert!(last["choices"][0].get("logprobs").is_some_and(Value::is_null));
+    }
+
+    #[test]
+    fn text_chunks_have_no_role_and_may_echo() {
+        let (usage, writer) = (Usage::new(1, 1, 0), shaped(Shape::Text, false));
+        assert!(writer.opening(0, None, usage).is_none());
+        assert_eq!(read(&writer.opening(0, Some("p"), usage).unwrap())["choices"][0]["text"], "p");
+        let chunk = read(&writer.text(2, "a", &mut 3, None, usage));
+        assert_eq!(chunk["object"], "text_completion");
+        let expected = serde_json::json!({"index": 2, "text": "a", "logprobs": null, "finish_reason": null});
+        assert_eq!(chunk["choices"][0], expected);
+        assert_eq!(read(&writer.finish(0, FinishReason::Stop, usage))["choices"][0]["finish_reason"], "stop");
     }
 }

@@ -4,8 +4,9 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
-    chat::{self, ChatJob, Limits},
+    chat::{self, ChatJob},
     fields::{Fields, unsupported},
+    generation::Limits,
 };
 
 /// What is to be tokenized.

@@ -14,7 +14,6 @@ const TABLE: &[(&str, IsNeutral)] = &[
     ("length_penalty", is_one),
     ("typical_p", is_one),
     ("no_repeat_ngram_size", is_zero),
-    ("best_of", is_one),
     ("use_beam_search", is_false),
     ("tools", is_empty),
     ("functions", is_empty),
@@ -56,7 +55,12 @@ const TABLE: &[(&str, IsNeutral)] = &[
 
 /// Refuses the first parameter that would change the output.
 pub fn refuse(fields: &Fields) -> Result<(), ServiceError> {
-    for (name, is_neutral) in TABLE {
+    refuse_besides(fields, &[])
+}
+
+/// The same where some of them are `supported`.
+pub fn refuse_besides(fields: &Fields, supported: &[&str]) -> Result<(), ServiceError> {
+    for (name, is_neutral) in TABLE.iter().filter(|(name, _)| !supported.contains(name)) {
         if fields.get(name).is_some_and(|value| !is_neutral(value)) {
             return Err(unsupported(*name, format!("{name} with this value is not supported; leave it out")));
         }
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn neutral_values_pass() {
         let body = json!({
-            "length_penalty": 1, "typical_p": 1.0, "no_repeat_ngram_size": 0, "best_of": 1, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "audio": null,
+            "length_penalty": 1, "typical_p": 1.0, "no_repeat_ngram_size": 0, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"}, "modalities": ["text"], "audio": null,
         });
         refuse(&Fields::of(&body, "").unwrap()).unwrap();
     }
@@ -131,7 +135,6 @@ mod tests {
     fn others_are_refused_by_name() {
         for (name, value) in [
             ("prompt_logprobs", json!(1)),
-            ("best_of", json!(2)),
             ("typical_p", json!(0.5)),
             ("stop_regex", json!("x")),
             ("tools", json!([{"type": "function"}])),

@@ -10,7 +10,10 @@ use super::{
     template::ChatTemplate,
 };
 use crate::{
-    openai::{ChatJob, Part},
+    openai::{
+        ChatJob, Part,
+        completion::{RawPrompt, Words},
+    },
     served::ServedModel,
 };
 
@@ -59,6 +62,34 @@ pub fn tokenize(
 ) -> Result<Vec<u32>, ServiceError> {
     check_size(model, text.len(), "prompt", max_positions)?;
     Ok(encode(model, text, adds_special_tokens, "prompt")?.get_ids().to_vec())
+}
+
+/// A raw prompt, without a template. Its author writes what a template would, special tokens included, but no picture. Takes
+/// time in proportion to it: not for an async task.
+pub fn raw(
+    model: &ServedModel,
+    prompt: &RawPrompt,
+    adds_special_tokens: bool,
+    max_positions: u32,
+) -> Result<Prompt, ServiceError> {
+    let refused =
+        |message: String| Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param(prompt.param.clone()));
+    let tokens = match &prompt.words {
+        Words::Tokens(ids) => ids.clone(),
+        Words::Text(text) => {
+            check_size(model, text.len(), &prompt.param, max_positions)?;
+            encode(model, text, adds_special_tokens, &prompt.param)?.get_ids().to_vec()
+        }
+    };
+    if tokens.is_empty() {
+        return refused(format!("{} must not be empty: this model begins with no token of its own", prompt.param));
+    }
+    match &model.image_token {
+        Some(image) if tokens.contains(&image.id) => {
+            refused(format!("{} contains the image token; send pictures to /v1/chat/completions", prompt.param))
+        }
+        _ => Ok(Prompt { tokens, user_spans: Vec::new() }),
+    }
 }
 
 fn client_texts(job: &ChatJob) -> Vec<ClientText<'_>> {

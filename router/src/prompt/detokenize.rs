@@ -13,6 +13,12 @@ use crate::served::ServedModel;
 /// it is, so that garbage can neither grow the window nor the answer's delay.
 const UNFINISHED_TOKENS_MAX: usize = 64;
 
+/// Tokens before the answer that decide how its first ones are written.
+const BEFORE_TOKENS: usize = 8;
+
+/// Tokens without text that a window may hold.
+const SILENT_TOKENS_MAX: usize = 128;
+
 /// The text of one answer, growing.
 pub struct Detokenizer {
     model: Arc<ServedModel>,
@@ -22,9 +28,10 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
-    /// An empty answer.
-    pub fn new(model: Arc<ServedModel>) -> Self {
-        Self { model, tokens: Vec::new(), read: 0 }
+    /// An empty answer whose text goes on from that of `before`: its first word keeps its leading space.
+    pub fn after(model: Arc<ServedModel>, before: &[u32]) -> Self {
+        let tokens = before[before.len().saturating_sub(BEFORE_TOKENS)..].to_vec();
+        Self { model, read: tokens.len(), tokens }
     }
 
     /// The text that `token` completes; empty while a character is unfinished.
@@ -60,18 +67,26 @@ impl Detokenizer {
         let is_worth_a_window = !new.is_empty();
         if is_worth_a_window {
             self.tokens.drain(..self.read);
+        } else if self.tokens.len() > SILENT_TOKENS_MAX {
+            // An answer of special tokens alone must not be decoded from its beginning at each of them.
+            self.tokens.drain(..self.tokens.len() - BEFORE_TOKENS);
         }
         self.read = self.tokens.len();
         new
     }
 
     fn decode(&self, tokens: &[u32]) -> String {
-        // Fails only for decoders that refuse their own vocabulary; the answer then lacks that piece, and says so here.
-        self.model.tokenizer.decode(tokens, true).unwrap_or_else(|error| {
-            tracing::warn!(%error, "tokens cannot be decoded");
-            String::new()
-        })
+        text_of(&self.model, tokens)
     }
+}
+
+/// The text of `tokens`, special ones left out. Fails only for decoders that refuse their own vocabulary; the answer then
+/// lacks that piece, and the log says so.
+pub fn text_of(model: &ServedModel, tokens: &[u32]) -> String {
+    model.tokenizer.decode(tokens, true).unwrap_or_else(|error| {
+        tracing::warn!(%error, "tokens cannot be decoded");
+        String::new()
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +103,7 @@ mod tests {
     }
 
     fn joined(model: &Arc<ServedModel>, tokens: &[u32]) -> (String, Vec<String>) {
-        let mut detokenizer = Detokenizer::new(model.clone());
+        let mut detokenizer = Detokenizer::after(model.clone(), &[]);
         let mut pieces: Vec<String> = tokens.iter().map(|token| detokenizer.push(*token)).collect();
         pieces.push(detokenizer.flush());
         (pieces.concat(), pieces)
@@ -110,7 +125,7 @@ mod tests {
         let (text, _) = joined(&model, &emoji[..2]);
         assert_eq!(text, "\u{FFFD}");
         let garbage: Vec<u32> = std::iter::repeat_n(emoji[1], 1_000).collect();
-        let mut detokenizer = Detokenizer::new(model.clone());
+        let mut detokenizer = Detokenizer::after(model.clone(), &[]);
         for token in garbage {
             detokenizer.push(token);
             assert!(detokenizer.tokens.len() <= 2 * UNFINISHED_TOKENS_MAX);

@@ -10,8 +10,8 @@ mod stop;
 mod strftime;
 mod template;
 
-pub use build::{Prompt, build, tokenize};
-pub use detokenize::Detokenizer;
+pub use build::{Prompt, build, raw, tokenize};
+pub use detokenize::{Detokenizer, text_of};
 pub use spelling::Spelling;
 pub use stop::{StopMatcher, Stopped};
 pub use template::{ChatTemplate, NamedTokens, TemplateError};

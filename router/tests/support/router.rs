@@ -42,10 +42,26 @@ impl Cluster {
         let prefill: Vec<FakeNode> = (0..prefill).map(|i| FakeNode::start(Role::Prefill, &format!("p{i}"))).collect();
         let decode: Vec<FakeNode> = (0..decode).map(|i| FakeNode::start(Role::Decode, &format!("d{i}"))).collect();
         prefill.iter().chain(&decode).for_each(|node| edit(&mut node.script.description.lock().unwrap()));
+        Self::serve(prefill, decode, flags, |node| node.address.to_string()).await
+    }
+
+    /// One pair whose nodes the router knows under a host name.
+    pub async fn by_name(host: &str) -> Self {
+        let nodes = |role, name| vec![FakeNode::start(role, name)];
+        let (prefill, decode) = (nodes(Role::Prefill, "p0"), nodes(Role::Decode, "d0"));
+        Self::serve(prefill, decode, &[], |node| format!("{host}:{}", node.address.port())).await
+    }
+
+    async fn serve(
+        prefill: Vec<FakeNode>,
+        decode: Vec<FakeNode>,
+        flags: &[&str],
+        address_of: impl Fn(&FakeNode) -> String,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
-        let serving = serve(settings(&prefill, &decode, flags), listener, shutdown.clone());
+        let serving = serve(settings(&prefill, &decode, flags, address_of), listener, shutdown.clone());
         let served = tokio::spawn(async move { serving.await.unwrap() });
         let cluster = Self { prefill, decode, address, shutdown, served, client: Client::new() };
         cluster.until_health(200).await;
@@ -121,9 +137,13 @@ fn event(text: &str) -> Value {
     if data == "[DONE]" { Value::from(data) } else { serde_json::from_str(data).unwrap() }
 }
 
-fn settings(prefill: &[FakeNode], decode: &[FakeNode], flags: &[&str]) -> RouterSettings {
-    let addresses =
-        |nodes: &[FakeNode]| nodes.iter().map(|node| node.address.to_string()).collect::<Vec<_>>().join(",");
+fn settings(
+    prefill: &[FakeNode],
+    decode: &[FakeNode],
+    flags: &[&str],
+    address_of: impl Fn(&FakeNode) -> String,
+) -> RouterSettings {
+    let addresses = |nodes: &[FakeNode]| nodes.iter().map(&address_of).collect::<Vec<_>>().join(",");
     let folder = super::model_folder();
     let mut arguments: Vec<OsString> =
         ["router", "--served-model-name", "tiny", "--model"].map(OsString::from).to_vec();

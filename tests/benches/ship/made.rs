@@ -25,6 +25,7 @@ pub fn identity(role: v1::Role) -> Arc<Identity> {
     let layers: Vec<u32> = (0..LAYERS as u32).collect();
     Arc::new(Identity {
         node_id: "bench".into(),
+        instance_id: String::new(),
         role,
         model_name: "made".into(),
         model: ModelInfo {

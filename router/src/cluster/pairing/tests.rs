@@ -43,7 +43,13 @@ fn node(name: &str, role: Role) -> NodeView {
         tokenizer_digest: "t".into(),
         ..Default::default()
     };
-    NodeView { address: name.into(), role, state: NodeState::Up(Box::new(description)), in_flight: 0 }
+    NodeView {
+        address: name.into(),
+        role,
+        state: NodeState::Up(Box::new(description)),
+        in_flight: 0,
+        is_leaving: false,
+    }
 }
 
 fn prefill(name: &str) -> NodeView {

@@ -1,0 +1,56 @@
+//! What weights will take in memory, told from the headers of their files.
+
+use std::path::Path;
+
+use secateur_kernels::Cpu;
+
+use crate::checkpoint::{Config, Weights};
+use crate::device;
+use crate::error::ModelError;
+use crate::float::{FloatType, WeightFormat};
+
+/// Bytes that the weights of a checkpoint take, all of its parts loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightMemory {
+    /// Used as they lie in the files: once for all processes of a machine, and given back when memory is short.
+    pub mapped: u64,
+    /// Converted at start: each node has its own.
+    pub own: u64,
+}
+
+impl WeightMemory {
+    /// Of the checkpoint in `dir`; `dtype` and `weights` as in [`crate::LoadOptions`]. An error where a weights file is
+    /// missing or damaged.
+    pub fn read(dir: &Path, dtype: Option<FloatType>, weights: WeightFormat) -> Result<WeightMemory, ModelError> {
+        let compute = device::compute_type(dtype, Config::read(dir)?.stored);
+        let stored = Weights::open(dir, Cpu::new(1), compute, weights)?;
+        Ok(stored.stored().fold(WeightMemory::default(), |memory, tensor| memory.with(tensor, compute, weights)))
+    }
+
+    fn with(self, (stored, numbers): (FloatType, u64), compute: FloatType, weights: WeightFormat) -> WeightMemory {
+        match weights {
+            WeightFormat::Native if stored == compute => {
+                WeightMemory { mapped: self.mapped + numbers * stored.size_bytes() as u64, ..self }
+            }
+            WeightFormat::Native => WeightMemory { own: self.own + numbers * compute.size_bytes() as u64, ..self },
+            // Scales, and the few tensors that are not packed, are small beside the rest.
+            WeightFormat::Int8 => WeightMemory { own: self.own + numbers, ..self },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_converted_is_a_nodes_own() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo");
+        let of = |dtype, weights| WeightMemory::read(&dir, Some(dtype), weights).unwrap();
+        let mapped = of(FloatType::F16, WeightFormat::Native);
+        let file = std::fs::metadata(dir.join("model.safetensors")).unwrap().len();
+        assert!(mapped.own == 0 && mapped.mapped < file && mapped.mapped > file - 65_536, "{mapped:?} of {file}");
+        assert_eq!(of(FloatType::F32, WeightFormat::Native), WeightMemory { mapped: 0, own: 2 * mapped.mapped });
+        assert_eq!(of(FloatType::F16, WeightFormat::Int8), WeightMemory { mapped: 0, own: mapped.mapped / 2 });
+    }
+}

@@ -1,0 +1,211 @@
+//! How the choices of a request begin: each gets an order of its own, a place at the nodes, and legs.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::FutureExt;
+use secateur_common::ids;
+use secateur_proto::{ErrorCode, ServiceError};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    admission::Ticket,
+    answer::{Answer, AnswerContext, Begin, Begun},
+    app::App,
+    cluster::{Facts, Prefix},
+    fit::{Fitted, too_long_after_all},
+    legs::{Order, RequestIds, Run},
+    metrics::{Counted, RequestClock},
+    openai::{Generation, Picture},
+    prompt::Prompt,
+    served::penalizes_repetition,
+};
+
+/// A prompt, ready for the nodes.
+pub struct Prepared {
+    /// Its tokens.
+    pub prompt: Prompt,
+    /// Its pictures.
+    pub pictures: Vec<Picture>,
+    /// Digests of its beginnings.
+    pub prefixes: Vec<Prefix>,
+    /// The field that is blamed where it is too long.
+    pub param: String,
+    /// Comes back before each answer.
+    pub echo: Option<String>,
+    /// The answer's text goes on where the prompt's ends, as that of a raw prompt does.
+    pub is_continued: bool,
+}
+
+/// What every choice of a request shares.
+pub struct Shared {
+    /// Model, nodes, counters.
+    pub app: Arc<App>,
+    /// What was asked for.
+    pub generation: Generation,
+    /// What the nodes agree on.
+    pub facts: Facts,
+    /// Names to follow the request by.
+    pub ids: RequestIds,
+    /// When it came.
+    pub accepted: Instant,
+    /// When it is given up.
+    pub deadline: Instant,
+    /// What it failed with, if it has.
+    pub failure: Arc<OnceLock<ErrorCode>>,
+}
+
+/// One choice, before it has begun.
+struct Candidate {
+    shared: Arc<Shared>,
+    prepared: Arc<Prepared>,
+    fitted: Fitted,
+    /// Among those of its prompt.
+    number: u32,
+    epoch: String,
+    ticket: Ticket,
+}
+
+/// The choices of one prompt, one for each ticket, the first under `epoch`. It leads: the others begin when it has, so
+/// that they find the prompt in the prefix cache.
+pub fn begins(
+    shared: &Arc<Shared>,
+    prepared: Prepared,
+    fitted: Fitted,
+    epoch: String,
+    tickets: Vec<Ticket>,
+) -> Vec<Begin> {
+    let prepared = Arc::new(prepared);
+    let (lead, has_led) = watch::channel(false);
+    let mut lead = Some((lead, epoch));
+    let numbered = (0u32..).zip(tickets);
+    let begin = |(number, ticket): (u32, Ticket)| {
+        let (shared, prepared) = (shared.clone(), prepared.clone());
+        let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket };
+        match lead.take() {
+            Some((lead, epoch)) => {
+                let candidate = candidate(epoch);
+                async move {
+                    let begun = candidate.begin().await;
+                    lead.send_replace(true);
+                    begun
+                }
+                .boxed()
+            }
+            None => {
+                let candidate = candidate(ids::time_ordered());
+                let mut has_led = has_led.clone();
+                async move {
+                    // An error: the leader was dropped, and so will this one be.
+                    let _ = has_led.wait_for(|has_led| *has_led).await;
+                    candidate.begin().await
+                }
+                .boxed()
+            }
+        }
+    };
+    numbered.map(begin).collect()
+}
+
+impl Candidate {
+    async fn begin(self) -> Result<Begun, ServiceError> {
+        let Self { shared, prepared, fitted, number, epoch, ticket } = self;
+        let waiting = Instant::now();
+        let turn = ticket.turn(shared.deadline).await?;
+        let order = order(&shared, &prepared, fitted, number, epoch);
+        let context = AnswerContext {
+            epoch: order.epoch.clone(),
+            before: if prepared.is_continued { order.tokens.clone() } else { Vec::new() },
+            text_tokens: fitted.text_tokens,
+            prompt_tokens_max: fitted.prompt_positions_max,
+            stop: shared.generation.stop.clone(),
+            stop_token_ids: order.stop_token_ids.iter().copied().collect(),
+            top_logprobs: shared.generation.sampling.top_logprobs,
+            queued: waiting.elapsed(),
+            accepted: shared.accepted,
+        };
+        let app = &shared.app;
+        let counted = Counted {
+            request_id: shared.ids.request_id.clone(),
+            accepted: shared.accepted,
+            leads: number == 0,
+            failure: shared.failure.clone(),
+        };
+        let clock = RequestClock::new(app.metrics.clone(), counted);
+        let run = Run::start(app.cluster.clone(), app.metrics.clone(), order).await.map_err(|error| {
+            clock.failed(error.code);
+            in_client_terms(too_long_after_all(error, &shared.facts, &prepared.param), &prepared.pictures)
+        })?;
+        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn })
+    }
+}
+
+fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoch: String) -> Order {
+    let (app, asked) = (&shared.app, &shared.generation);
+    let mut choice = asked.sampling.clone();
+    // The same request gives the same answers again, and yet they differ from each other.
+    choice.seed = choice.seed.map(|seed| seed.wrapping_add(number.into()));
+    let sampling = app.model.defaults.complete(&choice, asked.stop.min_tokens);
+    Order {
+        epoch,
+        ids: shared.ids.clone(),
+        penalized_tokens: if penalizes_repetition(&sampling) { text_tokens(app, &prepared.prompt) } else { Vec::new() },
+        tokens: prepared.prompt.tokens.clone(),
+        prefixes: prepared.prefixes.clone(),
+        user_spans: prepared.prompt.user_spans.clone(),
+        images: prepared.pictures.iter().map(|picture| picture.bytes.clone()).collect(),
+        sampling,
+        max_new_tokens: fitted.max_new_tokens,
+        prompt_positions_max: fitted.prompt_positions_max,
+        positions_needed: fitted.positions_needed,
+        stop_token_ids: stop_token_ids(shared),
+        visual: asked.visual,
+        transfer: asked.transfer,
+        deadline: shared.deadline,
+    }
+}
+
+fn text_tokens(app: &App, prompt: &Prompt) -> Vec<u32> {
+    let image = app.model.image_token.as_ref().map(|token| token.id);
+    prompt.tokens.iter().copied().filter(|id| Some(*id) != image).collect()
+}
+
+/// The client's, and the model's own unless the client ignores those.
+fn stop_token_ids(shared: &Shared) -> Vec<u32> {
+    let stop = &shared.generation.stop;
+    let mut ids = stop.token_ids.clone();
+    if !stop.ignores_end_tokens {
+        ids.extend(shared.app.model.stop_token_ids.iter().chain(&shared.facts.stop_token_ids));
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Nodes know pictures by number (`images[1]`), clients by the field they put them in.
+fn in_client_terms(error: ServiceError, pictures: &[Picture]) -> ServiceError {
+    let index = error
+        .param
+        .as_deref()
+        .and_then(|param| param.strip_prefix("images[")?.split(']').next()?.parse::<usize>().ok());
+    match index.and_then(|index| pictures.get(index)) {
+        Some(picture) => error.with_param(picture.param.clone()),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nodes_picture_number_becomes_the_clients_field() {
+        let picture = |param: &str| Picture { bytes: bytes::Bytes::new(), param: param.to_owned() };
+        let pictures = [picture("messages[0].content[0].image_url.url"), picture("messages[1].content[2].image_url")];
+        let error = |param| ServiceError::new(ErrorCode::InvalidImage, "broken").with_param(param);
+        let mapped = |param| in_client_terms(error(param), &pictures).param;
+        assert_eq!(mapped("images[1]").as_deref(), Some("messages[1].content[2].image_url"));
+        assert_eq!(mapped("images[0].pixels").as_deref(), Some("messages[0].content[0].image_url.url"));
+        assert_eq!(mapped("images[7]").as_deref(), Some("images[7]"));
+        assert_eq!(mapped("tokens").as_deref(), Some("tokens"));
+    }
+}

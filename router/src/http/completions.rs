@@ -1,0 +1,65 @@
+//! `POST /v1/completions`: raw prompts, each answered on its own.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    response::Response,
+};
+use secateur_proto::ServiceError;
+use serde_json::Value;
+
+use super::{
+    begin::Prepared,
+    generate::{Job, route},
+};
+use crate::{
+    app::App,
+    cluster::prefixes,
+    legs::RequestIds,
+    openai::{
+        Generation, Limits,
+        completion::{self, CompletionJob, RawPrompt, Words},
+        response::Shape,
+    },
+    prompt,
+};
+
+/// Handles the route.
+pub async fn completions(
+    State(app): State<Arc<App>>,
+    Extension(ids): Extension<RequestIds>,
+    request: Request,
+) -> Response {
+    route::<CompletionJob>(app, ids, request).await
+}
+
+impl Job for CompletionJob {
+    const SHAPE: Shape = Shape::Text;
+
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
+        completion::parse(body, limits)
+    }
+
+    fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+        let one = |prompt| prepared(app, prompt, self.adds_special_tokens, self.echoes);
+        let prompts = self.prompts.into_iter().map(one).collect::<Result<_, _>>()?;
+        Ok((self.generation, prompts))
+    }
+}
+
+fn prepared(app: &App, raw: RawPrompt, adds_special_tokens: bool, echoes: bool) -> Result<Prepared, ServiceError> {
+    let prompt = prompt::raw(&app.model, &raw, adds_special_tokens, app.max_positions())?;
+    let echo = match raw.words {
+        _ if !echoes => None,
+        Words::Text(text) => Some(text),
+        Words::Tokens(ids) => Some(prompt::text_of(&app.model, &ids)),
+    };
+    let prefixes = prefixes(&prompt.tokens, None, []);
+    Ok(Prepared { prompt, pictures: Vec::new(), prefixes, param: raw.param, echo, is_continued: true })
+}

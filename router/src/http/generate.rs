@@ -1,0 +1,163 @@
+//! From a validated request to its answer, the same for chat and text.
+//!
+//! ```text
+//! arrive ▸ read body ▸ validate ▸ prompts ▸ fit into the context ▸ [ wait for a turn ▸ legs ▸ first token ▸ answer ]
+//!                                                                  └────────────── for each choice ──────────────┘
+//! ```
+//!
+//! Until the first token of any choice, every failure is a status code of its own; only then does a stream begin.
+
+use std::sync::Arc;
+
+use axum::{extract::Request, http::StatusCode, response::Response};
+use secateur_common::ids;
+use secateur_proto::{ErrorCode, ServiceError};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    begin::{Prepared, Shared, begins},
+    body, error, models, sse, whole,
+};
+use crate::{
+    admission::Ticket,
+    answer::{Choices, Total},
+    app::{App, unix_seconds},
+    fit::{Fitted, fit},
+    legs::RequestIds,
+    openai::{
+        Generation, Limits,
+        response::{Completion, Head, Shape},
+    },
+};
+
+/// Most bytes of pictures that go to prefill for one request, where it wants several answers.
+const PICTURE_BYTES_MAX: usize = 128 << 20;
+
+/// A kind of request, validated.
+pub trait Job: Sized + Send + 'static {
+    /// How its answer is written.
+    const SHAPE: Shape;
+
+    /// Reads and validates a body.
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError>;
+
+    /// Everything but the prompt.
+    fn generation(&self) -> &Generation;
+
+    /// Its prompts, tokenized. Takes time in proportion to them: not for an async task.
+    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError>;
+}
+
+/// A request that came in.
+struct Arrival {
+    ids: RequestIds,
+    accepted: Instant,
+    /// When it is given up.
+    deadline: Instant,
+    /// Its place in the house.
+    ticket: Ticket,
+}
+
+/// Handles a request of kind `J`: the answer, or a refusal that is counted and logged.
+pub async fn route<J: Job>(app: Arc<App>, ids: RequestIds, request: Request) -> Response {
+    let request_id = ids.request_id.clone();
+    handle::<J>(&app, ids, request).await.unwrap_or_else(|failure| {
+        app.metrics.refused(&request_id, &failure);
+        tracing::info!(request_id, code = failure.code.as_str(), error = %failure, "request refused");
+        error::response(&failure)
+    })
+}
+
+async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
+    let arrival = arrive(app, ids)?;
+    let job: J = read(app, request, arrival.deadline).await?;
+    check_model(app, job.generation())?;
+    let (generation, prompts) = prepare(app.clone(), job).await?;
+    answer(app, arrival, generation, prompts, J::SHAPE).await
+}
+
+/// Takes the request in, or says that there is no room.
+fn arrive(app: &App, ids: RequestIds) -> Result<Arrival, ServiceError> {
+    let accepted = Instant::now();
+    app.accepting()?;
+    Ok(Arrival { ids, accepted, deadline: accepted + app.request_timeout, ticket: app.admission.enter()? })
+}
+
+async fn read<J: Job>(app: &App, request: Request, deadline: Instant) -> Result<J, ServiceError> {
+    let (parts, body) = request.into_parts();
+    J::parse(&body::json(&parts.headers, body, app.body_bytes_max, deadline).await?, &app.limits)
+}
+
+/// Refuses a request for another model.
+fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
+    match &generation.model {
+        Some(model) if *model != app.model.name => Err(models::unknown(app, model)),
+        _ => Ok(()),
+    }
+}
+
+/// Tokenizing, and digests of pictures, may take a while, so they leave the async threads alone.
+async fn prepare<J: Job>(app: Arc<App>, job: J) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    tokio::task::spawn_blocking(move || job.prepare(&app)).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "building a prompt failed");
+        Err(ServiceError::new(ErrorCode::Internal, "the prompt could not be built; the failure is logged"))
+    })
+}
+
+/// Pictures go to prefill with each choice.
+fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceError> {
+    let bytes: usize = prompts.iter().flat_map(|prompt| &prompt.pictures).map(|picture| picture.bytes.len()).sum();
+    match bytes.saturating_mul(per_prompt) > PICTURE_BYTES_MAX && per_prompt > 1 {
+        false => Ok(()),
+        true => {
+            let message = format!("n times the pictures' {bytes} bytes must be at most {PICTURE_BYTES_MAX}");
+            Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"))
+        }
+    }
+}
+
+/// Answers each of `prompts` as often as was asked for.
+async fn answer(
+    app: &Arc<App>,
+    arrival: Arrival,
+    generation: Generation,
+    prompts: Vec<Prepared>,
+    shape: Shape,
+) -> Result<Response, ServiceError> {
+    let Arrival { ids, accepted, deadline, ticket } = arrival;
+    let facts = app.cluster.facts()?;
+    let fitted: Vec<Fitted> = prompts
+        .iter()
+        .map(|one| fit(generation.max_tokens, &one.pictures, one.prompt.tokens.len(), &facts, &one.param))
+        .collect::<Result<_, _>>()?;
+    let per_prompt = generation.choices as usize;
+    let choices = prompts.len() * per_prompt;
+    check_bulk(&prompts, per_prompt)?;
+    let mut tickets = app.admission.share(ticket, choices)?;
+    let (stream, epoch) = (generation.stream, ids::time_ordered());
+    let head = Head {
+        id: format!("{}-{epoch}", shape.id_prefix()),
+        object: shape.object(stream.is_some()),
+        created: unix_seconds(),
+        model: app.model.name.clone(),
+    };
+    let echoes = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.echo.clone(), per_prompt)).collect();
+    let shared =
+        Arc::new(Shared { app: app.clone(), generation, facts, ids, accepted, deadline, failure: Arc::default() });
+    let mut all = Vec::with_capacity(choices);
+    for (index, (prompt, fitted)) in prompts.into_iter().zip(fitted).enumerate() {
+        let epoch = if index == 0 { epoch.clone() } else { ids::time_ordered() };
+        let rest = tickets.split_off(per_prompt.min(tickets.len()));
+        all.extend(begins(&shared, prompt, fitted, epoch, std::mem::replace(&mut tickets, rest)));
+    }
+    let (choices, total) = (Choices::new(all), Total::new(choices, per_prompt));
+    match stream {
+        Some(options) => sse::response(choices, total, sse::Writing { head, shape, options, echoes }, app).await,
+        None => {
+            let (contents, mut total) = whole::gather(choices, total, echoes).await?;
+            let usage = total.usage();
+            Ok(error::json(StatusCode::OK, &Completion::new(head, shape, contents, usage, total.receipt())))
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `GET /openapi.json`: the API as an OpenAPI 3.1 document, written by hand beside the code that it describes.
+
+use std::sync::LazyLock;
+
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderValue, header},
+    response::Response,
+};
+
+const SOURCE: &str = include_str!("openapi.json");
+/// Stands for the program's version in the source.
+const VERSION: &str = "\"VERSION\"";
+
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let version = format!("\"{}\"", env!("CARGO_PKG_VERSION"));
+    SOURCE.replacen(VERSION, &version, 1).into()
+});
+
+/// The document.
+pub async fn show() -> Response {
+    let mut response = Response::new(Body::from(DOCUMENT.clone()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use secateur_proto::ErrorCode;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::openai::{Limits, chat, completion, receipt::Receipt};
+
+    fn document() -> Value {
+        serde_json::from_slice(&DOCUMENT).unwrap()
+    }
+
+    fn keys(value: &Value) -> Vec<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn it_names_this_version_and_every_error_code() {
+        let document = document();
+        assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+        let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"];
+        let expected: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(codes, &serde_json::json!(expected));
+    }
+
+    #[test]
+    fn references_lead_somewhere() {
+        fn check(document: &Value, value: &Value) {
+            match value {
+                Value::Object(map) => {
+                    if let Some(path) = map.get("$ref").and_then(Value::as_str) {
+                        assert!(document.pointer(path.trim_start_matches('#')).is_some(), "{path}");
+                    }
+                    map.values().for_each(|value| check(document, value));
+                }
+                Value::Array(values) => values.iter().for_each(|value| check(document, value)),
+                _ => {}
+            }
+        }
+        check(&document(), &document());
+    }
+
+    /// What the document allows at its bounds, the code takes; and the receipt has the documented keys.
+    #[test]
+    fn the_code_agrees() {
+        let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };
+        let schemas = document()["components"]["schemas"].clone();
+        for (name, prompt) in [("ChatRequest", "messages"), ("CompletionRequest", "prompt")] {
+            for (field, schema) in schemas[name]["properties"].as_object().unwrap() {
+                let bounds = ["minimum", "maximum"].iter().filter_map(|bound| schema.get(*bound));
+                for value in bounds.chain([&Value::Null]) {
+                    let mut body = serde_json::json!({"messages": [{"role": "user", "content": "hi"}], "prompt": "hi",
+                        "max_tokens": 200, "logprobs": prompt == "messages"});
+                    if prompt == "prompt" {
+                        body["logprobs"] = Value::Null;
+                    }
+                    if field != prompt {
+                        body[field] = value.clone();
+                    }
+                    if field == "logprobs" || (field == "top_logprobs" && value.is_null()) {
+                        body["top_logprobs"] = Value::Null;
+                    }
+                    let read = match name {
+                        "ChatRequest" => chat::parse(&body, &limits).map(|_| ()),
+                        _ => completion::parse(&body, &limits).map(|_| ()),
+                    };
+                    assert!(read.is_ok(), "{name}.{field} = {value}: {read:?}");
+                }
+            }
+        }
+        let receipt = serde_json::to_value(Receipt::default()).unwrap();
+        let documented = &schemas["Receipt"];
+        let mut required: Vec<String> = serde_json::from_value(documented["required"].clone()).unwrap();
+        required.sort();
+        assert_eq!(required, {
+            let mut keys = keys(&receipt);
+            keys.sort();
+            keys
+        });
+        for part in ["transfer", "decision", "timing"] {
+            let (mut found, mut written) = (keys(&receipt[part]), keys(&documented["properties"][part]["properties"]));
+            found.sort();
+            written.sort();
+            assert_eq!(found, written, "{part}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! An answer in one piece: all choices, to their ends.
+
+use secateur_proto::ServiceError;
+
+use crate::{
+    answer::{Choices, Event, Total},
+    openai::response::{Content, FinishReason},
+};
+
+/// What every choice said, in order; `echoes` come first in each.
+pub async fn gather(
+    mut choices: Choices,
+    mut total: Total,
+    echoes: Vec<Option<String>>,
+) -> Result<(Vec<Content>, Total), ServiceError> {
+    let empty = |echo: Option<String>| Content {
+        text: echo.unwrap_or_default(),
+        logprobs: None,
+        finish_reason: FinishReason::Stop,
+    };
+    let mut contents: Vec<Content> = echoes.into_iter().map(empty).collect();
+    while let Some((index, event)) = choices.next().await {
+        match event? {
+            Event::Begun(usage) => total.used(index, usage),
+            Event::Piece(piece, usage) => {
+                total.used(index, usage);
+                let Some(content) = contents.get_mut(index) else { continue };
+                content.text.push_str(&piece.text);
+                if let Some(entries) = piece.logprobs {
+                    content.logprobs.get_or_insert_with(Vec::new).extend(entries);
+                }
+                content.finish_reason = piece.finish.unwrap_or(content.finish_reason);
+            }
+            Event::Ended(usage, receipt) => total.ended(index, usage, *receipt),
+        }
+    }
+    Ok((contents, total))
+}

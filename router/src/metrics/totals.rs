@@ -1,0 +1,107 @@
+//! Sums since the router started, read from the counters themselves: the live page and `/metrics` cannot disagree.
+
+use std::collections::BTreeMap;
+
+use prometheus_client::metrics::{counter::Counter, family::Family};
+use secateur_proto::ErrorCode;
+use secateur_transfer::{Refusal, TransferPolicy};
+use serde::Serialize;
+
+use super::{
+    labels::{AttemptOutcome, Code, FINISHED_REASONS, FinishedReason, OTHER_REASON, Outcome, Policy, Reason, Stage},
+    registry::Metrics,
+};
+
+/// What `/v1/cluster` shows as `totals`. Each figure is the counter of the same meaning on `/metrics`.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// KV.
+    pub bytes: Bytes,
+    /// Pictures.
+    pub visual_tokens: VisualTokens,
+    /// Prompt tokens of finished requests, before pruning.
+    pub prompt_tokens: u64,
+    /// Generated tokens.
+    pub generation_tokens: u64,
+    /// Ended answers: `stop`, `length`, `abort`.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Error answers by code; those that have not been given are left out, as in the two lists below.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Shipments that decode refused, by reason.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// Pairs tried, by how that ended.
+    pub attempts: BTreeMap<&'static str, u64>,
+}
+
+/// Part of [`Totals`].
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Bytes {
+    /// Handed to the transport.
+    pub sent: u64,
+    /// The kept tokens as they are.
+    pub dense: u64,
+    /// The unpruned prompts as they are.
+    pub unpruned: u64,
+}
+
+/// Part of [`Totals`].
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct VisualTokens {
+    /// Of all pictures.
+    pub before: u64,
+    /// Those that were kept.
+    pub after: u64,
+}
+
+impl Metrics {
+    /// The sums of this moment.
+    pub fn totals(&self) -> Totals {
+        Totals {
+            bytes: Bytes {
+                sent: over_policies(&self.bytes_sent),
+                dense: over_policies(&self.bytes_dense),
+                unpruned: over_policies(&self.bytes_unpruned),
+            },
+            visual_tokens: VisualTokens { before: self.visual("before"), after: self.visual("after") },
+            prompt_tokens: self.prompt_tokens.get(),
+            generation_tokens: self.generation_tokens.get(),
+            requests: each(&self.success, FINISHED_REASONS, |reason| FinishedReason {
+                finished_reason: reason.to_owned(),
+            }),
+            errors: some(each(&self.errors, ErrorCode::ALL.iter().map(|code| code.as_str()), |code| Code {
+                code: code.to_owned(),
+            })),
+            refused: some(each(
+                &self.refused,
+                Refusal::ALL.iter().map(|refusal| refusal.as_str()).chain([OTHER_REASON]),
+                |reason| Reason { reason: reason.to_owned() },
+            )),
+            attempts: some(each(&self.attempts, AttemptOutcome::ALL.map(AttemptOutcome::as_str), |outcome| Outcome {
+                outcome: outcome.to_owned(),
+            })),
+        }
+    }
+
+    fn visual(&self, stage: &str) -> u64 {
+        self.visual_tokens.get(&Stage { stage: stage.to_owned() }).map_or(0, |counter| counter.get())
+    }
+}
+
+fn over_policies(family: &Family<Policy, Counter>) -> u64 {
+    let policy = |policy: TransferPolicy| Policy { policy: policy.as_str().to_owned() };
+    TransferPolicy::ALL.into_iter().filter_map(|known| family.get(&policy(known)).map(|counter| counter.get())).sum()
+}
+
+fn each<L: Clone + std::hash::Hash + Eq>(
+    family: &Family<L, Counter>,
+    names: impl IntoIterator<Item = &'static str>,
+    label: impl Fn(&'static str) -> L,
+) -> BTreeMap<&'static str, u64> {
+    let count = |name| family.get(&label(name)).map_or(0, |counter| counter.get());
+    names.into_iter().map(|name| (name, count(name))).collect()
+}
+
+fn some(mut counts: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
+    counts.retain(|_, count| *count > 0);
+    counts
+}

@@ -1,0 +1,126 @@
+//! What chat and text requests share: everything but the prompt.
+
+use secateur_proto::ServiceError;
+use secateur_transfer::TransferPolicy;
+
+use super::{
+    extension::{self, VisualChoice},
+    fields::{Fields, unsupported},
+    sampling::{self, SamplingChoice},
+    stop::{self, StopConditions},
+};
+
+/// Most answers to one request: prompts times `n`.
+pub const CHOICES_MAX: u32 = 128;
+
+/// Bounds on one request that do not depend on the nodes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most pictures in one request.
+    pub images_max: usize,
+    /// Most bytes of one encoded picture.
+    pub image_bytes_max: usize,
+    /// Size of the vocabulary, the bound of token ids that a client names.
+    pub vocab: u32,
+}
+
+/// How the answer is streamed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// A last chunk with usage and receipt.
+    pub include_usage: bool,
+    /// Usage so far in every chunk.
+    pub continuous_usage: bool,
+}
+
+/// The most tokens to generate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaxTokens {
+    /// None: the rest of the context.
+    pub tokens: Option<u32>,
+    /// The name under which the client gave it, for errors.
+    pub field: &'static str,
+}
+
+/// How answers are generated and given back.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// The model that the client named; none: any.
+    pub model: Option<String>,
+    /// Answers to each prompt, at least 1.
+    pub choices: u32,
+    /// How long an answer may be.
+    pub max_tokens: MaxTokens,
+    /// How tokens are drawn.
+    pub sampling: SamplingChoice,
+    /// What ends the answer besides the model's own end token.
+    pub stop: StopConditions,
+    /// Present when the answer is streamed.
+    pub stream: Option<StreamOptions>,
+    /// Visual pruning.
+    pub visual: VisualChoice,
+    /// What is shipped; none: `auto`.
+    pub transfer: Option<TransferPolicy>,
+}
+
+/// Where the two kinds of requests differ in what they share.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialect {
+    /// Where no limit is given; none: the rest of the context.
+    pub max_tokens_default: Option<u32>,
+    /// Reads whether, and of how many tokens beside the drawn one, log probabilities are asked for.
+    pub top_logprobs: fn(&Fields) -> Result<Option<u32>, ServiceError>,
+}
+
+/// Reads everything but the prompt.
+pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Generation, ServiceError> {
+    let max_tokens = max_tokens(fields, dialect.max_tokens_default)?;
+    let (visual, transfer) = extension::parse(fields)?;
+    Ok(Generation {
+        model: fields.text("model")?.map(str::to_owned),
+        choices: choices(fields)?,
+        max_tokens,
+        sampling: sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?,
+        stop: stop::parse(fields, limits.vocab, max_tokens.tokens)?,
+        stream: stream(fields)?,
+        visual,
+        transfer,
+    })
+}
+
+/// `n`. Drawing more than are returned (`best_of`) is not built.
+fn choices(fields: &Fields) -> Result<u32, ServiceError> {
+    let choices = fields.integer_from("n", 1)?.unwrap_or(1);
+    if choices > CHOICES_MAX {
+        return Err(fields.invalid("n", format!("must be at most {CHOICES_MAX}")));
+    }
+    match fields.integer("best_of")? {
+        None => Ok(choices),
+        Some(best_of) if best_of == i128::from(choices) || best_of == 1 => Ok(choices),
+        Some(_) => Err(unsupported("best_of", "best_of other than n is not supported; leave it out")),
+    }
+}
+
+/// `max_completion_tokens` is OpenAI's newer name and wins.
+fn max_tokens(fields: &Fields, default: Option<u32>) -> Result<MaxTokens, ServiceError> {
+    let newer = fields.integer_from("max_completion_tokens", 1)?;
+    let older = fields.integer_from("max_tokens", 1)?;
+    Ok(match newer {
+        Some(_) => MaxTokens { tokens: newer, field: "max_completion_tokens" },
+        None => MaxTokens { tokens: older.or(default), field: "max_tokens" },
+    })
+}
+
+fn stream(fields: &Fields) -> Result<Option<StreamOptions>, ServiceError> {
+    let streams = fields.flag("stream")?.unwrap_or(false);
+    let options = fields.object("stream_options")?;
+    match (streams, options) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(fields.invalid("stream_options", "is only allowed when stream is true")),
+        (true, None) => Ok(Some(StreamOptions::default())),
+        (true, Some(options)) => Ok(Some(StreamOptions {
+            include_usage: options.flag("include_usage")?.unwrap_or(false),
+            continuous_usage: options.flag("continuous_usage_stats")?.unwrap_or(false),
+        })),
+    }
+}

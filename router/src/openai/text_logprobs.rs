@@ -1,0 +1,57 @@
+//! Log probabilities as `/v1/completions` writes them: parallel lists.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::logprobs::TokenEntry;
+
+/// Of the tokens of one choice, or of one chunk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct TextLogprobs {
+    tokens: Vec<String>,
+    token_logprobs: Vec<f32>,
+    /// By text; the drawn token is among them.
+    top_logprobs: Vec<BTreeMap<String, f32>>,
+    /// Where each token's text begins in the choice's text, in characters.
+    text_offset: Vec<usize>,
+}
+
+impl TextLogprobs {
+    /// Of `entries`, whose first begins `offset` characters into the text; moves `offset` behind the last. Counted by
+    /// the tokens, not by the text that is out: a token may be out later than its text began.
+    pub fn new(entries: &[TokenEntry], offset: &mut usize) -> Self {
+        let mut logprobs = Self::default();
+        for entry in entries {
+            let token = entry.token.text();
+            let scored = entry.top_logprobs.iter().chain([&entry.token]);
+            logprobs.top_logprobs.push(scored.map(|token| (token.text().to_owned(), token.logprob())).collect());
+            logprobs.tokens.push(token.to_owned());
+            logprobs.token_logprobs.push(entry.token.logprob());
+            logprobs.text_offset.push(*offset);
+            *offset += token.chars().count();
+        }
+        logprobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::logprobs::ScoredToken;
+    use serde_json::json;
+
+    #[test]
+    fn lists_are_parallel_and_offsets_count_characters() {
+        let token = |text: &str, logprob| ScoredToken::new(text.as_bytes().to_vec(), logprob);
+        let entries = [
+            TokenEntry { token: token("né", -0.5), top_logprobs: vec![token("no", -0.25), token("né", -0.5)] },
+            TokenEntry { token: token("x", -1.0), top_logprobs: vec![] },
+        ];
+        let expected = json!({
+            "tokens": ["né", "x"], "token_logprobs": [-0.5, -1.0],
+            "top_logprobs": [{"no": -0.25, "né": -0.5}, {"x": -1.0}], "text_offset": [3, 5],
+        });
+        assert_eq!(serde_json::to_value(TextLogprobs::new(&entries, &mut 3)).unwrap(), expected);
+    }
+}

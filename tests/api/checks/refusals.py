@@ -1,0 +1,112 @@
+"""Errors: the status, the field, the words that clients look for."""
+
+import httpx
+import openai
+
+from .common import ask, bad, check, model, refused, user
+
+
+@check
+def ranges_are_checked_by_field(client):
+    for param, value in {
+        "temperature": 2.1, "top_p": 0, "n": 0, "max_tokens": 0, "presence_penalty": 3, "frequency_penalty": -3,
+        "top_logprobs": 3, "stop": 5, "logit_bias": {"99999999": 1}, "max_completion_tokens": -1,
+    }.items():
+        bad(client, param, "invalid_request", **{param: value})
+
+
+@check
+def ranges_of_extra_parameters_are_checked_by_field(client):
+    for param, value in {"top_k": -2, "min_p": 2, "repetition_penalty": 0, "min_tokens": -1, "ignore_eos": "yes"}.items():
+        bad(client, param, extra_body={param: value})
+
+
+@check
+def min_tokens_above_max_tokens_is_refused(client):
+    bad(client, "min_tokens", max_tokens=3, extra_body={"min_tokens": 4})
+
+
+@check
+def an_empty_stop_text_is_refused(client):
+    bad(client, "stop[1]", stop=["a", ""])
+
+
+@check
+def stream_options_need_a_stream(client):
+    bad(client, "stream_options", stream_options={"include_usage": True})
+
+
+@check
+def unsupported_parameters_are_refused_by_name(client):
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
+    bad(client, "tools", "unsupported_parameter", tools=[tool])
+    bad(client, "response_format", "unsupported_parameter", response_format={"type": "json_object"})
+    bad(client, "prompt_logprobs", "unsupported_parameter", extra_body={"prompt_logprobs": 1})
+
+
+@check
+def a_misspelt_extension_is_refused(client):
+    bad(client, "secateur.visuals", extra_body={"secateur": {"visuals": {}}})
+    bad(client, "secateur.transfer.policy", extra_body={"secateur": {"transfer": {"policy": "all"}}})
+
+
+@check
+def a_broken_picture_is_a_bad_request(client):
+    broken = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGVsbG8="}}
+    content = [{"type": "text", "text": "What is this?"}, broken]
+    param = "messages[0].content[1].image_url.url"
+    refused(openai.BadRequestError, param, lambda: ask(client, content), "invalid_image")
+
+
+@check
+def a_url_is_not_fetched(client):
+    content = [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/a.png"}}]
+    error = refused(openai.BadRequestError, "messages[0].content[0].image_url.url", lambda: ask(client, content))
+    assert "data URI" in error.body["message"]
+
+
+@check
+def a_prompt_that_is_too_long_says_so(client):
+    error = refused(openai.BadRequestError, "messages", lambda: ask(client, "word " * 20_000), "context_length_exceeded")
+    assert "maximum context length" in error.body["message"]
+
+
+@check
+def max_tokens_above_the_context_says_so(client):
+    error = bad(client, "max_tokens", "context_length_exceeded", max_tokens=model(client).max_model_len + 1)
+    assert "maximum context length" in error.body["message"]
+
+
+@check
+def an_unknown_model_is_not_found(client):
+    create = lambda: client.chat.completions.create(model="no-such-model", messages=user("Hello!"))
+    refused(openai.NotFoundError, "model", create, "model_not_found")
+    refused(openai.NotFoundError, "model", lambda: client.models.retrieve("no-such-model"), "model_not_found")
+
+
+@check
+def errors_before_a_stream_have_a_status(client):
+    bad(client, "temperature", temperature=5, stream=True)
+
+
+@check
+def wrong_methods_routes_and_types_are_told(client):
+    root = str(client.base_url)
+    with httpx.Client() as http:
+        assert http.get(root + "chat/completions").status_code == 405
+        assert http.get(root + "nothing").status_code == 404
+        wrong = http.post(root + "chat/completions", content="{}", headers={"content-type": "text/plain"})
+        assert wrong.status_code == 415 and wrong.json()["error"]["code"] == "unsupported_media_type"
+
+
+@check
+def messages_must_be_there(client):
+    create = lambda messages: client.chat.completions.create(model=model(client).id, messages=messages)
+    refused(openai.BadRequestError, "messages", lambda: create([]))
+    refused(openai.BadRequestError, "messages[0].role", lambda: create([{"role": "robot", "content": "x"}]))
+    refused(openai.BadRequestError, "messages[0].content", lambda: create([{"role": "user", "content": None}]))
+
+
+@check
+def special_tokens_in_words_are_refused(client):
+    refused(openai.BadRequestError, "messages[0].content", lambda: ask(client, "an <image> here"))

@@ -1,0 +1,33 @@
+"""The `openai` Python client, unmodified, against a running router that serves the demo checkpoint.
+
+    python tests/api/client.py http://127.0.0.1:8080/v1
+
+Prints one line for each check and ends with the count; exits 1 if one failed. The checks are in checks/.
+"""
+
+import sys
+
+import openai
+
+from checks import answers, choices, completions, many, refusals, sampling, streams
+from checks.common import CHECKS
+
+
+def main():
+    client = openai.OpenAI(base_url=sys.argv[1], api_key="none", max_retries=0, timeout=60)
+    failed = 0
+    for function in CHECKS:
+        try:
+            function(client)
+            print(f"ok      {function.__name__}", flush=True)
+        except Exception as error:
+            failed += 1
+            print(f"FAILED  {function.__name__}: {type(error).__name__}: {str(error)[:500]}", flush=True)
+    print(f"openai {openai.__version__}: {len(CHECKS) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+assert answers and choices and completions and many and refusals and sampling and streams
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+//! A fenced block of shell commands, and what the comment before it says.
+
+/// One block.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Of its first command, from 1.
+    pub line: usize,
+    commands: String,
+    /// The comment right before it, without its brackets.
+    comment: Option<String>,
+}
+
+/// What is to be done with it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum How {
+    /// Run these commands.
+    Run(String),
+    /// Leave it, for a reason.
+    NotRun(String),
+    /// The comment is about words that the block has not.
+    Stale(String),
+}
+
+impl Block {
+    /// All of a page, in order.
+    pub fn all(page: &str) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut lines = page.lines().enumerate();
+        let mut comment = None;
+        while let Some((at, line)) = lines.next() {
+            let text = line.trim();
+            if text == "```sh" {
+                let commands: Vec<&str> =
+                    lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
+                blocks.push(Block { line: at + 2, commands: commands.join("\n"), comment: comment.take() });
+            } else if text.starts_with("```") && text.len() > 3 {
+                // A block in another language, whose lines are no markup.
+                lines.by_ref().take_while(|(_, line)| line.trim() != "```").for_each(drop);
+            } else if !text.is_empty() {
+                let inner = text.strip_prefix("<!--").and_then(|text| text.strip_suffix("-->"));
+                comment = inner.map(|inner| inner.trim().to_owned());
+            }
+        }
+        blocks
+    }
+
+    /// What the comment makes of it.
+    pub fn how(&self) -> How {
+        let comment = self.comment.as_deref().unwrap_or_default();
+        if let Some(why) = comment.strip_prefix("not run:") {
+            return How::NotRun(why.trim().to_owned());
+        }
+        let Some(changes) = comment.strip_prefix("run with:") else { return How::Run(self.commands.clone()) };
+        let mut commands = self.commands.clone();
+        for change in changes.split(" ; ") {
+            let (words, others) = change.split_once("=>").unwrap_or((change, ""));
+            if !commands.contains(words.trim()) {
+                return How::Stale(words.trim().to_owned());
+            }
+            commands = commands.replace(words.trim(), others.trim());
+        }
+        How::Run(commands)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_belong_to_the_block_behind_them() {
+        let page = "<!-- not run: no time -->\n\n```sh\na\n```\ntext\n```sh\nb\nc\n```\n```json\n```\n<!-- run with: D => d ; e => -->\n```sh\nx D e\n```\n";
+        let blocks = Block::all(page);
+        assert_eq!(blocks.iter().map(|block| block.line).collect::<Vec<_>>(), [4, 8, 15]);
+        let how: Vec<How> = blocks.iter().map(Block::how).collect();
+        assert_eq!(how, [How::NotRun("no time".into()), How::Run("b\nc".into()), How::Run("x d ".into())]);
+        let stale = Block::all("<!-- run with: DIR => d -->\n```sh\nx\n```\n");
+        assert_eq!(stale[0].how(), How::Stale("DIR".into()));
+    }
+}
