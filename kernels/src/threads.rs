@@ -257,9 +257,15 @@ mod tests {
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(2));
             let names = Mutex::new(std::collections::HashSet::new());
+            let began = AtomicUsize::new(0);
             team.run(2, &|_| {
                 names.lock().unwrap().insert(thread::current().id());
-                thread::sleep(Duration::from_millis(20));
+                began.fetch_add(1, Ordering::Relaxed);
+                // Nobody gets both pieces by being quick; a worker that never wakes leaves one name.
+                let since = Instant::now();
+                while began.load(Ordering::Relaxed) < 2 && since.elapsed() < Duration::from_secs(10) {
+                    thread::yield_now();
+                }
             });
             assert_eq!(names.into_inner().unwrap().len(), 2);
         }

@@ -28,11 +28,22 @@ pub fn free_bytes() -> Option<u64> {
 
 /// What is left to a container whose memory is limited (cgroup v2, else v1).
 fn container_bytes() -> Option<u64> {
-    let read = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<u64>().ok();
-    // Without a limit the first file says "max", which is no number, and the other one more than any machine has.
-    let left = |limit: &str, used: &str| Some(read(limit)?.saturating_sub(read(used)?));
-    left("memory.max", "memory.current")
-        .or_else(|| left("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
+    let read = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok();
+    let left = |[limit, used, stat]: [&str; 3], idle: &str| {
+        left_bytes(&read(limit)?, &read(used)?, &read(stat).unwrap_or_default(), idle)
+    };
+    left(["memory.max", "memory.current", "memory.stat"], "inactive_file").or_else(|| {
+        let files = ["memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"];
+        left(files, "total_inactive_file")
+    })
+}
+
+/// `limit` less `used`, of which the line `idle` of `stat` is pages of files that nobody looks at any more: the system
+/// drops them when somebody wants memory. None without a limit: then v2 says "max", and v1 more than any machine has.
+fn left_bytes(limit: &str, used: &str, stat: &str, idle: &str) -> Option<u64> {
+    let (limit, used): (u64, u64) = (limit.trim().parse().ok()?, used.trim().parse().ok()?);
+    let idle = stat.lines().find_map(|line| line.strip_prefix(idle)?.strip_prefix(' ')?.trim().parse().ok());
+    Some(limit.saturating_sub(used.saturating_sub(idle.unwrap_or(0))))
 }
 
 fn available_bytes(meminfo: &str) -> Option<u64> {
@@ -50,5 +61,14 @@ mod tests {
         let text = "MemTotal:       24576 kB\nMemAvailable:    2048 kB\n";
         assert_eq!(available_bytes(text), Some(2 << 20));
         assert_eq!(available_bytes("nothing"), None);
+    }
+
+    #[test]
+    fn files_that_a_container_has_read_leave_it_its_memory() {
+        let stat = "anon 300\ninactive_file 500\nactive_file 100\n";
+        assert_eq!(left_bytes("1000\n", "900\n", stat, "inactive_file"), Some(600));
+        assert_eq!(left_bytes("1000\n", "900\n", "", "inactive_file"), Some(100));
+        assert_eq!(left_bytes("1000\n", "1200\n", stat, "inactive_file"), Some(300));
+        assert_eq!(left_bytes("max\n", "900\n", stat, "inactive_file"), None);
     }
 }

@@ -198,7 +198,7 @@ async fn nodes_of_different_models_are_never_paired() {
 #[tokio::test]
 async fn shutdown_finishes_what_runs_and_refuses_what_is_new() {
     let cluster = Cluster::one().await;
-    cluster.decode[0].script.set(Act::Slow(100));
+    cluster.decode[0].script.set(Act::Slow(400));
     let request = cluster.client.post(cluster.url("/v1/chat/completions")).json(&question(json!({})));
     let asking = tokio::spawn(async move { request.send().await.unwrap().json::<Value>().await.unwrap() });
     until("decode works", async || cluster.decode[0].script.active() > 0).await;
@@ -207,5 +207,5 @@ async fn shutdown_finishes_what_runs_and_refuses_what_is_new() {
     assert_eq!(cluster.post(&question(json!({}))).await.status(), 503);
     let reply = asking.await.unwrap();
     assert_eq!(reply["choices"][0]["message"]["content"], "hello world", "{reply}");
-    tokio::time::timeout(Duration::from_secs(5), cluster.served).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(15), cluster.served).await.unwrap().unwrap();
 }

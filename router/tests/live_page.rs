@@ -105,7 +105,7 @@ async fn a_failure_is_one_row_and_nobody_has_left() {
 #[tokio::test]
 async fn what_an_answer_shipped_counts_though_its_client_left() {
     let cluster = Cluster::one().await;
-    cluster.decode[0].script.then([Act::Slow(200)]);
+    cluster.decode[0].script.then([Act::Slow(2_000)]);
     let mut stream = cluster.post(&question(json!({"stream": true}))).await;
     stream.chunk().await.unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(250)).await;

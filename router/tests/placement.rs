@@ -249,8 +249,8 @@ async fn bytes_of_a_request_without_an_answer_count() {
 async fn bytes_count_where_decode_fails_first() {
     for after_first in [false, true] {
         let cluster = Cluster::one().await;
-        // Decode's error comes after 50 ms.
-        let spend = Act::Spend { bytes: 700, after_first, error: refused(), millis: 80 };
+        // Decode's error comes after 50 ms, and prefill's report must come within 100 ms of it.
+        let spend = Act::Spend { bytes: 700, after_first, error: refused(), millis: 60 };
         cluster.prefill[0].script.then([spend]);
         cluster.decode[0].script.then([Act::Break(0, refused())]);
         let reply = cluster.ask(json!({})).await;

@@ -195,5 +195,5 @@ async fn a_replay_never_outlives_the_deadline() {
     cluster.decode[0].script.set(Act::Preempt(0));
     let asked = Instant::now();
     assert_eq!(cluster.post(&question(json!({}))).await.status(), 408);
-    assert!(asked.elapsed() < Duration::from_millis(1_500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
 }

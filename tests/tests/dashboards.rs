@@ -72,6 +72,20 @@ impl Cluster {
         answer.error_for_status().ok()?.text().await.ok()
     }
 
+    /// Answers that the router has begun on a node and that have not ended.
+    async fn in_flight(&self, address: &str) -> u64 {
+        let view: Value = serde_json::from_str(&self.get("/v1/cluster").await.unwrap()).unwrap();
+        let node = view["nodes"].as_array().unwrap().iter().find(|node| node["address"] == address);
+        node.unwrap_or_else(|| panic!("no node {address}"))["in_flight"].as_u64().unwrap()
+    }
+
+    /// Retries that the router has counted, for whatever reason.
+    async fn retries(&self) -> f64 {
+        let page = self.get("/metrics").await.unwrap();
+        let lines = page.lines().filter(|line| line.starts_with("secateur_request_retries_total{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
     /// The status of a chat request.
     async fn ask(&self, body: String) -> u16 {
         let request = self.client.post(format!("http://{}/v1/chat/completions", self.router.address));
@@ -107,7 +121,7 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     let started = Instant::now();
     while !condition().await {
         assert!(started.elapsed() < Duration::from_secs(60), "after a minute still not: {what}");
-        sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -161,6 +175,11 @@ impl Prometheus {
         let text = self.try_get(&format!("/api/v1/{path}")).await.unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
         if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(answer["error"].to_string()) }
+    }
+
+    /// Every metric that it has.
+    async fn names(&self) -> BTreeSet<String> {
+        serde_json::from_value(self.api("label/__name__/values").await.unwrap()).unwrap()
     }
 
     /// The values that a query returns now.
@@ -227,25 +246,53 @@ fn metrics(query: &str) -> BTreeSet<String> {
     words.filter(ours).map(str::to_owned).collect()
 }
 
-/// Answers, refusals of every kind, and a decode node that dies under them and comes back.
-async fn put_through_everything(cluster: &mut Cluster) {
-    let cases: Vec<Case> = suite::cases().unwrap().into_iter().filter(|case| !case.images.is_empty()).collect();
-    assert_eq!(cluster.burst(questions(&cases, 30), 4).await, BTreeSet::from([200]));
-    let crowd = cluster.burst(questions(&cases, 24), 24).await;
-    assert!(crowd.contains(&429), "nobody was turned away: {crowd:?}");
-    assert_eq!(
-        cluster.burst(vec!["{".into(), "[]".into(), json!({"messages": []}).to_string()], 1).await,
-        [400].into()
-    );
+/// Kills a decode node while it works on an answer, and starts it again.
+async fn lose_a_decode_node(cluster: &mut Cluster) {
     let mut lost = cluster.decode.remove(0);
+    let address = lost.address.to_string();
     let (during, ()) = tokio::join!(cluster.burst(long_answers(16), 4), async {
-        sleep(Duration::from_millis(500)).await;
+        until("the node has work", async || cluster.in_flight(&address).await > 0).await;
         lost.kill();
     });
-    assert!(during.contains(&200), "{during:?}");
+    assert_eq!(during, BTreeSet::from([200]), "answers go on elsewhere");
     lost.restart().unwrap();
     cluster.decode.push(lost);
-    assert_eq!(cluster.burst(questions(&cases, 30), 4).await, BTreeSet::from([200]));
+}
+
+/// Answers, and refusals of every kind.
+async fn some_of_everything(cluster: &Cluster, cases: &[Case]) {
+    assert_eq!(cluster.burst(questions(cases, 30), 4).await, BTreeSet::from([200]));
+    let crowd = cluster.burst(questions(cases, 24), 24).await;
+    assert!(crowd.contains(&429), "nobody was turned away: {crowd:?}");
+    let bad = vec!["{".into(), "[]".into(), json!({"messages": []}).to_string()];
+    assert_eq!(cluster.burst(bad, 1).await, BTreeSet::from([400]));
+}
+
+/// Until a retry is counted: the node may have finished what it had between the look at it and its end.
+async fn lose_nodes_until_it_is_noticed(cluster: &mut Cluster) {
+    for _ in 0..10 {
+        lose_a_decode_node(cluster).await;
+        if cluster.retries().await > 0.0 {
+            return;
+        }
+    }
+    panic!("ten times a node died under its answers, and nobody noticed");
+}
+
+/// What is wrong with the panels' figures now; prints a table of them.
+async fn look(prometheus: &Prometheus, targets: &[Target], names: &BTreeSet<String>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    eprintln!("| panel | series | first value | query |\n|---|---|---|---|");
+    for Target { panel, query } in targets {
+        let values = prometheus.values(query).await.unwrap_or_else(|error| panic!("{panel}: {query}: {error}"));
+        let first = values.first().map_or("none".to_owned(), |value| format!("{value:.4}"));
+        eprintln!("| {panel} | {} | {first} | `{query}` |", values.len());
+        if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+            wrong.push(format!("{panel}: {query}: {values:?}"));
+        }
+        wrong.extend(metrics(query).iter().filter(|name| !names.contains(*name)).map(|name| format!("no {name}")));
+    }
+    wrong
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,34 +305,33 @@ async fn every_panel_and_every_alert_has_its_figures() {
     // Rates begin with a first value.
     until("it is scraped", async || prometheus.values("secateur_ready").await.is_ok_and(|values| values == [1.0]))
         .await;
-    put_through_everything(&mut cluster).await;
-    sleep(Duration::from_millis(1_200)).await;
+    let cases: Vec<Case> = suite::cases().unwrap().into_iter().filter(|case| !case.images.is_empty()).collect();
+    some_of_everything(&cluster, &cases).await;
+    lose_nodes_until_it_is_noticed(&mut cluster).await;
 
-    let names = prometheus.api("label/__name__/values").await.unwrap();
-    let names: BTreeSet<&str> = names.as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let targets: Vec<Target> = boards().iter().flat_map(targets).collect();
-    let mut wrong = Vec::new();
-    eprintln!("| panel | series | first value | query |\n|---|---|---|---|");
-    for Target { panel, query } in &targets {
-        let values = prometheus.values(query).await.unwrap_or_else(|error| panic!("{panel}: {query}: {error}"));
-        let first = values.first().map_or("none".to_owned(), |value| format!("{value:.4}"));
-        eprintln!("| {panel} | {} | {first} | `{query}` |", values.len());
-        if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            wrong.push(format!("{panel}: {query}: {values:?}"));
+    assert!(targets.len() > 40, "{} queries", targets.len());
+    // Rates look back a few scrapes only, and a busy machine misses some: then again.
+    let (mut names, mut wrong) = (BTreeSet::new(), Vec::new());
+    for _ in 0..5 {
+        some_of_everything(&cluster, &cases).await;
+        sleep(Duration::from_millis(1_200)).await;
+        names = prometheus.names().await;
+        wrong = look(&prometheus, &targets, &names).await;
+        if wrong.is_empty() {
+            break;
         }
-        wrong.extend(
-            metrics(query).iter().filter(|name| !names.contains(name.as_str())).map(|name| format!("no {name}")),
-        );
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(targets.len() > 40, "{} queries", targets.len());
-    let retries = prometheus.values("sum(secateur_request_retries_total)").await.unwrap();
-    assert!(retries[0] > 0.0, "the node that died was noticed by nobody");
+    until("the retries are scraped", async || {
+        prometheus.values("sum(secateur_request_retries_total)").await.is_ok_and(|values| values[0] > 0.0)
+    })
+    .await;
 
     check_alerts(&prometheus, &names).await;
 }
 
-async fn check_alerts(prometheus: &Prometheus, names: &BTreeSet<&str>) {
+async fn check_alerts(prometheus: &Prometheus, names: &BTreeSet<String>) {
     let rules = prometheus.api("rules").await.unwrap();
     let rules = rules["groups"][0]["rules"].as_array().unwrap();
     let runbook = fs::read_to_string(repository("docs/runbook.md")).unwrap();
@@ -297,7 +343,7 @@ async fn check_alerts(prometheus: &Prometheus, names: &BTreeSet<&str>) {
         eprintln!("| {name} | {} | `{query}` |", values.len());
         assert_eq!(rule["health"], "ok", "{name}: {}", rule["lastError"]);
         for metric in metrics(query) {
-            assert!(names.contains(metric.as_str()), "{name} names {metric}, which there is not");
+            assert!(names.contains(&metric), "{name} names {metric}, which there is not");
         }
         let annotations = &rule["annotations"];
         for key in ["summary", "description"] {

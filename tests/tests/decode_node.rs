@@ -107,7 +107,7 @@ impl Node {
     async fn frees_its_memory(&self) {
         let started = Instant::now();
         while self.kv_bytes_used().await > 0 {
-            assert!(started.elapsed() < Duration::from_secs(2), "{} bytes are still held", self.kv_bytes_used().await);
+            assert!(started.elapsed() < Duration::from_secs(10), "{} bytes are still held", self.kv_bytes_used().await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -171,7 +171,7 @@ async fn a_router_that_leaves_frees_memory_and_work() {
     drop(node.open("early", 3_500).await);
     let started = Instant::now();
     while node.load().await.waiting > 0 {
-        assert!(started.elapsed() < Duration::from_secs(2), "the request still waits");
+        assert!(started.elapsed() < Duration::from_secs(10), "the request still waits");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(node.ship(node.shipment("early")).await.unwrap_err().param.as_deref(), Some("unknown_epoch"));

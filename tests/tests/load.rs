@@ -44,7 +44,8 @@ async fn metric(cluster: &Cluster, name: &str) -> f64 {
 async fn blocks_in_use(cluster: &Cluster) -> f64 {
     let view: Value = cluster.client().get(cluster.url("/v1/cluster")).send().await.unwrap().json().await.unwrap();
     let nodes = view["nodes"].as_array().unwrap();
-    nodes.iter().map(|node| node["node"]["load"]["kv_blocks_used"].as_f64().unwrap()).sum()
+    // A node that was too busy to describe itself is not known to be free.
+    nodes.iter().map(|node| node["node"]["load"]["kv_blocks_used"].as_f64().unwrap_or(f64::INFINITY)).sum()
 }
 
 /// Waits until a figure is as it should be: the router asks its nodes for theirs several times a second.
@@ -55,7 +56,7 @@ async fn settles(what: &str, figure: impl AsyncFn() -> f64, expected: impl Fn(f6
         if expected(found) {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(3), "{what}: {found}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{what}: {found}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

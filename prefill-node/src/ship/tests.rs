@@ -135,10 +135,10 @@ async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
 async fn a_receiver_that_is_slow_but_takes_something_is_waited_for() {
     let (pool, shortage) = (pool(), Shortage::default());
     shortage.set(true);
-    let (channel, progress) = (start(Receiver::Slow(Duration::from_millis(60))).await, computed(&pool));
-    let started = Instant::now();
-    let shipped = shipment(Duration::from_millis(500), &shortage).run(channel, progress).await.unwrap();
-    assert!(started.elapsed() > Duration::from_secs(1) && shipped.bytes_sent > 16 << 20);
+    let (channel, progress) = (start(Receiver::Slow(Duration::from_millis(150))).await, computed(&pool));
+    let (started, limit) = (Instant::now(), Duration::from_secs(2));
+    let shipped = shipment(limit, &shortage).run(channel, progress).await.unwrap();
+    assert!(started.elapsed() > limit && shipped.bytes_sent > 16 << 20);
     assert_eq!(pool.free_blocks(), BLOCKS);
 }
 

@@ -172,7 +172,15 @@ impl FakeNode {
         let (sender, receiver) = std::sync::mpsc::channel();
         let (script, role) = (self.script.clone(), self.role);
         runtime.spawn(async move {
-            let listener = TcpListener::bind(address).await.unwrap();
+            // Its predecessor may be a moment in letting go.
+            let listener = loop {
+                match TcpListener::bind(address).await {
+                    Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                    bound => break bound.unwrap(),
+                }
+            };
             sender.send(listener.local_addr().unwrap()).unwrap();
             let server = Server::builder().add_service(NodeServer::new(Described(script.clone())));
             let server = match role {

@@ -19,6 +19,9 @@ def cluster(client):
 
 def is_free(view):
     """Nothing runs or waits at the router, and no node has work or a block of a running answer."""
+    # A node that has just been too busy to describe itself says nothing.
+    if any(node["node"] is None for node in view["nodes"]):
+        return False
     loads = [node["node"]["load"] for node in view["nodes"]]
     return (
         view["requests"] == {"running": 0, "waiting": 0}

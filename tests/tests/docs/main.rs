@@ -58,6 +58,8 @@ fn every_command_runs() {
             continue;
         }
         let mut scene = Scene::new();
+        // Later blocks of a page count on what earlier ones started.
+        let mut lacks = None;
         for block in Block::all(&fs::read_to_string(&page).unwrap()) {
             let place = format!("{name}:{}", block.line);
             let commands = match block.how() {
@@ -65,8 +67,9 @@ fn every_command_runs() {
                     skipped.push(format!("{place}: {why}"));
                     continue;
                 }
-                How::Run(commands) => match missing(&commands) {
+                How::Run(commands) => match lacks.or_else(|| missing(&commands)) {
                     Some(tool) => {
+                        lacks = Some(tool);
                         skipped.push(format!("{place}: there is no {tool} here"));
                         continue;
                     }

@@ -19,15 +19,16 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 /// Ports that the documents name.
 const PORTS: [&str; 4] = ["8080", "7001", "7002", "7003"];
-/// One block.
-const BLOCK_MAX: Duration = Duration::from_secs(180);
+/// One block: against what hangs, not against what is slow.
+const BLOCK_MAX: Duration = Duration::from_secs(900);
 /// The same command that a reader gives, but what serves until Ctrl-C comes back once it serves (`up`: once it has answered
 /// its sample), and makes way for the next one.
 const SECATEUR: &str = r#"#!/usr/bin/env bash
 serve() {
   if [ -f "$SCENE/server" ]; then
     kill "$(cat "$SCENE/server")" 2>/dev/null || true
-    while kill -0 "$(cat "$SCENE/server")" 2>/dev/null; do sleep 0.1; done
+    # Gone, or ended and not yet reaped by whoever inherited it.
+    while grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$(cat "$SCENE/server")/status" 2>/dev/null; do sleep 0.1; done
   fi
   : >"$SCENE/server.log"
   "$PROGRAM" "$@" >>"$SCENE/server.log" 2>&1 &

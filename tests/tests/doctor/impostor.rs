@@ -1,5 +1,7 @@
 //! A gRPC server that describes itself as a node of another version, or of another time, would.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use secateur_proto::v1::{
     DescribeRequest, LinkReport, MeasureLinkRequest, NodeDescription, Probe, ProbeAck,
     node_server::{Node, NodeServer},
@@ -15,12 +17,18 @@ pub struct Impostor {
     server: JoinHandle<()>,
 }
 
-struct Describing(NodeDescription);
+struct Describing {
+    description: NodeDescription,
+    /// Its clock's lead; without one it tells no time.
+    ahead: Option<Duration>,
+}
 
 #[tonic::async_trait]
 impl Node for Describing {
     async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<NodeDescription>, Status> {
-        Ok(Response::new(self.0.clone()))
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let unix_ms = self.ahead.map_or(0, |ahead| (unix + ahead).as_millis() as u64);
+        Ok(Response::new(NodeDescription { unix_ms, ..self.description.clone() }))
     }
 
     async fn measure_link(&self, _: Request<MeasureLinkRequest>) -> Result<Response<LinkReport>, Status> {
@@ -37,10 +45,19 @@ impl Node for Describing {
 impl Impostor {
     /// Starts one on a free port.
     pub async fn start(description: NodeDescription) -> Self {
+        Self::serve(Describing { description, ahead: None }).await
+    }
+
+    /// The same with a clock that is `ahead` of this machine's.
+    pub async fn start_ahead(description: NodeDescription, ahead: Duration) -> Self {
+        Self::serve(Describing { description, ahead: Some(ahead) }).await
+    }
+
+    async fn serve(describing: Describing) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let serving = Server::builder()
-            .add_service(NodeServer::new(Describing(description)))
+            .add_service(NodeServer::new(describing))
             .serve_with_incoming(TcpListenerStream::new(listener));
         Self { address, server: tokio::spawn(async move { drop(serving.await) }) }
     }

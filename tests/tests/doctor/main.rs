@@ -10,6 +10,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use impostor::Impostor;
@@ -17,8 +18,10 @@ use secateur_proto::v1::{NodeDescription, Role as NodeRole};
 use secateur_tests::{cluster::Nodes, repository, role::Role, suite::demo};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What it printed.
 struct Report {
@@ -79,8 +82,32 @@ fn copy(from: &Path, without: &[&str]) -> TempDir {
     dir
 }
 
-fn closed_port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+/// A port that nobody listens on, and nobody else gets while it is held.
+fn closed_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
+}
+
+/// Waits until the check fails by finding `what`: a node listens before it has loaded its model, and a machine that is
+/// busy answers late. Returns what was found and what is advised.
+fn failed_by(arguments: &[&str], name: &str, what: &str) -> (String, String) {
+    let since = Instant::now();
+    loop {
+        let (found, advice) = doctor(arguments).failed(name);
+        if found.contains(what) {
+            return (found, advice);
+        }
+        assert!(since.elapsed() < PATIENCE, "no {what:?} in {found:?}");
+    }
+}
+
+/// Waits until nothing is found wrong.
+fn until_well(arguments: &[&str]) {
+    let since = Instant::now();
+    while doctor(arguments).status != Some(0) {
+        assert!(since.elapsed() < PATIENCE, "{}", doctor(arguments).document);
+    }
 }
 
 #[test]
@@ -173,7 +200,8 @@ fn too_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unreachable_peer_by_what_keeps_it() {
-    let closed = closed_port();
+    let held = closed_port();
+    let closed = held.local_addr().unwrap().to_string();
     let (found, advice) = doctor(&["--node", &closed]).failed("node");
     holds(&found, &["nothing listens"]);
     holds(&advice, &["0.0.0.0", &closed]);
@@ -188,30 +216,28 @@ async fn an_unreachable_peer_by_what_keeps_it() {
     let guarded =
         Role::start(PROGRAM, &["decode", "--model", text(&demo()), "--cluster-secret-file", text(&secret)]).unwrap();
     let address = guarded.address.to_string();
-    let (found, advice) = doctor(&["--node", &address]).failed("node");
-    holds(&found, &["cluster secret"]);
+    until_well(&["--node", &address, "--cluster-secret-file", text(&secret)]);
+    let (_, advice) = failed_by(&["--node", &address], "node", "cluster secret");
     holds(&advice, &["--cluster-secret-file"]);
-    assert_eq!(doctor(&["--node", &address, "--cluster-secret-file", text(&secret)]).status, Some(0));
 
     // A node that wants TLS, called without.
     let files = certificate(dir.path());
     let flags = ["--tls-cert", &files[0], "--tls-key", &files[1], "--tls-ca", &files[0]];
     let encrypted = Role::start(PROGRAM, &[&["decode", "--model", text(&demo())], &flags[..]].concat()).unwrap();
     let address = encrypted.address.to_string();
-    let (found, advice) = doctor(&["--node", &address]).failed("node");
-    holds(&found, &["wants TLS"]);
+    let (_, advice) = failed_by(&["--node", &address], "node", "wants TLS");
     holds(&advice, &["--tls-ca"]);
     // And the other way round.
     let plain = Role::start(PROGRAM, &["decode", "--model", text(&demo())]).unwrap();
     let called = ["--node", &plain.address.to_string()];
-    holds(&doctor(&[&called[..], &flags].concat()).failed("node").0, &["do not agree on TLS"]);
+    until_well(&called);
+    failed_by(&[&called[..], &flags].concat(), "node", "do not agree on TLS");
 
     // The router's address, given as a node's; a router that is none.
     let model = demo();
     let router = ["router", "--model", text(&model), "--prefill", &closed, "--decode", &closed];
     let router = Role::start(PROGRAM, &router).unwrap();
-    let (found, _) = doctor(&["--node", &router.address.to_string()]).failed("node");
-    holds(&found, &["HTTP server"]);
+    failed_by(&["--node", &router.address.to_string()], "node", "HTTP server");
     let (found, _) = doctor(&["--url", &format!("http://{}", plain.address)]).failed("router");
     holds(&found, &["no Secateur router"]);
     // And what the router itself cannot reach.
@@ -240,7 +266,7 @@ async fn mismatched_versions() {
     let router = Role::start(PROGRAM, &router).unwrap();
     let url = format!("http://{}", router.address);
     // Its first probe may not be over.
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let report = loop {
         let report = doctor(&["--url", &url]);
         let is_seen = report.document["checks"].as_array().unwrap().iter().any(|check| check["name"] == "models");
@@ -263,12 +289,11 @@ async fn mismatched_versions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_is_off() {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64;
-    let ahead = Impostor::start(NodeDescription { unix_ms: now + 3_600_000, ..described() }).await;
+    let ahead = Impostor::start_ahead(described(), Duration::from_secs(3_600)).await;
     let (found, advice) = doctor(&["--node", &ahead.address]).failed("clocks");
     holds(&found, &[&ahead.address, "ahead of"]);
     holds(&advice, &["timedatectl"]);
-    let right = Impostor::start(NodeDescription { unix_ms: now, ..described() }).await;
+    let right = Impostor::start_ahead(described(), Duration::ZERO).await;
     assert_eq!(doctor(&["--node", &right.address]).check("clocks")["ok"], true);
 }
 
@@ -310,7 +335,8 @@ async fn a_cluster_that_is_well_passes() {
 fn a_configuration_file_is_read_as_its_role_would() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("router.toml");
-    let (closed, model) = (closed_port(), demo());
+    let (held, model) = (closed_port(), demo());
+    let closed = held.local_addr().unwrap();
     let write = |extra: &str| {
         let nodes =
             format!("model = {model:?}\nlisten = \"127.0.0.1:0\"\nprefill = [\"{closed}\"]\ndecode = [\"{closed}\"]\n");
