@@ -1,9 +1,5 @@
 //! What the router decides for each request, from what it has measured, and what it says of it.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::sync::atomic::Ordering;
 
 use secateur_proto::{
@@ -11,7 +7,8 @@ use secateur_proto::{
     v1::{DType, NodeDescription, TransferPolicy},
 };
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     nodes::Act,
     router::{Cluster, question, until},
 };

@@ -1,13 +1,10 @@
 //! Nodes with KV pools of different sizes: a request goes where it fits, and is refused only if it fits nowhere.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use support::router::{Cluster, question, until};
+
+use crate::support::router::{Cluster, question, until};
 
 /// `d0` holds 100 positions, `d1` the 512 of every other node.
 async fn uneven() -> Cluster {

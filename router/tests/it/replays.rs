@@ -1,15 +1,12 @@
 //! An answer that is set back goes on: no token is repeated, none is lost, and the client sees one answer.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     answer_tokens,
     nodes::Act,
     router::{Cluster, joined, question, until},

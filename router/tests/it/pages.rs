@@ -1,12 +1,9 @@
 //! Probes and pages.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use secateur_proto::v1::Load;
 use serde_json::{Value, json};
-use support::router::{Cluster, question, until};
+
+use crate::support::router::{Cluster, question, until};
 
 #[tokio::test]
 async fn models_are_listed_and_found() {

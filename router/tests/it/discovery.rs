@@ -1,9 +1,5 @@
 //! Nodes that are found by name: who comes and goes while the router runs, and what becomes of requests meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::{
     io,
     net::SocketAddr,
@@ -14,11 +10,12 @@ use std::{
 use secateur_channel::Channels;
 use secateur_proto::v1::Role;
 use secateur_router::cluster::{Bulk, Cluster, Lookup, Sites, Wish};
-use support::{
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::support::{
     nodes::FakeNode,
     router::{Cluster as Served, until},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// What the resolver knows: none, it fails.
 type Zone = Arc<Mutex<Option<Vec<SocketAddr>>>>;

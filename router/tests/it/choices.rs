@@ -1,13 +1,10 @@
 //! Several answers to a request, and raw prompts.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use reqwest::Response;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     answer_tokens,
     nodes::Act,
     router::{Cluster, question, until},

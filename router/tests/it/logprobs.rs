@@ -1,11 +1,8 @@
 //! Log probabilities: of every token of the text, with it, whole or streamed.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     answer_tokens,
     nodes::Act,
     router::{Cluster, joined, question},

@@ -1,14 +1,11 @@
 //! What a client gets when all goes well.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::sync::atomic::Ordering;
 
 use secateur_proto::v1::VisualMethod;
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     END_TOKEN, PNG, answer_tokens,
     nodes::Act,
     router::{Cluster, joined},
@@ -128,7 +125,7 @@ async fn an_end_token_at_once_is_an_empty_answer() {
     assert_eq!(reply["choices"][0]["message"]["content"], "");
     assert_eq!(reply["choices"][0]["finish_reason"], "stop");
     assert_eq!(reply["secateur"]["transfer"]["bytes_sent"], 1_000);
-    support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
+    crate::support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
 }
 
 #[tokio::test]
@@ -194,7 +191,7 @@ async fn pictures_of_varying_size_are_counted_by_prefill() {
     }
     cluster.prefill[0].script.visual_tokens.store(5, Ordering::SeqCst);
     cluster.prefill[0].script.cached_positions.store(7, Ordering::SeqCst);
-    support::router::until("the router knows", async || {
+    crate::support::router::until("the router knows", async || {
         let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
         view["nodes"].as_array().unwrap().iter().all(|node| node["node"]["visual_tokens_vary"] == true)
     })
@@ -215,7 +212,7 @@ async fn pictures_of_varying_size_are_counted_by_prefill() {
 #[tokio::test]
 async fn requests_spread_over_equal_pairs() {
     let cluster = Cluster::start(2, 2, &[]).await;
-    support::router::until("all nodes are up", async || {
+    crate::support::router::until("all nodes are up", async || {
         let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
         view["nodes"].as_array().unwrap().iter().all(|node| node["state"] == "up")
     })
@@ -232,7 +229,7 @@ async fn requests_spread_over_equal_pairs() {
 async fn request_ids_are_taken_or_made_and_carried() {
     let cluster = Cluster::one().await;
     let request = cluster.client.post(cluster.url("/v1/chat/completions")).header("x-request-id", "mine-1");
-    let response = request.json(&support::router::question(json!({}))).send().await.unwrap();
+    let response = request.json(&crate::support::router::question(json!({}))).send().await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "mine-1");
     let seen = cluster.prefill[0].script.prefill_request.lock().unwrap().clone().unwrap();
     assert_eq!(seen.request_id, "mine-1");

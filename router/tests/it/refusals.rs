@@ -1,12 +1,9 @@
 //! What a client gets when it asks wrongly: a 4xx that names the field, and nothing else happens.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     PNG,
     nodes::Act,
     router::{Cluster, question},
@@ -161,7 +158,7 @@ async fn a_broken_picture_is_the_clients_error_and_names_its_field() {
     assert_eq!(error["code"], "invalid_image");
     assert_eq!(error["param"], "messages[0].content[1].image_url.url");
     assert_eq!(cluster.prefill[0].script.calls(), 1, "no other pair would do better");
-    support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
+    crate::support::router::until("the decode leg is dropped", async || cluster.decode[0].script.active() == 0).await;
 }
 
 #[tokio::test]

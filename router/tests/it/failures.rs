@@ -1,15 +1,12 @@
 //! What a client gets when nodes fail: an answer from another pair, a clear error soon, and never wrong text.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     answer_tokens,
     nodes::Act,
     router::{Cluster, joined, question, until},

@@ -1,5 +1,4 @@
 //! A router on port 0 in front of scripted nodes, with real sockets in between.
-#![allow(dead_code, reason = "each test file uses its share")]
 
 pub mod nodes;
 pub mod router;

@@ -1,12 +1,9 @@
 //! The live page and what it reads.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-mod support;
-
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Value, json};
-use support::{
+
+use crate::support::{
     nodes::Act,
     router::{Cluster, question, until},
 };

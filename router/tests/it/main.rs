@@ -1,0 +1,16 @@
+//! A real router over real sockets, in front of scripted nodes. One program for all of it: each would be linked anew.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod answers;
+mod choices;
+mod discovery;
+mod failures;
+mod live_page;
+mod logprobs;
+mod pages;
+mod placement;
+mod refusals;
+mod replays;
+mod room;
+mod support;
