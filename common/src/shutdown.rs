@@ -1,7 +1,7 @@
 //! Graceful stop: one token, cancelled by SIGINT, SIGTERM or the end of a parent process.
 
 use tokio::io::{AsyncReadExt, stdin};
-pub use tokio_util::sync::CancellationToken;
+pub use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A token that is cancelled at the first SIGINT or SIGTERM. A second signal ends the process at once.
 pub fn on_signal() -> CancellationToken {

@@ -65,6 +65,31 @@ async fn only_what_is_new_is_shipped_and_answers_stay_the_same() {
     }
 }
 
+/// The prompt of several choices is shipped once, and each choice is what it would have been alone.
+#[tokio::test]
+async fn choices_share_the_prompt_that_was_shipped_for_the_first() {
+    let cluster = Cluster::start(PROGRAM, &suite::demo()).await.unwrap();
+    let cases = suite::cases().unwrap();
+    let case = cases.iter().find(|case| case.images.len() == 1).unwrap();
+    let mut body = case.body(&suite::exact()).unwrap();
+    let several = async |n: u32, body: &mut Value| {
+        body["n"] = json!(n);
+        let (status, reply) = cluster.chat(body).await.unwrap();
+        assert!(status.is_success(), "{reply}");
+        reply
+    };
+    let three = several(3, &mut body).await;
+    let sent: Vec<u64> =
+        (0..3).map(|index| three["secateur"]["choices"][index]["transfer"]["bytes_sent"].as_u64().unwrap()).collect();
+    assert!(sent[1] * 5 < sent[0] && sent[2] * 5 < sent[0], "{sent:?}");
+    let held = three["secateur"]["choices"][1]["transfer"]["positions_held"].as_u64().unwrap();
+    assert!(held >= 144, "{held}");
+    let alone = several(1, &mut body).await;
+    for index in 0..3 {
+        assert_eq!(three["choices"][index]["message"], alone["choices"][0]["message"], "greedy");
+    }
+}
+
 #[tokio::test]
 async fn what_is_kept_gives_way_to_what_comes() {
     // Room for a few prompts of a picture only.

@@ -55,9 +55,9 @@ async fn bind(address: &str) -> Bound {
 
 async fn holder(address: &str) -> Holder {
     let reachable = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    match router::ask(&format!("http://{reachable}")).await {
-        Ok(_) => Holder::Router,
-        Err(_) => Holder::Other,
+    match router::is_one(&format!("http://{reachable}")).await {
+        true => Holder::Router,
+        false => Holder::Other,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::{Client, StatusCode, header::DATE};
 use secateur_node::identity::unix_ms;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     check::Check,
@@ -80,14 +81,28 @@ pub enum NoView {
     Another(String),
 }
 
-/// Asks the router at `base`, `http://HOST:PORT`.
+/// Whether a router is at `base`, by what it tells everybody: whoever else has the port is shown no key.
+pub async fn is_one(base: &str) -> bool {
+    let title = async {
+        let answer = client()?.get(format!("{base}/openapi.json")).send().await?;
+        let document: Value = answer.json().await?;
+        Ok::<_, reqwest::Error>(document["info"]["title"] == "Secateur")
+    };
+    title.await.unwrap_or(false)
+}
+
+// A proxy of the environment is for the outside.
+fn client() -> reqwest::Result<Client> {
+    Client::builder().no_proxy().timeout(ANSWER_MAX).build()
+}
+
+/// Asks the router at `base`, `http://HOST:PORT`, with the environment's key.
 pub async fn ask(base: &str) -> Result<Seen, NoView> {
     let another = |error: reqwest::Error| NoView::Another(error.without_url().to_string());
     let host = base.trim_start_matches("http://");
     let address = if host.rsplit_once(':').is_some() { host.to_owned() } else { format!("{host}:80") };
     reach::connect(&address).await.map_err(NoView::Unreached)?;
-    // A proxy of the environment is for the outside.
-    let client = Client::builder().no_proxy().timeout(ANSWER_MAX).build().map_err(another)?;
+    let client = client().map_err(another)?;
     let mut request = client.get(format!("{base}/v1/cluster"));
     // The router takes its keys from the same environment.
     if let Some(key) = std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(|keys| keys.split(',').next()) {

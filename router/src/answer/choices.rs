@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   choice 0 (leads)   begin ▸ pieces ▸ receipt
-//!   choice 1              └▸ begin ▸ pieces ▸ receipt      begins when its leader's first token is there,
-//!   choice 2              └▸ begin ▸ pieces ▸ receipt      so that it finds the prompt in the prefix cache
+//!   choice 1                    └▸ begin ▸ pieces ▸ receipt      begins with its leader's second token: by then prefill
+//!   choice 2                    └▸ begin ▸ pieces ▸ receipt      has the prompt in its prefix cache, and decode its KV
 //! ```
 //!
 //! All run on the task that reads them, so a reader that leaves drops them, which cancels the work at the nodes.
@@ -13,6 +13,7 @@ use futures::{
     future::BoxFuture,
     stream::{self, BoxStream, SelectAll},
 };
+use secateur_common::shutdown::DropGuard;
 use secateur_proto::ServiceError;
 
 use super::{Answer, Piece};
@@ -41,6 +42,8 @@ pub struct Begun {
     pub answer: Answer,
     /// Given back when the choice ends.
     pub turn: Turn,
+    /// Of a leader: the others begin when it is dropped.
+    pub lead: Option<DropGuard>,
 }
 
 /// How a choice begins.
@@ -89,6 +92,9 @@ async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
             Ok(piece) => {
                 let piece = piece.unwrap_or_default();
                 let usage = begun.answer.usage();
+                if begun.answer.is_shipped() {
+                    begun.lead = None;
+                }
                 let stage = match piece.finish {
                     Some(finish) => Stage::Ending(begun, finish),
                     None => Stage::Running(begun),
@@ -98,6 +104,7 @@ async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
             Err(error) => (Err(error), Stage::Over),
         }),
         Stage::Ending(mut begun, finish) => {
+            begun.lead = None;
             let receipt = begun.answer.receipt(finish).await;
             Some((Ok(Event::Ended(begun.answer.usage(), Box::new(receipt))), Stage::Over))
         }

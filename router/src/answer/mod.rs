@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     legs::{Run, Step, Token},
-    metrics::RequestClock,
+    metrics::AnswerClock,
     openai::{
         StopConditions,
         logprobs::TokenEntry,
@@ -30,7 +30,7 @@ pub use total::Total;
 pub struct AnswerContext {
     /// For the receipt.
     pub epoch: String,
-    /// Tokens whose text the answer's goes on from; empty where it begins anew.
+    /// The last tokens of the text that the answer's goes on from; empty where it begins anew.
     pub before: Vec<u32>,
     /// The prompt without its pictures.
     pub text_tokens: u32,
@@ -70,12 +70,12 @@ pub struct Answer {
     /// The last token was an end token: the node that drew it is done.
     has_end_token: bool,
     is_finished: bool,
-    clock: RequestClock,
+    clock: AnswerClock,
 }
 
 impl Answer {
     /// An answer whose first token has just come.
-    pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, clock: RequestClock) -> Self {
+    pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, clock: AnswerClock) -> Self {
         let now = Instant::now();
         clock.first_token(now - context.accepted);
         Self {
@@ -106,6 +106,11 @@ impl Answer {
         };
         self.is_finished = piece.finish.is_some();
         Ok(Some(piece))
+    }
+
+    /// The decode node has drawn a token, hence has the whole prompt's KV.
+    pub fn is_shipped(&self) -> bool {
+        self.completion_tokens > 1
     }
 
     /// Token counts so far.

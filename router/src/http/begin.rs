@@ -3,9 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use futures::FutureExt;
-use secateur_common::ids;
+use secateur_common::{
+    ids,
+    shutdown::{CancellationToken, DropGuard},
+};
 use secateur_proto::{ErrorCode, ServiceError};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     admission::Ticket,
@@ -14,9 +17,9 @@ use crate::{
     cluster::{Facts, Prefix},
     fit::{Fitted, too_long_after_all},
     legs::{Order, RequestIds, Run},
-    metrics::{Counted, RequestClock},
+    metrics::{AnswerClock, Counted},
     openai::{Generation, Picture},
-    prompt::Prompt,
+    prompt::{Prompt, window},
     served::penalizes_repetition,
 };
 
@@ -65,8 +68,8 @@ struct Candidate {
     ticket: Ticket,
 }
 
-/// The choices of one prompt, one for each ticket, the first under `epoch`. It leads: the others begin when it has, so
-/// that they find the prompt in the prefix cache.
+/// The choices of one prompt, one for each ticket, the first under `epoch`. It leads: the others begin when its KV has
+/// been shipped, so that they find the prompt in prefill's prefix cache and its KV among what decode keeps.
 pub fn begins(
     shared: &Arc<Shared>,
     prepared: Prepared,
@@ -75,29 +78,20 @@ pub fn begins(
     tickets: Vec<Ticket>,
 ) -> Vec<Begin> {
     let prepared = Arc::new(prepared);
-    let (lead, has_led) = watch::channel(false);
-    let mut lead = Some((lead, epoch));
+    let shipped = CancellationToken::new();
+    let mut lead = Some((shipped.clone().drop_guard(), epoch));
     let numbered = (0u32..).zip(tickets);
     let begin = |(number, ticket): (u32, Ticket)| {
         let (shared, prepared) = (shared.clone(), prepared.clone());
         let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket };
         match lead.take() {
-            Some((lead, epoch)) => {
-                let candidate = candidate(epoch);
-                async move {
-                    let begun = candidate.begin().await;
-                    lead.send_replace(true);
-                    begun
-                }
-                .boxed()
-            }
+            Some((lead, epoch)) => candidate(epoch).begin(Some(lead)).boxed(),
             None => {
                 let candidate = candidate(ids::time_ordered());
-                let mut has_led = has_led.clone();
+                let shipped = shipped.clone();
                 async move {
-                    // An error: the leader was dropped, and so will this one be.
-                    let _ = has_led.wait_for(|has_led| *has_led).await;
-                    candidate.begin().await
+                    shipped.cancelled().await;
+                    candidate.begin(None).await
                 }
                 .boxed()
             }
@@ -107,14 +101,14 @@ pub fn begins(
 }
 
 impl Candidate {
-    async fn begin(self) -> Result<Begun, ServiceError> {
+    async fn begin(self, lead: Option<DropGuard>) -> Result<Begun, ServiceError> {
         let Self { shared, prepared, fitted, number, epoch, ticket } = self;
         let waiting = Instant::now();
         let turn = ticket.turn(shared.deadline).await?;
         let order = order(&shared, &prepared, fitted, number, epoch);
         let context = AnswerContext {
             epoch: order.epoch.clone(),
-            before: if prepared.is_continued { order.tokens.clone() } else { Vec::new() },
+            before: if prepared.is_continued { window(&order.tokens).to_vec() } else { Vec::new() },
             text_tokens: fitted.text_tokens,
             prompt_tokens_max: fitted.prompt_positions_max,
             stop: shared.generation.stop.clone(),
@@ -130,12 +124,12 @@ impl Candidate {
             leads: number == 0,
             failure: shared.failure.clone(),
         };
-        let clock = RequestClock::new(app.metrics.clone(), counted);
+        let clock = AnswerClock::new(app.metrics.clone(), counted);
         let run = Run::start(app.cluster.clone(), app.metrics.clone(), order).await.map_err(|error| {
             clock.failed(error.code);
             in_client_terms(too_long_after_all(error, &shared.facts, &prepared.param), &prepared.pictures)
         })?;
-        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn })
+        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn, lead })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Follows one request and counts it, however it ends.
+//! Follows one answer and counts it, however it ends.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -20,7 +20,7 @@ use crate::openai::{
 };
 
 /// Counts an answer that was neither finished nor lost to a failure as aborted when it is dropped.
-pub struct RequestClock {
+pub struct AnswerClock {
     metrics: Arc<Metrics>,
     counted: Counted,
     is_finished: bool,
@@ -39,7 +39,7 @@ pub struct Counted {
     pub failure: Arc<OnceLock<ErrorCode>>,
 }
 
-impl RequestClock {
+impl AnswerClock {
     /// For an answer that has not begun.
     pub fn new(metrics: Arc<Metrics>, counted: Counted) -> Self {
         Self { metrics, counted, is_finished: false }
@@ -121,7 +121,7 @@ impl RequestClock {
     }
 }
 
-impl Drop for RequestClock {
+impl Drop for AnswerClock {
     fn drop(&mut self) {
         if self.is_finished {
             return;

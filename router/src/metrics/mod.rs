@@ -11,7 +11,7 @@ mod registry;
 mod tally;
 mod totals;
 
-pub use clock::{Counted, RequestClock};
+pub use clock::{AnswerClock, Counted};
 pub use labels::{AttemptOutcome, LinkLabels, PREEMPTED};
 pub use nodes::{NodeFigures, NodeLabels};
 pub use recent::Recent;

@@ -19,6 +19,11 @@ const BEFORE_TOKENS: usize = 8;
 /// Tokens without text that a window may hold.
 const SILENT_TOKENS_MAX: usize = 128;
 
+/// Those of `before` that decide how what comes next is written.
+pub fn window(before: &[u32]) -> &[u32] {
+    &before[before.len().saturating_sub(BEFORE_TOKENS)..]
+}
+
 /// The text of one answer, growing.
 pub struct Detokenizer {
     model: Arc<ServedModel>,
@@ -30,7 +35,7 @@ pub struct Detokenizer {
 impl Detokenizer {
     /// An empty answer whose text goes on from that of `before`: its first word keeps its leading space.
     pub fn after(model: Arc<ServedModel>, before: &[u32]) -> Self {
-        let tokens = before[before.len().saturating_sub(BEFORE_TOKENS)..].to_vec();
+        let tokens = window(before).to_vec();
         Self { model, read: tokens.len(), tokens }
     }
 

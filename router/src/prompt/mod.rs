@@ -11,7 +11,7 @@ mod strftime;
 mod template;
 
 pub use build::{Prompt, build, raw, tokenize};
-pub use detokenize::{Detokenizer, text_of};
+pub use detokenize::{Detokenizer, text_of, window};
 pub use spelling::Spelling;
 pub use stop::{StopMatcher, Stopped};
 pub use template::{ChatTemplate, NamedTokens, TemplateError};

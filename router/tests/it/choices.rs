@@ -33,6 +33,17 @@ async fn choices_draw_with_seeds_of_their_own_and_share_the_prompt() {
     assert_eq!(reply["secateur"]["choices"].as_array().unwrap().len(), 3);
 }
 
+/// A prompt that is still on its way to decode would be sent once more for each of the others.
+#[tokio::test]
+async fn others_begin_when_decode_has_the_prompt() {
+    let cluster = Cluster::one().await;
+    cluster.decode[0].script.then([Act::Hang]);
+    let mut stream = cluster.post(&question(json!({"n": 3, "stream": true}))).await;
+    stream.chunk().await.unwrap().unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(cluster.prefill[0].script.prefill_requests.lock().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_choice_that_fails_fails_the_request_and_ends_the_others() {
     let cluster = Cluster::one().await;

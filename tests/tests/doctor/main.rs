@@ -7,9 +7,11 @@ mod slow;
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -129,6 +131,29 @@ fn a_port_in_use() {
     holds(&advice, &["ss -ltnp", &port.to_string(), "--port"]);
     drop(taken);
     assert_eq!(doctor(&["--listen", &format!("127.0.0.1:{port}")]).status, Some(0));
+}
+
+#[test]
+fn whoever_has_the_port_is_shown_no_key() {
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = stranger.local_addr().unwrap().to_string();
+    let heard = thread::spawn(move || {
+        let (mut stream, _) = stranger.accept().unwrap();
+        let mut head = String::new();
+        for line in
+            BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap).take_while(|l| !l.is_empty())
+        {
+            head.push_str(&line);
+        }
+        stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+        head
+    });
+    let mut command = Command::new(PROGRAM);
+    let output = command.args(["doctor", "--listen", &address]).env("SECATEUR_API_KEY", "a-key").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    holds(&said, &["in use, by another program"]);
+    let head = heard.join().unwrap();
+    assert!(head.starts_with("GET /openapi.json") && !head.contains("a-key"), "{head}");
 }
 
 #[test]
