@@ -151,6 +151,11 @@ impl ReceiveService {
                 let reply = Reply::Placed(v1::Placed { bytes: placed.accepted.total_bytes });
                 Ok(ShipReply { reply: Some(reply) })
             }
+            // Nobody waits for it any more, as where a client left: nothing is wrong.
+            Err(error) if claim.outcome.is_closed() => {
+                tracing::debug!(epoch = %parties.epoch, %error, "a shipment's request has ended");
+                Err(error.clone().into())
+            }
             Err(error) => {
                 tracing::warn!(epoch = %parties.epoch, code = error.code.as_str(), %error, "refused a shipment");
                 Err(error.clone().into())

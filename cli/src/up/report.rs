@@ -34,6 +34,7 @@ impl Urls {
             "health": format!("{}/health", self.base),
             "metrics": format!("{}/metrics", self.base),
             "cluster": format!("{}/v1/cluster", self.base),
+            "page": format!("{}/", self.base),
         })
     }
 }
@@ -102,6 +103,6 @@ pub fn text(outcome: &Outcome, once: bool) {
     );
     println!("serving  {} as {}/v1 (OpenAI API), /health, /metrics", outcome.answer.model, outcome.urls.base);
     if !once {
-        println!("         Ctrl-C stops the cluster");
+        println!("         {}/ shows it at work and takes questions; Ctrl-C stops the cluster", outcome.urls.base);
     }
 }
