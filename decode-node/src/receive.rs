@@ -194,6 +194,11 @@ fn unreadable(status: Status) -> Refusal {
 }
 
 fn refused(refusal: Refusal) -> Status {
-    tracing::warn!(reason = refusal.as_str(), "refused a shipment");
+    let reason = refusal.as_str();
+    match refusal {
+        // Mostly a request whose client left before its KV came. Who still waits for it counts it.
+        Refusal::UnknownEpoch => tracing::debug!(reason, "refused a shipment"),
+        _ => tracing::warn!(reason, "refused a shipment"),
+    }
     ServiceError::from(refusal).into()
 }

@@ -74,9 +74,14 @@ impl Cluster {
 
     /// Answers that the router has begun on a node and that have not ended.
     async fn in_flight(&self, address: &str) -> u64 {
+        self.node(address).await["in_flight"].as_u64().unwrap()
+    }
+
+    /// A node as the router sees it.
+    async fn node(&self, address: &str) -> Value {
         let view: Value = serde_json::from_str(&self.get("/v1/cluster").await.unwrap()).unwrap();
         let node = view["nodes"].as_array().unwrap().iter().find(|node| node["address"] == address);
-        node.unwrap_or_else(|| panic!("no node {address}"))["in_flight"].as_u64().unwrap()
+        node.unwrap_or_else(|| panic!("no node {address}")).clone()
     }
 
     /// Retries that the router has counted, for whatever reason.
@@ -257,6 +262,8 @@ async fn lose_a_decode_node(cluster: &mut Cluster) {
     assert_eq!(during, BTreeSet::from([200]), "answers go on elsewhere");
     lost.restart().unwrap();
     cluster.decode.push(lost);
+    // It listens before it has loaded.
+    until("it is back", async || cluster.node(&address).await["state"] == "up").await;
 }
 
 /// Answers, and refusals of every kind.

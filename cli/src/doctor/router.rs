@@ -81,7 +81,7 @@ pub enum NoView {
     Another(String),
 }
 
-/// Whether a router is at `base`, by what it tells everybody: whoever else has the port is shown no key.
+/// Whether what is at `base` says to everybody that it is a router: a program that does not is shown no key.
 pub async fn is_one(base: &str) -> bool {
     let title = async {
         let answer = client()?.get(format!("{base}/openapi.json")).send().await?;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   choice 0 (leads)   begin ▸ pieces ▸ receipt
-//!   choice 1                    └▸ begin ▸ pieces ▸ receipt      begins with its leader's second token: by then prefill
-//!   choice 2                    └▸ begin ▸ pieces ▸ receipt      has the prompt in its prefix cache, and decode its KV
+//!   choice 1                    └▸ begin ▸ pieces ▸ receipt      begins when its leader's decode node draws: by then
+//!   choice 2                    └▸ begin ▸ pieces ▸ receipt      prefill has the prompt in its prefix cache, that one its KV
 //! ```
 //!
 //! All run on the task that reads them, so a reader that leaves drops them, which cancels the work at the nodes.
@@ -104,8 +104,9 @@ async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
             Err(error) => (Err(error), Stage::Over),
         }),
         Stage::Ending(mut begun, finish) => {
-            begun.lead = None;
             let receipt = begun.answer.receipt(finish).await;
+            // An answer of one token ends before its shipment; the receipt waited for that.
+            begun.lead = None;
             Some((Ok(Event::Ended(begun.answer.usage(), Box::new(receipt))), Stage::Over))
         }
         Stage::Over => None,

@@ -42,7 +42,7 @@ pub struct AnswerContext {
     pub stop_token_ids: HashSet<u32>,
     /// Alternatives to report beside each token; none: no log probabilities.
     pub top_logprobs: Option<u32>,
-    /// Waiting for admission.
+    /// Waiting for admission, and of a further choice for the first one.
     pub queued: Duration,
     /// When the router accepted the request.
     pub accepted: Instant,
@@ -110,7 +110,7 @@ impl Answer {
 
     /// The decode node has drawn a token, hence has the whole prompt's KV.
     pub fn is_shipped(&self) -> bool {
-        self.completion_tokens > 1
+        self.run.has_decoded()
     }
 
     /// Token counts so far.

@@ -33,6 +33,7 @@ const INTERVAL: Duration = Duration::from_millis(300);
 /// Two silences and an interval stay well under two seconds, the time of a machine that is busy added.
 const PATIENCE: Duration = Duration::from_millis(700);
 const SILENCES_MAX: u32 = 2;
+const _: () = assert!(INTERVAL.as_millis() + PATIENCE.as_millis() * SILENCES_MAX as u128 <= 1_800);
 
 enum Answer {
     Described(Box<NodeDescription>),

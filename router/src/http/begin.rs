@@ -68,8 +68,17 @@ struct Candidate {
     ticket: Ticket,
 }
 
+/// When a choice begins.
+enum Place {
+    /// At once; the others when this is dropped.
+    Leads(DropGuard),
+    /// When the first one's KV has been shipped.
+    Follows(CancellationToken),
+}
+
 /// The choices of one prompt, one for each ticket, the first under `epoch`. It leads: the others begin when its KV has
-/// been shipped, so that they find the prompt in prefill's prefix cache and its KV among what decode keeps.
+/// been shipped, so that they find the prompt in prefill's prefix cache and, on the same decode node, its KV among what
+/// that keeps.
 pub fn begins(
     shared: &Arc<Shared>,
     prepared: Prepared,
@@ -85,15 +94,10 @@ pub fn begins(
         let (shared, prepared) = (shared.clone(), prepared.clone());
         let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket };
         match lead.take() {
-            Some((lead, epoch)) => candidate(epoch).begin(Some(lead)).boxed(),
+            Some((lead, epoch)) => candidate(epoch).begin(Place::Leads(lead)).boxed(),
             None => {
                 let candidate = candidate(ids::time_ordered());
-                let shipped = shipped.clone();
-                async move {
-                    shipped.cancelled().await;
-                    candidate.begin(None).await
-                }
-                .boxed()
+                candidate.begin(Place::Follows(shipped.clone())).boxed()
             }
         }
     };
@@ -101,9 +105,16 @@ pub fn begins(
 }
 
 impl Candidate {
-    async fn begin(self, lead: Option<DropGuard>) -> Result<Begun, ServiceError> {
+    async fn begin(self, place: Place) -> Result<Begun, ServiceError> {
         let Self { shared, prepared, fitted, number, epoch, ticket } = self;
         let waiting = Instant::now();
+        let lead = match place {
+            Place::Leads(lead) => Some(lead),
+            Place::Follows(shipped) => {
+                shipped.cancelled().await;
+                None
+            }
+        };
         let turn = ticket.turn(shared.deadline).await?;
         let order = order(&shared, &prepared, fitted, number, epoch);
         let context = AnswerContext {

@@ -126,6 +126,11 @@ impl Run {
         &self.account
     }
 
+    /// The decode node of this attempt has drawn a token.
+    pub fn has_decoded(&self) -> bool {
+        self.legs.as_ref().is_some_and(Legs::has_decoded)
+    }
+
     /// Attempts that were begun.
     pub fn attempts(&self) -> u32 {
         self.so_far.attempts

@@ -176,6 +176,11 @@ impl Legs {
         self.placement.pair()
     }
 
+    /// The decode node has drawn a token.
+    pub fn has_decoded(&self) -> bool {
+        self.has_decoded
+    }
+
     /// For how long it has held them.
     pub fn held(&self) -> Duration {
         self.placement.held()

@@ -41,7 +41,38 @@ async fn others_begin_when_decode_has_the_prompt() {
     let mut stream = cluster.post(&question(json!({"n": 3, "stream": true}))).await;
     stream.chunk().await.unwrap().unwrap();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    assert_eq!(cluster.prefill[0].script.prefill_requests.lock().unwrap().len(), 1);
+    assert_eq!(prompts(&cluster), 1);
+}
+
+fn prompts(cluster: &Cluster) -> usize {
+    cluster.prefill[0].script.prefill_requests.lock().unwrap().len()
+}
+
+/// Where the first one is tried again, the token that prefill draws then says nothing of decode.
+#[tokio::test]
+async fn others_wait_for_a_replay_too() {
+    let cluster = Cluster::one().await;
+    cluster.decode[0].script.then([Act::Preempt(0), Act::Hang]);
+    let mut stream = cluster.post(&question(json!({"n": 3, "stream": true}))).await;
+    stream.chunk().await.unwrap().unwrap();
+    until("it is tried again", async || prompts(&cluster) == 2).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(prompts(&cluster), 2);
+}
+
+#[tokio::test]
+async fn others_go_on_beside_the_first() {
+    let cluster = Cluster::one().await;
+    cluster.decode[0].script.then([Act::Slow(100)]);
+    let events = cluster.stream(json!({"n": 2})).await;
+    let place = |index: u64, is_meant: &dyn Fn(&Value) -> bool| {
+        let choice = |event: &Value| event["choices"][0].clone();
+        let is_meant = |event: &Value| choice(event)["index"] == index && is_meant(&choice(event));
+        events.iter().position(is_meant).unwrap()
+    };
+    let first_ends = place(0, &|choice| choice["finish_reason"] == "stop");
+    let second_begins = place(1, &|choice| choice["delta"]["content"].as_str().is_some_and(|text| !text.is_empty()));
+    assert!(second_begins < first_ends, "{second_begins} {first_ends}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ impl Block {
             } else if text.starts_with("```") && text.len() > 3 {
                 // A block in another language, whose lines are no markup.
                 lines.by_ref().take_while(|(_, line)| line.trim() != "```").for_each(drop);
+                comment = None;
             } else if !text.is_empty() {
                 let inner = text.strip_prefix("<!--").and_then(|text| text.strip_suffix("-->"));
                 comment = inner.map(|inner| inner.trim().to_owned());
@@ -74,6 +75,8 @@ mod tests {
         assert_eq!(blocks.iter().map(|block| block.line).collect::<Vec<_>>(), [4, 8, 15]);
         let how: Vec<How> = blocks.iter().map(Block::how).collect();
         assert_eq!(how, [How::NotRun("no time".into()), How::Run("b\nc".into()), How::Run("x d ".into())]);
+        let other = Block::all("<!-- not run: no npm -->\n```js\n1\n```\n```sh\na\n```\n");
+        assert_eq!(other[0].how(), How::Run("a".into()));
         let stale = Block::all("<!-- run with: DIR => d -->\n```sh\nx\n```\n");
         assert_eq!(stale[0].how(), How::Stale("DIR".into()));
     }

@@ -134,7 +134,7 @@ fn a_port_in_use() {
 }
 
 #[test]
-fn whoever_has_the_port_is_shown_no_key() {
+fn a_program_that_does_not_say_it_is_a_router_is_shown_no_key() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = stranger.local_addr().unwrap().to_string();
     let heard = thread::spawn(move || {
