@@ -92,6 +92,8 @@ impl ReceiveService {
     ) -> Result<Placed, ServiceError> {
         let expectation = self.expectation(room);
         expectation.check(&manifest)?;
+        // Blocks may be long in coming. A sender that has not even heard this knows that something was lost.
+        replies.send(Reply::Received(v1::Received { frames: 0 })).await?;
         let positions = manifest.extent.positions as usize;
         let held_max = manifest.policy.held_max(self.identity.plan.as_deref(), manifest.extent);
         // The answer's first step needs a row too. Until its blocks are there prefill sends nothing.

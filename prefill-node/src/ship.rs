@@ -1,9 +1,9 @@
 //! Pushing one prompt's KV to decode: one call, what is finished of every block, while the next rows still compute.
 //!
 //! ```text
-//! laid out ──▶ manifest ──▶ Ready(held) ──▶ frame … frame ──▶ closing ──▶ Placed
-//!                              ▲               │ ▲
-//!                    blocks are leased         ▼ progress of the engine; Received from decode
+//! laid out ──▶ manifest ──▶ Received(0) ──▶ Ready(held) ──▶ frame … frame ──▶ closing ──▶ Placed
+//!                                              ▲               │ ▲
+//!                                    blocks are leased         ▼ progress of the engine; Received from decode
 //! ```
 
 mod body;
@@ -34,7 +34,7 @@ use self::{body::WithBody, source::Source};
 use crate::{
     job::Job,
     progress::{Closed, Follower, Laid, Progress},
-    stall::Patience,
+    stall::{Patience, WaitsFor},
 };
 
 /// Messages between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
@@ -86,6 +86,8 @@ struct Shipping {
     bytes_sent: u64,
     flight: Flight,
     encode: Duration,
+    /// Decode has the manifest.
+    is_known: bool,
     /// What decode has already, once it is ready.
     held: Option<u32>,
     /// Set when the closing frame is made.
@@ -103,9 +105,10 @@ impl Shipment {
         let (sender, first) = Sender::new(self.manifest(&laid), self.identity.kv_shape().dtype, self.packing);
         let (flight, encode) = Default::default();
         let bytes_sent = sender.bytes_sent();
-        let mut shipping = Shipping { sender: Some(sender), bytes_sent, flight, encode, held: None, closing: None };
+        let mut shipping =
+            Shipping { sender: Some(sender), bytes_sent, flight, encode, is_known: false, held: None, closing: None };
         let done = self.drive(&mut shipping, channel, first, laid, progress).await;
-        let Shipping { sender, bytes_sent, flight, encode, held, closing } = shipping;
+        let Shipping { sender, bytes_sent, flight, encode, held, closing, .. } = shipping;
         match (done, closing.zip(sender)) {
             (Ok(placed), Some((closed, sender))) if placed.bytes == sender.manifest().total_bytes() => Ok(Shipped {
                 bytes_sent,
@@ -175,6 +178,7 @@ impl Shipment {
             }
             let is_idle = pending.is_none() && coding.is_none();
             let waits_for_decode = pending.is_some() || !shipping.may_send();
+            let waits_for = shipping.waits_for();
             tokio::select! {
                 biased;
                 reply = replies.message() => {
@@ -203,7 +207,7 @@ impl Shipment {
                         return engine_stopped().await;
                     }
                 }
-                error = self.patience.overdue(taken), if waits_for_decode => return Err(error),
+                error = self.patience.overdue(taken, waits_for), if waits_for_decode => return Err(error),
             }
         }
     }
@@ -235,6 +239,11 @@ impl Shipping {
     /// Decode is ready, and not everything is sent.
     fn may_send(&self) -> bool {
         self.held.is_some() && self.closing.is_none()
+    }
+
+    /// What decode owes it.
+    fn waits_for(&self) -> WaitsFor {
+        if self.is_known && self.held.is_none() { WaitsFor::Room } else { WaitsFor::Progress }
     }
 
     /// Codes the next message beside the runtime, if there is enough for one: it takes milliseconds.
@@ -280,6 +289,7 @@ impl Shipping {
                 Ok(None)
             }
             (Some(Reply::Received(received)), _) => {
+                self.is_known = true;
                 self.flight.acknowledged(received.frames, at);
                 Ok(None)
             }

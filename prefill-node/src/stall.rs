@@ -1,7 +1,8 @@
-//! How long a shipment may hold blocks that other prompts wait for, while decode takes nothing of it.
+//! How long a shipment waits while decode takes nothing of it.
 //!
-//! A decode node that is slow, or full, would otherwise come to hold the whole pool of every prefill node that ships to
-//! it, and prompts for other decode nodes with it. Where nobody wants the blocks, waiting costs nothing and goes on.
+//! A decode node that is full may be waited for; but it would come to hold the whole pool of every prefill node that ships
+//! to it, and prompts for other decode nodes with it. So that ends when somebody wants the blocks. One that has room and
+//! takes nothing all the same has lost part of the shipment, or its head: waiting longer helps nobody.
 
 use std::{
     future::Future,
@@ -39,25 +40,34 @@ impl Shortage {
 pub struct Patience {
     /// How long it waits at least.
     pub limit: Duration,
-    /// What ends it after that.
+    /// What ends it after that, where decode has no room.
     pub shortage: Shortage,
 }
 
+/// What a shipment waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Decode's word that it has the manifest, or takes a frame.
+    Progress,
+    /// Room at decode.
+    Room,
+}
+
 impl Patience {
-    /// Waits until decode has taken something.
+    /// Waits until decode has taken the first message.
     pub async fn wait<T>(&self, taken: impl Future<Output = T>) -> Result<T, ServiceError> {
         tokio::select! {
             biased;
             done = taken => Ok(done),
-            error = self.overdue(Instant::now()) => Err(error),
+            error = self.overdue(Instant::now(), WaitsFor::Progress) => Err(error),
         }
     }
 
-    /// Resolves when decode has taken nothing since `since` for long enough and somebody wants the blocks. The error makes
-    /// the router go on with another pair.
-    pub async fn overdue(&self, since: Instant) -> ServiceError {
+    /// Resolves when decode has taken nothing since `since` for long enough, and, where it has no room, somebody wants the
+    /// blocks. The error makes the router go on with another pair.
+    pub async fn overdue(&self, since: Instant, waits_for: WaitsFor) -> ServiceError {
         sleep_until((since + self.limit).into()).await;
-        while !self.shortage.is_there() {
+        while waits_for == WaitsFor::Room && !self.shortage.is_there() {
             sleep(LOOK_AGAIN).await;
         }
         let text = format!("decode took nothing of the KV for {} s or more", self.limit.as_secs());

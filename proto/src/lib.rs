@@ -12,7 +12,7 @@ pub mod v1 {
 pub use error::{ErrorCode, ServiceError};
 
 /// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// The encoded `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/secateur_descriptor.bin"));

@@ -24,8 +24,12 @@ const BLOCKS: usize = 128;
 
 #[derive(Clone, Copy)]
 enum Receiver {
-    /// Takes no frame at all.
+    /// Does not even say that it has the manifest.
     Stuck,
+    /// Has the manifest, and never room.
+    Full,
+    /// Has room, and says nothing of the frames that come.
+    Silent,
     /// Takes a frame after each pause.
     Slow(Duration),
     /// Takes so many, then refuses the rest.
@@ -42,9 +46,16 @@ impl KvTransfer for Receiver {
             Receiver::Stuck => return std::future::pending().await,
             Receiver::Slow(pause) => (pause, usize::MAX),
             Receiver::Strict(limit) => (Duration::ZERO, limit),
+            Receiver::Full | Receiver::Silent => (Duration::ZERO, usize::MAX),
         };
+        let (is_full, is_silent) = (matches!(self, Receiver::Full), matches!(self, Receiver::Silent));
         let (replies, stream) = mpsc::channel(4);
         tokio::spawn(async move {
+            if is_full {
+                let reply = Some(Reply::Received(v1::Received { frames: 0 }));
+                let _ = replies.send(Ok(ShipReply { reply })).await;
+                return replies.closed().await;
+            }
             let (mut bytes, mut count) = (0, 0);
             while let Ok(Some(ShipFrame { frame })) = frames.message().await {
                 let reply = match frame {
@@ -61,6 +72,9 @@ impl KvTransfer for Receiver {
                     return;
                 }
                 sleep(pause).await;
+                if is_silent && !matches!(reply, Reply::Ready(_)) {
+                    continue;
+                }
                 let _ = replies.send(Ok(ShipReply { reply: Some(reply) })).await;
             }
         });
@@ -116,9 +130,9 @@ fn shipment(limit: Duration, shortage: &Shortage) -> Shipment {
 }
 
 #[tokio::test]
-async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
+async fn a_receiver_without_room_holds_no_blocks_that_others_want() {
     let (pool, shortage) = (pool(), Shortage::default());
-    let (channel, progress) = (start(Receiver::Stuck).await, computed(&pool));
+    let (channel, progress) = (start(Receiver::Full).await, computed(&pool));
     let shipment = shipment(Duration::from_millis(100), &shortage);
     let shipping = tokio::spawn(async move { shipment.run(channel, progress).await });
     sleep(Duration::from_millis(700)).await;
@@ -129,6 +143,18 @@ async fn a_receiver_that_takes_nothing_holds_no_blocks_that_others_want() {
     assert_eq!(error.code, ErrorCode::Unavailable);
     assert!(error.is_retryable() && error.message.contains("took nothing"), "{error}");
     assert_eq!(pool.free_blocks(), BLOCKS);
+}
+
+/// As where a message's length was altered on the way: it waits for the rest of what prefill has sent in full.
+#[tokio::test]
+async fn a_receiver_that_says_nothing_is_not_waited_for_whoever_wants_the_blocks() {
+    for receiver in [Receiver::Stuck, Receiver::Silent] {
+        let (pool, shortage) = (pool(), Shortage::default());
+        let (channel, progress) = (start(receiver).await, computed(&pool));
+        let shipment = shipment(Duration::from_millis(300), &shortage);
+        let error = timeout(Duration::from_secs(10), shipment.run(channel, progress)).await.unwrap().unwrap_err().error;
+        assert!(error.is_retryable() && error.message.contains("took nothing"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,9 @@ async fn corrupted(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bits_that_flip_between_prefill_and_decode_never_become_another_answer() {
-    let nodes = Nodes::start(PROGRAM, &suite::demo()).unwrap();
+    // A length that is hit leaves both sides waiting for each other: prefill gives up first.
+    let prefill = ["--ship-patience", "5"];
+    let nodes = Nodes::start_with(PROGRAM, &suite::demo(), &prefill, &[]).unwrap();
     let proxy = nodes.decode_proxy().await.unwrap();
     let cluster = nodes.route(Some(proxy.address)).await.unwrap();
     let cases: Vec<Case> = suite::cases().unwrap().into_iter().take(QUESTIONS).collect();
