@@ -22,8 +22,9 @@ pub struct PrefillSettings {
     /// Keep finished KV for prompts that begin alike: on, or off
     #[arg(long, default_value = "on", value_parser = parse_switch, action = clap::ArgAction::Set, env = "SECATEUR_PREFIX_CACHE")]
     pub prefix_cache: bool,
-    /// Seconds after which a shipment of which decode takes nothing is given up, and the router goes on with another pair;
-    /// while decode has no room for it, only if other prompts wait for its KV blocks. Less than the router's request timeout
+    /// Seconds after which a shipment for which decode has no room is given up if other prompts wait for its KV blocks, and
+    /// the router goes on with another pair. One of which decode takes nothing although it has room is given up after twice
+    /// as many. Less than half of the router's request timeout
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3_600), env = "SECATEUR_SHIP_PATIENCE")]
     pub ship_patience: u64,
     /// Pack what is shipped without further loss: auto (unless the link was measured to be faster than packing), on, or off

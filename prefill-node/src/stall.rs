@@ -19,6 +19,10 @@ use tokio::time::{sleep, sleep_until};
 /// How often a shipment that has waited long enough looks whether somebody wants its blocks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// Where decode owes a word, patience lasts so many times as long: a frame of 1 MiB may share a slow link with as many others
+/// as a router lets run (64 of them take 54 seconds at 10 Mbit/s).
+const OWED: u32 = 2;
+
 /// Whether a prompt waits for blocks: said by the engine, heard by shipments.
 #[derive(Clone, Debug, Default)]
 pub struct Shortage(Arc<AtomicBool>);
@@ -66,11 +70,15 @@ impl Patience {
     /// Resolves when decode has taken nothing since `since` for long enough, and, where it has no room, somebody wants the
     /// blocks. The error makes the router go on with another pair.
     pub async fn overdue(&self, since: Instant, waits_for: WaitsFor) -> ServiceError {
-        sleep_until((since + self.limit).into()).await;
+        let limit = match waits_for {
+            WaitsFor::Progress => self.limit * OWED,
+            WaitsFor::Room => self.limit,
+        };
+        sleep_until((since + limit).into()).await;
         while waits_for == WaitsFor::Room && !self.shortage.is_there() {
             sleep(LOOK_AGAIN).await;
         }
-        let text = format!("decode took nothing of the KV for {} s or more", self.limit.as_secs());
+        let text = format!("decode took nothing of the KV for {} s or more", limit.as_secs());
         ServiceError::new(ErrorCode::Unavailable, text)
     }
 }
