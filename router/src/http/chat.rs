@@ -1,35 +1,15 @@
 //! `POST /v1/chat/completions`: a conversation, rendered by the model's template, and answered.
 
-use std::sync::Arc;
-
-use axum::{
-    Extension,
-    extract::{Request, State},
-    response::Response,
-};
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::{
-    begin::Prepared,
-    generate::{Job, route},
-};
+use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    legs::RequestIds,
     openai::{ChatJob, Generation, Limits, chat, response::Shape},
     prompt,
 };
-
-/// Handles the route.
-pub async fn completions(
-    State(app): State<Arc<App>>,
-    Extension(ids): Extension<RequestIds>,
-    request: Request,
-) -> Response {
-    route::<ChatJob>(app, ids, request).await
-}
 
 impl Job for ChatJob {
     const SHAPE: Shape = Shape::Chat;

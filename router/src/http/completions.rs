@@ -1,23 +1,12 @@
 //! `POST /v1/completions`: raw prompts, each answered on its own.
 
-use std::sync::Arc;
-
-use axum::{
-    Extension,
-    extract::{Request, State},
-    response::Response,
-};
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::{
-    begin::Prepared,
-    generate::{Job, route},
-};
+use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    legs::RequestIds,
     openai::{
         Generation, Limits,
         completion::{self, CompletionJob, RawPrompt, Words},
@@ -25,15 +14,6 @@ use crate::{
     },
     prompt,
 };
-
-/// Handles the route.
-pub async fn completions(
-    State(app): State<Arc<App>>,
-    Extension(ids): Extension<RequestIds>,
-    request: Request,
-) -> Response {
-    route::<CompletionJob>(app, ids, request).await
-}
 
 impl Job for CompletionJob {
     const SHAPE: Shape = Shape::Text;

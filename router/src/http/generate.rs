@@ -9,7 +9,12 @@
 
 use std::sync::Arc;
 
-use axum::{extract::Request, http::StatusCode, response::Response};
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
 use secateur_common::ids;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
@@ -60,7 +65,11 @@ struct Arrival {
 }
 
 /// Handles a request of kind `J`: the answer, or a refusal that is counted and logged.
-pub async fn route<J: Job>(app: Arc<App>, ids: RequestIds, request: Request) -> Response {
+pub async fn route<J: Job>(
+    State(app): State<Arc<App>>,
+    Extension(ids): Extension<RequestIds>,
+    request: Request,
+) -> Response {
     let request_id = ids.request_id.clone();
     handle::<J>(&app, ids, request).await.unwrap_or_else(|failure| {
         app.metrics.refused(&request_id, &failure);

@@ -31,15 +31,18 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::app::App;
+use crate::{
+    app::App,
+    openai::{ChatJob, completion::CompletionJob},
+};
 
 pub use server::run;
 
 /// All routes.
 pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
-        .route("/v1/chat/completions", post(chat::completions))
-        .route("/v1/completions", post(completions::completions))
+        .route("/v1/chat/completions", post(generate::route::<ChatJob>))
+        .route("/v1/completions", post(generate::route::<CompletionJob>))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
