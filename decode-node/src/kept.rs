@@ -2,7 +2,8 @@
 //! is not shipped again.
 //!
 //! Only what was shipped is kept, as prefill computed it; the answer's own KV comes with the next shipment, so that an
-//! answer does not depend on where the conversation was before. A block counts for the policy that it came under alone.
+//! answer does not depend on where the conversation was before. A block counts for the policy and the steps that it came
+//! under alone, and only where any prompt that begins like this one would bring the same bits.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -55,11 +56,12 @@ impl Kept {
         HeldKv { table: BlockTable::with_prefix(pool, blocks), used }
     }
 
-    /// Keeps the full blocks of a prompt that was placed and checked.
-    pub fn keep(&self, manifest: &Manifest, kv: &HeldKv) {
-        if self.is_on {
-            self.blocks.insert(&usable(manifest), kv.table.full_blocks(), &kv.used);
-        }
+    /// Keeps the full blocks of a prompt that was placed and checked, below position `max`.
+    pub fn keep(&self, manifest: &Manifest, kv: &HeldKv, max: Option<u32>) {
+        let most = max.filter(|_| self.is_on).map_or(0, |max| max as usize / BLOCK_POSITIONS);
+        let (keys, blocks) = (usable(manifest), kv.table.full_blocks());
+        let most = most.min(blocks.len()).min(keys.len());
+        self.blocks.insert(&keys[..most], &blocks[..most], &kv.used);
     }
 
     /// Frees a block that nobody uses. False: there is none.
@@ -78,12 +80,12 @@ impl Kept {
     }
 }
 
-/// The keys of a manifest whose blocks are as large as ours, each with the policy that its block came under.
+/// The keys of a manifest whose blocks are as large as ours, each with the policy and the steps that its block came under.
 fn usable(manifest: &Manifest) -> Vec<Key> {
     let BlockKeys { positions, .. } = manifest.keys;
     let under = |key: Key| {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(manifest.policy.as_str().as_bytes()).update(&key);
+        hasher.update(manifest.policy.as_str().as_bytes()).update(manifest.steps.as_bytes()).update(&key);
         *hasher.finalize().as_bytes()
     };
     let is_ours = positions as usize == BLOCK_POSITIONS;
@@ -128,7 +130,7 @@ pub(crate) mod tests {
         assert_eq!(kv.len(), 0);
         kv.grow(pool.lease(3).unwrap());
         kv.set_len(40).unwrap();
-        kept.keep(&first, &kv);
+        kept.keep(&first, &kv, Some(40));
         assert_eq!((kept.reclaimable(), kept.evict()), (0, false), "it is in use");
         drop(kv);
         assert_eq!((kept.reclaimable(), pool.free_blocks()), (2, 6));

@@ -130,7 +130,8 @@ impl ReceiveService {
         kv.set_len(positions).map_err(model_failure)?;
         let shipped: Vec<usize> = manifest.layers.iter().map(|entry| entry.tokens() as usize).collect();
         if is_whole(&shipped, positions) {
-            self.space.kept().keep(manifest, kv);
+            let max = manifest.policy.kept_max(self.identity.plan.as_deref(), manifest.extent);
+            self.space.kept().keep(manifest, kv, max);
             return Ok(());
         }
         for (slot, shipped) in shipped.into_iter().enumerate() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     FORMAT_VERSION,
-    codec::{Codec, Layout},
+    codec::{Codec, Grain, KvSteps, LayerCoding, Layout},
     dtype::DType,
     policy::{Extent, TransferPolicy},
     refusal::Refusal,
@@ -38,6 +38,11 @@ impl KvShape {
     /// K and V of one token in one layer.
     pub fn bytes_per_token(&self) -> u64 {
         2 * u64::from(self.kv_heads) * u64::from(self.head_dim) * self.dtype.size_bytes() as u64
+    }
+
+    /// Key/value heads, and values of each.
+    pub fn heads(&self) -> (usize, usize) {
+        (self.kv_heads as usize, self.head_dim as usize)
     }
 
     /// How its values lie.
@@ -73,10 +78,24 @@ impl LayerEntry {
     pub fn tokens(&self) -> u64 {
         self.spans.iter().map(|coded| u64::from(coded.span.len())).sum()
     }
+
+    /// The grain of its lossy spans, which all have the same.
+    fn grain(&self) -> Option<Grain> {
+        self.grains().next()
+    }
+
+    fn grains(&self) -> impl Iterator<Item = Grain> + '_ {
+        self.spans.iter().filter_map(|coded| match coded.codec {
+            Codec::Native => None,
+            Codec::Steps(grain) => Some(grain),
+        })
+    }
 }
 
 /// The parts of a layer, and how far a shipment of them is.
 pub(crate) struct LayerParts {
+    /// What its parts share.
+    pub coding: LayerCoding,
     /// Index of the block in the checkpoint.
     pub layer: u32,
     /// In order.
@@ -126,6 +145,8 @@ pub struct Manifest {
     pub next_position: u32,
     /// By which the receiver knows what it has already.
     pub keys: BlockKeys,
+    /// Steps at grain 0 of the layers' channels; empty where nothing is shipped in steps.
+    pub steps: KvSteps,
 }
 
 impl Manifest {
@@ -139,12 +160,19 @@ impl Manifest {
     ) -> Self {
         let entry = |&layer| LayerEntry { layer, spans: policy.spans(plan, layer, extent) };
         let layers = layers.iter().map(entry).collect();
-        Self { parties, policy, extent, shape, layers, next_position: extent.positions, keys: BlockKeys::default() }
+        Self { parties, policy, extent, shape, layers, next_position: extent.positions, keys: BlockKeys::default(), steps: KvSteps::default() }
     }
 
     /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).
     pub fn with_next_position(mut self, next_position: u32) -> Self {
         self.next_position = next_position;
+        self
+    }
+
+    /// The same with the steps of its layers' channels, if anything is shipped in steps.
+    pub fn with_steps(mut self, steps: &KvSteps) -> Self {
+        let is_lossy = self.layers.iter().any(|entry| entry.grain().is_some());
+        self.steps = if is_lossy { steps.clone() } else { KvSteps::default() };
         self
     }
 
@@ -167,17 +195,21 @@ impl Manifest {
     /// The parts of every layer that the receiver lacks, which sender and receiver must cut alike.
     pub(crate) fn layer_parts(&self, held: u32) -> Vec<LayerParts> {
         let every = self.part_positions();
-        let of =
-            |entry: &LayerEntry| LayerParts { layer: entry.layer, parts: parts(&entry.spans, every, held), next: 0 };
-        self.layers.iter().map(of).collect()
+        let heads = self.shape.heads();
+        let of = |(place, entry): (usize, &LayerEntry)| LayerParts {
+            coding: LayerCoding::new(&self.steps, place, heads, entry.grain()),
+            layer: entry.layer,
+            parts: parts(&entry.spans, every, held),
+            next: 0,
+        };
+        self.layers.iter().enumerate().map(of).collect()
     }
 
     /// As a message.
     pub fn to_proto(&self) -> v1::Manifest {
-        let span = |coded: &CodedSpan| v1::TokenSpan {
-            start: coded.span.start,
-            end: coded.span.end,
-            codec: coded.codec.to_proto() as i32,
+        let span = |coded: &CodedSpan| {
+            let (codec, grain) = coded.codec.to_proto();
+            v1::TokenSpan { start: coded.span.start, end: coded.span.end, codec: codec as i32, grain }
         };
         let layer =
             |entry: &LayerEntry| v1::LayerEntry { layer: entry.layer, spans: entry.spans.iter().map(span).collect() };
@@ -197,6 +229,7 @@ impl Manifest {
             dtype: self.shape.dtype.to_proto() as i32,
             block_keys: self.keys.keys.clone(),
             key_positions: self.keys.positions,
+            steps: self.steps.as_bytes().clone(),
         }
     }
 
@@ -233,7 +266,11 @@ impl Manifest {
             layers: layers.ok_or(malformed)?,
             next_position: message.next_position,
             keys,
+            steps: KvSteps::from_bytes(message.steps),
         };
+        if !manifest.steps.is_empty() && !manifest.steps.fit(manifest.layers.len(), manifest.shape.heads()) {
+            return Err(malformed);
+        }
         let ascending = manifest.layers.windows(2).all(|pair| pair[0].layer < pair[1].layer);
         if !ascending || manifest.checked_total() != Some(message.total_bytes) || message.total_bytes == 0 {
             return Err(malformed);
@@ -253,11 +290,13 @@ fn layer_from_proto(message: &v1::LayerEntry, positions: u32) -> Option<LayerEnt
         return None;
     }
     let coded = |span: &v1::TokenSpan| {
-        let codec = Codec::from_proto(span.codec)?;
+        let codec = Codec::from_proto(span.codec, span.grain)?;
         Some(CodedSpan { span: TokenSpan { start: span.start, end: span.end }, codec })
     };
     let spans: Vec<_> = message.spans.iter().map(coded).collect::<Option<_>>()?;
-    are_well_formed(&spans, positions).then_some(LayerEntry { layer: message.layer, spans })
+    let entry = LayerEntry { layer: message.layer, spans };
+    let has_one_grain = entry.grains().all(|grain| Some(grain) == entry.grain());
+    (has_one_grain && are_well_formed(&entry.spans, positions)).then_some(entry)
 }
 
 #[cfg(test)]
@@ -281,8 +320,8 @@ pub(crate) mod tests {
 
         #[test]
         fn strange_numbers_never_panic(
-            positions: u32, kv_heads: u32, head_dim: u32, total_bytes: u64, policy: i32, dtype in -1..5, codec in -1..7,
-            start: u32, end: u32, key_positions: u32,
+            positions: u32, kv_heads: u32, head_dim: u32, total_bytes: u64, policy: i32, dtype in -1..5, codec in -1..8,
+            start: u32, end: u32, key_positions: u32, grain in 0u32..50,
         ) {
             let mut message = sample(3, &[0, 1]).to_proto();
             message.positions = positions;
@@ -292,14 +331,15 @@ pub(crate) mod tests {
             message.policy = policy;
             message.key_positions = key_positions;
             message.dtype = dtype;
-            message.layers[1].spans[0] = v1::TokenSpan { start, end, codec };
+            message.layers[1].spans[0] = v1::TokenSpan { start, end, codec, grain };
+            message.steps = vec![1; grain as usize].into();
             let _ = Manifest::from_proto(message);
         }
     }
 
     #[test]
     fn what_is_inconsistent_is_refused() {
-        let edits: [fn(&mut v1::Manifest); 13] = [
+        let edits: [fn(&mut v1::Manifest); 14] = [
             |m| m.prompt_positions = m.positions + 1,
             |m| m.epoch = None,
             |m| m.policy = 99,
@@ -313,6 +353,7 @@ pub(crate) mod tests {
             |m| m.layers[0].spans[0].end = 99,
             |m| m.total_bytes += 1,
             |m| m.kv_heads = 0,
+            |m| m.steps = vec![128; 7].into(),
         ];
         for (index, edit) in edits.iter().enumerate() {
             let mut message = sample(3, &[0, 1]).to_proto();

@@ -15,8 +15,10 @@ pub enum TransferPolicy {
     Dense,
     /// PDTrim: in the layers that the plan selects, first and last tokens of the prompt alone; all of every other layer.
     PdTrim,
-    /// Ours: all tokens; first and last ones as computed, those between at low precision.
+    /// Ours: all tokens; first and last ones as computed, those between as whole numbers of fine steps.
     Tiered,
+    /// The same with coarser steps: about as few bytes as PDTrim publishes.
+    Small,
 }
 
 /// How far a shipment reaches.
@@ -30,12 +32,13 @@ pub struct Extent {
 
 /// No such policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered")]
+#[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered, small")]
 pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
     /// Every policy, in the order that documents list them.
-    pub const ALL: [TransferPolicy; 3] = [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered];
+    pub const ALL: [TransferPolicy; 4] =
+        [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered, TransferPolicy::Small];
 
     /// The name on the command line, in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
@@ -43,13 +46,14 @@ impl TransferPolicy {
             TransferPolicy::Dense => "dense",
             TransferPolicy::PdTrim => "pdtrim",
             TransferPolicy::Tiered => "tiered",
+            TransferPolicy::Small => "small",
         }
     }
 
     /// Whether a plan says what it needs to know.
     pub fn is_possible_with(self, plan: Option<&Plan>) -> bool {
         match self {
-            TransferPolicy::Dense | TransferPolicy::Tiered => true,
+            TransferPolicy::Dense | TransferPolicy::Tiered | TransferPolicy::Small => true,
             TransferPolicy::PdTrim => plan.is_some_and(|plan| !plan.document().kv.is_empty()),
         }
     }
@@ -71,19 +75,29 @@ impl TransferPolicy {
                 }
             }
             TransferPolicy::Tiered => Tiers::of(plan).spans(plan, layer, extent),
+            TransferPolicy::Small => Tiers::SMALL.spans(plan, layer, extent),
         };
         spans.into_iter().filter(|coded| !coded.span.is_empty()).collect()
     }
 
-    /// Positions from which on a shipment is to be sent whatever the receiver has of an earlier one: there it promises
-    /// more than the middle of an earlier prompt need have. `None`: nothing that the receiver has can be used, as layers
-    /// lack positions.
+    /// Positions below which the receiver may use what it has of an earlier shipment: there this one would bring the same
+    /// bits. `None`: none, as layers lack positions.
     pub fn held_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
         match self {
             // Of a prompt the last row is always computed, and something must be shipped.
             TransferPolicy::Dense => Some(extent.prompt.saturating_sub(1)),
-            TransferPolicy::Tiered => Some(extent.prompt.saturating_sub(Tiers::of(plan).last.max(1))),
+            TransferPolicy::Tiered => Some(Tiers::of(plan).settled(extent.prompt)),
+            TransferPolicy::Small => Some(Tiers::SMALL.settled(extent.prompt)),
             TransferPolicy::PdTrim => None,
+        }
+    }
+
+    /// Positions below which the receiver may keep this shipment for a later one, which then uses no more of it than its
+    /// own [`TransferPolicy::held_max`]. Behind them a longer prompt would bring other bits.
+    pub fn kept_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
+        match self {
+            TransferPolicy::Dense => Some(extent.positions),
+            TransferPolicy::PdTrim | TransferPolicy::Tiered | TransferPolicy::Small => self.held_max(plan, extent),
         }
     }
 
@@ -93,6 +107,7 @@ impl TransferPolicy {
             TransferPolicy::Dense => v1::TransferPolicy::Dense,
             TransferPolicy::PdTrim => v1::TransferPolicy::Pdtrim,
             TransferPolicy::Tiered => v1::TransferPolicy::Tiered,
+            TransferPolicy::Small => v1::TransferPolicy::Small,
         }
     }
 
@@ -103,6 +118,7 @@ impl TransferPolicy {
             v1::TransferPolicy::Dense => Some(TransferPolicy::Dense),
             v1::TransferPolicy::Pdtrim => Some(TransferPolicy::PdTrim),
             v1::TransferPolicy::Tiered => Some(TransferPolicy::Tiered),
+            v1::TransferPolicy::Small => Some(TransferPolicy::Small),
         }
     }
 }

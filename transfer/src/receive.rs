@@ -150,7 +150,7 @@ impl Receiver {
             return Err(Refusal::FrameMismatch.into());
         }
         for part in &layer.parts[layer.next..][..run.parts as usize] {
-            let decoded = self.decoder.decode(part.codec, part.span.len() as usize, payload);
+            let decoded = self.decoder.decode(part.codec, &mut layer.coding, part.span.len() as usize, payload);
             let (rows, used) = decoded.map_err(|_| Refusal::FrameMismatch)?;
             sink.place(layer.layer, part.first_row, rows)?;
             payload = &payload[used..];
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::{
         Codec, DType, Sender,
-        codec::{Packing, Plane},
+        codec::{KvSteps, Packing, Plane, steps::Notch},
         manifest::tests::sample,
         send::KvSource,
     };
@@ -275,7 +275,9 @@ mod tests {
     fn tiered(positions: u32, layers: &[u32]) -> Manifest {
         let Manifest { parties, shape, .. } = sample(4, layers);
         let extent = Extent { prompt: positions, positions };
-        Manifest::new(parties, (TransferPolicy::Tiered, None), extent, shape, layers)
+        let notch = |_, _| Notch::nearest(1.0);
+        let steps = KvSteps::new(layers.len(), shape.heads(), |layer, head, _| notch(layer, head), notch);
+        Manifest::new(parties, (TransferPolicy::Tiered, None), extent, shape, layers).with_steps(&steps)
     }
 
     proptest! {
@@ -307,7 +309,7 @@ mod tests {
                         for (channel, bytes) in bytes.chunks(4).enumerate() {
                             let found = f32::from_le_bytes(bytes.try_into().unwrap());
                             let given = value(layer, position, channel as u32, plane);
-                            let allowed = if coded.codec == Codec::Native { 0.0 } else { 0.7 };
+                            let allowed = coded.codec.bits().map_or(0.0, |bits| 0.51 * (-bits).exp2() as f32);
                             prop_assert!((found - given).abs() <= allowed, "{layer} {position} {channel}: {found} {given}");
                         }
                     }
@@ -426,7 +428,7 @@ mod tests {
         refused(&hollow, &expected);
         // Another precision than was promised.
         let mut coarse = good.clone();
-        coarse.layers[0].spans[0].codec = Codec::Int2;
+        coarse.layers[0].spans[0].codec = Codec::of_bits(2.0).unwrap();
         refused(&coarse, &expected);
         // A rule that this node does not have.
         refused(&good, &Expectation { plan: None, ..expected });

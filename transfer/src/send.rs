@@ -80,7 +80,7 @@ impl Sender {
                 let copy = |plane, into: &mut Vec<u8>| {
                     source.copy(layer.layer, part.span.start..part.span.end, plane, into);
                 };
-                self.encoder.encode(part.codec, copy, &mut payload);
+                self.encoder.encode(part.codec, &mut layer.coding, copy, &mut payload);
                 layer.next += 1;
             }
             if layer.next > first_part {
@@ -110,7 +110,7 @@ impl Sender {
         let bytes = |part: &Part| {
             let raw = u64::from(part.span.len()) * self.manifest.shape.bytes_per_token();
             let bits = 8 * self.manifest.shape.dtype.size_bytes() as u64;
-            part.codec.bits().map_or(raw, |coded| raw * u64::from(coded) / bits)
+            part.codec.bits().map_or(raw, |coded| (raw as f64 * coded / bits as f64) as u64)
         };
         let of = |layer: &LayerParts| {
             let end = finished(layer.layer);

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn parts_are_cut_at_multiples_whatever_is_held() {
-        let low = |start, end| CodedSpan { codec: Codec::Int4, ..span(start, end) };
+        let low = |start, end| CodedSpan { codec: Codec::of_bits(4.0).unwrap(), ..span(start, end) };
         let spans = [span(0, 4), low(4, 300), span(310, 330)];
         let cut = |held| -> Vec<_> {
             parts(&spans, 128, held).iter().map(|p| (p.span.start, p.span.end, p.first_row)).collect()

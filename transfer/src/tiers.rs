@@ -1,14 +1,14 @@
-//! The tiers of the `tiered` policy: how precisely the ends and the middle of a prompt are shipped.
+//! The tiers of the lossy policies: how precisely the ends and the middle of a prompt are shipped.
 
 use secateur_pruning::pdtrim::{Plan, TierRule};
 
 use crate::{
-    codec::Codec,
+    codec::{Codec, Grain},
     policy::Extent,
     span::{CodedSpan, TokenSpan},
 };
 
-/// How precisely a prompt's KV is shipped. Nothing is left out.
+/// How precisely a prompt's KV is shipped. No position is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiers {
     /// First positions that are shipped as they are: attention sinks are there.
@@ -22,8 +22,20 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    /// What is shipped where the plan says nothing else. docs/results.md has the measurement.
-    pub const DEFAULT: Tiers = Tiers { first: 2, last: 4, middle: Codec::Int3, selected: Codec::Int2 };
+    /// What `tiered` ships where the plan says nothing else. docs/results.md has the measurement.
+    pub const DEFAULT: Tiers = Self::even(4.5);
+
+    /// What `small` ships: about the published 4.95 times fewer bytes than bf16. docs/results.md has the measurement.
+    pub const SMALL: Tiers = Self::even(3.0);
+
+    /// Every layer alike, the middle with about so many bits a value.
+    const fn even(bits: f64) -> Tiers {
+        let middle = match Grain::of_quarters((bits * 4.0) as u8) {
+            Some(grain) => Codec::Steps(grain),
+            None => Codec::Native,
+        };
+        Tiers { first: 2, last: 4, middle, selected: middle }
+    }
 
     /// The plan's, or the default.
     pub fn of(plan: Option<&Plan>) -> Tiers {
@@ -45,12 +57,22 @@ impl Tiers {
         let middle = CodedSpan { span: TokenSpan { start: first, end: last }, codec };
         vec![CodedSpan::native(0, first), middle, CodedSpan::native(last, positions)]
     }
+
+    /// Positions below which a prompt's values are the same in every longer prompt that begins like it.
+    pub fn settled(self, prompt: u32) -> u32 {
+        prompt.saturating_sub(self.last.max(1))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy::tests::plan;
+    use proptest::prelude::*;
+
+    fn bits(bits: f64) -> Codec {
+        Codec::of_bits(bits).unwrap()
+    }
 
     fn spans(tiers: Tiers, layer: u32, prompt: u32, positions: u32) -> Vec<(u32, u32, Codec)> {
         let plan = plan();
@@ -60,21 +82,36 @@ mod tests {
 
     #[test]
     fn every_position_is_shipped_and_the_ends_as_they_are() {
-        use Codec::{Int2, Int3, Native};
-        let tiers = Tiers { first: 2, last: 4, middle: Int3, selected: Int2 };
-        assert_eq!(spans(tiers, 0, 100, 100), [(0, 2, Native), (2, 96, Int3), (96, 100, Native)]);
+        let native = Codec::Native;
+        let tiers = Tiers { first: 2, last: 4, middle: bits(3.0), selected: bits(2.25) };
+        assert_eq!(spans(tiers, 0, 100, 100), [(0, 2, native), (2, 96, bits(3.0)), (96, 100, native)]);
         // Selected by the plan, and three tokens of the answer behind the prompt.
-        assert_eq!(spans(tiers, 2, 100, 103), [(0, 2, Native), (2, 96, Int2), (96, 103, Native)]);
-        assert_eq!(spans(tiers, 0, 5, 5), [(0, 2, Native), (2, 2, Int3), (2, 5, Native)]);
-        assert_eq!(spans(tiers, 0, 1, 2), [(0, 1, Native), (1, 1, Int3), (1, 2, Native)]);
+        assert_eq!(spans(tiers, 2, 100, 103), [(0, 2, native), (2, 96, bits(2.25)), (96, 103, native)]);
+        assert_eq!(spans(tiers, 0, 5, 5), [(0, 2, native), (2, 2, bits(3.0)), (2, 5, native)]);
+        assert_eq!(spans(tiers, 0, 1, 2), [(0, 1, native), (1, 1, bits(3.0)), (1, 2, native)]);
     }
 
     #[test]
     fn a_plan_may_say_how_precisely() {
         let mut document = plan().document().clone();
-        document.tiers = Some(TierRule { first: 1, last: 9, middle_bits: 8, selected_bits: 16 });
+        document.tiers = Some(TierRule { first: 1, last: 9, middle_bits: 8.0, selected_bits: 16.0 });
         let plan = Plan::new(document).unwrap();
-        let found = Tiers { first: 1, last: 9, middle: Codec::Int8, selected: Codec::Native };
+        let found = Tiers { first: 1, last: 9, middle: bits(8.0), selected: Codec::Native };
         assert_eq!((Tiers::of(Some(&plan)), Tiers::of(None)), (found, Tiers::DEFAULT));
+    }
+
+    proptest! {
+        /// What is settled is shipped alike in every longer prompt.
+        #[test]
+        fn settled_positions_keep_their_codec(prompt in 1u32..200, more in 0u32..200, first in 0u32..9, last in 0u32..9) {
+            let tiers = Tiers { first, last, ..Tiers::DEFAULT };
+            let codec = |prompt: u32, at: u32| {
+                let spans = spans(tiers, 0, prompt, prompt);
+                spans.into_iter().find(|(start, end, _)| (*start..*end).contains(&at)).map(|(_, _, codec)| codec)
+            };
+            for at in 0..tiers.settled(prompt) {
+                prop_assert_eq!(codec(prompt, at), codec(prompt + more, at));
+            }
+        }
     }
 }

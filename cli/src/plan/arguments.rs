@@ -59,8 +59,8 @@ pub struct PlanArguments {
     /// Last tokens that are always sent
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub kv_last_min: usize,
-    /// How precisely `tiered` sends: first and last tokens as they are, bits of a value between (2, 3, 4, 8 or 16), the same
-    /// in selected layers; such as 2,4,3,2 [default: what the transfer layer was measured with]
+    /// How precisely `tiered` sends: first and last tokens as they are, bits of a value between (2 to 10 in quarters, or 16),
+    /// the same in selected layers; such as 2,4,4.5,3 [default: what the transfer layer was measured with]
     #[arg(long, value_name = "FIRST,LAST,BITS,BITS", value_parser = parse_tiers)]
     pub tiers: Option<TierRule>,
     /// Cases to calibrate on, as for `secateur eval` [default: every fourth case of the checkpoint's own suite]
@@ -160,13 +160,19 @@ fn parse_ratio(text: &str) -> Result<f64, String> {
 
 fn parse_tiers(text: &str) -> Result<TierRule, String> {
     let wrong = || "must be four numbers: first tokens, last tokens, bits, bits of selected layers".to_owned();
-    let numbers: Vec<u32> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| wrong())?;
-    let [first, last, middle, selected] = numbers[..] else { return Err(wrong()) };
-    let bits = |bits: u32| {
-        let found = u8::try_from(bits).ok().filter(|bits| TierRule::BITS.contains(bits));
-        found.ok_or_else(|| format!("{bits} bits: must be 2, 3, 4, 8 or 16"))
+    let fields: Vec<&str> = text.split(',').collect();
+    let [first, last, middle, selected] = fields[..] else { return Err(wrong()) };
+    let tokens = |text: &str| text.parse().map_err(|_| wrong());
+    let bits = |text: &str| {
+        let bits: f64 = text.parse().map_err(|_| wrong())?;
+        if TierRule::has(bits) { Ok(bits) } else { Err(format!("{bits} bits: must be 2 to 10 in quarters, or 16")) }
     };
-    Ok(TierRule { first, last, middle_bits: bits(middle)?, selected_bits: bits(selected)? })
+    Ok(TierRule {
+        first: tokens(first)?,
+        last: tokens(last)?,
+        middle_bits: bits(middle)?,
+        selected_bits: bits(selected)?,
+    })
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

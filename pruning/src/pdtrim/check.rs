@@ -78,12 +78,12 @@ pub enum PlanError {
         source: RetentionError,
     },
     /// Bits that no value has.
-    #[error("tiers.{field} is {bits}; it must be 2, 3, 4, 8 or 16")]
+    #[error("tiers.{field} is {bits}; it must be 2 to 10 in quarters, or 16")]
     Tiers {
         /// Which.
         field: &'static str,
         /// As given.
-        bits: u8,
+        bits: f64,
     },
     /// Scores of another model.
     #[error("{field} has {found} values; it must have none or one for each of the {layers} layers")]
@@ -153,7 +153,7 @@ pub(super) fn check(plan: &PlanDocument) -> Result<(), PlanError> {
 
 fn check_tiers(tiers: &TierRule) -> Result<(), PlanError> {
     let fields = [("middle_bits", tiers.middle_bits), ("selected_bits", tiers.selected_bits)];
-    match fields.into_iter().find(|(_, bits)| !TierRule::BITS.contains(bits)) {
+    match fields.into_iter().find(|(_, bits)| !TierRule::has(*bits)) {
         Some((field, bits)) => Err(PlanError::Tiers { field, bits }),
         None => Ok(()),
     }

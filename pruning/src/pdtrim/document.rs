@@ -169,23 +169,25 @@ impl KvRule {
     }
 }
 
-/// How precisely KV is sent: first and last tokens as they are, those between as integers of a few bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How precisely KV is sent: first and last tokens as they are, those between with a few bits a value.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TierRule {
     /// First tokens that are sent as they are.
     pub first: u32,
     /// Last tokens that are sent as they are.
     pub last: u32,
-    /// Bits of a value between: 2, 3, 4, 8, or 16 for as it is.
-    pub middle_bits: u8,
+    /// Bits of a value between, about: 2 to 10 in quarters, or 16 for as it is.
+    pub middle_bits: f64,
     /// The same in layers that `kv` lists.
-    pub selected_bits: u8,
+    pub selected_bits: f64,
 }
 
 impl TierRule {
-    /// Bits that there are.
-    pub const BITS: [u8; 5] = [2, 3, 4, 8, 16];
+    /// Whether there are so many bits.
+    pub fn has(bits: f64) -> bool {
+        bits == 16.0 || ((2.0..=10.0).contains(&bits) && (bits * 4.0).fract() == 0.0)
+    }
 }
 
 fn phi() -> f64 {

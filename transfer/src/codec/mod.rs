@@ -1,92 +1,63 @@
-//! How the KV of a part is coded: every bit, or integers with scales.
+//! How the KV of a part is coded: every bit, or whole numbers of steps.
 //!
 //! ```text
-//! mod.rs       precision of a span, and the form that a part takes
+//! mod.rs       precision of a span
 //! part.rs      one part: K and V of up to 128 positions of a layer, coded and read back
 //! convert.rs   values to f32 and back
-//! pack.rs      integers of a few bits, side by side
-//! huffman.rs   the same, smaller
-//! scale.rs     smallest value and step, and how they are written
-//! channels.rs  K: a scale for each channel over the part's positions
-//! tokens.rs    V: a scale for each group of values of one position
 //! planes.rs    lossless: exponents apart from the rest
+//! pack.rs      integers of a few bits, side by side
+//! steps/       lossy: whole numbers of steps, entropy coded
 //! ```
-//!
-//! Keys have channels that are far larger than others, the same at every position, so a scale per channel loses least;
-//! values have no such channels, so a scale per position does (KIVI, arXiv 2402.02750, section 3).
 
-mod channels;
 mod convert;
-mod huffman;
 mod pack;
 mod part;
 mod planes;
-mod scale;
-mod tokens;
+pub mod steps;
 
 use secateur_proto::v1;
 
-pub use part::{CodeError, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes};
+pub use part::{CodeError, LayerCoding, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes};
 pub use planes::packing_rate;
+pub use steps::{Grain, KvSteps};
 
 /// Precision of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Codec {
     /// Every bit of the wire's dtype.
     Native,
-    /// Eight bits and scales.
-    Int8,
-    /// Four bits and scales.
-    Int4,
-    /// Three bits and scales.
-    Int3,
-    /// Two bits and scales.
-    Int2,
+    /// Whole numbers of steps of that grain.
+    Steps(Grain),
 }
 
 impl Codec {
-    /// Every codec, most precise first.
-    pub const ALL: [Codec; 5] = [Codec::Native, Codec::Int8, Codec::Int4, Codec::Int3, Codec::Int2];
-
-    /// Bits of a coded value, scales aside; none: as it is.
-    pub fn bits(self) -> Option<u32> {
+    /// Bits that a value takes, about; `None`: as many as its dtype has.
+    pub fn bits(self) -> Option<f64> {
         match self {
             Codec::Native => None,
-            Codec::Int8 => Some(8),
-            Codec::Int4 => Some(4),
-            Codec::Int3 => Some(3),
-            Codec::Int2 => Some(2),
+            Codec::Steps(grain) => Some(grain.bits()),
         }
     }
 
-    /// The codec of so many bits; 16 and more: every bit.
-    pub fn of_bits(bits: u8) -> Option<Codec> {
-        match bits {
-            16.. => Some(Codec::Native),
-            _ => Codec::ALL.into_iter().find(|codec| codec.bits() == Some(bits.into())),
-        }
+    /// The codec of about so many bits; 16 and more: every bit. `None`: there is none.
+    pub fn of_bits(bits: f64) -> Option<Codec> {
+        if bits >= 16.0 { Some(Codec::Native) } else { Grain::of_bits(bits).map(Codec::Steps) }
     }
 
-    /// The wire tag.
-    pub fn to_proto(self) -> v1::Codec {
+    /// The wire tag, and the grain in quarters of a bit.
+    pub fn to_proto(self) -> (v1::Codec, u32) {
         match self {
-            Codec::Native => v1::Codec::Native,
-            Codec::Int8 => v1::Codec::Int8,
-            Codec::Int4 => v1::Codec::Int4,
-            Codec::Int3 => v1::Codec::Int3,
-            Codec::Int2 => v1::Codec::Int2,
+            Codec::Native => (v1::Codec::Native, 0),
+            Codec::Steps(grain) => (v1::Codec::Steps, grain.quarters().into()),
         }
     }
 
-    /// From a wire tag; unknown tags have no codec.
-    pub fn from_proto(tag: i32) -> Option<Codec> {
+    /// From a wire tag and grain; what is unknown or out of range has no codec.
+    pub fn from_proto(tag: i32, quarters: u32) -> Option<Codec> {
         match v1::Codec::try_from(tag).ok()? {
             v1::Codec::Unspecified => None,
-            v1::Codec::Native => Some(Codec::Native),
-            v1::Codec::Int8 => Some(Codec::Int8),
-            v1::Codec::Int4 => Some(Codec::Int4),
-            v1::Codec::Int3 => Some(Codec::Int3),
-            v1::Codec::Int2 => Some(Codec::Int2),
+            v1::Codec::Native => (quarters == 0).then_some(Codec::Native),
+            v1::Codec::Steps => Grain::of_quarters(quarters.try_into().ok()?).map(Codec::Steps),
         }
     }
 }
@@ -97,10 +68,16 @@ mod tests {
 
     #[test]
     fn tags_and_bits_round_trip() {
-        for codec in Codec::ALL {
-            assert_eq!(Codec::from_proto(codec.to_proto() as i32), Some(codec));
-            assert_eq!(Codec::of_bits(codec.bits().map_or(16, |bits| bits as u8)), Some(codec));
+        for quarters in 8..=40 {
+            let codec = Codec::of_bits(f64::from(quarters) / 4.0).unwrap();
+            let (tag, grain) = codec.to_proto();
+            assert_eq!((Codec::from_proto(tag as i32, grain), grain), (Some(codec), quarters));
         }
-        assert_eq!((Codec::from_proto(0), Codec::from_proto(77), Codec::of_bits(5)), (None, None, None));
+        assert_eq!(Codec::of_bits(16.0), Some(Codec::Native));
+        assert_eq!(Codec::from_proto(v1::Codec::Native as i32, 0), Some(Codec::Native));
+        for (tag, grain) in [(0, 16), (77, 16), (1, 16), (6, 7), (6, 41), (6, 1 << 20)] {
+            assert_eq!(Codec::from_proto(tag, grain), None, "{tag} {grain}");
+        }
+        assert_eq!((Codec::of_bits(5.1), Codec::of_bits(0.0), Codec::of_bits(12.0)), (None, None, None));
     }
 }

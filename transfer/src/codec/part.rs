@@ -1,25 +1,22 @@
 //! One part: K and V of consecutive positions of a layer.
 //!
-//! Layout: a byte for the form, then K, then V. Raw: both as they are. Planes: both as [`planes`] codes them. Integers: of
-//! each the scales, K's by [`channels`] and V's by [`tokens`], and the codes, packed ([`pack`](mod@super::pack)) or by
-//! [`huffman`]. A part of a span of any codec may be raw, where its values do not fit the scales; planes are for native
-//! spans, integers for the others.
+//! Layout: a byte for the form, then K and V. Raw: both as they are. Planes: both as [`planes`] codes them. Steps: as
+//! [`steps`](super::steps) does. Planes are for native spans, steps for spans with a grain; a part of any span may be raw.
 
 use super::{
-    Codec, channels,
+    Codec, Grain,
     convert::{from_f32, to_f32},
-    huffman,
-    pack::{pack, packed_len, unpack},
     planes,
-    scale::Width,
-    tokens,
+    steps::{Coder, KvSteps, LayerModels, LayerSteps},
 };
 use crate::dtype::DType;
 
 const RAW: u8 = 0;
 const PLANES: u8 = 1;
-const INTEGERS: u8 = 2;
-const INTEGERS_SHORT: u8 = 3;
+const STEPS: u8 = 2;
+
+/// Bytes that the form, final states and counts of a part of steps take.
+const STEPS_BYTES: usize = 140;
 
 /// A part that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +27,9 @@ pub enum CodeError {
     /// The form is not known, or not one of the span's codec.
     #[error("a part has a form that its codec does not have")]
     Form,
-    /// A scale is no number.
-    #[error("a part has a scale that is no number")]
-    Scale,
+    /// The entropy coder does not end where its encoder began.
+    #[error("a part's bits are not those of its values")]
+    State,
 }
 
 /// How the values of a shipment lie.
@@ -51,19 +48,15 @@ impl Layout {
     }
 }
 
-/// Bytes of a part of so many positions, if its values fit its codec and nothing is made smaller without loss.
+/// Bytes of a part of so many positions, about where they depend on its values; nothing is made smaller without loss.
 pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
-    1 + match codec.bits() {
-        None => 2 * layout.plane_bytes(positions),
-        Some(bits) => {
-            let k = channels::scales_len(layout.width, Width::Long);
-            let scales = k + tokens::scales_len(layout.width, positions, Width::Long);
-            scales + 2 * packed_len(layout.width * positions, bits)
-        }
+    match codec.bits() {
+        None => 1 + 2 * layout.plane_bytes(positions),
+        Some(bits) => STEPS_BYTES + (2.0 * (layout.width * positions) as f64 * bits / 8.0).ceil() as usize,
     }
 }
 
-/// Whether what is shipped is made smaller without loss: native spans by planes, integers by shorter codes.
+/// Whether what is shipped as it is, is made smaller without loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
     /// Never: where the link is faster.
@@ -73,7 +66,7 @@ pub enum Packing {
     WhereSmaller,
 }
 
-/// K or V.
+/// Keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plane {
     /// Keys.
@@ -91,32 +84,51 @@ pub struct Rows<'a> {
     pub v: &'a [u8],
 }
 
+/// What the parts of one layer of a shipment share. Sender and receiver each have their own, and see the same parts.
+#[derive(Clone, Debug, Default)]
+pub struct LayerCoding {
+    steps: Option<LayerSteps>,
+    models: LayerModels,
+}
+
+impl LayerCoding {
+    /// Of the `place`-th layer of a shipment, whose lossy spans have that grain.
+    pub fn new(steps: &KvSteps, place: usize, shape: (usize, usize), grain: Option<Grain>) -> Self {
+        Self { steps: grain.and_then(|grain| steps.layer(place, shape, grain)), models: LayerModels::default() }
+    }
+}
+
 /// Codes parts, in memory that it keeps.
 pub struct PartEncoder {
     layout: Layout,
     /// Of the values that come.
     source: DType,
     packing: Packing,
-    bytes: Vec<u8>,
+    bytes: [Vec<u8>; 2],
     values: Vec<f32>,
-    codes: Vec<u8>,
-    words: huffman::Scratch,
+    coder: Coder,
     planes: planes::Scratch,
 }
 
 impl PartEncoder {
     /// For values of dtype `source`.
     pub fn new(layout: Layout, source: DType, packing: Packing) -> Self {
-        let (bytes, values, codes) = Default::default();
-        Self { layout, source, packing, bytes, values, codes, words: Default::default(), planes: Default::default() }
+        let (bytes, values, coder, planes) = Default::default();
+        Self { layout, source, packing, bytes, values, coder, planes }
     }
 
     /// Appends a part. `copy` appends the values of a plane, `[positions, width]`.
-    pub fn encode(&mut self, codec: Codec, mut copy: impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) {
+    pub fn encode(
+        &mut self,
+        codec: Codec,
+        layer: &mut LayerCoding,
+        mut copy: impl FnMut(Plane, &mut Vec<u8>),
+        into: &mut Vec<u8>,
+    ) {
         let start = into.len();
-        let is_done = match codec.bits() {
-            Some(bits) => self.integers(bits, &mut copy, into),
-            None => self.packing == Packing::WhereSmaller && self.planes(&mut copy, into),
+        let is_done = match codec {
+            Codec::Steps(_) => self.steps(layer, &mut copy, into),
+            Codec::Native => self.packing == Packing::WhereSmaller && self.planes(&mut copy, into),
         };
         if !is_done {
             into.truncate(start);
@@ -130,51 +142,28 @@ impl PartEncoder {
         if self.source == self.layout.dtype {
             return copy(plane, into);
         }
-        self.load(plane, copy);
+        let bytes = &mut self.bytes[0];
+        bytes.clear();
+        self.values.clear();
+        copy(plane, bytes);
+        to_f32(self.source, bytes, &mut self.values);
         from_f32(self.layout.dtype, &self.values, into);
     }
 
-    fn load(&mut self, plane: Plane, copy: &mut impl FnMut(Plane, &mut Vec<u8>)) {
-        self.bytes.clear();
-        self.values.clear();
-        copy(plane, &mut self.bytes);
-        to_f32(self.source, &self.bytes, &mut self.values);
-    }
-
-    fn integers(&mut self, bits: u32, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
-        // What values become must not depend on the link, so only codes do.
-        let is_short = huffman::is_for(bits);
-        into.push(if is_short { INTEGERS_SHORT } else { INTEGERS });
-        [Plane::K, Plane::V].into_iter().all(|plane| {
-            self.load(plane, copy);
-            if !is_short {
-                let scaled = self.scale(plane, bits, Width::Long, into);
-                return scaled.map(|()| pack(&self.codes, bits, into)).is_some();
-            }
-            // The narrowest scales that these values allow.
-            let start = into.len();
-            let scaled = widths(plane).into_iter().any(|(tag, width)| {
-                into.truncate(start);
-                into.push(tag);
-                self.scale(plane, bits, width, into).is_some()
-            });
-            // Without scales the codes are those of another part, maybe of more bits.
-            if scaled {
-                match self.packing {
-                    Packing::WhereSmaller => huffman::encode(&self.codes, bits, &mut self.words, into),
-                    Packing::Never => huffman::encode_packed(&self.codes, bits, into),
-                }
-            }
-            scaled
-        })
-    }
-
-    fn scale(&mut self, plane: Plane, bits: u32, written: Width, into: &mut Vec<u8>) -> Option<()> {
-        let (values, width) = (&self.values, self.layout.width);
-        match plane {
-            Plane::K => channels::encode(values, width, (bits, written), &mut self.codes, into),
-            Plane::V => tokens::encode(values, width, (bits, written), &mut self.codes, into),
+    fn steps(
+        &mut self,
+        layer: &mut LayerCoding,
+        copy: &mut impl FnMut(Plane, &mut Vec<u8>),
+        into: &mut Vec<u8>,
+    ) -> bool {
+        let Some(steps) = &layer.steps else { return false };
+        for (plane, bytes) in [Plane::K, Plane::V].into_iter().zip(&mut self.bytes) {
+            bytes.clear();
+            copy(plane, bytes);
         }
+        into.push(STEPS);
+        let [k, v] = &self.bytes;
+        self.coder.encode(self.source, [k, v], steps, &mut layer.models, into)
     }
 
     fn planes(&mut self, copy: &mut impl FnMut(Plane, &mut Vec<u8>), into: &mut Vec<u8>) -> bool {
@@ -198,28 +187,28 @@ pub struct PartDecoder {
     /// The same in the wire's, where a form does not give it as it lies.
     raw: Vec<u8>,
     values: Vec<f32>,
-    codes: Vec<u8>,
-    words: huffman::Scratch,
+    coder: Coder,
     planes: planes::Scratch,
 }
 
 impl PartDecoder {
     /// For values of dtype `target`.
     pub fn new(layout: Layout, target: DType) -> Self {
-        let (out, raw, values, codes) = Default::default();
-        Self { layout, target, out, raw, values, codes, words: Default::default(), planes: Default::default() }
+        let (out, raw, values, coder, planes) = Default::default();
+        Self { layout, target, out, raw, values, coder, planes }
     }
 
     /// Reads the part of so many positions at the front of `bytes`, and says how long it is.
     pub fn decode<'a>(
         &'a mut self,
         codec: Codec,
+        layer: &mut LayerCoding,
         positions: usize,
         bytes: &'a [u8],
     ) -> Result<(Rows<'a>, usize), CodeError> {
         let (&form, rest) = bytes.split_first().ok_or(CodeError::Short)?;
         let used = |rest: &[u8]| bytes.len() - rest.len();
-        match (form, codec.bits()) {
+        match (form, codec) {
             (RAW, _) => {
                 let (raw, rest) =
                     rest.split_at_checked(2 * self.layout.plane_bytes(positions)).ok_or(CodeError::Short)?;
@@ -229,7 +218,7 @@ impl PartDecoder {
                 self.convert(raw);
                 Ok((halves(&self.out), used(rest)))
             }
-            (PLANES, None) => {
+            (PLANES, Codec::Native) => {
                 self.raw.clear();
                 let count = positions * self.layout.width;
                 let dtype = self.layout.dtype;
@@ -243,8 +232,10 @@ impl PartDecoder {
                 self.raw = raw;
                 Ok((halves(&self.out), used(rest)))
             }
-            (INTEGERS | INTEGERS_SHORT, Some(bits)) => {
-                let rest = self.integers((bits, form == INTEGERS_SHORT), positions, rest)?;
+            (STEPS, Codec::Steps(_)) => {
+                let steps = layer.steps.as_ref().ok_or(CodeError::Form)?;
+                let to = (self.target, &mut self.out);
+                let rest = self.coder.decode(positions, rest, steps, &mut layer.models, to)?;
                 Ok((halves(&self.out), used(rest)))
             }
             _ => Err(CodeError::Form),
@@ -257,59 +248,6 @@ impl PartDecoder {
         to_f32(self.layout.dtype, raw, &mut self.values);
         from_f32(self.target, &self.values, &mut self.out);
     }
-
-    fn integers<'a>(
-        &mut self,
-        (bits, is_short): (u32, bool),
-        positions: usize,
-        bytes: &'a [u8],
-    ) -> Result<&'a [u8], CodeError> {
-        let width = self.layout.width;
-        let mut rest = bytes;
-        self.values.clear();
-        self.out.clear();
-        for plane in [Plane::K, Plane::V] {
-            let written = match is_short {
-                true => {
-                    let tag;
-                    (tag, rest) = rest.split_first().ok_or(CodeError::Short)?;
-                    let known = widths(plane).into_iter().find(|(known, _)| known == tag);
-                    known.ok_or(CodeError::Form)?.1
-                }
-                false => Width::Long,
-            };
-            let scales_len = match plane {
-                Plane::K => channels::scales_len(width, written),
-                Plane::V => tokens::scales_len(width, positions, written),
-            };
-            let scales;
-            (scales, rest) = rest.split_at_checked(scales_len).ok_or(CodeError::Short)?;
-            self.codes.clear();
-            rest = match is_short {
-                true => huffman::decode(rest, bits, width * positions, &mut self.words, &mut self.codes)?,
-                false => {
-                    let packed = packed_len(width * positions, bits);
-                    let (packed, behind) = rest.split_at_checked(packed).ok_or(CodeError::Short)?;
-                    unpack(packed, bits, width * positions, &mut self.codes);
-                    behind
-                }
-            };
-            match plane {
-                Plane::K => channels::decode(scales, written, &self.codes, width, &mut self.values)?,
-                Plane::V => tokens::decode(scales, written, &self.codes, width, &mut self.values)?,
-            }
-        }
-        from_f32(self.target, &self.values, &mut self.out);
-        Ok(rest)
-    }
-}
-
-/// How scales may be written where codes are short too, narrowest first, with their tags.
-fn widths(plane: Plane) -> [(u8, Width); 2] {
-    match plane {
-        Plane::K => [(1, Width::Middle), (0, Width::Long)],
-        Plane::V => [(1, Width::Short), (0, Width::Long)],
-    }
 }
 
 fn halves(both: &[u8]) -> Rows<'_> {
@@ -320,6 +258,7 @@ fn halves(both: &[u8]) -> Rows<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::steps::Notch;
     use proptest::prelude::*;
 
     fn values(count: usize, seed: u64, scale: f32) -> Vec<f32> {
@@ -337,14 +276,26 @@ mod tests {
     }
 
     fn codec() -> impl Strategy<Value = Codec> {
-        prop::sample::select(Codec::ALL.to_vec())
+        let grain = |quarters| Grain::of_quarters(quarters).map_or(Codec::Native, Codec::Steps);
+        prop_oneof![Just(Codec::Native), (8u8..=40).prop_map(grain)]
+    }
+
+    /// Steps of 1 at grain 0 for keys, of 2 for values.
+    fn coding(width: usize, codec: Codec) -> LayerCoding {
+        let steps = KvSteps::new(1, (1, width), |_, _, _| Notch::nearest(1.0), |_, _| Notch::nearest(2.0));
+        let grain = match codec {
+            Codec::Native => None,
+            Codec::Steps(grain) => Some(grain),
+        };
+        LayerCoding::new(&steps, 0, (1, width), grain)
     }
 
     /// K and V as bytes of `dtype`, coded as a part.
     fn coded(layout: Layout, source: DType, packing: Packing, codec: Codec, (k, v): (&[f32], &[f32])) -> Vec<u8> {
         let mut part = Vec::new();
         let copy = |plane, into: &mut Vec<u8>| from_f32(source, if plane == Plane::K { k } else { v }, into);
-        PartEncoder::new(layout, source, packing).encode(codec, copy, &mut part);
+        let mut layer = coding(layout.width, codec);
+        PartEncoder::new(layout, source, packing).encode(codec, &mut layer, copy, &mut part);
         part
     }
 
@@ -358,20 +309,19 @@ mod tests {
             let (k, v) = (values(width * positions, seed, 8.0), values(width * positions, seed ^ 99, 2.0));
             let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
             let mut part = coded(layout, source, packing, codec, (&k, &v));
-            prop_assert!(part.len() <= coded_bytes(layout, codec, positions) + 4);
             part.extend_from_slice(b"next");
             let mut decoder = PartDecoder::new(layout, target);
-            let (rows, used) = decoder.decode(codec, positions, &part).unwrap();
+            let mut layer = coding(width, codec);
+            let (rows, used) = decoder.decode(codec, &mut layer, positions, &part).unwrap();
             prop_assert_eq!(&part[used..], b"next");
             let (mut k_back, mut v_back) = (Vec::new(), Vec::new());
             to_f32(target, rows.k, &mut k_back);
             to_f32(target, rows.v, &mut v_back);
-            let steps = codec.bits().map_or(f32::INFINITY, |bits| (1u32 << bits) as f32 - 1.0);
-            for (given, back, scale) in [(&k, &k_back, 8.0), (&v, &v_back, 2.0f32)] {
+            let step = codec.bits().map_or(0.0, |bits| (-bits).exp2() as f32);
+            for (given, back, step) in [(&k, &k_back, step), (&v, &v_back, 2.0 * step)] {
                 prop_assert_eq!(given.len(), back.len());
                 for (given, back) in given.iter().zip(back) {
-                    let cut = if codec == Codec::Int2 { 0.2 * scale } else { 0.0 };
-                    prop_assert!((given - back).abs() <= 0.65 * scale / steps + 0.01 * scale + cut, "{given} {back}");
+                    prop_assert!((given - back).abs() <= 0.51 * step + 0.01 * given.abs() + 1e-3, "{given} {back}");
                 }
             }
             if codec == Codec::Native && source == wire && wire == target {
@@ -388,19 +338,43 @@ mod tests {
             bytes in prop::collection::vec(any::<u8>(), 0..400), width in 1usize..20, positions in 0usize..20,
         ) {
             let bytes = [&[form][..], &bytes].concat();
-            let _ = PartDecoder::new(Layout { width, dtype: wire }, target).decode(codec, positions, &bytes);
+            let layout = Layout { width, dtype: wire };
+            let _ = PartDecoder::new(layout, target).decode(codec, &mut coding(width, codec), positions, &bytes);
+        }
+
+        /// What a value becomes does not depend on the positions that it is coded with.
+        #[test]
+        fn parts_may_be_cut_anywhere(cut in 1usize..39, width in 1usize..30, seed: u64, quarters in 8u8..=40) {
+            let codec = Codec::Steps(Grain::of_quarters(quarters).unwrap());
+            let layout = Layout { width, dtype: DType::Bf16 };
+            let (k, v) = (values(width * 40, seed, 30.0), values(width * 40, seed ^ 99, 2.0));
+            let read = |from: usize, to: usize| {
+                let (k, v) = (&k[from * width..to * width], &v[from * width..to * width]);
+                let part = coded(layout, DType::Bf16, Packing::Never, codec, (k, v));
+                let mut decoder = PartDecoder::new(layout, DType::Bf16);
+                let (rows, _) = decoder.decode(codec, &mut coding(width, codec), to - from, &part).unwrap();
+                [rows.k.to_vec(), rows.v.to_vec()]
+            };
+            let (whole, first, second) = (read(0, 40), read(0, cut), read(cut, 40));
+            for plane in [0, 1] {
+                prop_assert_eq!(&whole[plane], &[&first[plane][..], &second[plane]].concat());
+            }
         }
     }
 
+    fn four_bits() -> Codec {
+        Codec::of_bits(4.0).unwrap()
+    }
+
     #[test]
-    fn what_scales_cannot_hold_goes_as_it_is() {
+    fn what_is_no_number_goes_as_it_is() {
         let layout = Layout { width: 2, dtype: DType::F32 };
-        for value in [1e9, f32::NAN, f32::INFINITY] {
+        for value in [f32::NAN, f32::INFINITY] {
             for (k, v) in [([value, 1.0], [1.0, 1.0]), ([1.0, 1.0], [1.0, value])] {
-                let part = coded(layout, DType::F32, Packing::Never, Codec::Int4, (&k, &v));
+                let part = coded(layout, DType::F32, Packing::Never, four_bits(), (&k, &v));
                 assert_eq!(part.len(), 1 + 16);
                 let mut decoder = PartDecoder::new(layout, DType::F32);
-                let (rows, _) = decoder.decode(Codec::Int4, 1, &part).unwrap();
+                let (rows, _) = decoder.decode(four_bits(), &mut coding(2, four_bits()), 1, &part).unwrap();
                 let given: Vec<u8> = [k, v].concat().into_iter().flat_map(f32::to_le_bytes).collect();
                 assert_eq!([rows.k, rows.v].concat(), given);
             }
@@ -408,30 +382,22 @@ mod tests {
     }
 
     #[test]
-    fn what_an_encoder_coded_before_does_not_matter() {
-        let layout = Layout { width: 16, dtype: DType::F32 };
-        let (some, strange) = (values(16 * 8, 1, 2.0), [f32::NAN; 16 * 8]);
-        let mut encoder = PartEncoder::new(layout, DType::F32, Packing::WhereSmaller);
-        let copy = |of: &[f32]| -> Vec<u8> { of.iter().flat_map(|value| value.to_le_bytes()).collect() };
-        encoder.encode(Codec::Int8, |_, into| into.extend(copy(&some)), &mut Vec::new());
-        let mut part = Vec::new();
-        encoder.encode(Codec::Int2, |_, into| into.extend(copy(&strange)), &mut part);
-        assert_eq!(part[0], RAW);
-        assert_eq!(part[1..], [copy(&strange), copy(&strange)].concat());
-    }
-
-    #[test]
     fn a_form_that_the_codec_does_not_have_is_refused() {
         let layout = Layout { width: 16, dtype: DType::Bf16 };
         let some = values(16 * 64, 1, 2.0);
         let packed = coded(layout, DType::Bf16, Packing::WhereSmaller, Codec::Native, (&some, &some));
-        let integers = coded(layout, DType::Bf16, Packing::Never, Codec::Int4, (&some, &some));
-        assert_eq!((packed[0], integers[0]), (PLANES, INTEGERS_SHORT));
+        let stepped = coded(layout, DType::Bf16, Packing::Never, four_bits(), (&some, &some));
+        assert_eq!((packed[0], stepped[0]), (PLANES, STEPS));
         let mut decoder = PartDecoder::new(layout, DType::Bf16);
-        assert_eq!(decoder.decode(Codec::Int4, 64, &packed), Err(CodeError::Form));
-        assert_eq!(decoder.decode(Codec::Native, 64, &integers), Err(CodeError::Form));
-        assert!(decoder.decode(Codec::Int8, 64, &integers).is_err());
-        assert_eq!(decoder.decode(Codec::Native, 64, &[3]), Err(CodeError::Form));
-        assert_eq!(decoder.decode(Codec::Native, 64, &[]), Err(CodeError::Short));
+        let mut decode = |codec, bytes: &[u8]| {
+            decoder.decode(codec, &mut coding(16, codec), 64, bytes).map(|(_, used)| used)
+        };
+        assert_eq!(decode(four_bits(), &packed), Err(CodeError::Form));
+        assert_eq!(decode(Codec::Native, &stepped), Err(CodeError::Form));
+        assert_eq!(decode(Codec::Native, &[3]), Err(CodeError::Form));
+        assert_eq!(decode(Codec::Native, &[]), Err(CodeError::Short));
+        // No steps were agreed on.
+        let mut decoder = PartDecoder::new(layout, DType::Bf16);
+        assert_eq!(decoder.decode(four_bits(), &mut LayerCoding::default(), 64, &stepped).err(), Some(CodeError::Form));
     }
 }

@@ -1,0 +1,175 @@
+//! Values to codes and back: a code is a value in steps, rounded to the nearest, ties to even.
+
+use half::{bf16, f16};
+
+use crate::dtype::DType;
+
+/// Codes lie in `-CODE_MAX..=CODE_MAX`; what lies beyond becomes the outermost.
+const CODE_MAX: f32 = 32_000.0;
+
+/// Functions compiled for several instruction sets, of which the best is taken at run time. They give the same bits:
+/// each value is treated by itself, by operations that IEEE 754 defines.
+macro_rules! by_instructions {
+    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $body:block) => {
+        $(#[$doc])*
+        $visibility fn $name($($argument: $type),*) {
+            #[inline(always)]
+            fn any($($argument: $type),*) $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+                fn avx512($($argument: $type),*) { any($($argument),*) }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn avx2($($argument: $type),*) { any($($argument),*) }
+                let has_avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq");
+                if has_avx512 {
+                    // SAFETY: the instructions are there.
+                    return unsafe { avx512($($argument),*) };
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+                    // SAFETY: as above.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            any($($argument),*)
+        }
+    };
+}
+
+#[inline(always)]
+fn code(value: f32, steps_per_unit: f32) -> i16 {
+    // Not a number becomes 0; such parts are shipped as they are.
+    (value * steps_per_unit).round_ties_even().clamp(-CODE_MAX, CODE_MAX) as i32 as i16
+}
+
+#[inline(always)]
+fn rows<'a, const BYTES: usize>(
+    values: &'a [u8],
+    codes: &'a mut [i16],
+    width: usize,
+) -> impl Iterator<Item = (&'a [[u8; BYTES]], &'a mut [i16])> {
+    values.as_chunks::<BYTES>().0.chunks_exact(width).zip(codes.chunks_exact_mut(width))
+}
+
+by_instructions! {
+    /// Codes of values of `dtype`, both `[positions, width]`; a step of each channel is `1 / steps_per_unit`.
+    pub fn quantize(dtype: DType, values: &[u8], steps_per_unit: &[f32], codes: &mut [i16]) {
+        let width = steps_per_unit.len();
+        match dtype {
+            DType::F32 => for (values, codes) in rows::<4>(values, codes, width) {
+                for ((to, bytes), steps) in codes.iter_mut().zip(values).zip(steps_per_unit) {
+                    *to = code(f32::from_le_bytes(*bytes), *steps);
+                }
+            },
+            DType::Bf16 => for (values, codes) in rows::<2>(values, codes, width) {
+                for ((to, bytes), steps) in codes.iter_mut().zip(values).zip(steps_per_unit) {
+                    *to = code(f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16), *steps);
+                }
+            },
+            DType::F16 => for (values, codes) in rows::<2>(values, codes, width) {
+                for ((to, bytes), steps) in codes.iter_mut().zip(values).zip(steps_per_unit) {
+                    *to = code(f16::from_le_bytes(*bytes).to_f32(), *steps);
+                }
+            },
+        }
+    }
+}
+
+#[inline(always)]
+fn to_bf16(value: f32) -> [u8; 2] {
+    let bits = value.to_bits();
+    // Round to nearest, ties to even; codes are numbers, and steps too small for infinity.
+    (((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16).to_le_bytes()
+}
+
+by_instructions! {
+    /// Values of `dtype` from codes, both `[positions, width]`.
+    pub fn restore(dtype: DType, codes: &[i16], steps: &[f32], values: &mut [u8]) {
+        let width = steps.len();
+        match dtype {
+            DType::F32 => for (codes, values) in codes.chunks_exact(width).zip(values.as_chunks_mut::<4>().0.chunks_exact_mut(width)) {
+                for ((to, code), step) in values.iter_mut().zip(codes).zip(steps) {
+                    *to = (f32::from(*code) * step).to_le_bytes();
+                }
+            },
+            DType::Bf16 => for (codes, values) in codes.chunks_exact(width).zip(values.as_chunks_mut::<2>().0.chunks_exact_mut(width)) {
+                for ((to, code), step) in values.iter_mut().zip(codes).zip(steps) {
+                    *to = to_bf16(f32::from(*code) * step);
+                }
+            },
+            DType::F16 => for (codes, values) in codes.chunks_exact(width).zip(values.as_chunks_mut::<2>().0.chunks_exact_mut(width)) {
+                let most = f16::MAX.to_f32();
+                for ((to, code), step) in values.iter_mut().zip(codes).zip(steps) {
+                    *to = f16::from_f32((f32::from(*code) * step).clamp(-most, most)).to_le_bytes();
+                }
+            },
+        }
+    }
+}
+
+by_instructions! {
+    /// Whether any value of `dtype` is infinite or no number.
+    pub fn find_non_finite(dtype: DType, values: &[u8], found: &mut bool) {
+        let all_ones = |bits: u32, mask: u32| u32::from(bits & mask == mask);
+        let any = match dtype {
+            DType::F32 => values.as_chunks::<4>().0.iter().fold(0, |any, b| any | all_ones(u32::from_le_bytes(*b), 0x7f80_0000)),
+            DType::Bf16 => values.as_chunks::<2>().0.iter().fold(0, |any, b| any | all_ones(u16::from_le_bytes(*b).into(), 0x7f80)),
+            DType::F16 => values.as_chunks::<2>().0.iter().fold(0, |any, b| any | all_ones(u16::from_le_bytes(*b).into(), 0x7c00)),
+        };
+        *found = any != 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::convert::{from_f32, to_f32};
+    use proptest::prelude::*;
+
+    #[test]
+    fn bfloats_are_rounded_as_everywhere() {
+        for value in [0.0f32, 1.0, -1.003_906_3, 3.14, 1e-39, 65_504.0, -2.5e30] {
+            assert_eq!(to_bf16(value), bf16::from_f32(value).to_le_bytes());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_come_back_within_half_a_step(
+            (dtype, wanted) in (prop::sample::select(vec![DType::F32, DType::Bf16, DType::F16]), prop::sample::select(vec![DType::F32, DType::Bf16, DType::F16])),
+            given in prop::collection::vec(-100.0f32..100.0, 3..90), step in 0.01f32..4.0,
+        ) {
+            let mut bytes = Vec::new();
+            from_f32(dtype, &given[..given.len() / 3 * 3], &mut bytes);
+            let mut exact = Vec::new();
+            to_f32(dtype, &bytes, &mut exact);
+            let steps = [step, 2.0 * step, step];
+            let mut codes = vec![0; exact.len()];
+            quantize(dtype, &bytes, &steps.map(f32::recip), &mut codes);
+            let mut back = vec![0; exact.len() * wanted.size_bytes()];
+            restore(wanted, &codes, &steps, &mut back);
+            let mut values = Vec::new();
+            to_f32(wanted, &back, &mut values);
+            for ((exact, value), step) in exact.iter().zip(values).zip(steps.iter().cycle()) {
+                prop_assert!((exact - value).abs() <= 0.5 * step + 0.005 * exact.abs() + 1e-3, "{exact} {value} {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_found() {
+        for dtype in [DType::F32, DType::Bf16, DType::F16] {
+            for (value, expected) in [(f32::NAN, true), (f32::INFINITY, true), (-7.0, false)] {
+                let bytes = match dtype {
+                    DType::F32 => value.to_le_bytes().to_vec(),
+                    DType::Bf16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+                    DType::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+                };
+                let mut found = false;
+                find_non_finite(dtype, &bytes, &mut found);
+                assert_eq!(found, expected, "{dtype:?} {value}");
+            }
+        }
+    }
+}
