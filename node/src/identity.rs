@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::Context;
 use secateur_common::ids;
-use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, Model, ModelInfo, VisualAdvice};
+use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, LayerSpread, Model, ModelInfo, VisualAdvice};
 use secateur_proto::{PROTOCOL_VERSION, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
-use secateur_transfer::{DType, KvShape, TransferPolicy, cost, visual};
+use secateur_transfer::{DType, KvShape, TransferPolicy, codec::KvSteps, cost, visual};
 
-use crate::plan::NodePlan;
+use crate::{plan::NodePlan, steps::kv_steps};
 
 /// Read whole for its digest.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -49,6 +49,8 @@ pub struct Identity {
     pub host_id: String,
     /// What `auto` stands for; none: the router decides by the link.
     pub recommended_transfer: Option<TransferPolicy>,
+    /// Steps of the shipped layers, on a prefill node.
+    pub kv_steps: KvSteps,
 }
 
 impl Identity {
@@ -88,6 +90,7 @@ impl Identity {
             recommended_visual_several,
             host_id: ids::host_id(),
             recommended_transfer: None,
+            kv_steps: KvSteps::default(),
         })
     }
 
@@ -99,6 +102,14 @@ impl Identity {
             FloatType::F16 => DType::F16,
         };
         KvShape { kv_heads: self.model.kv_heads as u32, head_dim: self.model.head_dim as u32, dtype }
+    }
+
+    /// The same, knowing what a pass showed of each block with KV here: what is shipped with loss has steps.
+    pub fn with_spread(mut self, spread: &[LayerSpread]) -> Self {
+        let heads = self.kv_shape().heads();
+        let places = self.shipped_layers.iter().filter_map(|layer| self.kv_layers.binary_search(layer).ok());
+        self.kv_steps = kv_steps(spread, heads).of_layers(places, heads);
+        self
     }
 
     /// KV bytes of one position in all blocks that this node runs.

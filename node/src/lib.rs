@@ -2,7 +2,7 @@
 //! (what a node says of itself), [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
 //! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan),
 //! [`prefix`] (finished KV by what it was computed from), [`program`] (the way from arguments to a serving process),
-//! [`leash`] (cancel on drop), [`places`] (a queue's bound), [`link`] (how fast the way to another node is).
+//! [`steps`] (how finely KV is shipped), [`leash`] (cancel on drop), [`places`] (a queue's bound), [`link`] (how fast the way to another node is).
 
 pub mod handshake;
 pub mod host;
@@ -16,6 +16,7 @@ pub mod prefix;
 pub mod program;
 pub mod respond;
 pub mod settings;
+pub mod steps;
 
 pub use host::Host;
 pub use identity::Identity;

@@ -228,6 +228,7 @@ pub(crate) mod tests {
             recommended_visual_several: VisualPolicy::KEEP_ALL,
             host_id: String::new(),
             recommended_transfer: None,
+            kv_steps: Default::default(),
         }
     }
 

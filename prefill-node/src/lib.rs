@@ -113,7 +113,13 @@ pub async fn serve(
         .await?
         .with_context(|| format!("cannot load the checkpoint in {}", node.model.display()))?;
     let pool = memory::kv_pool(&node, &model)?;
-    let mut identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?;
+    let (model, spread) = tokio::task::spawn_blocking(move || {
+        let spread = model.kv_spread();
+        (model, spread)
+    })
+    .await?;
+    let mut identity = Identity::new(v1::Role::Prefill, node.node_id.clone(), &node.model, &model, plan.clone())?
+        .with_spread(&spread?);
     identity.recommended_transfer = recommended_transfer(settings.transfer.0, plan.as_ref())?;
     settings.visual.apply(&mut identity);
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");

@@ -125,7 +125,7 @@ impl Shipment {
     }
 
     fn manifest(&self, laid: &Laid) -> Manifest {
-        let Identity { shipped_layers, plan, .. } = &*self.identity;
+        let Identity { shipped_layers, plan, kv_steps, .. } = &*self.identity;
         let extent = self.extent(laid);
         let shape = KvShape { dtype: self.wire_dtype(), ..self.identity.kv_shape() };
         let policy = self.job.transfer;
@@ -135,7 +135,7 @@ impl Shipment {
             Some(_) => BlockKeys { positions: BLOCK_POSITIONS as u32, keys: laid.keys.concat().into() },
             None => BlockKeys::default(),
         };
-        manifest.with_next_position(laid.next_position).with_keys(keys)
+        manifest.with_next_position(laid.next_position).with_keys(keys).with_steps(kv_steps)
     }
 
     fn extent(&self, laid: &Laid) -> Extent {

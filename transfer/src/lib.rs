@@ -20,7 +20,7 @@ pub mod span;
 pub mod tiers;
 pub mod visual;
 
-pub use codec::Codec;
+pub use codec::{Codec, Grain};
 pub use dtype::DType;
 pub use manifest::{BlockKeys, KvShape, LayerEntry, Manifest, Parties};
 pub use policy::{Extent, TransferPolicy};

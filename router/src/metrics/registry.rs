@@ -340,7 +340,7 @@ impl Metrics {
     }
 }
 
-fn policies() -> [Policy; 3] {
+fn policies() -> [Policy; TransferPolicy::ALL.len()] {
     TransferPolicy::ALL.map(|policy| Policy { policy: policy.as_str().to_owned() })
 }
 

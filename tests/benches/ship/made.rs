@@ -51,6 +51,7 @@ pub fn identity(role: v1::Role) -> Arc<Identity> {
         recommended_visual_several: VisualPolicy::KEEP_ALL,
         host_id: "bench".into(),
         recommended_transfer: None,
+        kv_steps: Default::default(),
     })
 }
 

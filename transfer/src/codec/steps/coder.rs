@@ -1,20 +1,21 @@
 //! One part: K and V of some positions, as codes in bits.
 //!
 //! Layout: a byte whose bits 0 and 1 say that a model of K's, of V's channels follows; these models; the symbols of K and V
-//! ([`rans`]); the low bits of channels that spread far, channel by channel, K's before V's, the last byte filled with
+//! ([`rans`]); the low bits of channels that spread far, position by position, K's before V's, the last byte filled with
 //! zeros; how many symbols were escapes (u32) and, for each, its code (i16).
 
 use super::{
     super::part::CodeError,
     model::{LayerModels, PlaneModel, Sums, sums},
+    instructions::by_instructions,
     quantize::{find_non_finite, quantize, restore},
     rans::{self, Run},
 };
 use crate::dtype::DType;
 
 /// Symbols `0..=2 * LARGEST` are `-LARGEST..=LARGEST` from the centre.
-const LARGEST: i32 = 15;
-const ESCAPE: u8 = 31;
+const LARGEST: i32 = 31;
+const ESCAPE: u8 = 63;
 
 /// Steps of one layer's channels at one grain.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,7 +115,7 @@ impl Coder {
         for plane in [0, 1] {
             let (codes, model) = (&mut self.codes[plane], &models.planes[plane]);
             codes.resize(positions * width, 0);
-            from_symbols(&self.symbols[plane], model, codes);
+            from_symbols(&self.symbols[plane], &model.centers, &model.shifts, codes);
             bits.low_bits(codes, model)?;
         }
         rest = bits.bytes;
@@ -150,38 +151,42 @@ impl Coder {
 }
 
 fn to_symbols(codes: &[i16], model: &PlaneModel, symbols: &mut Vec<u8>, escapes: &mut Vec<i16>) {
-    let width = model.channels.len();
     symbols.resize(codes.len(), 0);
-    let centers: Vec<i32> = model.channels.iter().map(|channel| channel.center.into()).collect();
-    let shifts: Vec<u32> = model.channels.iter().map(|channel| channel.shift()).collect();
-    for (symbols, codes) in symbols.chunks_exact_mut(width).zip(codes.chunks_exact(width)) {
-        let mut most = 0;
-        for (((symbol, &code), center), shift) in symbols.iter_mut().zip(codes).zip(&centers).zip(&shifts) {
-            let place = ((i32::from(code) - center) >> shift).wrapping_add(LARGEST) as u32;
-            *symbol = place.min(ESCAPE.into()) as u8;
-            most = most.max(*symbol);
+    let mut most = 0;
+    place(codes, &model.centers, &model.shifts, symbols, &mut most);
+    if most == ESCAPE {
+        escapes.extend(symbols.iter().zip(codes).filter(|(symbol, _)| **symbol == ESCAPE).map(|(_, code)| *code));
+    }
+}
+
+by_instructions! {
+    fn place(codes: &[i16], centers: &[i32], shifts: &[u32], symbols: &mut [u8], most: &mut u8) {
+        let width = centers.len();
+        for (symbols, codes) in symbols.chunks_exact_mut(width).zip(codes.chunks_exact(width)) {
+            for (((symbol, code), center), shift) in symbols.iter_mut().zip(codes).zip(centers).zip(shifts) {
+                let place = ((i32::from(*code) - center) >> shift).wrapping_add(LARGEST) as u32;
+                *symbol = place.min(ESCAPE as u32) as u8;
+            }
         }
-        if most == ESCAPE {
-            escapes.extend(symbols.iter().zip(codes).filter(|(symbol, _)| **symbol == ESCAPE).map(|(_, code)| *code));
+        *most = symbols.iter().fold(0, |most, symbol| most.max(*symbol));
+    }
+}
+
+by_instructions! {
+    fn from_symbols(symbols: &[u8], centers: &[i32], shifts: &[u32], codes: &mut [i16]) {
+        let width = centers.len();
+        for (symbols, codes) in symbols.chunks_exact(width).zip(codes.chunks_exact_mut(width)) {
+            for (((code, symbol), center), shift) in codes.iter_mut().zip(symbols).zip(centers).zip(shifts) {
+                *code = ((i32::from(*symbol) - LARGEST) << shift).wrapping_add(*center) as i16;
+            }
         }
     }
 }
 
-fn from_symbols(symbols: &[u8], model: &PlaneModel, codes: &mut [i16]) {
-    let width = model.channels.len();
-    let centers: Vec<i32> = model.channels.iter().map(|channel| channel.center.into()).collect();
-    let shifts: Vec<u32> = model.channels.iter().map(|channel| channel.shift()).collect();
-    for (symbols, codes) in symbols.chunks_exact(width).zip(codes.chunks_exact_mut(width)) {
-        for (((code, &symbol), center), shift) in codes.iter_mut().zip(symbols).zip(&centers).zip(&shifts) {
-            *code = (((i32::from(symbol) - LARGEST) << shift).wrapping_add(*center)) as i16;
-        }
-    }
-}
-
-/// Channels of a plane whose low bits are written apart, with how many.
-fn far_channels(model: &PlaneModel) -> impl Iterator<Item = (usize, u32, i16)> + '_ {
-    let far = |(at, channel): (usize, &super::model::Channel)| (at, channel.shift(), channel.center);
-    model.channels.iter().enumerate().map(far).filter(|(_, shift, _)| *shift > 0)
+/// Channels of a plane whose low bits are written apart: where, how many bits, and the centre.
+fn far_channels(model: &PlaneModel) -> Vec<(usize, u32, i32)> {
+    let far = model.shifts.iter().zip(&model.centers).enumerate().filter(|(_, (shift, _))| **shift > 0);
+    far.map(|(at, (shift, center))| (at, *shift, *center)).collect()
 }
 
 struct BitWriter<'a> {
@@ -192,9 +197,13 @@ struct BitWriter<'a> {
 
 impl BitWriter<'_> {
     fn low_bits(&mut self, codes: &[i16], model: &PlaneModel) {
-        for (at, shift, center) in far_channels(model) {
-            for code in codes.iter().skip(at).step_by(model.channels.len()) {
-                let low = (i32::from(*code) - i32::from(center)) as u64 & ((1 << shift) - 1);
+        let far = far_channels(model);
+        if far.is_empty() {
+            return;
+        }
+        for row in codes.chunks_exact(model.centers.len()) {
+            for &(at, shift, center) in &far {
+                let low = (i32::from(row[at]) - center) as u64 & ((1 << shift) - 1);
                 self.held |= low << self.count;
                 self.count += shift;
                 if self.count >= 32 {
@@ -220,19 +229,30 @@ struct BitReader<'a> {
 
 impl BitReader<'_> {
     fn low_bits(&mut self, codes: &mut [i16], model: &PlaneModel) -> Result<(), CodeError> {
-        let width = model.channels.len();
-        for (at, shift, _) in far_channels(model) {
-            for code in codes.iter_mut().skip(at).step_by(width) {
-                while self.count < shift {
-                    let (&byte, rest) = self.bytes.split_first().ok_or(CodeError::Short)?;
-                    self.bytes = rest;
-                    self.held |= u64::from(byte) << self.count;
-                    self.count += 8;
+        let far = far_channels(model);
+        if far.is_empty() {
+            return Ok(());
+        }
+        for row in codes.chunks_exact_mut(model.centers.len()) {
+            for &(at, shift, _) in &far {
+                if self.count < shift {
+                    self.fill(shift)?;
                 }
-                *code = code.wrapping_add((self.held & ((1 << shift) - 1)) as i16);
+                row[at] = row[at].wrapping_add((self.held & ((1 << shift) - 1)) as i16);
                 self.held >>= shift;
                 self.count -= shift;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes bytes until there are so many bits.
+    fn fill(&mut self, bits: u32) -> Result<(), CodeError> {
+        while self.count < bits {
+            let (&byte, rest) = self.bytes.split_first().ok_or(CodeError::Short)?;
+            self.bytes = rest;
+            self.held |= u64::from(byte) << self.count;
+            self.count += 8;
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Prints frequencies.rs: how often each symbol occurs in each spread class, of 2,048.
 
-Class i has a standard deviation of 2^((i - 8) / 4) steps. A symbol is a number of steps from a channel's centre, -15 to 15, or
+Class i has a standard deviation of 2^((i - 8) / 4) steps. A symbol is a number of steps from a channel's centre, -31 to 31, or
 the escape. Most of the weight is Gaussian, which is what channels of keys and values look like around their centres; the
 rest is a Laplace distribution of twice the spread, for tails.
 """
 import math
 
-TOTAL, LARGEST, TAIL = 2048, 15, 0.04
+TOTAL, LARGEST, TAIL, CLASSES = 2048, 31, 0.04, 20
 
 
 def gauss(a, b, s):
@@ -34,9 +34,9 @@ def frequencies(s):
 
 print("//! How often each symbol occurs in each spread class. Made by frequencies.py; both sides of a shipment must have the same.")
 print()
-print("/// Of 2,048, by class: symbols are -15 to 15 steps from the centre, and the escape.")
+print("/// Of 2,048, by class: symbols are -31 to 31 steps from the centre, and the escape.")
 print("#[rustfmt::skip]")
-print("pub const FREQUENCIES: [[u16; 32]; 16] = [")
-for i in range(16):
+print("pub const FREQUENCIES: [[u16; 64]; 20] = [")
+for i in range(CLASSES):
     print("    [" + ", ".join(map(str, frequencies(2 ** ((i - 8) / 4)))) + "],")
 print("];")

@@ -7,6 +7,7 @@
 //! model.rs        where a channel's codes lie and how far they spread, known to both sides
 //! rans.rs         codes to bits: interleaved range coder; simd.rs: its loops by instruction set
 //! frequencies.rs  probabilities by spread class; made by frequencies.py
+//! instructions.rs loops compiled for several instruction sets
 //! coder.rs        one part
 //! ```
 //!
@@ -18,6 +19,7 @@
 mod coder;
 mod frequencies;
 mod grain;
+mod instructions;
 mod model;
 mod quantize;
 mod rans;

@@ -3,12 +3,12 @@
 //! A plane's model is written once and holds for the following parts of its layer until another is written. It changes how
 //! many bits the codes take, and never what they are.
 
-use super::{super::part::CodeError, rans};
+use super::{super::part::CodeError, instructions::by_instructions, rans};
 
 /// Codes of one class spread by less than this many steps; of channels that spread further the low bits go apart.
 const LAST_CLASS: u8 = rans::CLASSES as u8 - 1;
 /// Largest spread that a code of 16 bits can have, in quarter octaves.
-const SPREAD_MAX: u8 = LAST_CLASS + 4 * 14;
+const SPREAD_MAX: u8 = LAST_CLASS + 4 * 13;
 /// Bits of a channel's model.
 const CHANNEL_BITS: f64 = 16.0;
 
@@ -16,19 +16,19 @@ const CHANNEL_BITS: f64 = 16.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
     /// The code around which the others lie.
-    pub center: i16,
+    center: i16,
     /// Standard deviation in quarter octaves: `2^((spread - 8) / 4)` steps.
     spread: u8,
 }
 
 impl Channel {
     /// Low bits that are written as they are.
-    pub fn shift(self) -> u32 {
+    fn shift(self) -> u32 {
         u32::from(self.spread.saturating_sub(LAST_CLASS).div_ceil(4))
     }
 
     /// The class of what is left.
-    pub fn class(self) -> u32 {
+    fn class(self) -> u32 {
         u32::from(self.spread) - 4 * self.shift()
     }
 
@@ -67,13 +67,20 @@ impl Sums {
 
 /// Sums of each of `width` channels of codes `[positions, width]`.
 pub fn sums(codes: &[i16], width: usize, into: &mut Vec<Sums>) {
+    let (mut sum, mut squares) = (vec![0; width], vec![0; width]);
+    add_rows(codes, &mut sum, &mut squares);
     into.clear();
-    into.resize(width, Sums::default());
-    for row in codes.chunks_exact(width) {
-        for (sums, &code) in into.iter_mut().zip(row) {
-            let code = i64::from(code);
-            sums.sum += code;
-            sums.squares += code * code;
+    into.extend(sum.into_iter().zip(squares).map(|(sum, squares)| Sums { sum, squares }));
+}
+
+by_instructions! {
+    fn add_rows(codes: &[i16], sum: &mut [i64], squares: &mut [i64]) {
+        for row in codes.chunks_exact(sum.len()) {
+            for ((sum, squares), &code) in sum.iter_mut().zip(&mut *squares).zip(row) {
+                let code = i32::from(code);
+                *sum += i64::from(code);
+                *squares += i64::from(code * code);
+            }
         }
     }
 }
@@ -85,6 +92,10 @@ pub struct PlaneModel {
     pub channels: Vec<Channel>,
     /// Their classes, as [`rans::Run`] wants them.
     pub classes: Vec<u32>,
+    /// Their centres.
+    pub centers: Vec<i32>,
+    /// How many low bits of each are written apart.
+    pub shifts: Vec<u32>,
 }
 
 /// Models of keys and of values of one layer, as far as a shipment has come.
@@ -97,7 +108,9 @@ pub struct LayerModels {
 impl PlaneModel {
     fn of(channels: Vec<Channel>) -> Self {
         let classes: Vec<u32> = channels.iter().map(|channel| channel.class()).collect();
-        Self { classes: rans::repeated(&classes), channels }
+        let centers = channels.iter().map(|channel| channel.center.into()).collect();
+        let shifts = channels.iter().map(|channel| channel.shift()).collect();
+        Self { classes: rans::repeated(&classes), centers, shifts, channels }
     }
 
     /// Becomes the model of these codes where that is worth writing it. Says whether it did.
@@ -160,12 +173,12 @@ mod tests {
     #[test]
     fn wide_channels_leave_their_low_bits() {
         let of = |spread| Channel { center: 0, spread };
-        assert_eq!([0, 15, 16, 19, 20].map(|spread| (of(spread).class(), of(spread).shift())), [
+        assert_eq!([0, 19, 20, 23, 24].map(|spread| (of(spread).class(), of(spread).shift())), [
             (0, 0),
-            (15, 0),
-            (12, 1),
-            (15, 1),
-            (12, 2)
+            (19, 0),
+            (16, 1),
+            (19, 1),
+            (16, 2)
         ]);
     }
 

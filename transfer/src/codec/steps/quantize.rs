@@ -1,41 +1,12 @@
 //! Values to codes and back: a code is a value in steps, rounded to the nearest, ties to even.
 
-use half::{bf16, f16};
+use half::f16;
 
+use super::instructions::by_instructions;
 use crate::dtype::DType;
 
 /// Codes lie in `-CODE_MAX..=CODE_MAX`; what lies beyond becomes the outermost.
 const CODE_MAX: f32 = 32_000.0;
-
-/// Functions compiled for several instruction sets, of which the best is taken at run time. They give the same bits:
-/// each value is treated by itself, by operations that IEEE 754 defines.
-macro_rules! by_instructions {
-    ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $body:block) => {
-        $(#[$doc])*
-        $visibility fn $name($($argument: $type),*) {
-            #[inline(always)]
-            fn any($($argument: $type),*) $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-                fn avx512($($argument: $type),*) { any($($argument),*) }
-                #[target_feature(enable = "avx2,fma,f16c")]
-                fn avx2($($argument: $type),*) { any($($argument),*) }
-                let has_avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq");
-                if has_avx512 {
-                    // SAFETY: the instructions are there.
-                    return unsafe { avx512($($argument),*) };
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                    // SAFETY: as above.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            any($($argument),*)
-        }
-    };
-}
 
 #[inline(always)]
 fn code(value: f32, steps_per_unit: f32) -> i16 {
@@ -125,6 +96,7 @@ by_instructions! {
 mod tests {
     use super::*;
     use crate::codec::convert::{from_f32, to_f32};
+    use half::bf16;
     use proptest::prelude::*;
 
     #[test]

@@ -45,7 +45,7 @@ mod avx512 {
 
     /// 32-bit values of a register.
     const WIDE: usize = 16;
-    const _: () = assert!(SYMBOLS == 1 << 5 && LANES == 2 * WIDE);
+    const _: () = assert!(SYMBOLS == 1 << 6 && LANES == 2 * WIDE);
 
     pub fn is_there() -> bool {
         is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
@@ -78,12 +78,12 @@ mod avx512 {
                 let active = lanes(symbols.len());
                 let classes = &run.classes[column + half * WIDE..][..WIDE];
                 let x = state[half];
-                // SAFETY: as many symbols as there are lanes, sixteen classes; symbols are below 32 and classes below 16,
-                // or masked off, so gathers stay inside the tables.
+                // SAFETY: as many symbols as there are lanes, sixteen classes; symbols are below 64 and classes are
+                // those of models, or masked off, so gathers stay inside the tables.
                 let (frequency, reciprocal, shift, bias) = unsafe {
                     let symbol = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(active, symbols.as_ptr().cast()));
                     let class = _mm512_loadu_epi32(classes.as_ptr().cast());
-                    let at = _mm512_add_epi32(_mm512_slli_epi32::<5>(class), symbol);
+                    let at = _mm512_add_epi32(_mm512_slli_epi32::<6>(class), symbol);
                     let of = |table: &[u32]| _mm512_i32gather_epi32::<4>(at, table.as_ptr().cast());
                     (of(&tables.frequency), of(&tables.reciprocal), of(&tables.shift), of(&tables.bias))
                 };
@@ -141,7 +141,7 @@ mod avx512 {
                 let symbols = &mut group[half * WIDE..];
                 let active = lanes(symbols.len());
                 let x = state[half];
-                // SAFETY: sixteen classes below 16 and slots below the scale: inside the table.
+                // SAFETY: sixteen classes of models and slots below the scale: inside the table.
                 let slot = unsafe {
                     let class = _mm512_loadu_epi32(classes[half * WIDE..].as_ptr().cast());
                     let place = _mm512_or_epi32(_mm512_slli_epi32::<SCALE_BITS>(class), _mm512_and_epi32(x, mask));
