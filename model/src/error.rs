@@ -39,6 +39,9 @@ pub enum ModelError {
         /// What is wrong with its value.
         problem: String,
     },
+    /// A GGUF file, or a folder of several, that cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] secateur_gguf::GgufError),
     /// The checkpoint lacks a tensor.
     #[error("the checkpoint has no tensor `{name}`")]
     MissingTensor {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::checkpoint::as_typed::{Language, TopLevel};
 use crate::checkpoint::family::Family;
 use crate::checkpoint::generation::{self, token_ids};
+use crate::checkpoint::gguf;
 use crate::checkpoint::json;
 use crate::checkpoint::language::LanguageConfig;
 use crate::checkpoint::vision::VisionConfig;
@@ -25,8 +26,11 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`.
+    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`, or what a GGUF file says.
     pub fn read(dir: &Path) -> Result<Config> {
+        if let Some(gguf) = gguf::open(dir)? {
+            return gguf::config(&gguf);
+        }
         let value: Value = json::read(&dir.join("config.json"))?;
         let mut config = Config::from_json(&value)?;
         if let Some(vision) = &mut config.vision {

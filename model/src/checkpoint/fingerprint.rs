@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
+use crate::checkpoint::gguf;
 use crate::checkpoint::weights::weight_files;
 use crate::error::{ModelError, Result};
 
@@ -19,9 +20,12 @@ const HEADER_BYTES_MAX: u64 = 100_000_000;
 /// The BLAKE3 digest, in hexadecimal, of `config.json` and of each weight file's size, header, first and last 64 KiB.
 pub fn fingerprint(dir: &Path) -> Result<String, ModelError> {
     let mut hasher = blake3::Hasher::new_derive_key("secateur checkpoint fingerprint v1");
-    let path = dir.join("config.json");
-    let config = std::fs::read(&path).map_err(|source| ModelError::Io { path, source })?;
-    part(&mut hasher, &config);
+    // A GGUF file has its configuration in its header.
+    if gguf::file(dir)?.is_none() {
+        let path = dir.join("config.json");
+        let config = std::fs::read(&path).map_err(|source| ModelError::Io { path, source })?;
+        part(&mut hasher, &config);
+    }
     for path in weight_files(dir)? {
         add_file(&mut hasher, &path).map_err(|source| ModelError::Io { path, source })?;
     }

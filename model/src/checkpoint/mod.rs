@@ -1,16 +1,18 @@
-//! A checkpoint folder in the Hugging Face layout: what its JSON says, and its weights.
+//! A checkpoint, a folder in the Hugging Face layout or a GGUF file: what it says of itself, and its weights.
 
 mod as_typed;
 mod config;
 mod family;
 mod fingerprint;
 mod generation;
+mod gguf;
 #[cfg(test)]
 mod hub;
 pub(crate) mod json;
 mod language;
 mod names;
 mod rope;
+mod stored;
 mod vision;
 mod weight_memory;
 mod weights;

@@ -27,10 +27,15 @@ impl WeightMemory {
         Ok(stored.stored().fold(WeightMemory::default(), |memory, tensor| memory.with(tensor, compute, weights)))
     }
 
-    fn with(self, (stored, numbers): (FloatType, u64), compute: FloatType, weights: WeightFormat) -> WeightMemory {
+    fn with(
+        self,
+        (stored, numbers): (Option<FloatType>, u64),
+        compute: FloatType,
+        weights: WeightFormat,
+    ) -> WeightMemory {
         match weights {
-            WeightFormat::Native if stored == compute => {
-                WeightMemory { mapped: self.mapped + numbers * stored.size_bytes() as u64, ..self }
+            WeightFormat::Native if stored == Some(compute) => {
+                WeightMemory { mapped: self.mapped + numbers * compute.size_bytes() as u64, ..self }
             }
             WeightFormat::Native => WeightMemory { own: self.own + numbers * compute.size_bytes() as u64, ..self },
             // Scales, and the few tensors that are not packed, are small beside the rest.
@@ -52,5 +57,14 @@ mod tests {
         assert!(mapped.own == 0 && mapped.mapped < file && mapped.mapped > file - 65_536, "{mapped:?} of {file}");
         assert_eq!(of(FloatType::F32, WeightFormat::Native), WeightMemory { mapped: 0, own: 2 * mapped.mapped });
         assert_eq!(of(FloatType::F16, WeightFormat::Int8), WeightMemory { mapped: 0, own: mapped.mapped / 2 });
+    }
+
+    #[test]
+    fn blocks_are_a_nodes_own_in_any_format() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/gguf/models/llama-q4_0.gguf");
+        let of = |dtype| WeightMemory::read(&file, Some(dtype), WeightFormat::Native).unwrap();
+        let vectors = 5 * 64 * 4;
+        assert_eq!(of(FloatType::F32).mapped, vectors);
+        assert_eq!((of(FloatType::Bf16).mapped, of(FloatType::Bf16).own), (0, (of(FloatType::F32).own + vectors) / 2));
     }
 }

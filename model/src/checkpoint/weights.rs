@@ -1,4 +1,4 @@
-//! Weights: one safetensors file, or several with an index, memory-mapped.
+//! Weights: one safetensors file, or several with an index, or a GGUF file, memory-mapped.
 //!
 //! Matrices stay where they are: kernels read rows in the order that checkpoints have them in, so a matrix that is
 //! stored in the format asked for is a slice of the mapped file, which every process on the machine shares. Others are
@@ -13,32 +13,24 @@ use bytes::Bytes;
 use candle_core::{Device, Tensor};
 use memmap2::Mmap;
 use safetensors::SafeTensors;
-use secateur_kernels::{Cpu, Matrix, from_f32, to_f32};
+use secateur_kernels::{Cpu, Matrix};
 use serde::Deserialize;
 
-use crate::checkpoint::{json, names};
+use crate::checkpoint::stored::Stored;
+use crate::checkpoint::{gguf, json, names};
 use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Numbers that are converted at a time, so that no second copy of a matrix is needed.
-const CONVERTED_AT_A_TIME: usize = 1 << 16;
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
-    places: HashMap<String, Place>,
+    places: HashMap<String, Stored>,
     cpu: Cpu,
     /// What matrices are read as.
     format: FloatType,
     packing: WeightFormat,
-}
-
-/// Where a tensor lies.
-struct Place {
-    bytes: Bytes,
-    dtype: FloatType,
-    shape: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -51,6 +43,11 @@ impl Weights {
     /// Maps the weights in `dir`. Matrices come in `format`, and the language model's packed as `packing` says.
     pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
         let mut weights = Weights { places: HashMap::new(), cpu, format, packing };
+        if let Some(gguf) = gguf::open(dir)? {
+            let mapped = Bytes::from_owner(map(gguf.path())?);
+            weights.places.extend(gguf::tensors(&gguf, &mapped)?);
+            return Ok(weights);
+        }
         for path in weight_files(dir)? {
             weights.add_file(&path, names::unified)?;
         }
@@ -66,9 +63,9 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Of each tensor, the format that it is stored in and how many numbers it has.
-    pub fn stored(&self) -> impl Iterator<Item = (FloatType, u64)> + '_ {
-        self.places.values().map(|place| (place.dtype, (place.bytes.len() / place.dtype.size_bytes()) as u64))
+    /// Of each tensor, the format that it can be used in as it lies, if any, and how many numbers it has.
+    pub fn stored(&self) -> impl Iterator<Item = (Option<FloatType>, u64)> + '_ {
+        self.places.values().map(|place| (place.as_it_lies(), place.count() as u64))
     }
 
     /// What computes with them.
@@ -111,9 +108,10 @@ impl Weights {
     /// A stored tensor of `shape` as a matrix [rows, width] of the same numbers in the same order.
     pub fn reshaped(&self, name: &str, shape: &[usize], rows: usize, width: usize) -> Result<Matrix> {
         let place = self.place(name, shape)?;
-        let bytes = match place.dtype == self.format {
-            true => place.bytes.clone(),
-            false => converted(place, self.format),
+        let bytes = if place.as_it_lies() == Some(self.format) {
+            place.bytes.clone()
+        } else {
+            place.converted(self.format, &self.cpu)?
         };
         Matrix::new(self.format.kernel(), rows, width, bytes).map_err(|error| unfit(name, error))
     }
@@ -134,13 +132,10 @@ impl Weights {
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let place = self.place(name, shape)?;
-        let mut numbers = vec![0.0; shape.iter().product()];
-        to_f32(place.dtype.kernel(), &place.bytes, &mut numbers);
-        Ok(numbers)
+        self.place(name, shape)?.numbers()
     }
 
-    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
         let missing = || ModelError::MissingTensor { name: name.to_owned() };
         let place = self.places.get(name).ok_or_else(missing)?;
         if place.shape != shape {
@@ -160,27 +155,13 @@ impl Weights {
         for (stored, view) in tensors.tensors() {
             let Some(name) = named(&stored) else { continue };
             let Some(dtype) = float_type(view.dtype()) else { continue };
-            let place = Place { bytes: mapped.slice_ref(view.data()), dtype, shape: view.shape().to_vec() };
+            let place = Stored::plain(mapped.slice_ref(view.data()), dtype, view.shape().to_vec());
             if self.places.insert(name.clone(), place).is_some() {
                 return Err(broken(format!("`{name}` is stored twice")));
             }
         }
         Ok(())
     }
-}
-
-/// A copy of a tensor's numbers in another format.
-fn converted(place: &Place, format: FloatType) -> Bytes {
-    let (from, to) = (place.dtype.size_bytes(), format.size_bytes());
-    let mut bytes = vec![0; place.bytes.len() / from * to];
-    let mut numbers = vec![0.0; CONVERTED_AT_A_TIME];
-    let pieces = place.bytes.chunks(CONVERTED_AT_A_TIME * from).zip(bytes.chunks_mut(CONVERTED_AT_A_TIME * to));
-    for (stored, made) in pieces {
-        let numbers = &mut numbers[..stored.len() / from];
-        to_f32(place.dtype.kernel(), stored, numbers);
-        from_f32(format.kernel(), numbers, made);
-    }
-    bytes.into()
 }
 
 fn unfit(name: &str, error: secateur_kernels::MatrixError) -> ModelError {
@@ -205,8 +186,11 @@ fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(io)
 }
 
-/// The safetensors files of a checkpoint, in a fixed order.
+/// The files of a checkpoint's weights, in a fixed order: safetensors, or the one GGUF file.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    if let Some(file) = gguf::file(dir)? {
+        return Ok(vec![file]);
+    }
     let single = dir.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);

@@ -10,6 +10,7 @@ mod expected;
 mod families;
 mod families_fixture;
 mod families_seen;
+mod gguf;
 mod golden;
 mod merge;
 mod names;
