@@ -27,6 +27,6 @@ mod value;
 pub use error::GgufError;
 pub use file::{Gguf, TensorInfo};
 pub use names::{NamedTensor, RowOrder};
-pub use path::{companions, find};
+pub use path::{companions, find, name};
 pub use tensor_type::TensorType;
 pub use value::Value;

@@ -34,6 +34,12 @@ pub fn find(path: &Path) -> Result<Option<PathBuf>, GgufError> {
     choose(files).map_err(|problem| GgufError::Folder { path: path.into(), problem })
 }
 
+/// The name of the model in a GGUF file, without the extension; `None` where `path` is no file.
+pub fn name(path: &Path) -> Option<String> {
+    let stem = if has_extension(path) { path.file_stem() } else { path.file_name() };
+    stem.filter(|_| path.is_file()).map(|stem| stem.to_string_lossy().into_owned())
+}
+
 /// The folder whose `secateur.json` and `plan` belong to the checkpoint at `path`. `None` for a GGUF file that lies among
 /// others, since nothing there says which of them a card was made for.
 pub fn companions(path: &Path) -> Option<PathBuf> {
@@ -114,6 +120,14 @@ mod tests {
         let blob = dir.path().join("sha256-0123");
         fs::write(&blob, b"GGUF\x03").unwrap();
         assert_eq!(find(&blob).unwrap(), Some(blob));
+    }
+
+    #[test]
+    fn a_model_is_called_what_its_file_is() {
+        let dir = folder(&["tiny.Q4_1.gguf", "sha256-0123"]);
+        assert_eq!(name(&dir.path().join("tiny.Q4_1.gguf")).as_deref(), Some("tiny.Q4_1"));
+        assert_eq!(name(&dir.path().join("sha256-0123")).as_deref(), Some("sha256-0123"));
+        assert_eq!(name(dir.path()), None);
     }
 
     #[test]

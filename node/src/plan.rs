@@ -16,7 +16,7 @@ pub const REPAIRS_FILE: &str = "plan.safetensors";
 
 /// Stands for the checkpoint's own plan, where it has one.
 const AUTO: &str = "auto";
-/// Where that lies in the checkpoint's folder.
+/// Where that lies in the checkpoint's folder, or beside its only file.
 const OWN_FOLDER: &str = "plan";
 
 /// A plan folder.
@@ -51,7 +51,7 @@ impl NodePlan {
         if given != Path::new(AUTO) {
             return Some(given.to_owned());
         }
-        let own = model.join(OWN_FOLDER);
+        let own = secateur_gguf::companions(model)?.join(OWN_FOLDER);
         own.join(PLAN_FILE).is_file().then_some(own)
     }
 

@@ -54,6 +54,11 @@ pub struct Contents {
 
 /// Looks at the folder; `needs_weights` unless it is for a router.
 pub fn examine(dir: &Path, needs_weights: bool) -> Check {
+    match secateur_gguf::find(dir) {
+        Ok(Some(file)) => return Check::ok(NAME, file.display().to_string()),
+        Ok(None) => {}
+        Err(error) => return Check::failed(NAME, error.to_string(), "--model names one GGUF file of a language model"),
+    }
     let found = look(dir);
     let check = verdict(dir, &found, needs_weights);
     if check.ok {
@@ -116,11 +121,11 @@ fn is_pointer(file: &Path) -> bool {
 
 fn verdict(dir: &Path, found: &Found, needs_weights: bool) -> Check {
     let failed = |what: String, advice: &str| Check::failed(NAME, format!("{} {what}", dir.display()), advice);
-    let whole = "--model names a folder in the Hugging Face layout: config.json, tokenizer.json and *.safetensors";
+    let whole = "--model names a folder in the Hugging Face layout (config.json, tokenizer.json and *.safetensors) or a GGUF file";
     let contents = match found {
         Found::Nothing => return failed("is not there".into(), &format!("correct the path; {whole}")),
         Found::File => {
-            return failed("is a file".into(), &format!("give the folder; {whole}, not one file such as GGUF"));
+            return failed("is a file, and not in the GGUF format".into(), &format!("give the folder; {whole}"));
         }
         Found::Unreadable(why) => return failed(format!("cannot be read: {why}"), "let this user read it"),
         Found::Folder(contents) => contents,

@@ -24,7 +24,7 @@ use sample::Question;
 /// Arguments of `secateur up`.
 #[derive(Debug, Args)]
 pub struct UpArguments {
-    /// Checkpoint folder in the Hugging Face layout [default: the demo checkpoint in this binary]
+    /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// Pruning plan of the nodes, a folder that `secateur plan` wrote [default: none]

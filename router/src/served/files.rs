@@ -1,34 +1,22 @@
-//! The JSON files of a checkpoint folder, read leniently: only what the router uses is looked at.
+//! The documents of a checkpoint, read leniently: only what the router uses is looked at.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::io;
 
 use serde_json::Value;
 
-use super::{GenerationDefaults, LoadError};
-
-/// A JSON file that may be missing.
-pub fn optional_json(folder: &Path, name: &str) -> Result<Value, LoadError> {
-    match std::fs::read(folder.join(name)) {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|source| LoadError::Json { path: folder.join(name), source })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Value::Null),
-        Err(source) => Err(LoadError::Read { path: folder.join(name), source }),
-    }
-}
+use super::{Documents, GenerationDefaults, LoadError};
 
 /// The chat template: its own file wins over its JSON wrapper over the tokenizer's configuration, as in transformers.
-pub fn chat_template(folder: &Path, tokenizer_config: &Value) -> Result<Option<String>, LoadError> {
-    let path: PathBuf = folder.join("chat_template.jinja");
-    match std::fs::read_to_string(&path) {
-        Ok(template) => return Ok(Some(template)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(LoadError::Read { path, source }),
+pub fn chat_template(documents: &Documents, tokenizer_config: &Value) -> Result<Option<String>, LoadError> {
+    let name = "chat_template.jinja";
+    if let Some(bytes) = documents.bytes(name)? {
+        let not_text = |error| LoadError::Read {
+            path: documents.path().join(name),
+            source: io::Error::new(io::ErrorKind::InvalidData, error),
+        };
+        return String::from_utf8(bytes).map(Some).map_err(not_text);
     }
-    let wrapper = optional_json(folder, "chat_template.json")?;
+    let wrapper = documents.json("chat_template.json")?;
     Ok(template_in(&wrapper["chat_template"]).or_else(|| template_in(&tokenizer_config["chat_template"])))
 }
 
@@ -87,13 +75,14 @@ mod tests {
     #[test]
     fn the_templates_own_file_wins() {
         let folder = tempfile::tempdir().unwrap();
+        let documents = Documents::of(folder.path()).unwrap();
         let config =
             json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "c"}]});
-        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("c"));
+        assert_eq!(chat_template(&documents, &config).unwrap().as_deref(), Some("c"));
         std::fs::write(folder.path().join("chat_template.json"), r#"{"chat_template": "b"}"#).unwrap();
-        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("b"));
+        assert_eq!(chat_template(&documents, &config).unwrap().as_deref(), Some("b"));
         std::fs::write(folder.path().join("chat_template.jinja"), "a").unwrap();
-        assert_eq!(chat_template(folder.path(), &config).unwrap().as_deref(), Some("a"));
+        assert_eq!(chat_template(&documents, &config).unwrap().as_deref(), Some("a"));
     }
 
     #[test]

@@ -1,18 +1,18 @@
-//! Reads a checkpoint folder into a [`ServedModel`].
+//! Reads a checkpoint, a folder or a GGUF file, into a [`ServedModel`].
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{ImageToken, ServedModel, SpecialTokens, files};
+use super::{Documents, ImageToken, ServedModel, SpecialTokens, files};
 use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; --model must name a Hugging Face checkpoint folder", path.display())]
+    #[error("cannot read {}: {source}; --model must name a Hugging Face checkpoint folder or a GGUF file", path.display())]
     Read {
         /// The file.
         path: PathBuf,
@@ -35,27 +35,31 @@ pub enum LoadError {
         /// What the library said.
         message: String,
     },
+    /// A GGUF file, or a folder of several, cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] secateur_gguf::GgufError),
     /// The chat template does not compile.
     #[error("the chat template of {} cannot be used: {source}", path.display())]
     Template {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// Where and what.
         source: TemplateError,
     },
 }
 
-/// Reads `folder`; `name` replaces the folder's name towards clients.
-pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
-    let (tokenizer, tokenizer_digest) = load_tokenizer(folder)?;
-    let config = files::optional_json(folder, "config.json")?;
-    let tokenizer_config = files::optional_json(folder, "tokenizer_config.json")?;
-    let generation_config = files::optional_json(folder, "generation_config.json")?;
+/// Reads the checkpoint at `path`; `name` replaces the folder's or file's name towards clients.
+pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
+    let documents = Documents::of(path)?;
+    let (tokenizer, tokenizer_digest) = load_tokenizer(&documents)?;
+    let config = documents.json("config.json")?;
+    let tokenizer_config = documents.json("tokenizer_config.json")?;
+    let generation_config = documents.json("generation_config.json")?;
 
     let image_token = image_token(&config, &tokenizer);
     let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
-    let template = load_template(folder, &tokenizer_config, image_token.as_ref())?;
-    let root = folder_name(folder);
+    let template = load_template(&documents, &tokenizer_config, image_token.as_ref())?;
+    let root = secateur_gguf::name(path).unwrap_or_else(|| folder_name(path));
     Ok(ServedModel {
         name: name.unwrap_or(&root).to_owned(),
         root,
@@ -73,10 +77,12 @@ pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError>
     })
 }
 
-fn load_tokenizer(folder: &Path) -> Result<(Tokenizer, String), LoadError> {
-    let path = folder.join("tokenizer.json");
-    let bytes = std::fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-    let digest = blake3::hash(&bytes).to_hex().to_string();
+fn load_tokenizer(documents: &Documents) -> Result<(Tokenizer, String), LoadError> {
+    let name = "tokenizer.json";
+    let path = documents.path().join(name);
+    let missing = || LoadError::Read { path: path.clone(), source: std::io::ErrorKind::NotFound.into() };
+    let bytes = documents.bytes(name)?.ok_or_else(missing)?;
+    let digest = documents.tokenizer_digest(&bytes);
     let refused = |error: tokenizers::Error| LoadError::Tokenizer { path: path.clone(), message: error.to_string() };
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(refused)?;
     // A tokenizer saved in training may cut or pad; transformers ignores both unless asked.
@@ -86,12 +92,12 @@ fn load_tokenizer(folder: &Path) -> Result<(Tokenizer, String), LoadError> {
 }
 
 fn load_template(
-    folder: &Path,
+    documents: &Documents,
     tokenizer_config: &Value,
     image_token: Option<&ImageToken>,
 ) -> Result<Option<ChatTemplate>, LoadError> {
-    let Some(source) = files::chat_template(folder, tokenizer_config)? else {
-        tracing::warn!("the model folder has no chat template: chat requests will be refused");
+    let Some(source) = files::chat_template(documents, tokenizer_config)? else {
+        tracing::warn!("the model has no chat template: chat requests will be refused");
         return Ok(None);
     };
     let token = |key| files::token_text(tokenizer_config, key).unwrap_or_default();
@@ -102,7 +108,8 @@ fn load_template(
         pad: token("pad_token"),
         image: image_token.map(|token| token.text.clone()),
     };
-    ChatTemplate::new(source, names).map(Some).map_err(|source| LoadError::Template { path: folder.to_owned(), source })
+    let unfit = |source| LoadError::Template { path: documents.path().to_owned(), source };
+    ChatTemplate::new(source, names).map(Some).map_err(unfit)
 }
 
 fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {
