@@ -13,6 +13,9 @@ use crate::checkpoint::vision::VisionConfig;
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
+/// The file that configures a checkpoint.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
 /// What the JSON of a checkpoint says, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -27,7 +30,12 @@ pub(crate) struct Config {
 impl Config {
     /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`.
     pub fn read(dir: &Path) -> Result<Config> {
-        let value: Value = json::read(&dir.join("config.json"))?;
+        Config::of(dir, &json::bytes(&dir.join(CONFIG_FILE))?)
+    }
+
+    /// The same, with the content of `config.json` read already.
+    pub fn of(dir: &Path, json: &[u8]) -> Result<Config> {
+        let value: Value = json::parse(&dir.join(CONFIG_FILE), json)?;
         let mut config = Config::from_json(&value)?;
         if let Some(vision) = &mut config.vision {
             vision.read_processor(dir)?;
@@ -140,7 +148,7 @@ fn stored(typed: &TopLevel) -> Option<FloatType> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|source| ModelError::Json { path: "config.json".into(), source })
+    T::deserialize(value).map_err(|source| ModelError::Json { path: CONFIG_FILE.into(), source })
 }
 
 #[cfg(test)]

@@ -2,23 +2,29 @@
 
 mod as_typed;
 mod config;
+mod digest;
+mod digest_cache;
 mod family;
 mod fingerprint;
 mod generation;
 #[cfg(test)]
 mod hub;
+mod inventory;
 pub(crate) mod json;
 mod language;
 mod names;
+mod open_file;
 mod rope;
 mod vision;
 mod weight_memory;
 mod weights;
 mod windows;
 
-pub(crate) use config::Config;
+pub(crate) use config::{CONFIG_FILE, Config};
 pub use fingerprint::fingerprint;
+pub(crate) use inventory::check_tensors;
 pub(crate) use language::LanguageConfig;
+pub(crate) use open_file::OpenFile;
 pub(crate) use rope::RopeConfig;
 #[cfg(test)]
 pub(crate) use rope::RopeScaling;
