@@ -58,6 +58,12 @@ impl Gguf {
         Gguf::parse(path, BufReader::new(file), bytes).map_err(refused)
     }
 
+    /// Reads the header of a file whose content is `content`. The path is for messages.
+    pub fn read(path: &Path, content: &[u8]) -> Result<Gguf, GgufError> {
+        let refused = |problem| GgufError::File { path: path.into(), problem };
+        Gguf::parse(path, content, content.len() as u64).map_err(refused)
+    }
+
     /// Reads a header from `content`, which has `bytes` bytes. The path is for messages.
     pub(crate) fn parse(path: &Path, content: impl Read, bytes: u64) -> Result<Gguf, Problem> {
         let mut reader = Reader::new(content, bytes);

@@ -28,6 +28,8 @@ const PARTS: [(&str, &str); 11] = [
 /// A tensor under the name that transformers has for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedTensor {
+    /// Its name in the file.
+    pub stored: String,
     /// For example `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
     /// Where it lies.
@@ -82,7 +84,7 @@ impl Gguf {
             Architecture::Llama => self.llama_rows(stored, info)?,
             Architecture::Qwen2 | Architecture::Qwen3 => RowOrder::Same,
         };
-        Ok(NamedTensor { name, info: info.clone(), rows })
+        Ok(NamedTensor { stored: stored.to_owned(), name, info: info.clone(), rows })
     }
 
     fn llama_rows(&self, stored: &str, info: &TensorInfo) -> Result<RowOrder, Problem> {

@@ -48,6 +48,14 @@ pub enum ModelError {
         /// The name, after the naming schemes are unified (see `checkpoint::names`).
         name: String,
     },
+    /// The checkpoint holds a tensor that the configured model would leave out, and with it a part of its answers.
+    #[error("the checkpoint holds `{name}`, {problem}")]
+    UnusedTensor {
+        /// The name, as it is stored.
+        name: String,
+        /// Why it cannot be used.
+        problem: String,
+    },
     /// A tensor or a buffer is not of the shape that the configuration says.
     #[error("`{name}` has shape {found:?}, expected {expected:?}")]
     Shape {

@@ -35,5 +35,5 @@ pub use language::{Feed, Input, Prompt, PromptRow, Segment, Wanted, Workspace};
 pub use model::{LoadOptions, Model};
 pub use sampling::{Drawn, Sampler, Sampling, TokenLogprob};
 pub use secateur_kernels::Cpu;
-pub use stage::{BlockRole, Stage};
+pub use stage::{BlockRole, RepairFile, Stage};
 pub use vision::{Picture, PictureError, PictureLimits, Rows, VisualTokens};

@@ -40,12 +40,14 @@ fn python(arguments: &[&str], index: &Path) -> Output {
 
 #[test]
 fn parts_are_joined_once_and_checked() {
-    let (index, model, into) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (index, model, into) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     if !python(&["-m", "pip", "--version"], index.path()).status.success() {
         eprintln!("pip is not installed here: left out");
         return;
     }
-    let [index_text, model_text, into_text] = [&index, &model, &into].map(|dir| dir.path().to_str().unwrap().to_owned());
+    let [index_text, model_text, into_text] =
+        [&index, &model, &into].map(|dir| dir.path().to_str().unwrap().to_owned());
     assert!(python(&["-c", WHEELS, &index_text, &model_text], index.path()).status.success());
     let script = repository("models/fetch.py").to_string_lossy().into_owned();
     let fetch = || python(&[&script, &model_text, &into_text], index.path());

@@ -14,6 +14,9 @@ use crate::checkpoint::vision::VisionConfig;
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
+/// The file that configures a checkpoint.
+pub(crate) const CONFIG_FILE: &str = "config.json";
+
 /// What the JSON of a checkpoint says, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -28,10 +31,15 @@ pub(crate) struct Config {
 impl Config {
     /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`, or what a GGUF file says.
     pub fn read(dir: &Path) -> Result<Config> {
+        Config::of(dir, &gguf::config_bytes(dir)?)
+    }
+
+    /// The same, with the content of `config.json` read already.
+    pub fn of(dir: &Path, json: &[u8]) -> Result<Config> {
         if let Some(gguf) = gguf::open(dir)? {
             return gguf::config(&gguf);
         }
-        let value: Value = json::read(&dir.join("config.json"))?;
+        let value: Value = json::parse(&dir.join(CONFIG_FILE), json)?;
         let mut config = Config::from_json(&value)?;
         if let Some(vision) = &mut config.vision {
             vision.read_processor(dir)?;
@@ -144,7 +152,7 @@ fn stored(typed: &TopLevel) -> Option<FloatType> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|source| ModelError::Json { path: "config.json".into(), source })
+    T::deserialize(value).map_err(|source| ModelError::Json { path: CONFIG_FILE.into(), source })
 }
 
 #[cfg(test)]

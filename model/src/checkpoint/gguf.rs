@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use secateur_gguf::{Gguf, NamedTensor, TensorType};
 
-use crate::checkpoint::config::Config;
-use crate::checkpoint::names;
+use crate::checkpoint::config::{CONFIG_FILE, Config};
 use crate::checkpoint::rope::RopeScaling;
 use crate::checkpoint::stored::{Stored, StoredFormat};
+use crate::checkpoint::{json, names};
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
@@ -39,18 +39,24 @@ pub(crate) fn config(gguf: &Gguf) -> Result<Config> {
     Ok(config)
 }
 
-/// The file's tensors by their unified names; `mapped` is all of the file.
-pub(crate) fn tensors(gguf: &Gguf, mapped: &Bytes) -> Result<Vec<(String, Stored)>> {
-    let damaged =
-        || ModelError::Weights { path: gguf.path().into(), problem: "the file changed while it was read".to_owned() };
+/// What configures a checkpoint beside its weights: the content of `config.json`, or nothing for a GGUF file, whose
+/// configuration is in the same file.
+pub(crate) fn config_bytes(path: &Path) -> Result<Vec<u8>> {
+    match file(path)? {
+        Some(_) => Ok(Vec::new()),
+        None => json::bytes(&path.join(CONFIG_FILE)),
+    }
+}
+
+/// The tensors of the file at `path`, of which `mapped` is the content: their names in the file and their unified names.
+pub(crate) fn tensors(path: &Path, mapped: &Bytes) -> Result<Vec<(String, String, Stored)>> {
     let tensor = |tensor: NamedTensor| {
         let range = tensor.info.bytes.start as usize..tensor.info.bytes.end as usize;
-        let bytes = mapped.get(range.clone()).map(|_| mapped.slice(range)).ok_or_else(damaged)?;
         let name = names::unified(&tensor.name).ok_or(ModelError::MissingTensor { name: tensor.name })?;
-        let format = format(tensor.info.kind);
-        Ok((name, Stored { bytes, format, shape: tensor.info.shape, rows: tensor.rows }))
+        let (bytes, format) = (mapped.slice(range), format(tensor.info.kind));
+        Ok((tensor.stored, name, Stored { bytes, format, shape: tensor.info.shape, rows: tensor.rows }))
     };
-    gguf.named_tensors()?.into_iter().map(tensor).collect()
+    Gguf::read(path, mapped)?.named_tensors()?.into_iter().map(tensor).collect()
 }
 
 fn format(kind: TensorType) -> StoredFormat {

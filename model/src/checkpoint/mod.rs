@@ -2,15 +2,19 @@
 
 mod as_typed;
 mod config;
+mod digest;
+mod digest_cache;
 mod family;
 mod fingerprint;
 mod generation;
 mod gguf;
 #[cfg(test)]
 mod hub;
+mod inventory;
 pub(crate) mod json;
 mod language;
 mod names;
+mod open_file;
 mod rope;
 mod stored;
 mod vision;
@@ -20,7 +24,10 @@ mod windows;
 
 pub(crate) use config::Config;
 pub use fingerprint::fingerprint;
+pub(crate) use gguf::config_bytes;
+pub(crate) use inventory::check_tensors;
 pub(crate) use language::LanguageConfig;
+pub(crate) use open_file::OpenFile;
 pub(crate) use rope::RopeConfig;
 #[cfg(test)]
 pub(crate) use rope::RopeScaling;

@@ -18,6 +18,7 @@ use crate::float::FloatType;
 const CONVERTED_AT_A_TIME: usize = 1 << 16;
 
 /// A tensor's bytes and what they mean.
+#[derive(PartialEq)]
 pub(crate) struct Stored {
     pub bytes: Bytes,
     pub format: StoredFormat,
@@ -46,6 +47,15 @@ impl Stored {
             (StoredFormat::Plain(dtype), RowOrder::Same) => Some(dtype),
             _ => None,
         }
+    }
+
+    /// Whether they are plain numbers and all of them are 0.
+    pub fn is_zero(&self) -> bool {
+        let StoredFormat::Plain(dtype) = self.format else { return false };
+        let size = dtype.size_bytes();
+        // The numbers of all formats are 0 where all bits but the sign are.
+        let is_zero = |(at, byte): (usize, &u8)| *byte == 0 || at + 1 == size && *byte == 0x80;
+        self.bytes.chunks(size).all(|number| number.iter().enumerate().all(is_zero))
     }
 
     /// How many numbers there are.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use secateur_kernels::Cpu;
 
-use crate::checkpoint::{Config, Weights};
+use crate::checkpoint::{Config, Weights, check_tensors};
 use crate::device;
 use crate::error::ModelError;
 use crate::float::{FloatType, WeightFormat};
@@ -20,10 +20,12 @@ pub struct WeightMemory {
 
 impl WeightMemory {
     /// Of the checkpoint in `dir`; `dtype` and `weights` as in [`crate::LoadOptions`]. An error where a weights file is
-    /// missing or damaged.
+    /// missing, damaged, or not of the model that is configured.
     pub fn read(dir: &Path, dtype: Option<FloatType>, weights: WeightFormat) -> Result<WeightMemory, ModelError> {
-        let compute = device::compute_type(dtype, Config::read(dir)?.stored);
+        let config = Config::read(dir)?;
+        let compute = device::compute_type(dtype, config.stored);
         let stored = Weights::open(dir, Cpu::new(1), compute, weights)?;
+        check_tensors(dir, &config, &stored)?;
         Ok(stored.stored().fold(WeightMemory::default(), |memory, tensor| memory.with(tensor, compute, weights)))
     }
 

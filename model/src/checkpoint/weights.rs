@@ -5,32 +5,62 @@
 //! converted once, into memory of their own.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
-use memmap2::Mmap;
 use safetensors::SafeTensors;
 use secateur_kernels::{Cpu, Matrix};
 use serde::Deserialize;
 
+use crate::checkpoint::open_file::OpenFile;
 use crate::checkpoint::stored::Stored;
-use crate::checkpoint::{gguf, json, names};
+use crate::checkpoint::{fingerprint, gguf, json, names};
 use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
+use crate::stage::RepairFile;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
-    places: HashMap<String, Stored>,
+    places: HashMap<String, Place>,
     cpu: Cpu,
     /// What matrices are read as.
     format: FloatType,
     packing: WeightFormat,
+    /// The files that the tensors lie in.
+    files: Vec<OpenFile>,
+    /// What lies in them and cannot be read as weights.
+    strangers: Vec<Stranger>,
+}
+
+/// Where a tensor lies.
+struct Place {
+    /// Its name in the file.
+    stored: String,
+    tensor: Stored,
+}
+
+/// A tensor under no known naming scheme, or of a format that weights do not have here.
+struct Stranger {
+    stored: String,
+    /// The unified name, if the scheme is known.
+    name: Option<String>,
+    format: String,
+}
+
+/// A tensor of a checkpoint, as [`Weights::tensors`] lists them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed<'a> {
+    /// Its name in the file.
+    pub stored: &'a str,
+    /// Its unified name; none: it has a name of no known scheme.
+    pub name: Option<&'a str>,
+    /// The format that it is stored in, if that cannot be computed with.
+    pub unreadable: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -42,30 +72,72 @@ struct Index {
 impl Weights {
     /// Maps the weights in `dir`. Matrices come in `format`, and the language model's packed as `packing` says.
     pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
-        let mut weights = Weights { places: HashMap::new(), cpu, format, packing };
-        if let Some(gguf) = gguf::open(dir)? {
-            let mapped = Bytes::from_owner(map(gguf.path())?);
-            weights.places.extend(gguf::tensors(&gguf, &mapped)?);
-            return Ok(weights);
-        }
+        let mut weights = Weights::empty(cpu, format, packing);
+        let gguf = gguf::file(dir)?;
         for path in weight_files(dir)? {
-            weights.add_file(&path, names::unified)?;
+            let file = OpenFile::open(&path)?;
+            match &gguf {
+                None => weights.add_file(&path, file.map()?, names::unified)?,
+                Some(gguf) => weights.add_gguf(gguf, &file.map()?)?,
+            }
+            weights.files.push(file);
         }
         Ok(weights)
     }
 
-    /// Maps one file whose tensors keep the names they have: what a plan puts in the place of blocks. Formats and packing
-    /// as in this checkpoint.
-    pub fn open_beside(&self, path: &Path) -> Result<Weights> {
-        let mut weights =
-            Weights { places: HashMap::new(), cpu: self.cpu.clone(), format: self.format, packing: self.packing };
-        weights.add_file(path, |name| Some(name.to_owned()))?;
+    /// The tensors of a mapped file under the names that they have there: what a plan puts in the place of blocks. Formats
+    /// and packing as in this checkpoint.
+    pub fn beside(&self, repairs: &RepairFile) -> Result<Weights> {
+        let mut weights = Weights::empty(self.cpu.clone(), self.format, self.packing);
+        weights.add_file(repairs.path(), repairs.mapped(), |name| Some(name.to_owned()))?;
         Ok(weights)
+    }
+
+    fn empty(cpu: Cpu, format: FloatType, packing: WeightFormat) -> Weights {
+        Weights { places: HashMap::new(), cpu, format, packing, files: Vec::new(), strangers: Vec::new() }
+    }
+
+    /// The fingerprint of the mapped files and of what configures them, in hexadecimal; `dir` as in [`Weights::open`].
+    pub fn fingerprint(&self, dir: &Path, config: &[u8]) -> Result<String> {
+        fingerprint::of_files(dir, config, &self.files)
+    }
+
+    /// Every tensor of the files.
+    pub fn tensors(&self) -> impl Iterator<Item = Listed<'_>> {
+        let read = self.places.iter().map(|(name, place)| Listed {
+            stored: &place.stored,
+            name: Some(name.as_str()),
+            unreadable: None,
+        });
+        let strange = self.strangers.iter().map(|stranger| Listed {
+            stored: &stranger.stored,
+            name: stranger.name.as_deref(),
+            unreadable: Some(stranger.format.as_str()),
+        });
+        read.chain(strange)
+    }
+
+    /// Whether there is a tensor of that unified name.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Whether two tensors are stored as the same bytes.
+    pub fn are_same(&self, one: &str, other: &str) -> bool {
+        match (self.places.get(one), self.places.get(other)) {
+            (Some(one), Some(other)) => one.tensor == other.tensor,
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor is stored and all of its numbers are 0, so that adding it changes nothing.
+    pub fn is_zero(&self, name: &str) -> bool {
+        self.places.get(name).is_some_and(|place| place.tensor.is_zero())
     }
 
     /// Of each tensor, the format that it can be used in as it lies, if any, and how many numbers it has.
     pub fn stored(&self) -> impl Iterator<Item = (Option<FloatType>, u64)> + '_ {
-        self.places.values().map(|place| (place.as_it_lies(), place.count() as u64))
+        self.places.values().map(|place| (place.tensor.as_it_lies(), place.tensor.count() as u64))
     }
 
     /// What computes with them.
@@ -137,25 +209,37 @@ impl Weights {
 
     fn place(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
         let missing = || ModelError::MissingTensor { name: name.to_owned() };
-        let place = self.places.get(name).ok_or_else(missing)?;
-        if place.shape != shape {
+        let tensor = &self.places.get(name).ok_or_else(missing)?.tensor;
+        if tensor.shape != shape {
             return Err(ModelError::Shape {
                 name: name.to_owned(),
                 expected: shape.to_vec(),
-                found: place.shape.clone(),
+                found: tensor.shape.clone(),
             });
         }
-        Ok(place)
+        Ok(tensor)
     }
 
-    fn add_file(&mut self, path: &Path, named: impl Fn(&str) -> Option<String>) -> Result<()> {
-        let mapped = Bytes::from_owner(map(path)?);
+    fn add_gguf(&mut self, path: &Path, mapped: &Bytes) -> Result<()> {
+        for (stored, name, tensor) in gguf::tensors(path, mapped)? {
+            self.places.insert(name, Place { stored, tensor });
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path, mapped: Bytes, named: impl Fn(&str) -> Option<String>) -> Result<()> {
         let broken = |problem: String| ModelError::Weights { path: path.into(), problem };
         let tensors = SafeTensors::deserialize(&mapped).map_err(|error| broken(error.to_string()))?;
         for (stored, view) in tensors.tensors() {
-            let Some(name) = named(&stored) else { continue };
-            let Some(dtype) = float_type(view.dtype()) else { continue };
-            let place = Stored::plain(mapped.slice_ref(view.data()), dtype, view.shape().to_vec());
+            let (name, dtype) = match (named(&stored), float_type(view.dtype())) {
+                (Some(name), Some(dtype)) => (name, dtype),
+                (name, _) => {
+                    self.strangers.push(Stranger { stored, name, format: view.dtype().to_string() });
+                    continue;
+                }
+            };
+            let tensor = Stored::plain(mapped.slice_ref(view.data()), dtype, view.shape().to_vec());
+            let place = Place { stored, tensor };
             if self.places.insert(name.clone(), place).is_some() {
                 return Err(broken(format!("`{name}` is stored twice")));
             }
@@ -168,7 +252,7 @@ fn unfit(name: &str, error: secateur_kernels::MatrixError) -> ModelError {
     ModelError::Weights { path: name.into(), problem: error.to_string() }
 }
 
-/// The formats that hold weights. Others (integer buffers, packed quantized values) count as not there.
+/// The formats that hold weights. Others are integer buffers and packed quantized values.
 fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     match stored {
         safetensors::Dtype::F32 => Some(FloatType::F32),
@@ -176,14 +260,6 @@ fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
         safetensors::Dtype::BF16 => Some(FloatType::Bf16),
         _ => None,
     }
-}
-
-fn map(path: &Path) -> Result<Mmap> {
-    let io = |source| ModelError::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
-    // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would give
-    // wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
-    unsafe { Mmap::map(&file) }.map_err(io)
 }
 
 /// The files of a checkpoint's weights, in a fixed order: safetensors, or the one GGUF file.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod calibrate;
+mod claims;
 mod common;
 mod demo;
 #[path = "../../../tests/fixtures/expected.rs"]
