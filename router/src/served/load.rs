@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -12,7 +13,7 @@ use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; --model must name a Hugging Face checkpoint folder", path.display())]
+    #[error("{}; --model must name a Hugging Face checkpoint folder", unread(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -45,7 +46,15 @@ pub enum LoadError {
     },
 }
 
-/// Reads `folder`; `name` replaces the folder's name towards clients.
+/// A file that is not there is told so, in words; anything else in the system's.
+fn unread(path: &Path, source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
+        _ => format!("cannot read {}: {source}", path.display()),
+    }
+}
+
+/// Reads `folder`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
     let (tokenizer, tokenizer_digest) = load_tokenizer(folder)?;
     let config = files::optional_json(folder, "config.json")?;
@@ -55,7 +64,7 @@ pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError>
     let image_token = image_token(&config, &tokenizer);
     let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
     let template = load_template(folder, &tokenizer_config, image_token.as_ref())?;
-    let root = folder_name(folder);
+    let root = checkpoint_name(folder);
     Ok(ServedModel {
         name: name.unwrap_or(&root).to_owned(),
         root,
@@ -150,12 +159,6 @@ fn stop_token_ids(
 fn vocabulary_size(tokenizer: &Tokenizer) -> u32 {
     let highest = tokenizer.get_vocab(true).values().copied().max();
     highest.map_or(0, |id| id.saturating_add(1))
-}
-
-fn folder_name(folder: &Path) -> String {
-    // `.` and `..` have no name of their own.
-    let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    resolved.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

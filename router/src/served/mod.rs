@@ -15,7 +15,7 @@ pub use load::{LoadError, load};
 pub struct ServedModel {
     /// The name that clients use.
     pub name: String,
-    /// The folder's name.
+    /// The checkpoint's own name: its folder's, or its repository's.
     pub root: String,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
