@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::usage::usage;
+use crate::doctor::before_start;
 
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
@@ -44,11 +44,7 @@ pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// The same, for commands that refuse as bad usage what is no checkpoint.
 pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     let model = unless_given(model)?;
-    let is_gguf = secateur_gguf::find(&model).map_err(|error| usage(error.to_string()))?.is_some();
-    if !is_gguf && !model.join("config.json").is_file() {
-        let text = "has no config.json; --model must name a Hugging Face checkpoint folder or a GGUF file";
-        return Err(usage(format!("{} {text}", model.display())));
-    }
+    before_start::folder(&model)?;
     Ok(model)
 }
 

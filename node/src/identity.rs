@@ -10,7 +10,7 @@ use anyhow::Context;
 use secateur_common::ids;
 use secateur_gguf::Gguf;
 use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, Model, ModelInfo, VisualAdvice};
-use secateur_proto::{PROTOCOL_VERSION, v1};
+use secateur_proto::{PROTOCOL_VERSION, checkpoint_name, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, TransferPolicy, cost, visual};
 
@@ -28,7 +28,7 @@ pub struct Identity {
     pub instance_id: String,
     /// Prefill or decode.
     pub role: v1::Role,
-    /// Name of the checkpoint's folder or file.
+    /// Name of the checkpoint.
     pub model_name: String,
     /// The checkpoint.
     pub model: ModelInfo,
@@ -73,12 +73,11 @@ impl Identity {
             v1::Role::Decode => "decode",
             v1::Role::Unspecified => "node",
         };
-        let folder = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Self {
             node_id: node_id.unwrap_or_else(|| ids::node_id(role_name)),
             instance_id: ids::time_ordered(),
             role,
-            model_name: secateur_gguf::name(dir).or_else(folder).unwrap_or_else(|| "model".to_owned()),
+            model_name: secateur_gguf::name(dir).unwrap_or_else(|| checkpoint_name(dir)),
             model: model.info().clone(),
             shipped_layers: kv_layers.iter().copied().filter(|&layer| sends(layer)).collect(),
             kv_layers,

@@ -33,9 +33,13 @@ impl NodePlan {
     /// Reads the plan in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(PLAN_FILE);
-        let json = std::fs::read(&path).with_context(|| {
-            format!("cannot read {}; `secateur plan --out DIR` makes a plan folder", path.display())
-        })?;
+        let json = match std::fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("{} is not there; `secateur plan --out DIR` makes a plan folder", path.display())
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
         let text = std::str::from_utf8(&json).with_context(|| format!("{} is not text", path.display()))?;
         let plan = Plan::parse(text).with_context(|| format!("{} is not a plan", path.display()))?;
         // One reading for both: the tensors that give the plan its id are those that the model will load.

@@ -21,7 +21,7 @@ pub struct RouterSettings {
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
 
-    /// The model's name towards clients [default: the folder's name]
+    /// The model's name towards clients [default: the folder's name; of a snapshot in a Hugging Face cache, its repository]
     #[arg(long, value_name = "NAME", env = "SECATEUR_SERVED_MODEL_NAME")]
     pub served_model_name: Option<String>,
 

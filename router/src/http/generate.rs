@@ -164,7 +164,7 @@ async fn answer(
     match stream {
         Some(options) => sse::response(choices, total, sse::Writing { head, shape, options, echoes }, app).await,
         None => {
-            let (contents, mut total) = whole::gather(choices, total, echoes).await?;
+            let (contents, mut total) = whole::gather(choices, total, echoes, &app.overdue).await?;
             let usage = total.usage();
             Ok(error::json(StatusCode::OK, &Completion::new(head, shape, contents, usage, total.receipt())))
         }

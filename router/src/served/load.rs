@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
@@ -12,7 +13,7 @@ use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; --model must name a Hugging Face checkpoint folder or a GGUF file", path.display())]
+    #[error("{}; --model must name a Hugging Face checkpoint folder or a GGUF file", unread(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -48,7 +49,15 @@ pub enum LoadError {
     },
 }
 
-/// Reads the checkpoint at `path`; `name` replaces the folder's or file's name towards clients.
+/// A file that is not there is told so, in words; anything else in the system's.
+fn unread(path: &Path, source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
+        _ => format!("cannot read {}: {source}", path.display()),
+    }
+}
+
+/// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
     let documents = Documents::of(path)?;
     let (tokenizer, tokenizer_digest) = load_tokenizer(&documents)?;
@@ -59,7 +68,7 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
     let image_token = image_token(&config, &tokenizer);
     let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
     let template = load_template(&documents, &tokenizer_config, image_token.as_ref())?;
-    let root = secateur_gguf::name(path).unwrap_or_else(|| folder_name(path));
+    let root = secateur_gguf::name(path).unwrap_or_else(|| checkpoint_name(path));
     Ok(ServedModel {
         name: name.unwrap_or(&root).to_owned(),
         root,
@@ -157,12 +166,6 @@ fn stop_token_ids(
 fn vocabulary_size(tokenizer: &Tokenizer) -> u32 {
     let highest = tokenizer.get_vocab(true).values().copied().max();
     highest.map_or(0, |id| id.saturating_add(1))
-}
-
-fn folder_name(folder: &Path) -> String {
-    // `.` and `..` have no name of their own.
-    let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    resolved.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

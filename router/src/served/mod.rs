@@ -19,7 +19,7 @@ pub use load::{LoadError, load};
 pub struct ServedModel {
     /// The name that clients use.
     pub name: String,
-    /// The folder's name, or the file's.
+    /// The checkpoint's own name: its folder's, its repository's, or its GGUF file's.
     pub root: String,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
