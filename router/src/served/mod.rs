@@ -1,8 +1,11 @@
 //! The model as the router knows it: tokenizer, chat template, end tokens and defaults. No weights are read here.
 
+mod chat_template;
 mod defaults;
 mod files;
+mod generation_config;
 mod load;
+mod tokens;
 
 use tokenizers::Tokenizer;
 
