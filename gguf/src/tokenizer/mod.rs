@@ -98,9 +98,9 @@ impl Gguf {
             ("unk_token", SpecialToken::Unknown),
             ("pad_token", SpecialToken::Padding),
         ] {
-            if let Some(id) = self.special_id(token)? {
-                config.insert(key.to_owned(), json!(vocabulary.token(id)?));
-            }
+            // Null and not left out: nothing else may name it.
+            let text = self.special_id(token)?.map(|id| vocabulary.token(id)).transpose()?;
+            config.insert(key.to_owned(), json!(text));
         }
         if let Some(templates) = self.chat_templates()? {
             config.insert("chat_template".to_owned(), templates);

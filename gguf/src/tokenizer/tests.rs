@@ -101,7 +101,10 @@ fn control_and_named_tokens_are_special_and_user_defined_ones_are_not() {
 fn templates_and_named_tokens_are_a_tokenizers_configuration() {
     let of = |build: &Build| build.read().unwrap().tokenizer_config().unwrap();
     let one = Build::llama().with("tokenizer.chat_template", text("{{ x }}"));
-    assert_eq!(of(&one), json!({ "bos_token": "<s>", "eos_token": "</s>", "chat_template": "{{ x }}" }));
+    let expected = json!({
+        "bos_token": "<s>", "eos_token": "</s>", "unk_token": null, "pad_token": null, "chat_template": "{{ x }}",
+    });
+    assert_eq!(of(&one), expected);
     let several = one
         .with("tokenizer.chat_templates", texts(&["tool_use", "absent"]))
         .with("tokenizer.chat_template.tool_use", text("{{ y }}"));

@@ -6,7 +6,9 @@ use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{Documents, ImageToken, ServedModel, SpecialTokens, files};
+use super::{
+    Documents, ImageToken, ServedModel, SpecialTokens, chat_template, files, generation_config, tokens::TokenFacts,
+};
 use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 
 /// Why a folder cannot be served.
@@ -39,6 +41,18 @@ pub enum LoadError {
     /// A GGUF file, or a folder of several, cannot be used.
     #[error(transparent)]
     Gguf(#[from] secateur_gguf::GgufError),
+    /// generation_config.json says what is not built.
+    #[error("{}: {key} is {value}; {key} {rule}", path.display())]
+    Generation {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        rule: String,
+    },
     /// The chat template does not compile.
     #[error("the chat template of {} cannot be used: {source}", path.display())]
     Template {
@@ -60,14 +74,15 @@ fn unread(path: &Path, source: &std::io::Error) -> String {
 /// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
     let documents = Documents::of(path)?;
-    let (tokenizer, tokenizer_digest) = load_tokenizer(&documents)?;
     let config = documents.json("config.json")?;
     let tokenizer_config = documents.json("tokenizer_config.json")?;
-    let generation_config = documents.json("generation_config.json")?;
+    let generation_config = generation_config::read(&documents, &config)?;
+    let (tokenizer, tokenizer_digest, facts) = load_tokenizer(&documents, &tokenizer_config)?;
 
     let image_token = image_token(&config, &tokenizer);
     let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
-    let template = load_template(&documents, &tokenizer_config, image_token.as_ref())?;
+    let stop_token_ids = stop_token_ids(&config, &generation_config, &facts, &tokenizer);
+    let template = load_template(&documents, &tokenizer_config, facts, image_token.as_ref())?;
     let root = secateur_gguf::name(path).unwrap_or_else(|| checkpoint_name(path));
     Ok(ServedModel {
         name: name.unwrap_or(&root).to_owned(),
@@ -76,17 +91,20 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
         template,
         image_token,
         special_tokens,
-        stop_token_ids: stop_token_ids(&config, &generation_config, &tokenizer_config, &tokenizer),
+        stop_token_ids,
         max_positions: files::text_config_u32(&config, "max_position_embeddings"),
         vocab: vocabulary_size(&tokenizer),
         token_bytes_max: tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1),
-        defaults: files::generation_defaults(&generation_config),
+        defaults: generation_config::defaults(documents.path(), &generation_config)?,
         spelling: Spelling::of(&tokenizer),
         tokenizer,
     })
 }
 
-fn load_tokenizer(documents: &Documents) -> Result<(Tokenizer, String), LoadError> {
+fn load_tokenizer(
+    documents: &Documents,
+    tokenizer_config: &Value,
+) -> Result<(Tokenizer, String, TokenFacts), LoadError> {
     let name = "tokenizer.json";
     let path = documents.path().join(name);
     let missing = || LoadError::Read { path: path.clone(), source: std::io::ErrorKind::NotFound.into() };
@@ -94,31 +112,34 @@ fn load_tokenizer(documents: &Documents) -> Result<(Tokenizer, String), LoadErro
     let digest = documents.tokenizer_digest(&bytes);
     let refused = |error: tokenizers::Error| LoadError::Tokenizer { path: path.clone(), message: error.to_string() };
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(refused)?;
+    let facts = TokenFacts::read(documents, tokenizer_config, &tokenizer)?;
+    facts.add_to(&mut tokenizer).map_err(refused)?;
     // A tokenizer saved in training may cut or pad; transformers ignores both unless asked.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(refused)?;
-    Ok((tokenizer, digest))
+    Ok((tokenizer, digest, facts))
 }
 
 fn load_template(
     documents: &Documents,
     tokenizer_config: &Value,
+    mut facts: TokenFacts,
     image_token: Option<&ImageToken>,
 ) -> Result<Option<ChatTemplate>, LoadError> {
-    let Some(source) = files::chat_template(documents, tokenizer_config)? else {
+    let Some(source) = chat_template::find(documents, tokenizer_config)? else {
         tracing::warn!("the model has no chat template: chat requests will be refused");
         return Ok(None);
     };
-    let token = |key| files::token_text(tokenizer_config, key).unwrap_or_default();
-    let names = NamedTokens {
-        bos: token("bos_token"),
-        eos: token("eos_token"),
-        unk: token("unk_token"),
-        pad: token("pad_token"),
-        image: image_token.map(|token| token.text.clone()),
-    };
+    facts.name_for_templates(documents)?;
+    let mut named = facts.named;
+    let image = image_token.map(|token| token.text.clone());
+    if let Some(text) = &image
+        && !named.iter().any(|(name, _)| name == "image_token")
+    {
+        named.push(("image_token".to_owned(), text.clone()));
+    }
     let unfit = |source| LoadError::Template { path: documents.path().to_owned(), source };
-    ChatTemplate::new(source, names).map(Some).map_err(unfit)
+    ChatTemplate::new(&source, NamedTokens { named, image }).map(Some).map_err(unfit)
 }
 
 fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {
@@ -143,12 +164,7 @@ fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>) -> Sp
     special
 }
 
-fn stop_token_ids(
-    config: &Value,
-    generation_config: &Value,
-    tokenizer_config: &Value,
-    tokenizer: &Tokenizer,
-) -> Vec<u32> {
+fn stop_token_ids(config: &Value, generation_config: &Value, facts: &TokenFacts, tokenizer: &Tokenizer) -> Vec<u32> {
     let mut ids = files::token_ids(&generation_config["eos_token_id"]);
     if ids.is_empty() {
         ids = files::token_ids(&config["eos_token_id"]);
@@ -157,7 +173,7 @@ fn stop_token_ids(
         ids = files::token_ids(&config["text_config"]["eos_token_id"]);
     }
     // Chat checkpoints often end turns with a token that only the tokenizer's configuration names.
-    ids.extend(files::token_text(tokenizer_config, "eos_token").and_then(|text| tokenizer.token_to_id(&text)));
+    ids.extend(facts.token("eos_token").and_then(|text| tokenizer.token_to_id(text)));
     ids.sort_unstable();
     ids.dedup();
     ids

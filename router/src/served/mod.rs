@@ -1,11 +1,14 @@
 //! The model as the router knows it: tokenizer, chat template, end tokens and defaults. No weights are read here.
 
+mod chat_template;
 mod defaults;
 mod documents;
 mod files;
+mod generation_config;
 #[cfg(test)]
 mod gguf_tests;
 mod load;
+mod tokens;
 
 use tokenizers::Tokenizer;
 
