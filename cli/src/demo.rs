@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context;
 
-use crate::usage::usage;
+use crate::doctor::before_start;
 
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
@@ -33,7 +33,7 @@ const FILES: &[(&str, &[u8])] = embedded![
 /// The folder's name, and so the model's name towards clients.
 const NAME: &str = "secateur-demo";
 
-/// The checkpoint folder that a command was given, else this one.
+/// The checkpoint that a command was given, a folder or a GGUF file, else this one.
 pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     match model {
         Some(dir) => Ok(std::path::absolute(dir)?),
@@ -41,13 +41,10 @@ pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The same, for commands that refuse as bad usage what is no checkpoint folder.
+/// The same, for commands that refuse as bad usage what is no checkpoint.
 pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     let model = unless_given(model)?;
-    if !model.join("config.json").is_file() {
-        let text = "has no config.json; --model must name a Hugging Face checkpoint folder";
-        return Err(usage(format!("{} {text}", model.display())));
-    }
+    before_start::folder(&model)?;
     Ok(model)
 }
 

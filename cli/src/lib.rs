@@ -8,14 +8,17 @@
 //! doctor/       what stands in the way of serving well, in words
 //! eval/         the quality of a checkpoint under policies, measured through a cluster
 //! health.rs     whether one program of a cluster would serve
+//! key.rs        the key that commands show to a router
 //! nodes.rs      questions to single nodes
 //! plan/         a PDTrim plan for a checkpoint
 //! progress.rs   how far something is
 //! reference.rs  docs/configuration.md, written from the definitions
+//! running.rs    which `secateur up` run on this machine
 //! suite/        cases with right answers, and which of them a command takes
 //! synth/        a checkpoint of a real shape with random weights
-//! up/           mod.rs: the command; child.rs: one role as a process; cluster.rs: all of them; sample.rs: the sample
-//!               question over HTTP; report.rs: what is printed
+//! up/           mod.rs: the command; roles.rs: command lines of the roles; child.rs: one role as a process; cluster.rs: all
+//!               of them; sample.rs: the sample question over HTTP; stop.rs: how it ends; report.rs, print_config.rs: what
+//!               is printed
 //! usage.rs      errors and exit statuses of commands
 //! ```
 
@@ -26,10 +29,12 @@ mod demo;
 mod doctor;
 mod eval;
 mod health;
+mod key;
 mod nodes;
 mod plan;
 mod progress;
 mod reference;
+mod running;
 mod suite;
 mod synth;
 mod up;

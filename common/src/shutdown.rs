@@ -5,16 +5,38 @@ pub use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A token that is cancelled at the first SIGINT or SIGTERM. A second signal ends the process at once.
 pub fn on_signal() -> CancellationToken {
-    let token = CancellationToken::new();
-    let cancelled = token.clone();
+    let Stops { first, again } = on_signals();
     tokio::spawn(async move {
-        wait_for_signal().await;
-        tracing::info!("stopping: finishing what runs, taking nothing new");
-        cancelled.cancel();
-        wait_for_signal().await;
-        std::process::exit(130);
+        again.cancelled().await;
+        std::process::exit(EXIT_INTERRUPTED);
     });
-    token
+    first
+}
+
+/// Exit status of a process that a signal ended: 128 and the number of SIGINT, as shells have it.
+pub const EXIT_INTERRUPTED: i32 = 130;
+
+/// Signals to stop, for a program that has something to do at the second one.
+pub struct Stops {
+    /// Cancelled at the first SIGINT or SIGTERM: finish what runs.
+    pub first: CancellationToken,
+    /// Cancelled at the second one: stop at once.
+    pub again: CancellationToken,
+}
+
+/// Listens for SIGINT and SIGTERM from now on.
+pub fn on_signals() -> Stops {
+    let stops = Stops { first: CancellationToken::new(), again: CancellationToken::new() };
+    let (first, again) = (stops.first.clone(), stops.again.clone());
+    let mut signals = Signals::listen();
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::info!("stopping: finishing what runs, taking nothing new");
+        first.cancel();
+        signals.next().await;
+        again.cancel();
+    });
+    stops
 }
 
 /// Also cancels `token` when standard input ends: a child that holds the other end of its parent's pipe stops when the
@@ -29,28 +51,49 @@ pub fn on_parent_end(token: &CancellationToken) {
     });
 }
 
+/// Both signals, listened to without a gap: one that comes between two waits is not lost.
 #[cfg(unix)]
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
+struct Signals {
+    interrupt: Option<tokio::signal::unix::Signal>,
+    terminate: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Where no handler can be installed the process still ends by the signal's default action.
+        Self { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            () = came(&mut self.interrupt) => {}
+            () = came(&mut self.terminate) => {}
         }
-        Err(_) => wait_for_interrupt().await,
+    }
+}
+
+#[cfg(unix)]
+async fn came(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) if signal.recv().await.is_some() => {}
+        _ => std::future::pending().await,
     }
 }
 
 #[cfg(not(unix))]
-async fn wait_for_signal() {
-    wait_for_interrupt().await;
-}
+struct Signals;
 
-async fn wait_for_interrupt() {
-    // Where no handler can be installed the process still ends by the signal's default action.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Generator {
         // The prompt's true length is known only now: the answer gets what is left of the context.
         let room = self.positions_max() - placed.accepted.positions.min(self.positions_max());
         let emitted = answer.emitted.len() as u32;
-        let max_new_tokens = answer.max_new_tokens.min((emitted + room).max(1));
+        let max_new_tokens = answer.max_new_tokens.min(emitted.saturating_add(room).max(1));
         let stop = answer.stop_token_ids;
         let sampler = Sampler::new(answer.sampling, stop.clone(), &answer.prompt_tokens, &answer.emitted);
         let sequence = Sequence::new(sampler, stop, max_new_tokens, emitted, placed.accepted.first_token);
@@ -161,7 +161,7 @@ impl Describe for Generator {
         let (gauges, pool) = (self.engine.gauges(), self.space.pool());
         let mut load = handshake::load(pool, self.space.kept().reclaimable());
         load.running = gauges.running.load(Ordering::Relaxed);
-        load.waiting = gauges.waiting.load(Ordering::Relaxed) + self.waiting.taken();
+        load.waiting = gauges.waiting.load(Ordering::Relaxed).saturating_add(self.waiting.taken());
         load.queue_limit = self.waiting.limit();
         load.preemptions = gauges.preemptions.load(Ordering::Relaxed);
         self.identity.describe(pool, load, draining)

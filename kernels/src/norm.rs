@@ -24,7 +24,7 @@ impl Cpu {
     /// each head is RMS-normalised (Qwen3's norm of q and k).
     pub fn head_norm(&self, x: &mut [f32], stride: usize, offset: usize, heads: usize, weight: &[f32], epsilon: f32) {
         let width = weight.len();
-        assert!(offset + heads * width <= stride, "heads reach past the row");
+        assert!(offset.saturating_add(heads.saturating_mul(width)) <= stride, "heads reach past the row");
         assert!(x.len().is_multiple_of(stride.max(1)), "rows of {stride} numbers, not {} in all", x.len());
         let rows = x.len() / stride.max(1);
         let x = SendMut(x.as_mut_ptr());

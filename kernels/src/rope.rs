@@ -21,7 +21,7 @@ impl Cpu {
         sin: &[f32],
     ) {
         assert!(head_dim.is_multiple_of(2), "head_dim {head_dim} is odd");
-        assert!(offset + heads * head_dim <= stride, "heads reach past the row");
+        assert!(offset.saturating_add(heads.saturating_mul(head_dim)) <= stride, "heads reach past the row");
         assert!(x.len().is_multiple_of(stride.max(1)), "rows of {stride} numbers, not {} in all", x.len());
         let rows = x.len() / stride.max(1);
         let half = head_dim / 2;

@@ -49,8 +49,9 @@ pub struct Sample {
 }
 
 impl Card {
-    /// Reads the card of the checkpoint in `dir`; `None` where there is none.
+    /// Reads the card of the checkpoint at `dir`; `None` where there is none.
     pub fn read(dir: &Path) -> Result<Option<Card>, ModelError> {
+        let Some(dir) = secateur_gguf::companions(dir) else { return Ok(None) };
         let card: Option<Card> = json::read_optional(&dir.join(CARD_FILE))?;
         card.map(Card::check).transpose()
     }

@@ -24,6 +24,13 @@ impl fmt::Display for DeviceKind {
     }
 }
 
+impl DeviceKind {
+    /// Refuses what this version cannot compute on.
+    pub fn check(self) -> Result<()> {
+        check(self)
+    }
+}
+
 /// Refuses what this version cannot compute on.
 pub(crate) fn check(kind: DeviceKind) -> Result<()> {
     match kind {

@@ -1,6 +1,7 @@
 //! What can go wrong between a checkpoint folder and an answer.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::vision::PictureError;
 
@@ -8,12 +9,12 @@ use crate::vision::PictureError;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// A file of the checkpoint cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("{}", unread(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// A JSON file of the checkpoint does not parse.
     #[error("{} is not the JSON expected here: {source}", path.display())]
@@ -39,11 +40,22 @@ pub enum ModelError {
         /// What is wrong with its value.
         problem: String,
     },
+    /// A GGUF file, or a folder of several, that cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] secateur_gguf::GgufError),
     /// The checkpoint lacks a tensor.
     #[error("the checkpoint has no tensor `{name}`")]
     MissingTensor {
         /// The name, after the naming schemes are unified (see `checkpoint::names`).
         name: String,
+    },
+    /// The checkpoint holds a tensor that the configured model would leave out, and with it a part of its answers.
+    #[error("the checkpoint holds `{name}`, {problem}")]
+    UnusedTensor {
+        /// The name, as it is stored.
+        name: String,
+        /// Why it cannot be used.
+        problem: String,
     },
     /// A tensor or a buffer is not of the shape that the configuration says.
     #[error("`{name}` has shape {found:?}, expected {expected:?}")]
@@ -133,5 +145,25 @@ impl ModelError {
     }
 }
 
+/// A file that is not there is told so, in words; anything else in the system's.
+fn unread(path: &Path, source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => format!("{} is not there", path.display()),
+        _ => format!("cannot read {}: {source}", path.display()),
+    }
+}
+
 /// Results of this crate.
 pub(crate) type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_in_words() {
+        let io = |kind: io::ErrorKind| ModelError::Io { path: "/m/a.safetensors".into(), source: kind.into() };
+        assert_eq!(io(io::ErrorKind::NotFound).to_string(), "/m/a.safetensors is not there");
+        assert!(io(io::ErrorKind::PermissionDenied).to_string().starts_with("cannot read /m/a.safetensors: "));
+    }
+}

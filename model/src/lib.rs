@@ -37,5 +37,5 @@ pub use model::{LoadOptions, Model};
 pub use sampling::{Drawn, Sampler, Sampling, TokenLogprob};
 pub use secateur_kernels::Cpu;
 pub use spread::LayerSpread;
-pub use stage::{BlockRole, Stage};
+pub use stage::{BlockRole, RepairFile, Stage};
 pub use vision::{Picture, PictureError, PictureLimits, Rows, VisualTokens};

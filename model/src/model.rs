@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use secateur_kernels::{Cpu, KvGeometry};
 use secateur_pruning::{PictureTokens, Rows as TokenRows, Selection, VisualPolicy, select};
 
-use crate::checkpoint::{Config, VisionConfig, Weights, fingerprint};
+use crate::checkpoint::{Config, VisionConfig, Weights, check_tensors, config_bytes, fingerprint};
 use crate::device::{self, DeviceKind};
 use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
@@ -52,17 +52,19 @@ impl Model {
     /// Loads the checkpoint in `dir`.
     pub fn load(dir: &Path, options: &LoadOptions) -> Result<Model, ModelError> {
         device::check(options.device)?;
-        let config = Config::read(dir)?;
+        let json = config_bytes(dir)?;
+        let config = Config::of(dir, &json)?;
         let compute = device::compute_type(options.dtype, config.stored);
         let cpu = Cpu::new(options.threads.unwrap_or_else(all_cores).max(1));
         let weights = Weights::open(dir, cpu.clone(), compute, options.weights)?;
-        let repairs = options.stage.repairs().map(|path| weights.open_beside(path)).transpose()?;
+        check_tensors(dir, &config, &weights)?;
+        let repairs = options.stage.repairs().map(|repairs| weights.beside(repairs)).transpose()?;
         let language = Language::load(&weights, &config.language, &options.stage, repairs.as_ref())?;
         let eye = match &config.vision {
             Some(vision) if options.vision => Some(Eye::load(&weights, vision, config.language.hidden)?),
             _ => None,
         };
-        let info = describe(&config, compute, fingerprint(dir)?);
+        let info = describe(&config, compute, weights.fingerprint(dir, &json)?);
         tracing::info!(
             architecture = %info.architecture, fingerprint = %info.fingerprint, device = %options.device,
             dtype = %compute, weights = options.weights.name(), instructions = %cpu.isa(), threads = cpu.threads(),

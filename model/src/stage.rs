@@ -3,8 +3,12 @@
 //! Prefill and decode each run their own set of blocks (PDTrim). Blocks that a [`Stage`] does not name run as they are.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
+use crate::checkpoint::OpenFile;
 use crate::error::{ModelError, Result};
 
 /// What a stage does with one block.
@@ -37,7 +41,42 @@ pub enum BlockRole {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
     roles: BTreeMap<usize, BlockRole>,
-    repairs: Option<PathBuf>,
+    repairs: Option<RepairFile>,
+}
+
+/// The safetensors file that a stage's repairs are in, mapped once: the bytes that identify a plan are those that its
+/// tensors are loaded from, whatever the file's name stands for by then.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RepairFile {
+    path: PathBuf,
+    bytes: Bytes,
+}
+
+impl RepairFile {
+    /// Maps the file.
+    pub fn open(path: &Path) -> Result<RepairFile, ModelError> {
+        Ok(RepairFile { path: path.into(), bytes: OpenFile::open(path)?.map()? })
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same, to be kept by tensors that lie in it.
+    pub(crate) fn mapped(&self) -> Bytes {
+        self.bytes.clone()
+    }
+}
+
+impl fmt::Debug for RepairFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "RepairFile({}, {} bytes)", self.path.display(), self.bytes.len())
+    }
 }
 
 impl Stage {
@@ -46,8 +85,8 @@ impl Stage {
         Stage::new(removed.into_iter().map(|layer| (layer, BlockRole::Skip)), None)
     }
 
-    /// A stage with these roles; `repairs` is the safetensors file that their tensors are in.
-    pub fn new(roles: impl IntoIterator<Item = (usize, BlockRole)>, repairs: Option<PathBuf>) -> Stage {
+    /// A stage with these roles; `repairs` holds their tensors.
+    pub fn new(roles: impl IntoIterator<Item = (usize, BlockRole)>, repairs: Option<RepairFile>) -> Stage {
         Stage { roles: roles.into_iter().filter(|(_, role)| *role != BlockRole::Run).collect(), repairs }
     }
 
@@ -57,7 +96,7 @@ impl Stage {
     }
 
     /// The file that repairs are in.
-    pub(crate) fn repairs(&self) -> Option<&PathBuf> {
+    pub(crate) fn repairs(&self) -> Option<&RepairFile> {
         self.repairs.as_ref()
     }
 

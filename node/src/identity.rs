@@ -8,8 +8,9 @@ use std::{
 
 use anyhow::Context;
 use secateur_common::ids;
+use secateur_gguf::Gguf;
 use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, LayerSpread, Model, ModelInfo, VisualAdvice};
-use secateur_proto::{PROTOCOL_VERSION, v1};
+use secateur_proto::{PROTOCOL_VERSION, checkpoint_name, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, TransferPolicy, codec::KvSteps, cost, visual};
 
@@ -27,7 +28,7 @@ pub struct Identity {
     pub instance_id: String,
     /// Prefill or decode.
     pub role: v1::Role,
-    /// Name of the checkpoint folder.
+    /// Name of the checkpoint.
     pub model_name: String,
     /// The checkpoint.
     pub model: ModelInfo,
@@ -39,7 +40,7 @@ pub struct Identity {
     pub plan_id: String,
     /// The plan.
     pub plan: Option<Arc<Plan>>,
-    /// blake3 of tokenizer.json in hex; empty: the folder has none.
+    /// blake3 of tokenizer.json, or of what a GGUF file says of its tokenizer, in hex; empty: the folder has none.
     pub tokenizer_digest: String,
     /// What `auto` stands for here where a request has one picture.
     pub recommended_visual: VisualPolicy,
@@ -74,12 +75,11 @@ impl Identity {
             v1::Role::Decode => "decode",
             v1::Role::Unspecified => "node",
         };
-        let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
         Ok(Self {
             node_id: node_id.unwrap_or_else(|| ids::node_id(role_name)),
             instance_id: ids::time_ordered(),
             role,
-            model_name: folder.unwrap_or_else(|| "model".to_owned()),
+            model_name: secateur_gguf::name(dir).unwrap_or_else(|| checkpoint_name(dir)),
             model: model.info().clone(),
             shipped_layers: kv_layers.iter().copied().filter(|&layer| sends(layer)).collect(),
             kv_layers,
@@ -172,6 +172,9 @@ pub fn unix_ms(time: SystemTime) -> u64 {
 }
 
 fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
+    if let Some(file) = secateur_gguf::find(dir)? {
+        return Ok(Gguf::open(&file)?.tokenizer_digest());
+    }
     match std::fs::read(dir.join(TOKENIZER_FILE)) {
         Ok(bytes) => Ok(blake3::hash(&bytes).to_hex().to_string()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),

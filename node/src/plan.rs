@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use secateur_model::{BlockRole, Model, Stage};
+use secateur_model::{BlockRole, Model, RepairFile, Stage};
 use secateur_pruning::pdtrim::{self, Bypass, Plan, Role, StageKind};
 
 /// The plan itself.
@@ -16,7 +16,7 @@ pub const REPAIRS_FILE: &str = "plan.safetensors";
 
 /// Stands for the checkpoint's own plan, where it has one.
 const AUTO: &str = "auto";
-/// Where that lies in the checkpoint's folder.
+/// Where that lies in the checkpoint's folder, or beside its only file.
 const OWN_FOLDER: &str = "plan";
 
 /// A plan folder.
@@ -26,24 +26,26 @@ pub struct NodePlan {
     pub plan: Arc<Plan>,
     /// Digest of the folder's files, in hex: what nodes and router compare.
     pub id: String,
-    repairs: Option<PathBuf>,
+    repairs: Option<RepairFile>,
 }
 
 impl NodePlan {
     /// Reads the plan in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(PLAN_FILE);
-        let json = std::fs::read(&path).with_context(|| {
-            format!("cannot read {}; `secateur plan --out DIR` makes a plan folder", path.display())
-        })?;
+        let json = match std::fs::read(&path) {
+            Ok(json) => json,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("{} is not there; `secateur plan --out DIR` makes a plan folder", path.display())
+            }
+            Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+        };
         let text = std::str::from_utf8(&json).with_context(|| format!("{} is not text", path.display()))?;
         let plan = Plan::parse(text).with_context(|| format!("{} is not a plan", path.display()))?;
-        let repairs = plan.needs_tensors().then(|| dir.join(REPAIRS_FILE));
-        let tensors = match &repairs {
-            Some(path) => Some(std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?),
-            None => None,
-        };
-        Ok(Self { plan: Arc::new(plan), id: pdtrim::id(&json, tensors.as_deref()), repairs })
+        // One reading for both: the tensors that give the plan its id are those that the model will load.
+        let repairs = plan.needs_tensors().then(|| RepairFile::open(&dir.join(REPAIRS_FILE))).transpose()?;
+        let id = pdtrim::id(&json, repairs.as_ref().map(RepairFile::bytes));
+        Ok(Self { plan: Arc::new(plan), id, repairs })
     }
 
     /// The folder that `given` means for the checkpoint in `model`: itself, or with `auto` the checkpoint's own, if it has one.
@@ -51,7 +53,7 @@ impl NodePlan {
         if given != Path::new(AUTO) {
             return Some(given.to_owned());
         }
-        let own = model.join(OWN_FOLDER);
+        let own = secateur_gguf::companions(model)?.join(OWN_FOLDER);
         own.join(PLAN_FILE).is_file().then_some(own)
     }
 
@@ -135,6 +137,21 @@ mod tests {
             NodePlan::open(dir.path()).unwrap().id
         };
         assert_ne!(id(b"one"), id(b"other"));
+    }
+
+    #[test]
+    fn what_the_id_was_made_of_is_what_is_loaded_whatever_lies_there_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(REPAIRS_FILE);
+        std::fs::write(dir.path().join(PLAN_FILE), PLAN).unwrap();
+        std::fs::write(&file, b"first").unwrap();
+        let plan = NodePlan::open(dir.path()).unwrap();
+        let other = dir.path().join("other");
+        std::fs::write(&other, b"other").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        let loaded = plan.repairs.as_ref().map(RepairFile::bytes);
+        assert_eq!(loaded, Some(&b"first"[..]));
+        assert_eq!(plan.id, pdtrim::id(PLAN.as_bytes(), loaded));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{error::Error, ffi::OsString, io::Write as _, process::ExitCode};
 
+use anyhow::Context as _;
 use clap::{Args, Command, FromArgMatches};
 use secateur_common::{
     announce,
@@ -9,9 +10,13 @@ use secateur_common::{
     shutdown::{self, CancellationToken},
     telemetry,
 };
+use secateur_model::WeightMemory;
 use tokio::{net::TcpListener, runtime::Runtime};
 
-use crate::settings::{ListenError, NodeSettings};
+use crate::{
+    plan::NodePlan,
+    settings::{ListenError, NodeSettings},
+};
 
 /// Exit status for bad usage or configuration.
 const USAGE: u8 = 2;
@@ -85,9 +90,23 @@ where
     let listener = TcpListener::bind(shared.listen).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on {}: {error}; choose another address with --listen", shared.listen)
     })?;
+    // A folder that cannot be served is told before anybody is told where this listens.
+    preflight(&shared)?;
     // Announced before the model is loaded: the router waits for readiness, not for the port.
     announce::listening(listener.local_addr()?)?;
     serve(settings, listener, stop).await
+}
+
+/// What can be known without reading weights: device, plan, configuration, and that every file of weights is there and
+/// whole.
+fn preflight(settings: &NodeSettings) -> anyhow::Result<()> {
+    settings.device.check()?;
+    if let Some(folder) = settings.plan.as_deref().and_then(|given| NodePlan::folder(given, &settings.model)) {
+        NodePlan::open(&folder)?;
+    }
+    WeightMemory::read(&settings.model, settings.dtype, settings.weights)
+        .with_context(|| format!("cannot load the checkpoint in {}", settings.model.display()))?;
+    Ok(())
 }
 
 fn refuse(error: &dyn Error) -> ExitCode {

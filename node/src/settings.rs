@@ -14,7 +14,7 @@ pub struct NodeSettings {
     /// Where the settings come from.
     #[command(flatten)]
     pub layers: Layers,
-    /// Checkpoint folder in the Hugging Face layout
+    /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
     /// Pruning plan, a folder that `secateur plan` wrote, or auto: the checkpoint's own subfolder `plan` where it has one.

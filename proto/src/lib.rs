@@ -1,7 +1,8 @@
 //! Secateur's wire contract and nothing else: messages and services generated from `secateur/v1/*.proto`, and the one
-//! closed error code with its gRPC and HTTP mappings ([`error`]).
+//! closed error code with its gRPC and HTTP mappings ([`error`]); and what a checkpoint is called ([`name`]).
 
 pub mod error;
+pub mod name;
 
 /// Messages, clients and servers of `secateur.v1`.
 #[allow(missing_docs, clippy::all, unused_qualifications)]
@@ -10,6 +11,7 @@ pub mod v1 {
 }
 
 pub use error::{ErrorCode, ServiceError};
+pub use name::checkpoint_name;
 
 /// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
 pub const PROTOCOL_VERSION: u32 = 3;

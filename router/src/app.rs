@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{ErrorCode, ServiceError};
 
 use crate::{
@@ -38,6 +39,8 @@ pub struct App {
     pub api_keys: Vec<blake3::Hash>,
     /// When the process began to serve, in Unix seconds; `created` of the model.
     pub started: u64,
+    /// Cancelled when what runs has had its time to finish: it ends with an error then.
+    pub overdue: CancellationToken,
     /// Set once, when shutdown begins; read by health and by every new request.
     is_draining: AtomicBool,
 }
@@ -73,6 +76,7 @@ impl App {
             request_timeout: parts.request_timeout,
             api_keys: parts.api_keys,
             started: unix_seconds(),
+            overdue: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
         }
     }
@@ -86,6 +90,11 @@ impl App {
     pub fn ready(&self) -> Result<(), ServiceError> {
         self.accepting()?;
         self.cluster.facts().map(|_| ())
+    }
+
+    /// The error of what still runs when its time to finish is over.
+    pub fn cut() -> ServiceError {
+        ServiceError::new(ErrorCode::Unavailable, "this router is stopping and could not finish the answer; try again")
     }
 
     /// Refuses while draining.

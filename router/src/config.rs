@@ -17,11 +17,11 @@ pub struct RouterSettings {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", env = "SECATEUR_ROUTER_LISTEN")]
     pub listen: String,
 
-    /// Hugging Face checkpoint folder; only its tokenizer, chat template and configuration are read
+    /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file; only its tokenizer, chat template and configuration are read
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
 
-    /// The model's name towards clients [default: the folder's name]
+    /// The model's name towards clients [default: the folder's name; of a snapshot in a Hugging Face cache, its repository]
     #[arg(long, value_name = "NAME", env = "SECATEUR_SERVED_MODEL_NAME")]
     pub served_model_name: Option<String>,
 

@@ -29,7 +29,7 @@ pub struct Fitted {
 ///
 /// A prompt that is too long is blamed on `field`.
 pub fn fit(
-    max_tokens: MaxTokens,
+    max_tokens: &MaxTokens,
     pictures: &[Picture],
     tokens: usize,
     facts: &Facts,
@@ -54,15 +54,16 @@ pub fn fit(
         let least = if facts.visual_tokens_vary && pictures > 0 { "at least " } else { "" };
         return too_long(format!("{limit}; the prompt is {least}{prompt_min} ({visual_min} of them visual)"), field);
     }
-    if let Some(asked) = max_tokens.tokens
+    if let (Some(asked), Some(sent)) = (max_tokens.tokens, &max_tokens.sent)
         && u64::from(asked) > context
     {
-        return too_long(format!("{limit}; {} asks for {asked}", max_tokens.field), max_tokens.field);
+        return too_long(format!("{limit}; {} asks for {sent}", max_tokens.field), max_tokens.field);
     }
     let prompt_max = text + visual_max;
     let answer = max_tokens.tokens.map(u64::from).filter(|asked| prompt_max + asked <= context).unwrap_or(1);
+    let end = max_tokens.total.map_or(context, |total| u64::from(total).clamp(prompt_min + 1, context));
     // All fit in 32 bits, as the context does.
-    let left = (context - prompt_min) as u32;
+    let left = (end - prompt_min) as u32;
     Ok(Fitted {
         text_tokens: text as u32,
         prompt_positions_max: prompt_max.min(context) as u32,
@@ -98,8 +99,9 @@ mod tests {
     fn fit((max_tokens, pictures): Job, tokens: usize, facts: &Facts) -> Result<Fitted, ServiceError> {
         let picture = || Picture { bytes: bytes::Bytes::new(), param: "messages[0].content[0].image_url".to_owned() };
         let pictures: Vec<Picture> = std::iter::repeat_with(picture).take(pictures).collect();
-        let max_tokens = MaxTokens { tokens: max_tokens, field: "max_tokens" };
-        super::fit(max_tokens, &pictures, tokens, facts, "messages")
+        let sent = max_tokens.map(|tokens| tokens.to_string());
+        let max_tokens = MaxTokens { tokens: max_tokens, field: "max_tokens", sent, total: None };
+        super::fit(&max_tokens, &pictures, tokens, facts, "messages")
     }
 
     fn facts() -> Facts {
@@ -113,6 +115,24 @@ mod tests {
         assert_eq!(fitted, expected);
         assert_eq!(fit((Some(5), 0), 12, &facts()).unwrap().max_new_tokens, 5);
         assert_eq!(fit((Some(100), 0), 12, &facts()).unwrap().max_new_tokens, 88);
+    }
+
+    #[test]
+    fn what_was_sent_is_quoted_and_defaults_are_cut() {
+        let with = |sent: Option<&str>, total| {
+            let sent = sent.map(str::to_owned);
+            super::fit(
+                &MaxTokens { tokens: Some(u32::MAX), field: "max_tokens", sent, total },
+                &[],
+                12,
+                &facts(),
+                "messages",
+            )
+        };
+        assert!(with(Some("1e30"), None).unwrap_err().message.ends_with("max_tokens asks for 1e30"));
+        assert_eq!(with(None, None).unwrap().max_new_tokens, 88);
+        assert_eq!(with(None, Some(50)).unwrap().max_new_tokens, 38);
+        assert_eq!(with(None, Some(5)).unwrap().max_new_tokens, 1);
     }
 
     #[test]

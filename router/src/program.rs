@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     config::{RouterSettings, command},
-    serve::{ServeError, serve},
+    serve::{ServeError, load, serve_model},
 };
 
 /// Why the program ends otherwise than by being stopped.
@@ -71,7 +71,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     }
     let bind = |source| ProgramError::Bind { address: settings.listen.clone(), source };
     let listener = TcpListener::bind(&settings.listen).await.map_err(bind)?;
+    // A folder that cannot be served is told before anybody is told where this listens.
+    let model = load(&settings).await?;
     announce::listening(listener.local_addr().map_err(bind)?)?;
-    serve(settings, listener, stop).await?;
+    serve_model(model, settings, listener, stop).await?;
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::{
     config::RouterSettings,
     http,
     openai::Limits,
-    served::{self, LoadError},
+    served::{self, LoadError, ServedModel},
 };
 
 /// Most bytes of one encoded picture.
@@ -42,9 +42,25 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let model = load(&settings).await?;
+    serve_model(model, settings, listener, shutdown).await
+}
+
+/// Reads what the router needs of the model folder.
+pub async fn load(settings: &RouterSettings) -> Result<ServedModel, ServeError> {
     let (folder, name) = (settings.model.clone(), settings.served_model_name.clone());
     let model = tokio::task::spawn_blocking(move || served::load(&folder, name.as_deref()));
-    let model = Arc::new(model.await.map_err(|_| ServeError::LoadPanicked)??);
+    Ok(model.await.map_err(|_| ServeError::LoadPanicked)??)
+}
+
+/// Serves `model` as [`serve`] does.
+pub async fn serve_model(
+    model: ServedModel,
+    settings: RouterSettings,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let model = Arc::new(model);
 
     // The probes outlive `shutdown`: while draining, requests in flight still need to know their nodes.
     let probes = CancellationToken::new();

@@ -16,11 +16,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pruning", &[]),
     ("transfer", &["pruning", "proto", "common"]),
     ("kernels", &[]),
-    ("model", &["kernels", "pruning"]),
-    ("node", &["channel", "model", "transfer", "pruning", "proto", "common"]),
-    ("prefill-node", &["node", "channel", "model", "transfer", "pruning", "proto", "common"]),
-    ("decode-node", &["node", "channel", "model", "transfer", "pruning", "proto", "common"]),
-    ("router", &["channel", "transfer", "pruning", "proto", "common"]),
+    ("gguf", &[]),
+    ("model", &["kernels", "gguf", "pruning"]),
+    ("node", &["channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
+    ("prefill-node", &["node", "channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
+    ("decode-node", &["node", "channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
+    ("router", &["channel", "gguf", "transfer", "pruning", "proto", "common"]),
 ];
 
 fn metadata() -> Value {
@@ -99,6 +100,7 @@ fn the_router_and_the_wire_reach_no_tensor_code() {
         "secateur-router",
         "secateur-transfer",
         "secateur-pruning",
+        "secateur-gguf",
         "secateur-channel",
         "secateur-proto",
         "secateur-common",

@@ -15,7 +15,7 @@ pub struct BenchArguments {
         "model", "plan", "prefill", "decode", "dtype", "weights", "kv_memory", "threads",
     ])]
     pub url: Option<String>,
-    /// Checkpoint folder of the cluster that is started [default: the demo checkpoint in this binary]
+    /// Checkpoint, a folder or a GGUF file, of the cluster that is started [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Pruning plan of the nodes, a folder that `secateur plan` wrote [default: none]

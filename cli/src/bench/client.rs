@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::{sse::Events, timeline::Timeline};
+use crate::key;
 
 /// Questions about the server take no computation.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
@@ -41,10 +42,7 @@ impl Client {
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Client> {
         // A proxy of the environment would be measured too.
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(usize::MAX).build()?;
-        // The router takes its keys from the same environment.
-        let keys = std::env::var("SECATEUR_API_KEY").unwrap_or_default();
-        let key = keys.split(',').next().filter(|key| !key.is_empty()).map(str::to_owned);
-        Ok(Client { http, url: url.to_owned(), key, timeout })
+        Ok(Client { http, url: url.to_owned(), key: key::of_environment(), timeout })
     }
 
     /// The model's name.
@@ -119,6 +117,8 @@ fn message(body: &Value) -> Option<String> {
 /// An answer that is still coming.
 struct Reading {
     timeline: Timeline,
+    /// Whether its finish reason has come; what follows is about the answer.
+    is_finished: bool,
     is_complete: bool,
     usage: Value,
     receipt: Value,
@@ -127,11 +127,13 @@ struct Reading {
 impl Reading {
     fn new(sent: Instant) -> Reading {
         let timeline = Timeline { sent, content: Vec::new(), end: sent };
-        Reading { timeline, is_complete: false, usage: Value::Null, receipt: Value::Null }
+        Reading { timeline, is_finished: false, is_complete: false, usage: Value::Null, receipt: Value::Null }
     }
 
     fn take(&mut self, data: &[u8], now: Instant) -> anyhow::Result<()> {
-        self.timeline.end = now;
+        if !self.is_finished {
+            self.timeline.end = now;
+        }
         if data == b"[DONE]" {
             self.is_complete = true;
             return Ok(());
@@ -143,6 +145,7 @@ impl Reading {
         if chunk["choices"][0]["delta"]["content"].as_str().is_some_and(|text| !text.is_empty()) {
             self.timeline.content.push(now);
         }
+        self.is_finished |= chunk["choices"][0]["finish_reason"].is_string();
         for (kept, key) in [(&mut self.usage, "usage"), (&mut self.receipt, "secateur")] {
             if chunk[key].is_object() {
                 *kept = chunk[key].take();
@@ -191,7 +194,7 @@ mod tests {
         let answer = answer.unwrap();
         assert_eq!(answer.timeline.first(), Some(Duration::from_millis(20)));
         assert_eq!(answer.timeline.content.len(), 2);
-        assert_eq!(answer.timeline.whole(), Duration::from_millis(60));
+        assert_eq!(answer.timeline.whole(), Duration::from_millis(40));
         assert_eq!((answer.prompt_tokens, answer.output_tokens), (7, 3));
         assert_eq!(answer.receipt["attempts"], 1);
     }

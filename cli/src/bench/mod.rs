@@ -86,7 +86,7 @@ async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
     }
     // What is complete is worth having, whatever came after it.
     if !rows.is_empty() {
-        if arguments.json { report::json(&rows)? } else { report::text(&rows) }
+        if arguments.json { report::json(&rows, ended.as_ref().err())? } else { report::text(&rows) }
     }
     ended
 }

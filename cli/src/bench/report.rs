@@ -8,9 +8,10 @@ use super::{
     summary::Row,
 };
 
-/// One JSON document.
-pub fn json(rows: &[Row]) -> serde_json::Result<()> {
-    println!("{}", serde_json::to_string_pretty(&json!({"rows": rows}))?);
+/// One JSON document, which says so where the command fails although there are rows.
+pub fn json(rows: &[Row], error: Option<&anyhow::Error>) -> serde_json::Result<()> {
+    let error = error.map(|error| format!("{error:#}"));
+    println!("{}", serde_json::to_string_pretty(&json!({"rows": rows, "error": error}))?);
     Ok(())
 }
 
@@ -30,9 +31,35 @@ pub fn text(rows: &[Row]) {
         first.input_len, first.output_len, first.visual,
     );
     print!("{}", table(rows, columns));
-    for line in links(rows) {
+    for line in links(rows).into_iter().chain(sums(rows)).chain(DEFINITIONS.map(str::to_owned)) {
         println!("{line}");
     }
+}
+
+/// What the latencies are.
+const DEFINITIONS: [&str; 3] = [
+    "TTFT: request sent to first text. 2nd token: to the second piece of text. e2e: to the end of the answer.",
+    "TPOT: (e2e - TTFT) / (tokens - 1). ITL: one piece of text, which may be several tokens, to the next, the last to the end.",
+    "All of them of the same requests: those that were answered, with text.",
+];
+
+/// How each row's means add up.
+fn sums(rows: &[Row]) -> Vec<String> {
+    let sum = |row: &Row| {
+        let means = row.summary.means?;
+        let after = means.tpot_ms.map(|tpot| format!(" + {} tokens x TPOT {tpot:.2}", short(means.tokens_after_first)));
+        let (e2e, ttft) = (means.e2e_ms, means.ttft_ms);
+        Some(format!("{}: mean e2e {e2e:.1} ms = TTFT {ttft:.1}{}", label(row), after.unwrap_or_default()))
+    };
+    rows.iter().filter_map(sum).collect()
+}
+
+fn label(row: &Row) -> String {
+    if row.transfer.is_empty() { row.scenario.clone() } else { format!("{}, {}", row.scenario, row.transfer) }
+}
+
+fn short(count: f64) -> String {
+    if count.fract() == 0.0 { format!("{count:.0}") } else { format!("{count:.1}") }
 }
 
 /// What was measured of each link before anything else ran.
@@ -80,7 +107,7 @@ mod tests {
         link::{Figures, Link},
         run::Outcome,
         scenario,
-        summary::{Head, Percentiles, Summary},
+        summary::{Head, Means, Percentiles, Summary},
         tests::arguments,
     };
 
@@ -106,6 +133,13 @@ mod tests {
         assert!(lines.iter().all(|line| line.chars().count() == lines[0].chars().count()), "{text}");
         assert!(lines[1].contains("1.23 / 56.8 / 1234") && lines[1].ends_with("1.5 MiB        2.00x"), "{text}");
         assert!(lines[2].starts_with("concurrency 4  ") && lines[2].ends_with(" -"), "{text}");
+    }
+
+    #[test]
+    fn a_rows_means_are_shown_to_add_up() {
+        let means = Means { ttft_ms: 120.0, tokens_after_first: 63.0, tpot_ms: Some(11.0), e2e_ms: 813.0 };
+        let rows = [row(|summary| summary.means = Some(means)), row(|_| ())];
+        assert_eq!(sums(&rows), ["concurrency 4: mean e2e 813.0 ms = TTFT 120.0 + 63 tokens x TPOT 11.00"]);
     }
 
     #[test]
@@ -135,6 +169,7 @@ mod tests {
             "tpot_ms",
             "itl_ms",
             "e2e_ms",
+            "means",
             "requests_per_s",
             "output_tokens_per_s",
             "bytes_sent",

@@ -62,6 +62,8 @@ pub struct Summary {
     pub tpot_ms: Percentiles,
     pub itl_ms: Percentiles,
     pub e2e_ms: Percentiles,
+    /// None without an answer that has text.
+    pub means: Option<Means>,
     /// Answered ones, over the scenario's time.
     pub requests_per_s: f64,
     pub output_tokens_per_s: f64,
@@ -85,6 +87,37 @@ pub struct Summary {
     policy: Option<String>,
     #[serde(skip)]
     plan: Option<String>,
+}
+
+/// Means over requests, which add up as no percentiles do: `e2e_ms = ttft_ms + tokens_after_first * tpot_ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Means {
+    pub ttft_ms: f64,
+    /// Tokens of an answer after its first one.
+    pub tokens_after_first: f64,
+    /// Over all tokens after first ones; none where there are none.
+    pub tpot_ms: Option<f64>,
+    pub e2e_ms: f64,
+}
+
+impl Means {
+    fn of<'a>(answers: impl Iterator<Item = &'a Answer>) -> Option<Means> {
+        let (mut count, mut tokens, mut first, mut after, mut whole) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for answer in answers {
+            let ms = |time: Option<Duration>| time.map_or(0.0, |time| time.as_secs_f64() * 1e3);
+            count += 1.0;
+            tokens += answer.output_tokens.saturating_sub(1) as f64;
+            first += ms(answer.timeline.first());
+            after += ms(answer.timeline.after_first());
+            whole += ms(Some(answer.timeline.whole()));
+        }
+        (count > 0.0).then(|| Means {
+            ttft_ms: first / count,
+            tokens_after_first: tokens / count,
+            tpot_ms: (tokens > 0.0).then(|| after / tokens),
+            e2e_ms: whole / count,
+        })
+    }
 }
 
 /// Exact percentiles; none without samples.
@@ -121,6 +154,8 @@ impl Summary {
     /// Of everything that a scenario got back.
     pub fn of(outcome: &Outcome) -> Summary {
         let answers = &outcome.answers;
+        // Latencies are all of the same requests: those with text, which have a first one.
+        let timed = || answers.iter().filter(|answer| answer.timeline.first().is_some());
         let seconds = outcome.duration.as_secs_f64().max(1e-9);
         let bytes = |key: &str| -> u64 { answers.iter().filter_map(|a| a.receipt["transfer"][key].as_u64()).sum() };
         // A receipt without a shipment has no times of one.
@@ -135,11 +170,12 @@ impl Summary {
             words.map(str::to_owned).next()
         };
         Summary {
-            ttft_ms: Percentiles::of(answers.iter().filter_map(|answer| answer.timeline.first())),
-            second_token_ms: Percentiles::of(answers.iter().filter_map(|answer| answer.timeline.second())),
-            tpot_ms: Percentiles::of(answers.iter().filter_map(|a| a.timeline.per_token(a.output_tokens))),
-            itl_ms: Percentiles::of(answers.iter().flat_map(|answer| answer.timeline.gaps())),
-            e2e_ms: Percentiles::of(answers.iter().map(|answer| answer.timeline.whole())),
+            ttft_ms: Percentiles::of(timed().filter_map(|answer| answer.timeline.first())),
+            second_token_ms: Percentiles::of(timed().filter_map(|answer| answer.timeline.second())),
+            tpot_ms: Percentiles::of(timed().filter_map(|a| a.timeline.per_token(a.output_tokens))),
+            itl_ms: Percentiles::of(timed().flat_map(|answer| answer.timeline.gaps(answer.output_tokens))),
+            e2e_ms: Percentiles::of(timed().map(|answer| answer.timeline.whole())),
+            means: Means::of(timed()),
             requests_per_s: answers.len() as f64 / seconds,
             output_tokens_per_s: output as f64 / seconds,
             prompt_tokens_per_s: prompt as f64 / seconds,

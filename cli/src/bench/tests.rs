@@ -143,6 +143,9 @@ async fn figures_are_those_of_the_stream() {
     assert!(figures.itl_ms.p99.unwrap() >= figures.itl_ms.p50.unwrap());
     // The same four gaps divided by the nine tokens after the first, as the server counts two to a chunk.
     assert!(figures.tpot_ms.p50.unwrap() > 0.0 && figures.tpot_ms.p50.unwrap() < figures.itl_ms.p99.unwrap());
+    let means = figures.means.unwrap();
+    let sum = means.ttft_ms + means.tokens_after_first * means.tpot_ms.unwrap();
+    assert!(means.tokens_after_first == 9.0 && (sum - means.e2e_ms).abs() < 1e-6, "{means:?}");
     let tokens = figures.output_tokens_per_s * figures.duration_s;
     assert!((tokens - 40.0).abs() < 1e-6 && (figures.prompt_tokens_per_s * figures.duration_s - 200.0).abs() < 1e-6);
     assert_eq!(server.asked.load(Ordering::SeqCst), 5);

@@ -9,7 +9,7 @@ pub struct Timeline {
     pub sent: Instant,
     /// Each chunk with text.
     pub content: Vec<Instant>,
-    /// The end of the stream.
+    /// The end of the answer: its finish reason, or of a server that gives none, the end of the stream.
     pub end: Instant,
 }
 
@@ -24,19 +24,28 @@ impl Timeline {
         self.content.get(1).map(|second| *second - self.sent)
     }
 
-    /// ITL: between one chunk with text and the next.
-    pub fn gaps(&self) -> impl Iterator<Item = Duration> {
-        self.content.windows(2).map(|pair| pair[1] - pair[0])
+    /// ITL: between one chunk with text and the next, the last one lasting to the answer's end, so that together they are
+    /// the time after the first text; none for a single token.
+    pub fn gaps(&self, tokens: u64) -> Vec<Duration> {
+        let (Some((first, rest)), true) = (self.content.split_first(), tokens > 1) else { return Vec::new() };
+        let between = rest.split_last().map_or(rest, |(_, between)| between);
+        let moments: Vec<Instant> = [*first].into_iter().chain(between.iter().copied()).chain([self.end]).collect();
+        moments.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
-    /// TPOT: first text to last, divided by the tokens after the first; none for a single token. The server's count is
-    /// used, as one chunk may have several tokens, or none.
+    /// The time after the first text, to the answer's end; none without any text.
+    pub fn after_first(&self) -> Option<Duration> {
+        self.content.first().map(|first| self.end - *first)
+    }
+
+    /// TPOT: that time divided by the tokens after the first; none for a single token. The server's count is used, as one
+    /// chunk may have several tokens, or none.
     pub fn per_token(&self, tokens: u64) -> Option<Duration> {
-        let (first, last) = (self.content.first()?, self.content.last()?);
-        (tokens > 1).then(|| (*last - *first).div_f64((tokens - 1) as f64))
+        let after = self.after_first()?;
+        (tokens > 1).then(|| after.div_f64((tokens - 1) as f64))
     }
 
-    /// Until the end of the stream.
+    /// Until the answer's end.
     pub fn whole(&self) -> Duration {
         self.end - self.sent
     }
@@ -54,15 +63,26 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(timeline.first(), Some(ms(100)));
         assert_eq!(timeline.second(), Some(ms(130)));
-        assert_eq!(timeline.gaps().collect::<Vec<_>>(), [ms(30), ms(0), ms(60)]);
-        assert_eq!(timeline.per_token(4), Some(ms(30)));
-        assert_eq!(timeline.per_token(10), Some(ms(10)));
-        assert_eq!(timeline.per_token(1), None);
+        assert_eq!(timeline.gaps(4), [ms(30), ms(0), ms(70)]);
+        assert_eq!(timeline.per_token(5), Some(ms(25)));
+        assert_eq!(timeline.per_token(11), Some(ms(10)));
+        assert_eq!((timeline.per_token(1), timeline.gaps(1).len()), (None, 0));
         assert_eq!(timeline.whole(), ms(200));
         let silent = Timeline { content: Vec::new(), ..timeline };
-        assert_eq!(
-            (silent.first(), silent.second(), silent.per_token(5), silent.gaps().count()),
-            (None, None, None, 0)
-        );
+        assert_eq!((silent.first(), silent.second(), silent.per_token(5), silent.gaps(5).len()), (None, None, None, 0));
+    }
+
+    #[test]
+    fn the_figures_of_a_request_add_up() {
+        let sent = Instant::now();
+        let at = |ms: u64| sent + Duration::from_millis(ms);
+        for (content, tokens) in [(vec![at(100), at(130), at(190)], 6), (vec![at(100)], 4), (vec![at(100), at(250)], 2)]
+        {
+            let timeline = Timeline { sent, content, end: at(250) };
+            let (first, whole) = (timeline.first().unwrap(), timeline.whole());
+            assert_eq!(first + timeline.gaps(tokens).iter().sum::<Duration>(), whole);
+            let after = timeline.per_token(tokens).unwrap() * (tokens - 1) as u32;
+            assert!((first + after).abs_diff(whole) < Duration::from_micros(1), "{timeline:?}");
+        }
     }
 }

@@ -7,6 +7,9 @@ use secateur_model::{FloatType, ModelError, ModelInfo};
 use super::check::Check;
 
 const NAME: &str = "architecture";
+/// What GGUF files are for.
+const GGUF_ADVICE: &str = "GGUF files of llama (Mistral too), qwen2 and qwen3 are read, in one file, with tensors as F32, F16, \
+                           BF16, Q4_0 to Q8_0 or Q2_K to Q6_K; take another edition, or the safetensors of the model";
 const FAMILIES: &str = "Llama 2 and 3, Mistral, Qwen2 and 2.5, Qwen3, LLaVA-1.5, LLaVA-NeXT and Qwen2.5-VL";
 
 /// Reads the configuration, and the description of the model that it becomes.
@@ -38,6 +41,7 @@ fn verdict(error: &ModelError) -> Check {
             );
             Check::failed(NAME, error.to_string(), advice)
         }
+        ModelError::Gguf(_) => Check::failed(NAME, error.to_string(), GGUF_ADVICE),
         ModelError::Json { .. } => {
             Check::failed(NAME, error.to_string(), "the file is damaged or edited; download it again")
         }

@@ -10,7 +10,7 @@ use secateur_model::{FloatType, WeightFormat};
 /// Arguments of `secateur doctor`.
 #[derive(Clone, Debug, Args)]
 pub struct DoctorArguments {
-    /// Checkpoint folder to look at, and whose KV --link weighs [default: the demo checkpoint in this binary]
+    /// Checkpoint, a folder or a GGUF file, to look at, and whose KV --link weighs [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Pruning plan to hold against the checkpoint, a folder that `secateur plan` wrote [default: none]

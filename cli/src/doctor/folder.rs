@@ -1,65 +1,36 @@
 //! Whether a folder is a checkpoint, and if not, what it is and where one may be.
 
 use std::{
-    collections::BTreeSet,
-    fs, io,
+    env, fs,
     path::{Path, PathBuf},
 };
 
-use serde_json::Value;
-
-use super::check::Check;
+use super::{
+    check::Check,
+    kind::{self, CONFIG, INDEX, Kind, SINGLE},
+};
 
 const NAME: &str = "model folder";
-const CONFIG: &str = "config.json";
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
-/// Endings of weights that are not read.
-const FOREIGN: [&str; 5] = ["bin", "gguf", "pt", "pth", "onnx"];
-/// What Git leaves in the place of a large file that was not fetched begins so.
-const POINTER: &[u8] = b"version https://git-lfs";
 /// How deep is looked for checkpoints: the hub's cache has them three folders down.
 const DEPTH: usize = 3;
 /// Folders looked at, and checkpoints named.
 const FOLDERS_MAX: usize = 2_000;
 const NEARBY_MAX: usize = 3;
 
-/// What is at a path.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing.
-    Nothing,
-    /// A file.
-    File,
-    /// A folder.
-    Folder(Contents),
-    /// It cannot be read.
-    Unreadable(String),
-}
-
-/// What a folder has of a checkpoint.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Contents {
-    /// `config.json`.
-    pub has_config: bool,
-    /// Weights that can be read, or an index of them.
-    pub has_weights: bool,
-    /// Files that the index names and that are not there.
-    pub missing: Vec<String>,
-    /// Files that are not there but for a pointer to them.
-    pub pointers: Vec<String>,
-    /// Weights in formats that are not read.
-    pub foreign: Vec<String>,
-}
-
 /// Looks at the folder; `needs_weights` unless it is for a router.
 pub fn examine(dir: &Path, needs_weights: bool) -> Check {
-    let found = look(dir);
-    let check = verdict(dir, &found, needs_weights);
+    match secateur_gguf::find(dir) {
+        Ok(Some(file)) => return Check::ok(NAME, file.display().to_string()),
+        Ok(None) => {}
+        Err(error) => return Check::failed(NAME, error.to_string(), "--model names one GGUF file of a language model"),
+    }
+    let kind = kind::look(dir);
+    let check = verdict(dir, &kind, needs_weights);
     if check.ok {
         return check;
     }
-    let near: Vec<String> = nearby(dir).iter().map(|near| near.display().to_string()).collect();
+    let near = if kind == Kind::HubName { cached(&hub_cache(), dir).into_iter().collect() } else { nearby(dir) };
+    let near: Vec<String> = near.iter().map(|near| near.display().to_string()).collect();
     match near.is_empty() {
         true => check,
         false => {
@@ -69,61 +40,23 @@ pub fn examine(dir: &Path, needs_weights: bool) -> Check {
     }
 }
 
-fn look(dir: &Path) -> Found {
-    match fs::metadata(dir) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Found::File,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return Found::Unreadable(error.to_string()),
-    }
-    match fs::read_dir(dir) {
-        Ok(entries) => {
-            let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-            Found::Folder(contents(dir, &names.collect()))
-        }
-        Err(error) => Found::Unreadable(error.to_string()),
-    }
-}
-
-fn contents(dir: &Path, names: &BTreeSet<String>) -> Contents {
-    let shards = shards(&dir.join(INDEX));
-    let wanted = [CONFIG, SINGLE, INDEX, "tokenizer.json"].map(str::to_owned);
-    let is_foreign = |name: &&String| name.rsplit_once('.').is_some_and(|(_, end)| FOREIGN.contains(&end));
-    Contents {
-        has_config: names.contains(CONFIG),
-        has_weights: names.contains(SINGLE) || names.contains(INDEX),
-        missing: match names.contains(SINGLE) {
-            true => Vec::new(),
-            false => shards.iter().filter(|shard| !names.contains(*shard)).cloned().collect(),
-        },
-        pointers: wanted.iter().chain(&shards).filter(|name| is_pointer(&dir.join(name))).cloned().collect(),
-        foreign: names.iter().filter(is_foreign).cloned().collect(),
-    }
-}
-
-/// Files that an index names; none where there is no index, or one that does not read, which the loader says better.
-fn shards(index: &Path) -> BTreeSet<String> {
-    let index: Option<Value> = fs::read(index).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
-    map.into_iter().flat_map(|map| map.values()).filter_map(|file| file.as_str().map(str::to_owned)).collect()
-}
-
-fn is_pointer(file: &Path) -> bool {
-    use io::Read;
-    let mut start = [0; POINTER.len()];
-    fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == POINTER
-}
-
-fn verdict(dir: &Path, found: &Found, needs_weights: bool) -> Check {
+fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
     let failed = |what: String, advice: &str| Check::failed(NAME, format!("{} {what}", dir.display()), advice);
-    let whole = "--model names a folder in the Hugging Face layout: config.json, tokenizer.json and *.safetensors";
-    let contents = match found {
-        Found::Nothing => return failed("is not there".into(), &format!("correct the path; {whole}")),
-        Found::File => {
-            return failed("is a file".into(), &format!("give the folder; {whole}, not one file such as GGUF"));
+    let whole = "--model names a folder in the Hugging Face layout (config.json, tokenizer.json and *.safetensors) or a GGUF file";
+    let contents = match kind {
+        Kind::Nothing => return failed("is not there".into(), &format!("correct the path; {whole}")),
+        Kind::HubName => {
+            let name = kind::hub_name(dir).unwrap_or_default();
+            let advice = format!(
+                "this program downloads no models: `hf download {name} --local-dir DIR` does, and then give DIR"
+            );
+            return Check::failed(NAME, format!("{name} is no folder here, but may be a repository's name"), advice);
         }
-        Found::Unreadable(why) => return failed(format!("cannot be read: {why}"), "let this user read it"),
-        Found::Folder(contents) => contents,
+        Kind::File => {
+            return failed("is a file, and not in the GGUF format".into(), &format!("give the folder; {whole}"));
+        }
+        Kind::Unreadable(why) => return failed(format!("cannot be read: {why}"), "let this user read it"),
+        Kind::Folder(contents) => contents,
     };
     if !contents.pointers.is_empty() {
         let what = format!("has pointers of Git LFS in the place of {}", list(&contents.pointers));
@@ -169,6 +102,23 @@ fn is_checkpoint(dir: &Path) -> bool {
     dir.join(CONFIG).is_file() && (dir.join(SINGLE).is_file() || dir.join(INDEX).is_file())
 }
 
+/// Where the hub's own programs keep what they download.
+fn hub_cache() -> PathBuf {
+    let given = |name| env::var_os(name).map(PathBuf::from);
+    let home = || env::home_dir().unwrap_or_default().join(".cache");
+    given("HF_HUB_CACHE")
+        .or_else(|| given("HF_HOME").map(|home| home.join("hub")))
+        .unwrap_or_else(|| given("XDG_CACHE_HOME").unwrap_or_else(home).join("huggingface/hub"))
+}
+
+/// The snapshot of the repository that `dir` is the name of, where it was downloaded before.
+fn cached(cache: &Path, dir: &Path) -> Option<PathBuf> {
+    let repository = format!("models--{}", kind::hub_name(dir)?.replace('/', "--"));
+    let mut hits = Vec::new();
+    search(&cache.join(repository).join("snapshots"), 1, &mut { FOLDERS_MAX }, &mut hits);
+    hits.into_iter().next()
+}
+
 /// Checkpoints below the folder, or below the nearest folder above that there is.
 fn nearby(dir: &Path) -> Vec<PathBuf> {
     let mut budget = FOLDERS_MAX;
@@ -208,8 +158,10 @@ fn search(dir: &Path, depth: usize, budget: &mut usize, hits: &mut Vec<PathBuf>)
 mod tests {
     use super::*;
 
+    use crate::doctor::kind::Contents;
+
     fn of(contents: Contents) -> Check {
-        verdict(Path::new("/m"), &Found::Folder(contents), true)
+        verdict(Path::new("/m"), &Kind::Folder(contents), true)
     }
 
     #[test]
@@ -227,7 +179,7 @@ mod tests {
         );
         let pointers = of(Contents { pointers: names(&["model.safetensors"]), ..whole() });
         assert!(pointers.advice.contains("git lfs pull"), "{pointers:?}");
-        let routed = verdict(Path::new("/m"), &Found::Folder(Contents { has_weights: false, ..whole() }), false);
+        let routed = verdict(Path::new("/m"), &Kind::Folder(Contents { has_weights: false, ..whole() }), false);
         assert!(routed.ok, "a router needs no weights");
     }
 
@@ -248,14 +200,29 @@ mod tests {
     }
 
     #[test]
-    fn what_an_index_names_must_be_there() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(CONFIG), "{}").unwrap();
-        fs::write(dir.path().join(INDEX), r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#).unwrap();
-        fs::write(dir.path().join("1.safetensors"), [POINTER, b"/spec/v1\n"].concat()).unwrap();
-        let Found::Folder(contents) = look(dir.path()) else { panic!("a folder") };
-        assert_eq!((contents.missing, contents.pointers), (vec!["2.safetensors".into()], vec!["1.safetensors".into()]));
-        assert_eq!(look(&dir.path().join(CONFIG)), Found::File);
-        assert_eq!(look(&dir.path().join("none")), Found::Nothing);
+    fn what_is_no_folder_gets_one_line_of_its_own() {
+        let of = |kind| verdict(&env::current_dir().unwrap().join("Qwen/Qwen3-0.6B"), &kind, true);
+        let lines: Vec<Check> = [Kind::Nothing, Kind::HubName, Kind::File].into_iter().map(of).collect();
+        assert!(lines.iter().all(|check| !check.ok && !check.found.contains('\n')), "{lines:?}");
+        assert!(lines[1].advice.contains("hf download Qwen/Qwen3-0.6B"), "{:?}", lines[1]);
+        assert!(
+            lines[2].found.ends_with("is a file, and not in the GGUF format")
+                && lines[2].advice.contains("config.json"),
+            "{:?}",
+            lines[2]
+        );
+    }
+
+    #[test]
+    fn a_repository_that_was_downloaded_is_found() {
+        let cache = tempfile::tempdir().unwrap();
+        let snapshot = cache.path().join("models--Qwen--Qwen3-0.6B/snapshots/abc");
+        fs::create_dir_all(&snapshot).unwrap();
+        assert_eq!(cached(cache.path(), Path::new("Qwen/Qwen3-0.6B")), None);
+        for file in [CONFIG, SINGLE] {
+            fs::write(snapshot.join(file), "{}").unwrap();
+        }
+        assert_eq!(cached(cache.path(), Path::new("Qwen/Qwen3-0.6B")), Some(snapshot));
+        assert_eq!(cached(cache.path(), Path::new("Qwen/Qwen3-4B")), None);
     }
 }

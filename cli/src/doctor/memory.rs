@@ -7,7 +7,8 @@ use super::{
     verdict::{bytes, grouped},
 };
 
-const NAME: &str = "memory";
+/// The check's name.
+pub const NAME: &str = "memory";
 
 /// What one node would take.
 #[derive(Clone, Copy, Debug)]

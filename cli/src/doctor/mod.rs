@@ -8,6 +8,7 @@
 //!
 //! port.rs          whether a program could listen on an address
 //! model.rs         a checkpoint folder, by the loaders that the programs use:
+//!   kind.rs          what kind of thing the path is
 //!   folder.rs        is it one, and where is one
 //!   architecture.rs  can this version run it
 //!   plan.rs          was the plan made for it
@@ -23,14 +24,18 @@
 //!   verdict.rs       what that means, in words (plain data)
 //! ```
 //!
+//! before_start.rs  those of them that `secateur up` makes before it starts anything
+//!
 //! A new check is a function that returns a [`Check`], called in [`examine`].
 
 mod architecture;
 mod arguments;
 mod asked;
+pub mod before_start;
 mod check;
 mod clock;
 mod folder;
+mod kind;
 mod link;
 mod memory;
 mod model;
@@ -52,9 +57,13 @@ use secateur_common::{
     telemetry::{self, LogFormat},
 };
 
-use crate::usage::{self, usage};
+use crate::{
+    running,
+    usage::{self, usage},
+};
 pub use arguments::DoctorArguments;
 use asked::Asked;
+pub use asked::AskedModel;
 use check::Check;
 use link::LinkFound;
 use port::{Bound, Holder};
@@ -107,8 +116,26 @@ async fn examine(arguments: &DoctorArguments) -> anyhow::Result<Findings> {
     }
     let is_model_well = asked.model.as_ref().is_none_or(|model| model::examine(model, &mut findings.checks));
     peers::examine(&asked, &channels, &mut findings.checks).await;
+    if arguments.is_open() {
+        for url in clusters_elsewhere(asked.url.as_deref()).await {
+            let cluster = Asked { url: Some(url), security: asked.security.clone(), ..Asked::default() };
+            peers::examine(&cluster, &channels, &mut findings.checks).await;
+        }
+    }
     if is_model_well && !arguments.link.is_empty() {
         link::examine(arguments, &channels, &mut findings).await?;
     }
     Ok(findings)
+}
+
+/// Where `secateur up` of this user serve, but for the one that is looked at already. A note of one whose port nobody has
+/// was left behind by a process that had no time to remove it.
+async fn clusters_elsewhere(known: Option<&str>) -> Vec<String> {
+    let mut urls = Vec::new();
+    for url in running::all().into_iter().map(|running| running.url).filter(|url| Some(url.as_str()) != known) {
+        if !matches!(reach::connect(url.trim_start_matches("http://")).await, Err(reach::Trouble::Refused)) {
+            urls.push(url);
+        }
+    }
+    urls
 }

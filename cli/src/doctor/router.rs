@@ -12,6 +12,7 @@ use super::{
     clock::Clock,
     reach::{self, Trouble},
 };
+use crate::key;
 
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -104,8 +105,7 @@ pub async fn ask(base: &str) -> Result<Seen, NoView> {
     reach::connect(&address).await.map_err(NoView::Unreached)?;
     let client = client().map_err(another)?;
     let mut request = client.get(format!("{base}/v1/cluster"));
-    // The router takes its keys from the same environment.
-    if let Some(key) = std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(|keys| keys.split(',').next()) {
+    if let Some(key) = key::of_environment() {
         request = request.bearer_auth(key);
     }
     let asked = SystemTime::now();

@@ -18,7 +18,7 @@ pub struct EvalArguments {
         "model", "plan", "dtype", "weights", "kv_memory", "threads",
     ])]
     pub url: Option<String>,
-    /// Checkpoint folder of the clusters that are started [default: the demo checkpoint in this binary]
+    /// Checkpoint, a folder or a GGUF file, of the clusters that are started [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Cases, one JSON object a line: {"images": [...], "prompt": "...", "answer": "...", "tags": [...]}; pictures are

@@ -78,12 +78,12 @@ async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
     };
     // Also after a failure: no process is left behind.
     host.stop().await;
+    let ended = ended.and_then(|()| verdict(&findings));
     // What is complete is worth having, whatever came after it.
     if findings.has_any() {
-        if arguments.json { report::json(&findings)? } else { report::text(&findings) }
+        if arguments.json { report::json(&findings, ended.as_ref().err())? } else { report::text(&findings) }
     }
-    ended?;
-    verdict(&findings)
+    ended
 }
 
 impl Task {

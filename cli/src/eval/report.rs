@@ -122,11 +122,13 @@ impl<'a> Findings<'a> {
 }
 
 /// One JSON document; what must not be missed also goes to standard error.
-pub fn json(findings: &Findings) -> serde_json::Result<()> {
+pub fn json(findings: &Findings, error: Option<&anyhow::Error>) -> serde_json::Result<()> {
     for warning in findings.warnings() {
         progress(&format!("warning: {warning}"));
     }
-    println!("{}", serde_json::to_string_pretty(&findings.document())?);
+    let mut document = findings.document();
+    document["error"] = json!(error.map(|error| format!("{error:#}")));
+    println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::bench::arguments::{Visual, parse_visual};
 /// Arguments of `secateur plan`.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArguments {
-    /// Checkpoint folder [default: the demo checkpoint in this binary]
+    /// Checkpoint, a folder or a GGUF file [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// Folder to write the plan to; a search that was cut off goes on from what it left there

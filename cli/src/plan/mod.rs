@@ -61,7 +61,7 @@ pub fn run(arguments: PlanArguments) -> ExitCode {
 
 fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
     let started = Instant::now();
-    let dir = demo::unless_given(arguments.model.as_deref())?;
+    let dir = demo::checkpoint_unless_given(arguments.model.as_deref())?;
     let cases = cases(arguments, &dir)?;
     std::fs::create_dir_all(&arguments.out)
         .map_err(|error| usage(format!("--out {}: {error}", arguments.out.display())))?;

@@ -14,8 +14,8 @@ const IN_REPOSITORY: &str = "models/demo/eval/suite.jsonl";
 
 /// The file of a checkpoint's own suite, for a command whose `flag` names none. `is_demo`: nobody named the checkpoint.
 pub fn find(dir: &Path, is_demo: bool, flag: &str) -> anyhow::Result<PathBuf> {
-    let own = dir.join(IN_CHECKPOINT);
-    if own.is_file() {
+    let own = secateur_gguf::companions(dir).map(|folder| folder.join(IN_CHECKPOINT));
+    if let Some(own) = own.filter(|own| own.is_file()) {
         return Ok(own);
     }
     if !is_demo {

@@ -1,6 +1,6 @@
 //! One role as a process of its own.
 
-use std::{net::SocketAddr, process::Stdio, time::Duration};
+use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use secateur_common::announce;
@@ -12,8 +12,9 @@ use tokio::{
 
 /// How long a role may take to bind its port (the model is loaded afterwards).
 const ANNOUNCE_MAX: Duration = Duration::from_secs(20);
-/// How long a role may take to stop before it is killed.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a role may take to stop before it is killed: more than any gives its requests (a node 30 s, a router 25 s and
+/// 2 s for the last bytes), so that this is for a process that hangs.
+const STOP_MAX: Duration = Duration::from_secs(35);
 
 /// A running role.
 pub struct Child {
@@ -63,19 +64,39 @@ impl Child {
     pub async fn stop(&mut self) {
         self.lifeline = None;
         if timeout(STOP_MAX, self.process.wait()).await.is_err() {
-            // It may end by itself in this very moment; either way it is gone.
-            let _ = self.process.kill().await;
+            self.kill().await;
         }
     }
+
+    /// Ends it at once, whatever it does.
+    pub async fn kill(&mut self) {
+        // It may end by itself in this very moment; either way it is gone.
+        let _ = self.process.kill().await;
+    }
+}
+
+/// The role's command line. A group of its own keeps a terminal's Ctrl-C from it: `up` ends its roles in their order.
+fn command(program: &Path, arguments: &[String], listen: SocketAddr) -> std::process::Command {
+    let mut command = program_of(program, arguments, listen);
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+/// A role as a command that reads nothing of this terminal.
+pub fn program_of(program: &Path, arguments: &[String], listen: SocketAddr) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command
+        .args(arguments)
+        .args(["--listen", &listen.to_string(), "--stdin-lifeline"])
+        // A configuration file that the caller uses for one role would be wrong for the others.
+        .env_remove("SECATEUR_CONFIG");
+    command
 }
 
 async fn spawn(arguments: &[String], listen: SocketAddr) -> anyhow::Result<(Process, Option<ChildStdin>, SocketAddr)> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let mut process = Command::new(program)
-        .args(arguments)
-        .args(["--listen", &listen.to_string(), "--stdin-lifeline"])
-        // A configuration file that the caller uses for one role would be wrong for the others.
-        .env_remove("SECATEUR_CONFIG")
+    let mut process = Command::from(command(&program, arguments, listen))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -89,7 +110,7 @@ async fn spawn(arguments: &[String], listen: SocketAddr) -> anyhow::Result<(Proc
                 return Ok(address);
             }
         }
-        anyhow::bail!("it ended before it listened on {listen}; its message is above")
+        anyhow::bail!("it ended before it listened; its message is above")
     };
     let address = timeout(ANNOUNCE_MAX, announced).await.context("it did not listen in time")??;
     Ok((process, lifeline, address))

@@ -2,51 +2,25 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
+use reqwest::Client;
 use serde_json::Value;
 use tokio::time::sleep;
 
+pub use super::roles::{Only, Plan};
 use super::{child::Child, report};
-use crate::progress::Progress;
+use crate::{key, progress::Progress};
 
 /// How long loading may take before `up` gives up.
 const READY_MAX: Duration = Duration::from_secs(300);
 const READY_POLL: Duration = Duration::from_millis(50);
+/// How long the router may take to answer a question that computes nothing.
+const QUESTION_MAX: Duration = Duration::from_secs(2);
 /// Before a node that died is started again, so that one that dies at once does not spin.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
-
-/// What to start.
-pub struct Plan {
-    /// Checkpoint folder.
-    pub model: PathBuf,
-    /// Prefill nodes.
-    pub prefill: u32,
-    /// Decode nodes.
-    pub decode: u32,
-    /// Further flags of every node.
-    pub node: Vec<String>,
-    /// Further flags of one role alone.
-    pub only: Only,
-    /// The router's port; 0: a free one.
-    pub port: u16,
-    /// What the roles log.
-    pub log: String,
-}
-
-/// Flags of one role alone.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Only {
-    /// Of prefill nodes.
-    pub prefill: Vec<String>,
-    /// Of decode nodes.
-    pub decode: Vec<String>,
-    /// Of the router.
-    pub router: Vec<String>,
-}
 
 /// A running local cluster.
 pub struct Cluster {
@@ -69,24 +43,13 @@ impl Cluster {
         report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut children = Vec::new();
-        let model = plan.model.to_string_lossy().into_owned();
-        let roles = [("prefill", plan.prefill, &plan.only.prefill), ("decode", plan.decode, &plan.only.decode)];
-        for (role, count, only) in roles {
-            for index in 0..count {
-                let id = format!("{role}-{index}");
-                let mut arguments = vec!["--model", &model, "--log", &plan.log, "--node-id", &id];
-                arguments.extend(plan.node.iter().chain(only).map(String::as_str));
-                children.push(Child::start(command(role, &arguments), free).await?);
-            }
+        for node in plan.nodes() {
+            children.push(Child::start(node, free).await?);
         }
-        let listed =
-            |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let prefill = listed(addresses(&children, "prefill"));
-        let decode = listed(front(addresses(&children, "decode")).await?);
-        let mut arguments = vec!["--model", &model, "--prefill", &prefill, "--decode", &decode, "--log", &plan.log];
-        arguments.extend(plan.only.router.iter().map(String::as_str));
-        let listen = SocketAddr::from(([127, 0, 0, 1], plan.port));
-        children.push(Child::start(command("router", &arguments), listen).await?);
+        let texts = |addresses: Vec<SocketAddr>| addresses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let prefill = texts(addresses(&children, "prefill"));
+        let decode = texts(front(addresses(&children, "decode")).await?);
+        children.push(Child::start(plan.router(&prefill, &decode), plan.listen()).await?);
         Ok(Self { children })
     }
 
@@ -107,11 +70,10 @@ impl Cluster {
         let url = format!("{base}/health");
         let poll = async {
             let started = Instant::now();
-            // A proxy of the environment is for the outside, not for loopback.
-            let client = reqwest::Client::builder().no_proxy().build()?;
+            let client = client()?;
             let mut shown = Progress::waiting("loading");
             loop {
-                let answer = client.get(&url).timeout(Duration::from_secs(2)).send().await;
+                let answer = client.get(&url).send().await;
                 if answer.is_ok_and(|answer| answer.status().is_success()) {
                     return Ok(());
                 }
@@ -135,19 +97,47 @@ impl Cluster {
         join_all(self.children.iter_mut().map(keep_alive)).await;
     }
 
-    /// Stops every role.
+    /// What the router says of itself and its nodes; null while it does not answer.
+    pub async fn view(&self) -> Value {
+        match client() {
+            Ok(client) => view(&client, &self.base_url()).await,
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// Stops every role, each as kindly as it can: the router finishes what it has while its nodes still compute, and the
+    /// nodes, of which nobody wants anything then, come after it.
     pub async fn stop(&mut self) {
-        join_all(self.children.iter_mut().map(Child::stop)).await;
+        let Some((router, nodes)) = self.children.split_last_mut() else { return };
+        router.stop().await;
+        join_all(nodes.iter_mut().map(Child::stop)).await;
+    }
+
+    /// Ends every role at once.
+    pub async fn kill(&mut self) {
+        join_all(self.children.iter_mut().map(Child::kill)).await;
     }
 }
 
-/// Who is ready, as the router sees it; empty while it does not answer.
-async fn loaded(client: &reqwest::Client, base: &str) -> String {
+/// A client for loopback: a proxy of the environment is for the outside.
+fn client() -> reqwest::Result<Client> {
+    Client::builder().no_proxy().timeout(QUESTION_MAX).build()
+}
+
+async fn view(client: &Client, base: &str) -> Value {
     let view = async {
-        let answer = client.get(format!("{base}/v1/cluster")).timeout(Duration::from_secs(2)).send().await?;
-        answer.json::<Value>().await
+        let mut request = client.get(format!("{base}/v1/cluster"));
+        if let Some(key) = key::of_environment() {
+            request = request.bearer_auth(key);
+        }
+        request.send().await?.json::<Value>().await
     };
-    let view = view.await.unwrap_or_default();
+    view.await.unwrap_or_default()
+}
+
+/// Who is ready, as the router sees it; empty while it does not answer.
+async fn loaded(client: &Client, base: &str) -> String {
+    let view = view(client, base).await;
     let Some(nodes) = view["nodes"].as_array() else { return String::new() };
     let ready = nodes.iter().filter(|node| node["unusable"].is_null()).count();
     format!("{ready} of {} nodes are ready", nodes.len())
@@ -155,10 +145,6 @@ async fn loaded(client: &reqwest::Client, base: &str) -> String {
 
 fn addresses(children: &[Child], role: &str) -> Vec<SocketAddr> {
     children.iter().filter(|child| child.role() == role).map(Child::address).collect()
-}
-
-fn command(role: &str, arguments: &[&str]) -> Vec<String> {
-    std::iter::once(role).chain(arguments.iter().copied()).map(str::to_owned).collect()
 }
 
 async fn first_end(children: &mut [Child]) -> (String, String) {

@@ -5,14 +5,16 @@ use std::io::{Write, stderr, stdout};
 
 use serde_json::{Value, json};
 
-use super::sample::{Answer, Question};
+use super::sample::{Answer, MAX_TOKENS, Question};
 
-/// The end of a run.
+/// A cluster that serves, and what its sample showed.
 pub struct Outcome {
-    /// What came back.
-    pub answer: Answer,
+    /// What came back; none: the router takes no sample question.
+    pub answer: Option<Answer>,
     /// What the checkpoint's card says should come back.
     pub expected: Option<String>,
+    /// The model's name.
+    pub model: String,
     /// Where to go on.
     pub urls: Urls,
 }
@@ -56,6 +58,11 @@ pub fn question(question: &Question) {
     let _ = stdout().flush();
 }
 
+/// The answer's line of a question that was refused.
+pub fn no_answer() {
+    println!("(refused)");
+}
+
 /// A piece of the answer as it comes.
 pub fn piece(text: &str) {
     print!("{text}");
@@ -64,11 +71,13 @@ pub fn piece(text: &str) {
 
 /// One JSON document.
 pub fn json(outcome: &Outcome) -> serde_json::Result<()> {
+    let answer = outcome.answer.as_ref();
     let document = json!({
-        "answer": outcome.answer.text,
+        "answer": answer.map(|answer| &answer.text),
+        "finish_reason": answer.map(|answer| &answer.finish),
         "expected": outcome.expected,
-        "model": outcome.answer.model,
-        "receipt": outcome.answer.receipt,
+        "model": outcome.model,
+        "receipt": answer.map(|answer| &answer.receipt),
         "urls": outcome.urls.json(),
     });
     println!("{}", serde_json::to_string_pretty(&document)?);
@@ -77,32 +86,63 @@ pub fn json(outcome: &Outcome) -> serde_json::Result<()> {
 
 /// The receipt and the URLs for a person.
 pub fn text(outcome: &Outcome, once: bool) {
-    let receipt = &outcome.answer.receipt;
+    if let Some(answer) = &outcome.answer {
+        println!();
+        if answer.was_cut() {
+            println!("   (cut at the sample's cap of {MAX_TOKENS} tokens)");
+        }
+        println!();
+        receipt(&answer.receipt).iter().for_each(|line| println!("{line}"));
+    }
+    println!("serving  {} as {}/v1 (OpenAI API), /health, /metrics", outcome.model, outcome.urls.base);
+    if !once {
+        println!("         {}/ shows it at work and takes questions; Ctrl-C stops the cluster", outcome.urls.base);
+    }
+}
+
+/// The receipt's lines. Of pictures it speaks where there were any.
+fn receipt(receipt: &Value) -> [String; 2] {
     let (visual, transfer, timing) = (&receipt["visual"], &receipt["transfer"], &receipt["timing"]);
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
     let bytes = |value: &Value| format!("{:.1} KiB", number(value) / 1024.0);
-    println!();
-    println!();
-    println!(
-        "receipt  visual tokens {} -> {} ({}), KV shipped {} ({}), dense {}, unpruned {}: {:.2}x fewer bytes",
-        visual["tokens_before"],
-        visual["tokens_after"],
-        visual["method"].as_str().unwrap_or("none"),
-        bytes(&transfer["bytes_sent"]),
-        transfer["policy"].as_str().unwrap_or("none"),
-        bytes(&transfer["bytes_dense"]),
-        bytes(&transfer["bytes_unpruned"]),
-        number(&transfer["ratio"]),
-    );
-    println!(
-        "         {} -> {}, first token after {:.1} ms, {:.2} ms per token",
-        receipt["prefill_node"].as_str().unwrap_or("?"),
-        receipt["decode_node"].as_str().unwrap_or("?"),
-        number(&timing["ttft_ms"]),
-        number(&timing["tpot_ms"]),
-    );
-    println!("serving  {} as {}/v1 (OpenAI API), /health, /metrics", outcome.answer.model, outcome.urls.base);
-    if !once {
-        println!("         {}/ shows it at work and takes questions; Ctrl-C stops the cluster", outcome.urls.base);
+    let pictures = match visual["images"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(_) => format!(
+            "visual tokens {} -> {} ({}), ",
+            visual["tokens_before"],
+            visual["tokens_after"],
+            visual["method"].as_str().unwrap_or("none"),
+        ),
+    };
+    [
+        format!(
+            "receipt  {pictures}KV shipped {} ({}), dense {}, unpruned {}: {:.2}x fewer bytes",
+            bytes(&transfer["bytes_sent"]),
+            transfer["policy"].as_str().unwrap_or("none"),
+            bytes(&transfer["bytes_dense"]),
+            bytes(&transfer["bytes_unpruned"]),
+            number(&transfer["ratio"]),
+        ),
+        format!(
+            "         {} -> {}, first token after {:.1} ms, {:.2} ms per token",
+            receipt["prefill_node"].as_str().unwrap_or("?"),
+            receipt["decode_node"].as_str().unwrap_or("?"),
+            number(&timing["ttft_ms"]),
+            number(&timing["tpot_ms"]),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_speaks_of_pictures_where_there_were_any() {
+        let seen = json!({"visual": {"images": 1, "tokens_before": 144, "tokens_after": 29, "method": "coverage"}});
+        assert!(receipt(&seen)[0].starts_with("receipt  visual tokens 144 -> 29 (coverage), KV shipped"));
+        for unseen in [json!({"visual": {"images": 0}}), json!({"visual": null}), json!({})] {
+            assert!(receipt(&unseen)[0].starts_with("receipt  KV shipped"), "{unseen}");
+        }
     }
 }

@@ -2,14 +2,17 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use futures::StreamExt;
+use reqwest::StatusCode;
 use secateur_model::Card;
 use serde_json::{Value, json};
 
+use crate::{bench::client::error_text, key};
+
 const ANSWER_MAX: Duration = Duration::from_secs(120);
-const MAX_TOKENS: u32 = 64;
+/// The cap of a sample answer.
+pub const MAX_TOKENS: u32 = 64;
 
 /// A question with what should come back.
 pub struct Question {
@@ -22,26 +25,39 @@ pub struct Question {
 }
 
 /// What came back.
+#[derive(Default)]
 pub struct Answer {
     /// The deltas, joined.
     pub text: String,
     /// The model's name.
     pub model: String,
+    /// Why the answer ended, as OpenAI's API has it; empty: the router did not say.
+    pub finish: String,
     /// The router's receipt.
     pub receipt: Value,
 }
 
+/// The router does not take the question: another may be taken.
+pub struct Refusal(pub String);
+
 impl Question {
-    /// The card's sample; for a checkpoint without one, a greeting.
-    pub fn of(model: &Path) -> anyhow::Result<Self> {
-        let Some(sample) = Card::read(model)?.and_then(|card| card.sample) else {
-            return Ok(Self { prompt: "Hello! What can you do?".to_owned(), image: None, expected: None });
-        };
+    /// Those worth asking of the checkpoint, the best one first: its card's sample, and a greeting, which any model that
+    /// chats can answer. Also says why the sample cannot be asked, where it cannot.
+    pub fn all(model: &Path) -> anyhow::Result<(Vec<Self>, Option<String>)> {
+        let greeting = Self { prompt: "Hello! What can you do?".to_owned(), image: None, expected: None };
+        let Some(sample) = Card::read(model)?.and_then(|card| card.sample) else { return Ok((vec![greeting], None)) };
         let file = model.join(&sample.image);
-        let bytes = std::fs::read(&file)
-            .with_context(|| format!("cannot read the sample picture {} that the card names", file.display()))?;
-        let image = Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)));
-        Ok(Self { prompt: sample.prompt, image, expected: Some(sample.answer) })
+        Ok(match std::fs::read(&file) {
+            Ok(bytes) => {
+                let image = Some(format!("data:image/png;base64,{}", STANDARD.encode(bytes)));
+                let sample = Self { prompt: sample.prompt, image, expected: Some(sample.answer) };
+                (vec![sample, greeting], None)
+            }
+            Err(error) => {
+                let why = format!("cannot read the sample picture {} that the card names: {error}", file.display());
+                (vec![greeting], Some(why))
+            }
+        })
     }
 
     fn body(&self) -> Value {
@@ -57,20 +73,36 @@ impl Question {
     }
 }
 
-/// Asks, calls `on_piece` with each delta as it comes, and returns the whole.
-pub async fn ask(base_url: &str, question: &Question, mut on_piece: impl FnMut(&str)) -> anyhow::Result<Answer> {
+impl Answer {
+    /// Whether it would have gone on but for the cap that the sample sets.
+    pub fn was_cut(&self) -> bool {
+        self.finish == "length"
+    }
+}
+
+/// Asks, calls `on_piece` with each delta as it comes, and returns the whole; the inner error is a question that the router
+/// refuses, the outer one a cluster that does not work.
+pub async fn ask(
+    base_url: &str,
+    question: &Question,
+    mut on_piece: impl FnMut(&str),
+) -> anyhow::Result<Result<Answer, Refusal>> {
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build()?;
     let mut request = client.post(format!("{base_url}/v1/chat/completions")).json(&question.body());
-    // The router takes its keys from the same environment.
-    if let Some(key) = std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(|keys| keys.split(',').next()) {
+    if let Some(key) = key::of_environment() {
         request = request.bearer_auth(key);
     }
     let response = request.send().await?;
     let status = response.status();
     if !status.is_success() {
-        anyhow::bail!("the router answered {status}: {}", response.text().await?);
+        let text = error_text(&response.text().await?);
+        // Whoever lacks a key is refused whatever is asked.
+        if is_about_the_question(status) {
+            return Ok(Err(Refusal(text)));
+        }
+        anyhow::bail!("the router answered {status}: {text}");
     }
-    let mut answer = Answer { text: String::new(), model: String::new(), receipt: Value::Null };
+    let mut answer = Answer::default();
     let mut buffer = Vec::new();
     let mut body = response.bytes_stream();
     while let Some(bytes) = body.next().await {
@@ -79,12 +111,16 @@ pub async fn ask(base_url: &str, question: &Question, mut on_piece: impl FnMut(&
             let line: Vec<u8> = buffer.drain(..=end).collect();
             let Some(data) = line.strip_prefix(b"data: ") else { continue };
             if data.trim_ascii() == b"[DONE]" {
-                return Ok(answer);
+                return Ok(Ok(answer));
             }
             take(&mut answer, &serde_json::from_slice(data)?, &mut on_piece)?;
         }
     }
     anyhow::bail!("the stream ended before it was complete")
+}
+
+fn is_about_the_question(status: StatusCode) -> bool {
+    [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNPROCESSABLE_ENTITY].contains(&status)
 }
 
 fn take(answer: &mut Answer, chunk: &Value, on_piece: &mut impl FnMut(&str)) -> anyhow::Result<()> {
@@ -98,6 +134,9 @@ fn take(answer: &mut Answer, chunk: &Value, on_piece: &mut impl FnMut(&str)) -> 
         answer.text.push_str(piece);
         on_piece(piece);
     }
+    if let Some(finish) = chunk["choices"][0]["finish_reason"].as_str() {
+        answer.finish = finish.to_owned();
+    }
     if let Some(receipt) = chunk.get("secateur").filter(|receipt| receipt.is_object()) {
         answer.receipt = receipt.clone();
     }
@@ -110,12 +149,13 @@ mod tests {
 
     #[test]
     fn chunks_make_an_answer() {
-        let mut answer = Answer { text: String::new(), model: String::new(), receipt: Value::Null };
+        let mut answer = Answer::default();
         let mut pieces = Vec::new();
         let chunks = [
             json!({"model": "m", "choices": [{"delta": {"role": "assistant", "content": ""}}]}),
             json!({"model": "m", "choices": [{"delta": {"content": "A red"}}]}),
             json!({"model": "m", "choices": [{"delta": {"content": " circle."}}], "secateur": null}),
+            json!({"model": "m", "choices": [{"delta": {}, "finish_reason": "length"}]}),
             json!({"model": "m", "choices": [], "secateur": {"attempts": 1}}),
         ];
         for chunk in &chunks {
@@ -124,14 +164,31 @@ mod tests {
         assert_eq!(answer.text, "A red circle.");
         assert_eq!(pieces.concat(), answer.text);
         assert_eq!(answer.receipt["attempts"], 1);
+        assert!(answer.was_cut());
         assert!(take(&mut answer, &json!({"error": {"message": "no"}}), &mut |_: &str| ()).is_err());
     }
 
     #[test]
-    fn a_folder_without_a_card_gets_a_greeting() {
+    fn a_greeting_is_asked_where_there_is_no_sample_or_after_it() {
         let dir = tempfile::tempdir().unwrap();
-        let question = Question::of(dir.path()).unwrap();
-        assert_eq!(question.expected, None);
-        assert_eq!(question.body()["messages"][0]["content"].as_array().unwrap().len(), 1);
+        let (questions, why) = Question::all(dir.path()).unwrap();
+        assert_eq!((questions.len(), &questions[0].expected, why), (1, &None, None));
+        assert_eq!(questions[0].body()["messages"][0]["content"].as_array().unwrap().len(), 1);
+        let card = r#"{"format": 1, "sample": {"image": "a.png", "prompt": "What?", "answer": "That."}}"#;
+        std::fs::write(dir.path().join("secateur.json"), card).unwrap();
+        let (questions, why) = Question::all(dir.path()).unwrap();
+        assert!(questions.len() == 1 && why.unwrap().contains("a.png"));
+        std::fs::write(dir.path().join("a.png"), "png").unwrap();
+        let (questions, why) = Question::all(dir.path()).unwrap();
+        assert_eq!((questions.len(), questions[0].expected.as_deref(), why), (2, Some("That."), None));
+        assert_eq!(questions[0].body()["messages"][0]["content"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn only_a_refusal_of_the_question_is_one() {
+        assert!(is_about_the_question(StatusCode::BAD_REQUEST));
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::SERVICE_UNAVAILABLE, StatusCode::INTERNAL_SERVER_ERROR] {
+            assert!(!is_about_the_question(status), "{status}");
+        }
     }
 }

@@ -18,9 +18,9 @@ impl Cpu {
     /// x: [rows, inputs], y: [rows, sum of outputs]. With `add`, y += instead (residual).
     pub fn project(&self, x: &[f32], rows: usize, matrices: &[&Matrix], y: &mut [f32], add: bool) {
         let width: usize = matrices.iter().map(|m| m.outputs).sum();
-        assert_eq!(y.len(), rows * width, "y is [rows, sum of outputs]");
+        assert_eq!(y.len(), rows.saturating_mul(width), "y is [rows, sum of outputs]");
         for matrix in matrices {
-            assert_eq!(x.len(), rows * matrix.inputs, "x is [rows, inputs]");
+            assert_eq!(x.len(), rows.saturating_mul(matrix.inputs), "x is [rows, inputs]");
         }
         let Some(inputs) = matrices.first().map(|m| m.inputs) else { return };
         if rows == 0 || width == 0 {
@@ -59,8 +59,8 @@ impl Cpu {
     pub fn gated(&self, x: &[f32], rows: usize, gate: &Matrix, up: &Matrix, y: &mut [f32]) {
         let (outputs, inputs) = (gate.outputs, gate.inputs);
         assert_eq!((outputs, inputs), (up.outputs, up.inputs), "gate and up have one shape");
-        assert_eq!(y.len(), rows * outputs, "y is [rows, outputs]");
-        assert_eq!(x.len(), rows * inputs, "x is [rows, inputs]");
+        assert_eq!(y.len(), rows.saturating_mul(outputs), "y is [rows, outputs]");
+        assert_eq!(x.len(), rows.saturating_mul(inputs), "x is [rows, inputs]");
         if rows == 0 || outputs == 0 {
             return;
         }

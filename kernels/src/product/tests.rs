@@ -196,3 +196,11 @@ proptest::proptest! {
         }
     }
 }
+
+/// More rows than there are numbers, so many that their product is 0 again.
+#[test]
+#[should_panic(expected = "y is [rows, sum of outputs]")]
+fn a_number_of_rows_that_wraps_is_refused() {
+    let matrix = Matrix::new(Format::F32, 2, 2, vec![0; 16].into()).unwrap();
+    Cpu::new(1).project(&[], 1 << (usize::BITS - 1), &[&matrix], &mut [], false);
+}

@@ -7,11 +7,15 @@ use serde_json::Value;
 use crate::checkpoint::as_typed::{Language, TopLevel};
 use crate::checkpoint::family::Family;
 use crate::checkpoint::generation::{self, token_ids};
+use crate::checkpoint::gguf;
 use crate::checkpoint::json;
 use crate::checkpoint::language::LanguageConfig;
 use crate::checkpoint::vision::VisionConfig;
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
+
+/// The file that configures a checkpoint.
+pub(crate) const CONFIG_FILE: &str = "config.json";
 
 /// What the JSON of a checkpoint says, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,9 +29,17 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`.
+    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`, or what a GGUF file says.
     pub fn read(dir: &Path) -> Result<Config> {
-        let value: Value = json::read(&dir.join("config.json"))?;
+        Config::of(dir, &gguf::config_bytes(dir)?)
+    }
+
+    /// The same, with the content of `config.json` read already.
+    pub fn of(dir: &Path, json: &[u8]) -> Result<Config> {
+        if let Some(gguf) = gguf::open(dir)? {
+            return gguf::config(&gguf);
+        }
+        let value: Value = json::parse(&dir.join(CONFIG_FILE), json)?;
         let mut config = Config::from_json(&value)?;
         if let Some(vision) = &mut config.vision {
             vision.read_processor(dir)?;
@@ -140,7 +152,7 @@ fn stored(typed: &TopLevel) -> Option<FloatType> {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(value: &Value) -> Result<T> {
-    T::deserialize(value).map_err(|source| ModelError::Json { path: "config.json".into(), source })
+    T::deserialize(value).map_err(|source| ModelError::Json { path: CONFIG_FILE.into(), source })
 }
 
 #[cfg(test)]

@@ -1,74 +1,74 @@
-//! The identity of a checkpoint, so that two nodes can tell cheaply whether they hold the same one.
-//!
-//! A full hash of a large checkpoint takes a minute at every start, so weights are sampled: the ends of each file,
-//! and its header, which has every tensor's name, format and place. Copies and re-downloads agree; another training
-//! run does not, because its last tensors differ. It is no protection against someone who forges weights on purpose.
+//! The identity of a checkpoint, by which two nodes tell whether they hold the same one: every byte of its weights and
+//! of its configuration. Copies and downloads agree; a model of which one tensor was merged or trained further does not.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
+use std::time::SystemTime;
 
+use crate::checkpoint::digest::{self, Digest};
+use crate::checkpoint::digest_cache::DigestCache;
+use crate::checkpoint::gguf;
+use crate::checkpoint::open_file::{OpenFile, Stamp};
 use crate::checkpoint::weights::weight_files;
 use crate::error::{ModelError, Result};
 
-/// Bytes taken from each end of a file.
-const SAMPLE_BYTES: u64 = 64 * 1024;
-/// safetensors' own limit on a header.
-const HEADER_BYTES_MAX: u64 = 100_000_000;
-
-/// The BLAKE3 digest, in hexadecimal, of `config.json` and of each weight file's size, header, first and last 64 KiB.
+/// The BLAKE3 digest, in hexadecimal, of `config.json` and of every weights file of the checkpoint in `dir`, or
+/// of a GGUF file.
 pub fn fingerprint(dir: &Path) -> Result<String, ModelError> {
-    let mut hasher = blake3::Hasher::new_derive_key("secateur checkpoint fingerprint v1");
-    let path = dir.join("config.json");
-    let config = std::fs::read(&path).map_err(|source| ModelError::Io { path, source })?;
-    part(&mut hasher, &config);
-    for path in weight_files(dir)? {
-        add_file(&mut hasher, &path).map_err(|source| ModelError::Io { path, source })?;
-    }
+    let config = gguf::config_bytes(dir)?;
+    let files = weight_files(dir)?.iter().map(|path| OpenFile::open(path)).collect::<Result<Vec<_>>>()?;
+    of_files(dir, &config, &files)
+}
+
+/// The fingerprint of open files and of what configures them. `dir` is where their digests may be remembered.
+pub(crate) fn of_files(dir: &Path, config: &[u8], files: &[OpenFile]) -> Result<String> {
+    let digests = digests(&DigestCache::of_folder(dir), files, SystemTime::now())?;
+    let mut hasher = blake3::Hasher::new_derive_key("secateur checkpoint fingerprint v2");
+    // Length first, so that moving bytes from one part to the next changes the digest.
+    hasher.update(&(config.len() as u64).to_le_bytes());
+    hasher.update(config);
+    digests.iter().for_each(|digest| {
+        hasher.update(digest);
+    });
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn add_file(hasher: &mut blake3::Hasher, path: &Path) -> std::io::Result<()> {
-    let mut file = File::open(path)?;
-    let len = file.metadata()?.len();
-    hasher.update(&len.to_le_bytes());
-    part(hasher, &header(&mut file, len)?);
-    part(hasher, &range(&mut file, 0, len.min(SAMPLE_BYTES))?);
-    part(hasher, &range(&mut file, len.saturating_sub(SAMPLE_BYTES), len.min(SAMPLE_BYTES))?);
-    Ok(())
+/// The digest of each file, from the cache where it knows the file as it is now.
+fn digests(cache: &DigestCache, files: &[OpenFile], now: SystemTime) -> Result<Vec<Digest>> {
+    let stamps = files.iter().map(OpenFile::stamp).collect::<Result<Vec<Stamp>>>()?;
+    let names: Vec<String> = files.iter().map(name).collect();
+    let mut known: Vec<Option<Digest>> =
+        names.iter().zip(&stamps).map(|(name, stamp)| cache.get(name, stamp)).collect();
+    let unknown: Vec<usize> = (0..files.len()).filter(|&index| known[index].is_none()).collect();
+    let hashed = digest::of_files(&unknown.iter().map(|&index| &files[index]).collect::<Vec<_>>())?;
+    for (&index, digest) in unknown.iter().zip(hashed) {
+        known[index] = Some(digest);
+    }
+    let digests: Vec<Digest> = known.into_iter().flatten().collect();
+    let mut kept = Vec::new();
+    for ((file, name), (stamp, digest)) in files.iter().zip(names).zip(stamps.iter().zip(&digests)) {
+        // What was written to while it was read may have been read in parts.
+        if DigestCache::takes(stamp, now) && file.stamp()? == *stamp {
+            kept.push((name, *stamp, *digest));
+        }
+    }
+    cache.keep(kept);
+    Ok(digests)
 }
 
-/// A safetensors file begins with the header's length, eight bytes, little-endian.
-fn header(file: &mut File, len: u64) -> std::io::Result<Vec<u8>> {
-    let mut size = [0; 8];
-    file.seek(SeekFrom::Start(0))?;
-    file.read_exact(&mut size)?;
-    // A nonsensical length is for the loader to refuse; here it must only not exhaust memory.
-    let size = u64::from_le_bytes(size).min(HEADER_BYTES_MAX).min(len.saturating_sub(8));
-    range(file, 8, size)
-}
-
-fn range(file: &mut File, start: u64, len: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = vec![0; len as usize];
-    file.seek(SeekFrom::Start(start))?;
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Length first, so that moving bytes from one part to the next changes the digest.
-fn part(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes());
-    hasher.update(bytes);
+fn name(file: &OpenFile) -> String {
+    file.path().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
+    use std::time::Duration;
 
     fn checkpoint(config: &str, weights: &[u8]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("config.json"), config).unwrap();
-        std::fs::write(dir.path().join("model.safetensors"), weights).unwrap();
+        fs::write(dir.path().join("config.json"), config).unwrap();
+        fs::write(dir.path().join("model.safetensors"), weights).unwrap();
         dir
     }
 
@@ -77,14 +77,66 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_agrees_and_any_difference_at_the_ends_does_not() {
+    fn a_copy_agrees_and_any_difference_does_not() {
         let weights = vec![1u8; 300_000];
-        let mut other_end = weights.clone();
-        *other_end.last_mut().unwrap() = 2;
+        for at in [0, 100, 150_000, 299_999] {
+            let mut other = weights.clone();
+            other[at] = 2;
+            assert_ne!(of("{}", &weights), of("{}", &other), "byte {at}");
+        }
         assert_eq!(of("{}", &weights), of("{}", &weights));
         assert_ne!(of("{}", &weights), of("{ }", &weights));
-        assert_ne!(of("{}", &weights), of("{}", &other_end));
         assert_ne!(of("{}", &weights), of("{}", &weights[..299_999]));
         assert_eq!(of("{}", &weights).len(), 64);
+    }
+
+    /// One file of several large ones of zeros, which take no space on disk.
+    fn large(dir: &Path, name: &str) -> OpenFile {
+        let path = dir.join(name);
+        fs::File::create(&path).unwrap().set_len(65 << 20).unwrap();
+        OpenFile::open(&path).unwrap()
+    }
+
+    fn write_byte(dir: &Path, name: &str, at: u64) {
+        use std::os::unix::fs::FileExt;
+        fs::File::options().write(true).open(dir.join(name)).unwrap().write_all_at(b"x", at).unwrap();
+    }
+
+    #[test]
+    fn a_remembered_digest_is_used_and_a_change_is_seen_in_spite_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [large(dir.path(), "a"), large(dir.path(), "b")];
+        let cache = || DigestCache::of_folder(dir.path());
+        let rested = SystemTime::now() + Duration::from_secs(3600);
+        let first = digests(&cache(), &files, rested).unwrap();
+        let stamp = files[1].stamp().unwrap();
+        assert_eq!(cache().get("b", &stamp), Some(first[1]));
+        // A digest that no content has tells that it was the cache that answered.
+        cache().keep([("a".to_owned(), files[0].stamp().unwrap(), first[0]), ("b".to_owned(), stamp, [9; 32])]);
+        assert_eq!(digests(&cache(), &files, rested).unwrap(), [first[0], [9; 32]]);
+        write_byte(dir.path(), "b", 40 << 20);
+        let changed = digests(&cache(), &files, rested).unwrap();
+        assert_eq!(changed[0], first[0]);
+        assert!(changed[1] != first[1] && changed[1] != [9; 32]);
+    }
+
+    #[test]
+    fn a_file_that_changed_lately_is_hashed_again_even_if_its_times_do_not_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [large(dir.path(), "a")];
+        let now = SystemTime::now();
+        let first = digests(&DigestCache::of_folder(dir.path()), &files, now).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is remembered");
+        let before = files[0].stamp().unwrap();
+        write_byte(dir.path(), "a", 40 << 20);
+        // As a write in the same tick of the clock would leave it.
+        fs::File::options()
+            .write(true)
+            .open(files[0].path())
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(before.modified_ns).unwrap()))
+            .unwrap();
+        assert_eq!(files[0].stamp().unwrap().modified_ns, before.modified_ns);
+        assert_ne!(digests(&DigestCache::of_folder(dir.path()), &files, now).unwrap(), first);
     }
 }

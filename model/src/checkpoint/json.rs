@@ -9,8 +9,17 @@ use crate::error::{ModelError, Result};
 
 /// Reads a file that must be there.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let bytes = std::fs::read(path).map_err(|source| ModelError::Io { path: path.into(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.into(), source })
+    parse(path, &bytes(path)?)
+}
+
+/// The content of a file that must be there.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|source| ModelError::Io { path: path.into(), source })
+}
+
+/// The meaning of a file's content.
+pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|source| ModelError::Json { path: path.into(), source })
 }
 
 /// Reads a file that may be absent.

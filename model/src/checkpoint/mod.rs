@@ -1,16 +1,22 @@
-//! A checkpoint folder in the Hugging Face layout: what its JSON says, and its weights.
+//! A checkpoint, a folder in the Hugging Face layout or a GGUF file: what it says of itself, and its weights.
 
 mod as_typed;
 mod config;
+mod digest;
+mod digest_cache;
 mod family;
 mod fingerprint;
 mod generation;
+mod gguf;
 #[cfg(test)]
 mod hub;
+mod inventory;
 pub(crate) mod json;
 mod language;
 mod names;
+mod open_file;
 mod rope;
+mod stored;
 mod vision;
 mod weight_memory;
 mod weights;
@@ -18,7 +24,10 @@ mod windows;
 
 pub(crate) use config::Config;
 pub use fingerprint::fingerprint;
+pub(crate) use gguf::config_bytes;
+pub(crate) use inventory::check_tensors;
 pub(crate) use language::LanguageConfig;
+pub(crate) use open_file::OpenFile;
 pub(crate) use rope::RopeConfig;
 #[cfg(test)]
 pub(crate) use rope::RopeScaling;

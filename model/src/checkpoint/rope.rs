@@ -15,11 +15,22 @@ pub(crate) struct RopeConfig {
 }
 
 /// How a context longer than that of the first training was made to fit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RopeScaling {
     None,
-    Linear { factor: f32 },
-    Llama3 { factor: f32, low_freq_factor: f32, high_freq_factor: f32, original_positions: usize },
+    Linear {
+        factor: f32,
+    },
+    Llama3 {
+        factor: f32,
+        low_freq_factor: f32,
+        high_freq_factor: f32,
+        original_positions: usize,
+    },
+    /// Each pair by a number of its own, as GGUF files have it.
+    Divided {
+        by: Vec<f32>,
+    },
 }
 
 /// `mrope_section` where it is not typed.
@@ -56,15 +67,16 @@ impl RopeConfig {
             let exponent = (2 * pair) as f32 / head_dim as f32;
             1.0 / f64::from(self.theta).powf(f64::from(exponent)) as f32
         };
-        (0..head_dim / 2).map(|pair| self.scaling.apply(plain(pair))).collect()
+        (0..head_dim / 2).map(|pair| self.scaling.apply(pair, plain(pair))).collect()
     }
 }
 
 impl RopeScaling {
-    fn apply(self, frequency: f32) -> f32 {
-        match self {
+    fn apply(&self, pair: usize, frequency: f32) -> f32 {
+        match *self {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / factor,
+            RopeScaling::Divided { ref by } => by.get(pair).map_or(frequency, |divisor| frequency / divisor),
             RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_positions } => {
                 let context = original_positions as f32;
                 let wavelength = std::f32::consts::TAU / frequency;

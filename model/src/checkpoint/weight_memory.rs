@@ -4,7 +4,7 @@ use std::path::Path;
 
 use secateur_kernels::Cpu;
 
-use crate::checkpoint::{Config, Weights};
+use crate::checkpoint::{Config, Weights, check_tensors};
 use crate::device;
 use crate::error::ModelError;
 use crate::float::{FloatType, WeightFormat};
@@ -20,17 +20,24 @@ pub struct WeightMemory {
 
 impl WeightMemory {
     /// Of the checkpoint in `dir`; `dtype` and `weights` as in [`crate::LoadOptions`]. An error where a weights file is
-    /// missing or damaged.
+    /// missing, damaged, or not of the model that is configured.
     pub fn read(dir: &Path, dtype: Option<FloatType>, weights: WeightFormat) -> Result<WeightMemory, ModelError> {
-        let compute = device::compute_type(dtype, Config::read(dir)?.stored);
+        let config = Config::read(dir)?;
+        let compute = device::compute_type(dtype, config.stored);
         let stored = Weights::open(dir, Cpu::new(1), compute, weights)?;
+        check_tensors(dir, &config, &stored)?;
         Ok(stored.stored().fold(WeightMemory::default(), |memory, tensor| memory.with(tensor, compute, weights)))
     }
 
-    fn with(self, (stored, numbers): (FloatType, u64), compute: FloatType, weights: WeightFormat) -> WeightMemory {
+    fn with(
+        self,
+        (stored, numbers): (Option<FloatType>, u64),
+        compute: FloatType,
+        weights: WeightFormat,
+    ) -> WeightMemory {
         match weights {
-            WeightFormat::Native if stored == compute => {
-                WeightMemory { mapped: self.mapped + numbers * stored.size_bytes() as u64, ..self }
+            WeightFormat::Native if stored == Some(compute) => {
+                WeightMemory { mapped: self.mapped + numbers * compute.size_bytes() as u64, ..self }
             }
             WeightFormat::Native => WeightMemory { own: self.own + numbers * compute.size_bytes() as u64, ..self },
             // Scales, and the few tensors that are not packed, are small beside the rest.
@@ -52,5 +59,14 @@ mod tests {
         assert!(mapped.own == 0 && mapped.mapped < file && mapped.mapped > file - 65_536, "{mapped:?} of {file}");
         assert_eq!(of(FloatType::F32, WeightFormat::Native), WeightMemory { mapped: 0, own: 2 * mapped.mapped });
         assert_eq!(of(FloatType::F16, WeightFormat::Int8), WeightMemory { mapped: 0, own: mapped.mapped / 2 });
+    }
+
+    #[test]
+    fn blocks_are_a_nodes_own_in_any_format() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/gguf/models/llama-q4_0.gguf");
+        let of = |dtype| WeightMemory::read(&file, Some(dtype), WeightFormat::Native).unwrap();
+        let vectors = 5 * 64 * 4;
+        assert_eq!(of(FloatType::F32).mapped, vectors);
+        assert_eq!((of(FloatType::Bf16).mapped, of(FloatType::Bf16).own), (0, (of(FloatType::F32).own + vectors) / 2));
     }
 }

@@ -1,29 +1,28 @@
-//! Weights: one safetensors file, or several with an index, memory-mapped.
+//! Weights: one safetensors file, or several with an index, or a GGUF file, memory-mapped.
 //!
 //! Matrices stay where they are: kernels read rows in the order that checkpoints have them in, so a matrix that is
 //! stored in the format asked for is a slice of the mapped file, which every process on the machine shares. Others are
 //! converted once, into memory of their own.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
-use memmap2::Mmap;
 use safetensors::SafeTensors;
-use secateur_kernels::{Cpu, Matrix, from_f32, to_f32};
+use secateur_kernels::{Cpu, Matrix};
 use serde::Deserialize;
 
-use crate::checkpoint::{json, names};
+use crate::checkpoint::open_file::OpenFile;
+use crate::checkpoint::stored::Stored;
+use crate::checkpoint::{fingerprint, gguf, json, names};
 use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
+use crate::stage::RepairFile;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
-/// Numbers that are converted at a time, so that no second copy of a matrix is needed.
-const CONVERTED_AT_A_TIME: usize = 1 << 16;
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
@@ -32,13 +31,36 @@ pub(crate) struct Weights {
     /// What matrices are read as.
     format: FloatType,
     packing: WeightFormat,
+    /// The files that the tensors lie in.
+    files: Vec<OpenFile>,
+    /// What lies in them and cannot be read as weights.
+    strangers: Vec<Stranger>,
 }
 
 /// Where a tensor lies.
 struct Place {
-    bytes: Bytes,
-    dtype: FloatType,
-    shape: Vec<usize>,
+    /// Its name in the file.
+    stored: String,
+    tensor: Stored,
+}
+
+/// A tensor under no known naming scheme, or of a format that weights do not have here.
+struct Stranger {
+    stored: String,
+    /// The unified name, if the scheme is known.
+    name: Option<String>,
+    format: String,
+}
+
+/// A tensor of a checkpoint, as [`Weights::tensors`] lists them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listed<'a> {
+    /// Its name in the file.
+    pub stored: &'a str,
+    /// Its unified name; none: it has a name of no known scheme.
+    pub name: Option<&'a str>,
+    /// The format that it is stored in, if that cannot be computed with.
+    pub unreadable: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -50,25 +72,72 @@ struct Index {
 impl Weights {
     /// Maps the weights in `dir`. Matrices come in `format`, and the language model's packed as `packing` says.
     pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
-        let mut weights = Weights { places: HashMap::new(), cpu, format, packing };
+        let mut weights = Weights::empty(cpu, format, packing);
+        let gguf = gguf::file(dir)?;
         for path in weight_files(dir)? {
-            weights.add_file(&path, names::unified)?;
+            let file = OpenFile::open(&path)?;
+            match &gguf {
+                None => weights.add_file(&path, file.map()?, names::unified)?,
+                Some(gguf) => weights.add_gguf(gguf, &file.map()?)?,
+            }
+            weights.files.push(file);
         }
         Ok(weights)
     }
 
-    /// Maps one file whose tensors keep the names they have: what a plan puts in the place of blocks. Formats and packing
-    /// as in this checkpoint.
-    pub fn open_beside(&self, path: &Path) -> Result<Weights> {
-        let mut weights =
-            Weights { places: HashMap::new(), cpu: self.cpu.clone(), format: self.format, packing: self.packing };
-        weights.add_file(path, |name| Some(name.to_owned()))?;
+    /// The tensors of a mapped file under the names that they have there: what a plan puts in the place of blocks. Formats
+    /// and packing as in this checkpoint.
+    pub fn beside(&self, repairs: &RepairFile) -> Result<Weights> {
+        let mut weights = Weights::empty(self.cpu.clone(), self.format, self.packing);
+        weights.add_file(repairs.path(), repairs.mapped(), |name| Some(name.to_owned()))?;
         Ok(weights)
     }
 
-    /// Of each tensor, the format that it is stored in and how many numbers it has.
-    pub fn stored(&self) -> impl Iterator<Item = (FloatType, u64)> + '_ {
-        self.places.values().map(|place| (place.dtype, (place.bytes.len() / place.dtype.size_bytes()) as u64))
+    fn empty(cpu: Cpu, format: FloatType, packing: WeightFormat) -> Weights {
+        Weights { places: HashMap::new(), cpu, format, packing, files: Vec::new(), strangers: Vec::new() }
+    }
+
+    /// The fingerprint of the mapped files and of what configures them, in hexadecimal; `dir` as in [`Weights::open`].
+    pub fn fingerprint(&self, dir: &Path, config: &[u8]) -> Result<String> {
+        fingerprint::of_files(dir, config, &self.files)
+    }
+
+    /// Every tensor of the files.
+    pub fn tensors(&self) -> impl Iterator<Item = Listed<'_>> {
+        let read = self.places.iter().map(|(name, place)| Listed {
+            stored: &place.stored,
+            name: Some(name.as_str()),
+            unreadable: None,
+        });
+        let strange = self.strangers.iter().map(|stranger| Listed {
+            stored: &stranger.stored,
+            name: stranger.name.as_deref(),
+            unreadable: Some(stranger.format.as_str()),
+        });
+        read.chain(strange)
+    }
+
+    /// Whether there is a tensor of that unified name.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Whether two tensors are stored as the same bytes.
+    pub fn are_same(&self, one: &str, other: &str) -> bool {
+        match (self.places.get(one), self.places.get(other)) {
+            (Some(one), Some(other)) => one.tensor == other.tensor,
+            _ => false,
+        }
+    }
+
+    /// Whether a tensor is stored and all of its numbers are 0, so that adding it changes nothing.
+    pub fn is_zero(&self, name: &str) -> bool {
+        self.places.get(name).is_some_and(|place| place.tensor.is_zero())
+    }
+
+    /// Of each tensor, the format that it can be used in as it lies, if any, and how many numbers it has.
+    pub fn stored(&self) -> impl Iterator<Item = (Option<FloatType>, u64)> + '_ {
+        self.places.values().map(|place| (place.tensor.as_it_lies(), place.tensor.count() as u64))
     }
 
     /// What computes with them.
@@ -111,9 +180,10 @@ impl Weights {
     /// A stored tensor of `shape` as a matrix [rows, width] of the same numbers in the same order.
     pub fn reshaped(&self, name: &str, shape: &[usize], rows: usize, width: usize) -> Result<Matrix> {
         let place = self.place(name, shape)?;
-        let bytes = match place.dtype == self.format {
-            true => place.bytes.clone(),
-            false => converted(place, self.format),
+        let bytes = if place.as_it_lies() == Some(self.format) {
+            place.bytes.clone()
+        } else {
+            place.converted(self.format, &self.cpu)?
         };
         Matrix::new(self.format.kernel(), rows, width, bytes).map_err(|error| unfit(name, error))
     }
@@ -134,33 +204,42 @@ impl Weights {
     }
 
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let place = self.place(name, shape)?;
-        let mut numbers = vec![0.0; shape.iter().product()];
-        to_f32(place.dtype.kernel(), &place.bytes, &mut numbers);
-        Ok(numbers)
+        self.place(name, shape)?.numbers()
     }
 
-    fn place(&self, name: &str, shape: &[usize]) -> Result<&Place> {
+    fn place(&self, name: &str, shape: &[usize]) -> Result<&Stored> {
         let missing = || ModelError::MissingTensor { name: name.to_owned() };
-        let place = self.places.get(name).ok_or_else(missing)?;
-        if place.shape != shape {
+        let tensor = &self.places.get(name).ok_or_else(missing)?.tensor;
+        if tensor.shape != shape {
             return Err(ModelError::Shape {
                 name: name.to_owned(),
                 expected: shape.to_vec(),
-                found: place.shape.clone(),
+                found: tensor.shape.clone(),
             });
         }
-        Ok(place)
+        Ok(tensor)
     }
 
-    fn add_file(&mut self, path: &Path, named: impl Fn(&str) -> Option<String>) -> Result<()> {
-        let mapped = Bytes::from_owner(map(path)?);
+    fn add_gguf(&mut self, path: &Path, mapped: &Bytes) -> Result<()> {
+        for (stored, name, tensor) in gguf::tensors(path, mapped)? {
+            self.places.insert(name, Place { stored, tensor });
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path, mapped: Bytes, named: impl Fn(&str) -> Option<String>) -> Result<()> {
         let broken = |problem: String| ModelError::Weights { path: path.into(), problem };
         let tensors = SafeTensors::deserialize(&mapped).map_err(|error| broken(error.to_string()))?;
         for (stored, view) in tensors.tensors() {
-            let Some(name) = named(&stored) else { continue };
-            let Some(dtype) = float_type(view.dtype()) else { continue };
-            let place = Place { bytes: mapped.slice_ref(view.data()), dtype, shape: view.shape().to_vec() };
+            let (name, dtype) = match (named(&stored), float_type(view.dtype())) {
+                (Some(name), Some(dtype)) => (name, dtype),
+                (name, _) => {
+                    self.strangers.push(Stranger { stored, name, format: view.dtype().to_string() });
+                    continue;
+                }
+            };
+            let tensor = Stored::plain(mapped.slice_ref(view.data()), dtype, view.shape().to_vec());
+            let place = Place { stored, tensor };
             if self.places.insert(name.clone(), place).is_some() {
                 return Err(broken(format!("`{name}` is stored twice")));
             }
@@ -169,25 +248,11 @@ impl Weights {
     }
 }
 
-/// A copy of a tensor's numbers in another format.
-fn converted(place: &Place, format: FloatType) -> Bytes {
-    let (from, to) = (place.dtype.size_bytes(), format.size_bytes());
-    let mut bytes = vec![0; place.bytes.len() / from * to];
-    let mut numbers = vec![0.0; CONVERTED_AT_A_TIME];
-    let pieces = place.bytes.chunks(CONVERTED_AT_A_TIME * from).zip(bytes.chunks_mut(CONVERTED_AT_A_TIME * to));
-    for (stored, made) in pieces {
-        let numbers = &mut numbers[..stored.len() / from];
-        to_f32(place.dtype.kernel(), stored, numbers);
-        from_f32(format.kernel(), numbers, made);
-    }
-    bytes.into()
-}
-
 fn unfit(name: &str, error: secateur_kernels::MatrixError) -> ModelError {
     ModelError::Weights { path: name.into(), problem: error.to_string() }
 }
 
-/// The formats that hold weights. Others (integer buffers, packed quantized values) count as not there.
+/// The formats that hold weights. Others are integer buffers and packed quantized values.
 fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     match stored {
         safetensors::Dtype::F32 => Some(FloatType::F32),
@@ -197,16 +262,11 @@ fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     }
 }
 
-fn map(path: &Path) -> Result<Mmap> {
-    let io = |source| ModelError::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
-    // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would give
-    // wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
-    unsafe { Mmap::map(&file) }.map_err(io)
-}
-
-/// The safetensors files of a checkpoint, in a fixed order.
+/// The files of a checkpoint's weights, in a fixed order: safetensors, or the one GGUF file.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    if let Some(file) = gguf::file(dir)? {
+        return Ok(vec![file]);
+    }
     let single = dir.join(SINGLE);
     if single.is_file() {
         return Ok(vec![single]);

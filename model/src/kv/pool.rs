@@ -146,10 +146,11 @@ impl Arena {
 impl Block {
     /// Where K and V of one layer lie.
     pub(crate) fn address(&self, layer_slot: usize) -> BlockAddress {
-        debug_assert!(layer_slot < self.arena.layers);
+        // What follows is sound by this alone, in every build.
+        assert!(layer_slot < self.arena.layers, "layer slot {layer_slot} of {}", self.arena.layers);
         let plane = plane_bytes(&self.arena.geometry);
         let start = self.index as usize * block_bytes(&self.arena.geometry, self.arena.layers) + 2 * layer_slot * plane;
-        // SAFETY: inside the allocation, by the sizes it was made with.
+        // SAFETY: inside the allocation, by the sizes it was made with and the check above; `index` is one of its blocks.
         let k = unsafe { self.arena.memory.as_mut_ptr().add(start) };
         // SAFETY: as above.
         BlockAddress { k, v: unsafe { k.add(plane) } }
@@ -209,6 +210,12 @@ pub(crate) mod tests {
         });
         drop(pool.lease(3));
         assert_eq!(count.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "layer slot 2 of 2")]
+    fn a_layer_that_the_pool_does_not_have_has_no_address() {
+        pool(1).lease(1).unwrap()[0].address(2);
     }
 
     #[test]

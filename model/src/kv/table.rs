@@ -73,7 +73,7 @@ impl BlockTable {
 
     /// The KV of the first `positions` slots, which shipping may hold on to. What is not written yet must not be read.
     pub fn view(&self, positions: usize) -> KvView {
-        debug_assert!(positions <= self.capacity());
+        assert!(positions <= self.capacity(), "a view of {positions} positions of {}", self.capacity());
         KvView::new(self.blocks[..blocks_for(positions)].into(), self.pool.geometry(), positions)
     }
 
@@ -86,7 +86,8 @@ impl BlockTable {
             let found = vec![k.len(), v.len()];
             return Err(ModelError::Shape { name: "shipped KV".into(), expected: vec![rows * row; 2], found });
         }
-        if layer_slot >= self.pool.layers() || first < self.len || first + rows > self.capacity() {
+        let end = first.checked_add(rows).filter(|end| *end <= self.capacity());
+        if layer_slot >= self.pool.layers() || first < self.len || end.is_none() {
             return Err(ModelError::cache("shipped rows lie outside what was reserved for them"));
         }
         let mut done = 0;
@@ -134,6 +135,8 @@ impl BlockTable {
     /// Forgets what was written from slot `len` on.
     pub(crate) fn rewind(&mut self, len: usize) {
         self.len = self.len.min(len);
+        // No layer lacks more than is written: a slot is found by what is written before it.
+        self.lacking.iter_mut().for_each(|count| *count = (*count).min(self.len as u32));
     }
 
     /// Where the layer's blocks lie, appended to `into`.
@@ -213,5 +216,37 @@ mod tests {
         assert!(table.write_layer(0, 0, &bytes(0..2), &bytes(0..1)).is_err());
         assert!(table.write_layer(0, 0, &bytes(0..2)[..9], &bytes(0..2)[..9]).is_err());
         assert!(table.set_len(17).is_err());
+        assert!(table.write_layer(0, usize::MAX, &bytes(0..1), &bytes(0..1)).is_err());
+    }
+
+    #[test]
+    #[should_panic(expected = "layer slot 2 of 2")]
+    fn a_view_has_no_keys_of_a_layer_that_the_pool_does_not_have() {
+        let pool = pool(2);
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(1).unwrap());
+        table.set_len(3).unwrap();
+        // The block behind this one would answer.
+        table.view(3).copy_keys(2, 0..3, &mut Vec::new());
+    }
+
+    #[test]
+    #[should_panic(expected = "a view of 17 positions of 16")]
+    fn a_view_reaches_no_further_than_the_blocks() {
+        let pool = pool(1);
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(1).unwrap());
+        table.view(17);
+    }
+
+    #[test]
+    fn what_is_rewound_lacks_no_more_than_is_left() {
+        let pool = pool(1);
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(1).unwrap());
+        table.set_len(9).unwrap();
+        table.set_lacking(1, 8).unwrap();
+        table.rewind(3);
+        assert_eq!((table.len(), table.missing_in(1)), (3, 3));
     }
 }

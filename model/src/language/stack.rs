@@ -86,11 +86,7 @@ impl Language {
                 steps.push(Step { layer, kind });
             }
         }
-        let embedding = Arc::new(weights.table("language.embed_tokens.weight", config.vocab, config.hidden)?);
-        let head = match config.tied_embeddings {
-            true => weights.tied_head("language.embed_tokens.weight", config.vocab, config.hidden, &embedding)?,
-            false => Arc::new(weights.linear("lm_head", config.hidden, config.vocab, false)?),
-        };
+        let (embedding, head) = load_ends(weights, config)?;
         Ok(Language {
             embedding,
             steps,
@@ -361,6 +357,29 @@ fn rows_of<'a>(feed: &'a Feed<'_>) -> Box<dyn Iterator<Item = (Source<'a>, [u32;
             (source, prompt.position(at))
         })),
     }
+}
+
+/// The embedding, [vocab, hidden], and the head, hidden -> vocab. As transformers has it, a configuration that ties them
+/// speaks of what a file leaves out: either stands for the other where that is not stored, and where both are, each is
+/// itself.
+fn load_ends(weights: &Weights, config: &LanguageConfig) -> Result<(Arc<Matrix>, Arc<Matrix>)> {
+    const EMBEDDING: &str = "language.embed_tokens.weight";
+    const HEAD: &str = "lm_head.weight";
+    let table = |name: &str| Ok::<_, ModelError>(Arc::new(weights.table(name, config.vocab, config.hidden)?));
+    if !config.tied_embeddings {
+        return Ok((table(EMBEDDING)?, Arc::new(weights.linear("lm_head", config.hidden, config.vocab, false)?)));
+    }
+    let tied = match (weights.has(EMBEDDING), weights.has(HEAD)) {
+        (true, true) if !weights.are_same(EMBEDDING, HEAD) => {
+            tracing::warn!("the configuration ties head and embedding, and the file holds two: each is used as stored");
+            return Ok((table(EMBEDDING)?, Arc::new(weights.linear("lm_head", config.hidden, config.vocab, false)?)));
+        }
+        (false, true) => HEAD,
+        _ => EMBEDDING,
+    };
+    let embedding = table(tied)?;
+    let head = weights.tied_head(tied, config.vocab, config.hidden, &embedding)?;
+    Ok((embedding, head))
 }
 
 /// What stands in a block's place; `None` where nothing does.

@@ -2,42 +2,84 @@
 //!
 //! The standard leaves the rounding of the inverse transform and all of the upsampling of colour to the decoder. For
 //! the most common kind of photograph other decoders differ in every fourth byte, by up to four steps; enough to turn
-//! a token sooner or later. `mozjpeg` decodes with libjpeg-turbo's own code. What is not grey, YCbCr or RGB, and what
-//! libjpeg refuses, is `None`, and the `image` crate has its say.
+//! a token sooner or later. `mozjpeg` decodes with libjpeg-turbo's own code. It is the only decoder of JPEG here: a second
+//! one would be asked where this one refuses, and fills up what a damaged file lacks.
 
 use std::io::{self, BufRead, Read};
 use std::panic;
 
-use image::RgbImage;
-use mozjpeg::{ColorSpace, CompInfo, Decompress};
+use image::{DynamicImage, GrayImage, RgbImage};
+use mozjpeg::{ColorSpace, CompInfo, Decompress, Marker};
+
+use crate::vision::picture::{PictureError, PictureLimits};
 
 /// More scans than any encoder makes are an attack on the processor's time: each goes over all of the picture.
 const SCANS_MAX: usize = 64;
 
-/// The picture as it is stored, not turned upright. `None` too if that would take more than `memory_bytes`.
-pub(crate) fn decode(bytes: &[u8], memory_bytes: u64) -> Option<RgbImage> {
+/// The picture as it is stored, not turned upright, and its EXIF block.
+pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     // An error in the C code unwinds, as there is no other way out of it; the panic hook does not hear of it.
-    panic::catch_unwind(|| read(bytes, memory_bytes)).ok().flatten()
+    panic::catch_unwind(|| read(bytes, limits)).unwrap_or_else(|_| Err(broken("its data are damaged or cut short")))
 }
 
-fn read(bytes: &[u8], memory_bytes: u64) -> Option<RgbImage> {
-    let decoder = Decompress::new_reader(Whole(bytes)).ok()?;
-    let known = [ColorSpace::JCS_GRAYSCALE, ColorSpace::JCS_YCbCr, ColorSpace::JCS_RGB];
-    if !known.contains(&decoder.color_space()) || scans(bytes) > SCANS_MAX {
-        return None;
+fn broken(problem: &str) -> PictureError {
+    PictureError::Broken(problem.to_owned())
+}
+
+fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
+    let damaged = |_: io::Error| broken("its data are damaged or cut short");
+    if scans(bytes) > SCANS_MAX {
+        return Err(broken("it has more scans than any encoder makes"));
     }
+    let decoder = Decompress::with_markers(&[Marker::APP(1)]).from_reader(Whole(bytes)).map_err(damaged)?;
+    let exif = exif(&decoder);
     let (width, height) = decoder.size();
-    let len = width.checked_mul(height)?.checked_mul(3)?;
-    // Coefficients of two bytes, which are all kept if there are several scans, and the picture itself.
-    let memory = decoder.components().iter().map(coefficients).sum::<u64>() * 2 + len as u64;
-    if memory > memory_bytes {
-        return None;
+    limits.check_size((width as u32, height as u32))?;
+    let channels = decoder.components().len();
+    let space = match channels {
+        1 => ColorSpace::JCS_GRAYSCALE,
+        3 => ColorSpace::JCS_RGB,
+        4 => ColorSpace::JCS_CMYK,
+        _ => return Err(broken("it has neither one, three nor four channels")),
+    };
+    let pixels = width as u64 * height as u64;
+    // Coefficients of two bytes, which are all kept if there are several scans, the picture as decoded, and as RGB.
+    let memory = decoder.components().iter().map(coefficients).sum::<u64>() * 2 + pixels * (channels as u64 + 3);
+    if memory > limits.memory_bytes {
+        return Err(PictureError::Memory { limit: limits.memory_bytes });
     }
-    let mut decoder = decoder.rgb().ok()?;
-    let mut pixels = vec![0; len];
-    decoder.read_scanlines_into(&mut pixels).ok()?;
-    decoder.finish().ok()?;
-    RgbImage::from_raw(width as u32, height as u32, pixels)
+    let mut decoder = decoder.to_colorspace(space).map_err(damaged)?;
+    let mut decoded = vec![0; width * height * channels];
+    // What is missing behind the last line, the end marker for one, is missed by nobody.
+    decoder.read_scanlines_into(&mut decoded).map_err(damaged)?;
+    let (width, height) = (width as u32, height as u32);
+    let image = match space {
+        ColorSpace::JCS_GRAYSCALE => GrayImage::from_raw(width, height, decoded).map(DynamicImage::from),
+        ColorSpace::JCS_CMYK => {
+            let rgb = decoded.chunks_exact(4).flat_map(rgb_of_inverted_cmyk).collect();
+            RgbImage::from_raw(width, height, rgb).map(DynamicImage::from)
+        }
+        _ => RgbImage::from_raw(width, height, decoded).map(DynamicImage::from),
+    };
+    Ok((image.ok_or_else(|| broken("its size is not that of its data"))?, exif))
+}
+
+/// All segments that begin as EXIF does, one behind the other.
+fn exif<R>(decoder: &Decompress<R>) -> Option<Vec<u8>> {
+    let blocks: Vec<&[u8]> =
+        decoder.markers().map(|marker| marker.data).filter(|data| data.starts_with(b"Exif\0\0")).collect();
+    let (first, more) = blocks.split_first()?;
+    Some(more.iter().fold(first.to_vec(), |whole, block| [&whole, &block[6..]].concat()))
+}
+
+/// Pillow's conversion, which takes all four channels for inverted, as Adobe writes them.
+fn rgb_of_inverted_cmyk(cmyk: &[u8]) -> [u8; 3] {
+    // 255 - key, of a key that is stored as 255 - key.
+    let light = u32::from(cmyk[3]);
+    [0, 1, 2].map(|at| {
+        let product = u32::from(255 - cmyk[at]) * light + 128;
+        light.saturating_sub((product + (product >> 8)) >> 8) as u8
+    })
 }
 
 /// How many a component has, with those that fill up its last blocks.
@@ -91,6 +133,11 @@ mod tests {
     use super::*;
     use std::path::Path;
 
+    fn decode(bytes: &[u8], memory_bytes: u64) -> Result<RgbImage, PictureError> {
+        let limits = PictureLimits { memory_bytes, ..PictureLimits::default() };
+        Ok(super::decode(bytes, &limits)?.0.into_rgb8())
+    }
+
     const PLENTY: u64 = 1 << 30;
 
     fn fixture(name: &str) -> Vec<u8> {
@@ -112,32 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_short_or_too_large_is_left_to_others() {
+    fn what_is_cut_short_or_too_large_is_refused() {
         for (_, jpeg, _) in files() {
-            for len in [0, 1, 2, 30, jpeg.len() / 2, jpeg.len() - 2] {
-                assert!(decode(&jpeg[..len], PLENTY).is_none());
+            for len in [0, 1, 2, 30, jpeg.len() / 2, jpeg.len() * 3 / 4] {
+                assert!(matches!(decode(&jpeg[..len], PLENTY), Err(PictureError::Broken(_))));
             }
-            assert!(decode(&jpeg, 500).is_none());
+            assert!(matches!(decode(&jpeg, 500), Err(PictureError::Memory { limit: 500 })));
         }
     }
 
     #[test]
-    fn cmyk_is_left_to_others() {
-        let mut encoder = mozjpeg::Compress::new(ColorSpace::JCS_CMYK);
-        encoder.set_size(8, 8);
-        let mut encoder = encoder.start_compress(Vec::new()).unwrap();
-        encoder.write_scanlines(&[100; 8 * 8 * 4]).unwrap();
-        assert!(decode(&encoder.finish().unwrap(), PLENTY).is_none());
-    }
-
-    #[test]
-    fn a_flood_of_scans_is_left_to_others() {
+    fn a_flood_of_scans_is_refused() {
         let jpeg = fixture("444.jpg");
         let scan = jpeg.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
         let (head, tail) = (&jpeg[..scan], &jpeg[scan..jpeg.len() - 2]);
         let repeated = |times: usize| [head, &tail.repeat(times), &[0xff, 0xd9]].concat();
         assert_eq!(scans(&repeated(SCANS_MAX)), SCANS_MAX);
-        assert!(decode(&repeated(SCANS_MAX + 1), PLENTY).is_none());
+        assert!(decode(&repeated(SCANS_MAX + 1), PLENTY).is_err());
     }
 
     #[test]
@@ -147,7 +185,7 @@ mod tests {
                 for value in [0, 1, 0x7f, 0xff] {
                     let mut damaged = jpeg.clone();
                     damaged[at] = value;
-                    decode(&damaged, 1 << 20);
+                    let _ = decode(&damaged, 1 << 20);
                 }
             }
         }

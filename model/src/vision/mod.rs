@@ -2,6 +2,9 @@
 
 mod activation;
 mod attend;
+#[cfg(test)]
+mod damaged;
+mod exif;
 mod eye;
 mod jpeg;
 mod llava;

@@ -5,8 +5,8 @@ use std::io::Cursor;
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-use crate::vision::jpeg;
 use crate::vision::resample::Pixels;
+use crate::vision::{exif, jpeg};
 
 /// An RGB picture of 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,34 +71,13 @@ impl Picture {
     /// Decodes a PNG, JPEG, WebP or GIF (its first frame), and turns it upright if its EXIF data say so, as
     /// transformers' `load_image` does.
     pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
-        let format = format(bytes)?;
-        let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-        let mut memory = Limits::default();
-        memory.max_alloc = Some(limits.memory_bytes);
-        reader.limits(memory);
-        let broken = |error| refused(error, limits);
-        let mut decoder = reader.into_decoder().map_err(broken)?;
-        let (width, height) = decoder.dimensions();
-        if u64::from(width) * u64::from(height) > limits.pixels {
-            return Err(PictureError::TooLarge { width, height, limit: limits.pixels });
-        }
-        if width == 0 || height == 0 {
-            return Err(PictureError::Broken("it has no pixels".to_owned()));
-        }
-        if decoder.total_bytes() > limits.memory_bytes {
-            return Err(PictureError::Memory { limit: limits.memory_bytes });
-        }
-        // A picture whose EXIF data are damaged is still a picture.
-        let orientation = decoder.orientation().ok();
-        // Two decoders of JPEG give two pictures; the reference's comes first.
-        let exact = (format == ImageFormat::Jpeg).then(|| jpeg::decode(bytes, limits.memory_bytes)).flatten();
-        let mut decoded = match exact {
-            Some(pixels) => pixels.into(),
-            None => DynamicImage::from_decoder(decoder).map_err(broken)?,
+        let (mut decoded, exif) = match format(bytes)? {
+            ImageFormat::Jpeg => jpeg::decode(bytes, limits)?,
+            format => decode_as(format, bytes, limits)?,
         };
-        if let Some(orientation) = orientation {
-            decoded.apply_orientation(orientation);
-        }
+        let orientation = exif::orientation(&exif.unwrap_or_default());
+        decoded
+            .apply_orientation(orientation.map_err(|_| PictureError::Broken("its EXIF block is damaged".to_owned()))?);
         Ok(Picture { pixels: to_rgb(decoded) })
     }
 
@@ -127,6 +106,38 @@ impl Picture {
     #[cfg(test)]
     fn bytes(&self) -> &[u8] {
         self.pixels.as_raw()
+    }
+}
+
+/// The picture as it is stored, and its EXIF block.
+type Stored = (DynamicImage, Option<Vec<u8>>);
+
+/// Any format but JPEG.
+fn decode_as(format: ImageFormat, bytes: &[u8], limits: &PictureLimits) -> Result<Stored, PictureError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
+    let mut memory = Limits::default();
+    memory.max_alloc = Some(limits.memory_bytes);
+    reader.limits(memory);
+    let broken = |error| refused(error, limits);
+    let mut decoder = reader.into_decoder().map_err(broken)?;
+    limits.check_size(decoder.dimensions())?;
+    if decoder.total_bytes() > limits.memory_bytes {
+        return Err(PictureError::Memory { limit: limits.memory_bytes });
+    }
+    let exif = decoder.exif_metadata().map_err(broken)?;
+    Ok((DynamicImage::from_decoder(decoder).map_err(broken)?, exif))
+}
+
+impl PictureLimits {
+    /// Checks a picture's size before any of it is decoded.
+    pub(crate) fn check_size(&self, (width, height): (u32, u32)) -> Result<(), PictureError> {
+        if u64::from(width) * u64::from(height) > self.pixels {
+            return Err(PictureError::TooLarge { width, height, limit: self.pixels });
+        }
+        if width == 0 || height == 0 {
+            return Err(PictureError::Broken("it has no pixels".to_owned()));
+        }
+        Ok(())
     }
 }
 

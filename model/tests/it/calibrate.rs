@@ -1,7 +1,7 @@
 //! Calibration sees what stages do: a set of blocks costs the same whether it is tried, or loaded.
 
 use secateur_model::{
-    BlockRole, LoadOptions, Model, Segment, Stage,
+    BlockRole, LoadOptions, Model, RepairFile, Segment, Stage,
     calibrate::{BlockRepair, Calibrator, Phase, Prompts, Repairs, Roles, Sample},
 };
 
@@ -135,7 +135,7 @@ fn maps_cost_when_served_what_they_cost_when_tried() {
     let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![hidden, hidden], &bytes).unwrap();
     std::fs::write(&path, safetensors::serialize([("map", view)], None).unwrap()).unwrap();
     let staged = |role| {
-        let stage = Stage::new([(1, role)], Some(path.clone()));
+        let stage = Stage::new([(1, role)], Some(RepairFile::open(&path).unwrap()));
         Model::load(&folder(), &LoadOptions { stage, ..LoadOptions::default() }).unwrap()
     };
     let key_values = Roles::all(LAYERS).with([1], BlockRole::KeysAndValues { tensor: None });

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 
 mod calibrate;
+mod claims;
 mod common;
 mod demo;
 #[path = "../../../tests/fixtures/expected.rs"]
@@ -10,6 +11,7 @@ mod expected;
 mod families;
 mod families_fixture;
 mod families_seen;
+mod gguf;
 mod golden;
 mod merge;
 mod names;

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use secateur_model::calibrate::{
     BlockRepair, Calibrator, Distillation, MergedRepair, Phase, Prompts, Repairs, Roles, Sample,
 };
-use secateur_model::{BlockRole, FloatType, LoadOptions, Model, Segment, Stage};
+use secateur_model::{BlockRole, FloatType, LoadOptions, Model, RepairFile, Segment, Stage};
 
 fn family(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/families").join(name)
@@ -72,7 +72,7 @@ fn a_node_loads_what_calibration_measured() {
         let file = folder.path().join("plan.safetensors");
         save(merged(&prefill), &file);
         let roles = [(1, BlockRole::Merged { prefix: "prefill.2.merged".into() }), (2, BlockRole::Skip)];
-        let node = load(name, Stage::new(roles, Some(file)));
+        let node = load(name, Stage::new(roles, Some(RepairFile::open(&file).unwrap())));
         assert!(node.kv_layers().starts_with(&[0, 1]) && !node.kv_layers().contains(&2));
         let whole = Roles::all(calibrator.layers());
         let served = Calibrator::new(&node, samples(&node), 0).unwrap().loss(&whole, &whole).unwrap();

@@ -117,7 +117,7 @@ impl NodeView {
 
     /// The node's own figure is up to a probe interval old; ours lacks other routers' requests. The larger one counts.
     fn load(&self, description: &NodeDescription) -> u32 {
-        let reported = description.load.as_ref().map_or(0, |load| load.running + load.waiting);
+        let reported = description.load.as_ref().map_or(0, |load| load.running.saturating_add(load.waiting));
         self.in_flight.max(reported)
     }
 }
@@ -204,8 +204,9 @@ fn offering(pairs: Vec<Candidate<'_>>, policy: Option<TransferPolicy>) -> Result
 
 fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish) -> Vec<Ranked<'a>> {
     let near = wish.near.as_ref().filter(|_| wish.again.is_none());
-    let prefill_load_max = NEAR_LOAD_MAX + pairs.iter().map(Candidate::prefill_load).min().unwrap_or(0);
-    let decode_load_max = NEAR_LOAD_MAX + pairs.iter().map(Candidate::decode_load).min().unwrap_or(0);
+    let at_most = |least: Option<u32>| least.unwrap_or(0).saturating_add(NEAR_LOAD_MAX);
+    let prefill_load_max = at_most(pairs.iter().map(Candidate::prefill_load).min());
+    let decode_load_max = at_most(pairs.iter().map(Candidate::decode_load).min());
     let rank = |pair: &Candidate<'_>| {
         let avoided = [pair.prefill, pair.decode].iter().filter(|node| wish.avoid.contains(&node.address)).count();
         let (is_other_prefill, is_other_decode) = wish.differs(pair.prefill, pair.decode);
@@ -218,7 +219,8 @@ fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish) -> Vec<Ranked<'a>> {
             is_other_prefill: is_other_prefill || near.is_some_and(lacks_prompt),
             lacks_earlier_turn: near.is_some_and(|near| near.decode != pair.decode.address || !decode_is_free),
         };
-        Rank { class, load: pair.prefill_load() + pair.decode_load(), is_other_decode }
+        // Counts come from the nodes, so no sum of them may wrap: a node with the highest count is never the emptiest.
+        Rank { class, load: pair.prefill_load().saturating_add(pair.decode_load()), is_other_decode }
     };
     pairs.iter().map(|pair| (rank(pair), *pair)).collect()
 }
@@ -246,7 +248,7 @@ fn is_worth_waiting(near: &Ranked<'_>, far: &Ranked<'_>, wish: &Wish, outlook: &
     if outlook.mode != PlacementMode::Auto || far.1.is_colocated {
         return false;
     }
-    let waiting_s = match near.0.load - far.0.load {
+    let waiting_s = match near.0.load.saturating_sub(far.0.load) {
         0 => Some(0.0),
         more => outlook.paces.of(&near.1.decode.address).request_s.map(|request_s| request_s * f64::from(more)),
     };
@@ -314,5 +316,7 @@ fn not_offered(policy: TransferPolicy, pairs: &[Candidate<'_>]) -> ServiceError 
     ServiceError::new(ErrorCode::InvalidRequest, text).with_param("secateur.transfer.policy")
 }
 
+#[cfg(test)]
+mod any_node;
 #[cfg(test)]
 mod tests;

@@ -290,4 +290,6 @@ fn usable(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[cfg(test)]
+mod any_sight;
+#[cfg(test)]
 mod tests;

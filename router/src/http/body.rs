@@ -9,8 +9,9 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use secateur_proto::{ErrorCode, ServiceError};
-use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
+
+use crate::openai;
 
 /// Between two pieces of a body; a sender slower than this is holding memory and a place.
 const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -20,10 +21,15 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(3);
 const DISCARD_FACTOR_MAX: usize = 4;
 
 /// The body as JSON.
-pub async fn json(headers: &HeaderMap, body: Body, bytes_max: usize, deadline: Instant) -> Result<Value, ServiceError> {
+pub async fn json(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    deadline: Instant,
+) -> Result<openai::Body, ServiceError> {
     check_content_type(headers)?;
     let bytes = read(body, bytes_max, deadline).await?;
-    serde_json::from_slice(&bytes)
+    openai::Body::from_slice(&bytes)
         .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: {error}")))
 }
 

@@ -1,21 +1,20 @@
 //! `POST /v1/chat/completions`: a conversation, rendered by the model's template, and answered.
 
 use secateur_proto::ServiceError;
-use serde_json::Value;
 
 use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{ChatJob, Generation, Limits, chat, response::Shape},
+    openai::{Body, ChatJob, Generation, Limits, chat, response::Shape},
     prompt,
 };
 
 impl Job for ChatJob {
     const SHAPE: Shape = Shape::Chat;
 
-    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
-        chat::parse(body, limits)
+    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError> {
+        chat::parse_body(body, limits)
     }
 
     fn generation(&self) -> &Generation {

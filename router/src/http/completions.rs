@@ -1,14 +1,13 @@
 //! `POST /v1/completions`: raw prompts, each answered on its own.
 
 use secateur_proto::ServiceError;
-use serde_json::Value;
 
 use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
     openai::{
-        Generation, Limits,
+        Body, Generation, Limits,
         completion::{self, CompletionJob, RawPrompt, Words},
         response::Shape,
     },
@@ -18,7 +17,7 @@ use crate::{
 impl Job for CompletionJob {
     const SHAPE: Shape = Shape::Text;
 
-    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
+    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError> {
         completion::parse(body, limits)
     }
 

@@ -17,7 +17,6 @@ use axum::{
 };
 use secateur_common::ids;
 use secateur_proto::{ErrorCode, ServiceError};
-use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -31,7 +30,7 @@ use crate::{
     fit::{Fitted, fit},
     legs::RequestIds,
     openai::{
-        Generation, Limits,
+        Body, Generation, Limits,
         response::{Completion, Head, Shape},
     },
 };
@@ -45,7 +44,7 @@ pub trait Job: Sized + Send + 'static {
     const SHAPE: Shape;
 
     /// Reads and validates a body.
-    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError>;
+    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError>;
 
     /// Everything but the prompt.
     fn generation(&self) -> &Generation;
@@ -136,9 +135,10 @@ async fn answer(
 ) -> Result<Response, ServiceError> {
     let Arrival { ids, accepted, deadline, ticket } = arrival;
     let facts = app.cluster.facts()?;
+    let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts
         .iter()
-        .map(|one| fit(generation.max_tokens, &one.pictures, one.prompt.tokens.len(), &facts, &one.param))
+        .map(|one| fit(&bound, &one.pictures, one.prompt.tokens.len(), &facts, &one.param))
         .collect::<Result<_, _>>()?;
     let per_prompt = generation.choices as usize;
     let choices = prompts.len() * per_prompt;
@@ -164,7 +164,7 @@ async fn answer(
     match stream {
         Some(options) => sse::response(choices, total, sse::Writing { head, shape, options, echoes }, app).await,
         None => {
-            let (contents, mut total) = whole::gather(choices, total, echoes).await?;
+            let (contents, mut total) = whole::gather(choices, total, echoes, &app.overdue).await?;
             let usage = total.usage();
             Ok(error::json(StatusCode::OK, &Completion::new(head, shape, contents, usage, total.receipt())))
         }

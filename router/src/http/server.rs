@@ -1,7 +1,7 @@
 //! The accept loop, and how it ends.
 //!
 //! When shutdown begins the router keeps answering, so that probes see 503 and clients a clear refusal; when the last
-//! request is done, or after [`DRAIN_MAX`], connections are closed.
+//! request is done, connections are closed; after [`DRAIN_MAX`] what still runs is told so, and ends before that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -96,5 +96,6 @@ async fn drained(app: Arc<App>, shutdown: CancellationToken) {
     };
     if timeout(DRAIN_MAX, empty).await.is_err() {
         tracing::warn!(requests = app.admission.entered(), "requests were still running and are cut");
+        app.overdue.cancel();
     }
 }

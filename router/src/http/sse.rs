@@ -11,6 +11,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use secateur_common::shutdown::CancellationToken;
 use secateur_proto::ServiceError;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -79,7 +80,7 @@ pub async fn response(
         events.on(index, event?);
     }
     let (sender, receiver) = mpsc::channel(EVENTS_AHEAD);
-    tokio::spawn(events.write(sender));
+    tokio::spawn(events.write(sender, app.overdue.clone()));
     let written = futures::stream::unfold(receiver, |mut receiver| async move {
         let event = receiver.recv().await?;
         Some((Ok::<_, Infallible>(event), receiver))
@@ -94,11 +95,15 @@ pub async fn response(
 }
 
 impl Events {
-    async fn write(mut self, reader: mpsc::Sender<Bytes>) {
+    async fn write(mut self, reader: mpsc::Sender<Bytes>, overdue: CancellationToken) {
         loop {
             let event = tokio::select! {
                 event = self.next() => event,
                 () = reader.closed() => return,
+                () = overdue.cancelled(), if !self.is_over => {
+                    self.break_off(&App::cut());
+                    continue;
+                }
             };
             let Some(event) = event else { return };
             match timeout(READER_PATIENCE, reader.send(event)).await {

@@ -1,14 +1,28 @@
 //! An answer in one piece: all choices, to their ends.
 
+use secateur_common::shutdown::CancellationToken;
 use secateur_proto::ServiceError;
 
 use crate::{
     answer::{Choices, Event, Total},
+    app::App,
     openai::response::{Content, FinishReason},
 };
 
-/// What every choice said, in order; `echoes` come first in each.
+/// What every choice said, in order; `echoes` come first in each. An error once it is `overdue`.
 pub async fn gather(
+    choices: Choices,
+    total: Total,
+    echoes: Vec<Option<String>>,
+    overdue: &CancellationToken,
+) -> Result<(Vec<Content>, Total), ServiceError> {
+    tokio::select! {
+        gathered = all(choices, total, echoes) => gathered,
+        () = overdue.cancelled() => Err(App::cut()),
+    }
+}
+
+async fn all(
     mut choices: Choices,
     mut total: Total,
     echoes: Vec<Option<String>>,

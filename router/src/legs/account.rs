@@ -66,7 +66,7 @@ fn together(earlier: &TransferReport, latest: &TransferReport) -> TransferReport
     let overlapped_ms = earlier.overlap * earlier.wire_ms + latest.overlap * latest.wire_ms;
     TransferReport {
         policy: latest.policy,
-        bytes_sent: earlier.bytes_sent + latest.bytes_sent,
+        bytes_sent: earlier.bytes_sent.saturating_add(latest.bytes_sent),
         bytes_dense: baseline(earlier.bytes_dense, latest.bytes_dense),
         bytes_unpruned: baseline(earlier.bytes_unpruned, latest.bytes_unpruned),
         wire_ms,
@@ -74,7 +74,7 @@ fn together(earlier: &TransferReport, latest: &TransferReport) -> TransferReport
         link_mbit_s: latest.link_mbit_s,
         positions_held: latest.positions_held,
         encode_ms: earlier.encode_ms + latest.encode_ms,
-        bytes_raw: earlier.bytes_raw + latest.bytes_raw,
+        bytes_raw: earlier.bytes_raw.saturating_add(latest.bytes_raw),
     }
 }
 

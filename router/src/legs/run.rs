@@ -238,7 +238,7 @@ impl Run {
         let (has_decode, pair) = (legs.has_decode(), legs.pair());
         let reports = legs.finish(patience, expects_report).await;
         let sent = [reports.spent.as_ref(), reports.prefill.as_ref().and_then(|report| report.transfer.as_ref())];
-        let bytes: u64 = sent.into_iter().flatten().map(|report| report.bytes_sent).sum();
+        let bytes = sent.into_iter().flatten().fold(0, |sum: u64, report| sum.saturating_add(report.bytes_sent));
         self.sent(&pair, bytes);
         if let Some(report) = reports.prefill.and_then(|report| report.transfer).filter(|_| has_decode) {
             self.cluster.shipped(&pair, &report);

@@ -14,7 +14,8 @@ impl Tally {
     /// A node's counter stands at `value`. A smaller value than before means that it began again at 0.
     pub fn observe(&mut self, node_id: &str, value: u64) {
         let last = self.last.insert(node_id.to_owned(), value).unwrap_or(0);
-        self.sum += if value >= last { value - last } else { value };
+        let step = if value >= last { value - last } else { value };
+        self.sum = self.sum.saturating_add(step);
     }
 
     /// The sum.
@@ -36,5 +37,13 @@ mod tests {
             tally.observe(node, value);
             assert_eq!(tally.sum(), sum, "{node} {value}");
         }
+    }
+
+    #[test]
+    fn a_node_that_counts_absurdly_does_not_turn_the_sum_back() {
+        let mut tally = Tally::default();
+        tally.observe("a", u64::MAX);
+        tally.observe("b", 2);
+        assert_eq!(tally.sum(), u64::MAX);
     }
 }

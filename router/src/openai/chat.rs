@@ -4,11 +4,12 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
+    body::Body,
     fields::Fields,
     generation::{self, Dialect, Generation, Limits},
-    messages::{self, Message, Picture},
+    messages::{self, Field, Message, Picture},
     sampling::TOP_LOGPROBS_MAX,
-    unsupported,
+    template_kwargs, unsupported,
 };
 
 /// A validated chat request: nothing in it needs to be checked again, except against the nodes' context length.
@@ -20,15 +21,23 @@ pub struct ChatJob {
     pub messages: Vec<Message>,
     /// The pictures of all messages, in order.
     pub pictures: Vec<Picture>,
+    /// `chat_template_kwargs`: variables of the chat template.
+    pub template_kwargs: Vec<Field>,
+}
+
+/// Reads and validates a request that never was text, so that its keys are in no order of a client's.
+pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
+    parse_body(&Body::from(body.clone()), limits)
 }
 
 /// Reads and validates a request body.
-pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
+pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
-    let (messages, pictures) = messages::parse(&fields, limits)?;
-    unsupported::refuse(&fields)?;
+    let (messages, pictures) = messages::parse(body, &fields, limits)?;
+    unsupported::refuse_besides(&fields, &["chat_template_kwargs"])?;
+    let template_kwargs = template_kwargs::parse(body, &fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
-    Ok(ChatJob { generation: generation::parse(&fields, limits, dialect)?, messages, pictures })
+    Ok(ChatJob { generation: generation::parse(&fields, limits, dialect)?, messages, pictures, template_kwargs })
 }
 
 /// `logprobs` asks for the drawn tokens', `top_logprobs` for those of so many others; 0 of them need no asking.
@@ -37,7 +46,7 @@ fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     let top = fields.integer_from("top_logprobs", 0)?;
     match top {
         Some(top) if top > TOP_LOGPROBS_MAX => {
-            Err(fields.invalid("top_logprobs", format!("must be between 0 and {TOP_LOGPROBS_MAX}, not {top}")))
+            Err(fields.out_of_range("top_logprobs", format!("between 0 and {TOP_LOGPROBS_MAX}")))
         }
         Some(1..) if !is_asked => Err(fields.invalid("top_logprobs", "is only allowed when logprobs is true")),
         top => Ok(is_asked.then_some(top.unwrap_or(0))),

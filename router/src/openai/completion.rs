@@ -69,7 +69,7 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<CompletionJob, ServiceErro
 fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     match fields.integer_from("logprobs", 0)? {
         Some(top) if top > TOP_LOGPROBS_MAX => {
-            Err(fields.invalid("logprobs", format!("must be between 0 and {TOP_LOGPROBS_MAX}, not {top}")))
+            Err(fields.out_of_range("logprobs", format!("between 0 and {TOP_LOGPROBS_MAX}")))
         }
         top => Ok(top),
     }

@@ -4,6 +4,9 @@
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Map, Value};
 
+/// Enough of a value to find it again.
+const QUOTED_CHARS_MAX: usize = 40;
+
 /// A JSON object and where it sits in the request.
 #[derive(Clone)]
 pub struct Fields<'a> {
@@ -70,7 +73,7 @@ impl<'a> Fields<'a> {
         accepts: impl Fn(f64) -> bool,
     ) -> Result<Option<f64>, ServiceError> {
         match self.number(key)? {
-            Some(number) if !accepts(number) => Err(self.invalid(key, format!("must be {range}, not {number}"))),
+            Some(number) if !accepts(number) => Err(self.out_of_range(key, range)),
             number => Ok(number),
         }
     }
@@ -86,6 +89,17 @@ impl<'a> Fields<'a> {
             Some(number) if number < i128::from(min) => Err(self.invalid(key, format!("must be at least {min}"))),
             number => Ok(number.map(|number| u32::try_from(number).unwrap_or(u32::MAX))),
         }
+    }
+
+    /// The value of `key` as the client wrote it, for errors; numbers have no bounds there.
+    pub fn quoted(&self, key: &str) -> String {
+        let text = self.map.get(key).map(Value::to_string).unwrap_or_default();
+        text.chars().take(QUOTED_CHARS_MAX).collect()
+    }
+
+    /// An error about a value of `key` that is not in `range`.
+    pub fn out_of_range(&self, key: &str, range: impl AsRef<str>) -> ServiceError {
+        self.invalid(key, format!("must be {}, not {}", range.as_ref(), self.quoted(key)))
     }
 
     /// An error about `key`.

@@ -34,12 +34,16 @@ pub struct StreamOptions {
 }
 
 /// The most tokens to generate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxTokens {
     /// None: the rest of the context.
     pub tokens: Option<u32>,
     /// The name under which the client gave it, for errors.
     pub field: &'static str,
+    /// The number as the client wrote it, for errors: `tokens` is cut at 32 bits. None: `tokens` is a default.
+    pub sent: Option<String>,
+    /// Most tokens of prompt and answer together; none: the context.
+    pub total: Option<u32>,
 }
 
 /// How answers are generated and given back.
@@ -79,9 +83,9 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
     Ok(Generation {
         model: fields.text("model")?.map(str::to_owned),
         choices: choices(fields)?,
-        max_tokens,
         sampling: sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?,
-        stop: stop::parse(fields, limits.vocab, max_tokens.tokens)?,
+        stop: stop::parse(fields, limits.vocab, &max_tokens)?,
+        max_tokens,
         stream: stream(fields)?,
         visual,
         transfer,
@@ -105,10 +109,11 @@ fn choices(fields: &Fields) -> Result<u32, ServiceError> {
 fn max_tokens(fields: &Fields, default: Option<u32>) -> Result<MaxTokens, ServiceError> {
     let newer = fields.integer_from("max_completion_tokens", 1)?;
     let older = fields.integer_from("max_tokens", 1)?;
-    Ok(match newer {
-        Some(_) => MaxTokens { tokens: newer, field: "max_completion_tokens" },
-        None => MaxTokens { tokens: older.or(default), field: "max_tokens" },
-    })
+    let (tokens, field) = match newer {
+        Some(_) => (newer, "max_completion_tokens"),
+        None => (older.or(default), "max_tokens"),
+    };
+    Ok(MaxTokens { tokens, field, sent: fields.get(field).map(|_| fields.quoted(field)), total: None })
 }
 
 fn stream(fields: &Fields) -> Result<Option<StreamOptions>, ServiceError> {

@@ -5,22 +5,50 @@ use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
+    body::Body,
     fields::{Fields, invalid, unsupported},
     generation::Limits,
     image_url,
+    json::Json,
 };
 
-/// One message, its content always as parts.
-#[derive(Debug, PartialEq, Eq)]
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Message {
-    /// `system`, `user`, `assistant` or `tool`; OpenAI's `developer` is read as `system`.
+    /// `system`, `user`, `assistant`, `tool` or `function`; OpenAI's `developer` is read as `system`.
     pub role: String,
+    /// How the client sent its content.
+    pub form: Form,
     /// Text and pictures in order.
     pub parts: Vec<Part>,
+    /// Everything else that the client said of it (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
+    pub fields: Vec<Field>,
+}
+
+/// How content was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Not at all.
+    Absent,
+    /// As a string, which is the one part.
+    Text,
+    /// As a list of parts.
+    Parts,
+}
+
+/// A field of a request that only the chat template reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Its key.
+    pub name: String,
+    /// Its value.
+    pub value: Json,
+    /// The client's name for it: `messages[0].name`.
+    pub param: String,
 }
 
 /// A piece of a message.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Words.
     Text {
@@ -44,8 +72,8 @@ pub struct Picture {
 
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
-/// Reads `messages` and gathers their pictures in order.
-pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+/// Reads `messages` of `body`, whose fields are `fields`, and gathers their pictures in order.
+pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
     let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
     if values.is_empty() {
         return Err(fields.invalid("messages", "must not be empty"));
@@ -54,24 +82,30 @@ pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Pict
     let mut messages = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
         let message = Fields::of(value, format!("messages[{index}]"))?;
-        messages.push(parse_message(&message, limits, &mut pictures)?);
+        let field = |(name, value): &(String, Json)| Field {
+            name: name.clone(),
+            value: value.clone(),
+            param: message.path(name),
+        };
+        let others = body.message_fields(index).iter().map(field).collect();
+        messages.push(parse_message(&message, others, limits, &mut pictures)?);
     }
     Ok((messages, pictures))
 }
 
-fn parse_message(fields: &Fields, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Message, ServiceError> {
+fn parse_message(
+    fields: &Fields,
+    others: Vec<Field>,
+    limits: &Limits,
+    pictures: &mut Vec<Picture>,
+) -> Result<Message, ServiceError> {
     let role = fields.text("role")?.ok_or_else(|| fields.invalid("role", "is required"))?;
     if !ROLES.contains(&role) {
         return Err(fields.invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }
-    for key in ["tool_calls", "function_call"] {
-        if fields.get(key).is_some_and(|calls| calls.as_array().is_none_or(|calls| !calls.is_empty())) {
-            return Err(unsupported(fields.path(key), "tool calls are not supported"));
-        }
-    }
-    let parts = parse_content(fields, role, limits, pictures)?;
+    let (form, parts) = parse_content(fields, role, limits, pictures)?;
     let role = if role == "developer" { "system" } else { role };
-    Ok(Message { role: role.to_owned(), parts })
+    Ok(Message { role: role.to_owned(), form, parts, fields: others })
 }
 
 fn parse_content(
@@ -79,16 +113,18 @@ fn parse_content(
     role: &str,
     limits: &Limits,
     pictures: &mut Vec<Picture>,
-) -> Result<Vec<Part>, ServiceError> {
+) -> Result<(Form, Vec<Part>), ServiceError> {
     match fields.get("content") {
         // An assistant that only called a tool, or refused, has no content.
-        None if role == "assistant" => Ok(Vec::new()),
+        None if role == "assistant" => Ok((Form::Absent, Vec::new())),
         None => Err(fields.invalid("content", "is required")),
-        Some(Value::String(text)) => Ok(vec![Part::Text { text: text.clone(), param: fields.path("content") }]),
+        Some(Value::String(text)) => {
+            Ok((Form::Text, vec![Part::Text { text: text.clone(), param: fields.path("content") }]))
+        }
         Some(Value::Array(values)) => {
             let part =
                 |(index, value)| parse_part(value, format!("{}[{index}]", fields.path("content")), limits, pictures);
-            values.iter().enumerate().map(part).collect()
+            Ok((Form::Parts, values.iter().enumerate().map(part).collect::<Result<_, _>>()?))
         }
         Some(_) => Err(fields.invalid("content", "must be a string or a list of parts")),
     }
@@ -155,8 +191,8 @@ mod tests {
     const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
 
     fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
-        let body = json!({"messages": messages});
-        parse(&Fields::of(&body, "").unwrap(), &LIMITS)
+        let body = Body::from(json!({"messages": messages}));
+        parse(&body, &Fields::of(&body, "").unwrap(), &LIMITS)
     }
 
     #[test]
@@ -167,6 +203,18 @@ mod tests {
         }
         let (messages, _) = parse_json(json!([{"role": "developer", "content": "a"}])).unwrap();
         assert_eq!(messages[0].role, "system");
+    }
+
+    #[test]
+    fn whatever_else_a_message_says_is_kept() {
+        let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let message =
+            json!({"role": "assistant", "content": null, "tool_calls": [call], "name": "ann", "refusal": null});
+        let (messages, _) = parse_json(json!([message])).unwrap();
+        assert_eq!((messages[0].form, messages[0].parts.len()), (Form::Absent, 0));
+        let fields: Vec<_> = messages[0].fields.iter().map(|field| (&*field.name, &*field.param)).collect();
+        assert_eq!(fields, [("name", "messages[0].name"), ("tool_calls", "messages[0].tool_calls")]);
+        assert_eq!(messages[0].fields[1].value, Json::from(&json!([call])));
     }
 
     #[test]

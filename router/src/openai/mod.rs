@@ -1,5 +1,6 @@
 //! OpenAI's API as data: what clients send, read leniently and validated strictly, and what they get back. No I/O here.
 
+mod body;
 pub mod chat;
 pub mod completion;
 pub mod error_body;
@@ -7,6 +8,7 @@ pub mod extension;
 mod fields;
 pub mod generation;
 mod image_url;
+mod json;
 mod logit_bias;
 pub mod logprobs;
 mod messages;
@@ -15,13 +17,16 @@ pub mod response;
 mod sampling;
 mod stop;
 pub mod stream;
+mod template_kwargs;
 mod text_logprobs;
 pub mod tokenize;
 mod unsupported;
 
+pub use body::Body;
 pub use chat::ChatJob;
 pub use extension::VisualChoice;
 pub use generation::{Generation, Limits, MaxTokens, StreamOptions};
-pub use messages::{Message, Part, Picture};
+pub use json::Json;
+pub use messages::{Field, Form, Message, Part, Picture};
 pub use sampling::SamplingChoice;
 pub use stop::StopConditions;

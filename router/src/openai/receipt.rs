@@ -40,7 +40,7 @@ impl Receipt {
         }
         let mut sum = first.clone();
         for next in &receipts[1..] {
-            sum.attempts += next.attempts;
+            sum.attempts = sum.attempts.saturating_add(next.attempts);
             sum.visual.add(&next.visual);
             sum.transfer.add(&next.transfer);
         }
@@ -72,11 +72,11 @@ pub struct VisualReceipt {
 
 impl VisualReceipt {
     fn add(&mut self, other: &Self) {
-        self.images += other.images;
-        self.tokens_before += other.tokens_before;
-        self.tokens_after += other.tokens_after;
+        self.images = self.images.saturating_add(other.images);
+        self.tokens_before = self.tokens_before.saturating_add(other.tokens_before);
+        self.tokens_after = self.tokens_after.saturating_add(other.tokens_after);
         self.prune_ms += other.prune_ms;
-        self.bypassed += other.bypassed;
+        self.bypassed = self.bypassed.saturating_add(other.bypassed);
     }
 }
 
@@ -110,13 +110,13 @@ pub struct TransferReceipt {
 impl TransferReceipt {
     fn add(&mut self, other: &Self) {
         let overlapped = self.overlap * self.wire_ms + other.overlap * other.wire_ms;
-        self.bytes_sent += other.bytes_sent;
-        self.bytes_dense += other.bytes_dense;
-        self.bytes_unpruned += other.bytes_unpruned;
-        self.bytes_raw += other.bytes_raw;
+        self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
+        self.bytes_dense = self.bytes_dense.saturating_add(other.bytes_dense);
+        self.bytes_unpruned = self.bytes_unpruned.saturating_add(other.bytes_unpruned);
+        self.bytes_raw = self.bytes_raw.saturating_add(other.bytes_raw);
         self.wire_ms += other.wire_ms;
         self.encode_ms += other.encode_ms;
-        self.positions_held += other.positions_held;
+        self.positions_held = self.positions_held.saturating_add(other.positions_held);
         self.overlap = if self.wire_ms > 0.0 { overlapped / self.wire_ms } else { 0.0 };
         self.ratio = ratio(self.bytes_unpruned, self.bytes_sent);
     }

@@ -3,7 +3,10 @@
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::fields::{Fields, invalid, whole};
+use super::{
+    fields::{Fields, invalid, whole},
+    generation::MaxTokens,
+};
 
 /// What ends an answer besides the model's own end token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +25,7 @@ const STOP_TEXTS_MAX: usize = 64;
 const STOP_TEXT_CHARS_MAX: usize = 1_000;
 
 /// Reads `stop` and vLLM's `stop_token_ids`, `ignore_eos` and `min_tokens`.
-pub fn parse(fields: &Fields, vocab: u32, max_tokens: Option<u32>) -> Result<StopConditions, ServiceError> {
+pub fn parse(fields: &Fields, vocab: u32, max_tokens: &MaxTokens) -> Result<StopConditions, ServiceError> {
     Ok(StopConditions {
         texts: stop_texts(fields)?,
         token_ids: stop_token_ids(fields, vocab)?,
@@ -31,11 +34,11 @@ pub fn parse(fields: &Fields, vocab: u32, max_tokens: Option<u32>) -> Result<Sto
     })
 }
 
-fn min_tokens(fields: &Fields, max_tokens: Option<u32>) -> Result<u32, ServiceError> {
+fn min_tokens(fields: &Fields, max_tokens: &MaxTokens) -> Result<u32, ServiceError> {
     let min = fields.integer_from("min_tokens", 0)?.unwrap_or(0);
-    match max_tokens {
+    match max_tokens.tokens {
         Some(max) if min > max => {
-            Err(fields.invalid("min_tokens", format!("must be at most max_tokens ({max}), not {min}")))
+            Err(fields.out_of_range("min_tokens", format!("at most {} ({max})", max_tokens.field)))
         }
         _ => Ok(min),
     }

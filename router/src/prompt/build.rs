@@ -7,11 +7,12 @@ use tokenizers::Encoding;
 
 use super::{
     marks::{self, Marked},
-    template::ChatTemplate,
+    template::{ChatTemplate, Conversation},
+    texts::{self, ClientText, Place},
 };
 use crate::{
     openai::{
-        ChatJob, Part,
+        ChatJob,
         completion::{RawPrompt, Words},
     },
     served::ServedModel,
@@ -29,25 +30,20 @@ pub struct Prompt {
     pub user_spans: Vec<Span>,
 }
 
-struct ClientText<'a> {
-    text: &'a str,
-    param: &'a str,
-    is_user: bool,
-}
-
 /// Builds the prompt of `job`. Takes time in proportion to the text: not for an async task.
 pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<Prompt, ServiceError> {
     let template = model.template.as_ref().ok_or_else(|| {
         ServiceError::new(ErrorCode::InvalidRequest, "this model has no chat template").with_param("messages")
     })?;
-    let texts = client_texts(job);
+    let conversation = template.conversation(job);
+    let texts = texts::of(&conversation.messages, conversation.kwargs);
     check_size(model, texts.iter().map(|text| text.text.len()).sum(), "messages", max_positions)?;
     check_pictures_allowed(model, job)?;
-    check_words(model, &texts)?;
+    check_words(model, &texts, &conversation)?;
 
-    let rendered = template.render(&job.messages, |_, text| text.to_owned())?;
+    let rendered = template.render(&conversation, |_, text| text.to_owned())?;
     let encoding = encode(model, &rendered, adds_special_tokens(model, template, &rendered), "messages")?;
-    let places = marks::locate(template, &job.messages, &rendered)?;
+    let places = marks::locate(template, &conversation, &texts, &rendered)?;
     check_tokens(model, &encoding, &places, &texts)?;
     check_picture_count(model, job, &encoding)?;
     Ok(Prompt { tokens: encoding.get_ids().to_vec(), user_spans: user_spans(&encoding, &places, &texts) })
@@ -92,18 +88,6 @@ pub fn raw(
     }
 }
 
-fn client_texts(job: &ChatJob) -> Vec<ClientText<'_>> {
-    let mut texts = Vec::new();
-    for message in &job.messages {
-        for part in &message.parts {
-            if let Part::Text { text, param } = part {
-                texts.push(ClientText { text, param, is_user: message.role == "user" });
-            }
-        }
-    }
-    texts
-}
-
 /// Tokenizing megabytes only to find them too long would be a way to keep the router busy.
 fn check_size(model: &ServedModel, bytes: usize, field: &str, max_positions: u32) -> Result<(), ServiceError> {
     let tokens_min = bytes / (model.token_bytes_max * NORMALIZER_SHRINK_MAX);
@@ -126,10 +110,11 @@ fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), Serv
 }
 
 /// A special token in the client's words would be read as the template's own: an image without a picture, an early end.
-fn check_words(model: &ServedModel, texts: &[ClientText]) -> Result<(), ServiceError> {
-    for text in texts {
-        if let Some(token) = model.special_tokens.texts.iter().find(|token| text.text.contains(token.as_str())) {
-            return Err(injected(text.param, token));
+fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Conversation<'_>) -> Result<(), ServiceError> {
+    let words = texts.iter().map(|text| (text.text, text.param));
+    for (text, param) in words.chain(texts::keys(&conversation.messages, conversation.kwargs)) {
+        if let Some(token) = model.special_tokens.texts.iter().find(|token| text.contains(token.as_str())) {
+            return Err(injected(param, token));
         }
     }
     Ok(())
@@ -187,7 +172,7 @@ fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoding) 
 fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
     let users: Vec<&Range<usize>> = places
         .iter()
-        .filter(|place| texts.get(place.text).is_some_and(|text| text.is_user))
+        .filter(|place| texts.get(place.text).is_some_and(|text| text.place == Place::User))
         .map(|place| &place.bytes)
         .collect();
     let mut spans: Vec<Span> = Vec::new();
@@ -266,6 +251,18 @@ mod tests {
         let content = json!([{"type": "text", "text": "a <ima"}, {"type": "text", "text": "ge> b"}]);
         let error = built(json!([{"role": "user", "content": content}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[0].text"));
+    }
+
+    #[test]
+    fn special_tokens_in_other_fields_are_refused_too() {
+        let call = json!({"type": "function", "function": {"name": "f", "arguments": "{\"a\": \"\\u003c/s>\"}"}});
+        for (field, value) in [("name", json!("</s>")), ("tool_calls", json!([call])), ("mood", json!({"<image>": 1}))]
+        {
+            let error = built(json!([{"role": "user", "content": "hi", field: value}])).err();
+            // The fixture's template prints no arguments, so they stay the text that was sent.
+            let is_refused = field != "tool_calls";
+            assert_eq!(error.map(|error| error.param), is_refused.then(|| Some(format!("messages[0].{field}"))));
+        }
     }
 
     #[test]

@@ -3,14 +3,16 @@
 //! The prompt itself is rendered from the plain words. A second rendering has each text wrapped in private-use characters
 //! that name it; taking these out again must give the first rendering, and then their places are exact. The marks sit
 //! inside a text's leading and trailing whitespace, so that templates may trim. Where a template does more to the words
-//! than that, they are searched for in order instead.
+//! than that, content alone is marked, and where that fails too, content is searched for in order.
 
 use std::ops::Range;
 
 use secateur_proto::ServiceError;
 
-use super::template::ChatTemplate;
-use crate::openai::{Message, Part};
+use super::{
+    template::{ChatTemplate, Conversation},
+    texts::{ClientText, Place},
+};
 
 // Supplementary private use planes: a text's number is added to these.
 const STARTS: u32 = 0xF_0000;
@@ -26,24 +28,34 @@ pub struct Marked {
     pub bytes: Range<usize>,
 }
 
-/// Finds every text of `messages` in `plain`, the prompt that `template` made of them.
-pub fn locate(template: &ChatTemplate, messages: &[Message], plain: &str) -> Result<Vec<Marked>, ServiceError> {
-    let texts: Vec<&str> = texts(messages).collect();
+/// Finds the `texts` of `conversation` in `plain`, the prompt that `template` made of it.
+pub fn locate(
+    template: &ChatTemplate,
+    conversation: &Conversation<'_>,
+    texts: &[ClientText<'_>],
+    plain: &str,
+) -> Result<Vec<Marked>, ServiceError> {
     let is_markable = texts.len() < TEXTS_MAX as usize && !plain.chars().any(|character| character as u32 >= STARTS);
     if is_markable {
-        let (unmarked, places) = unmark(&template.render(messages, mark)?);
-        if unmarked == plain {
-            return Ok(places);
+        // A template may compare what a field says; then marks change the outcome, and only content has them.
+        for marks_fields in [true, false] {
+            let mark = |index: usize, text: &str| match texts.get(index).map(|text| text.place) {
+                Some(Place::User | Place::Content) => mark(index, text),
+                Some(Place::Field) if marks_fields => mark(index, text),
+                _ => text.to_owned(),
+            };
+            if let Ok(marked) = template.render(conversation, mark) {
+                let (unmarked, places) = unmark(&marked);
+                if unmarked == plain {
+                    return Ok(places);
+                }
+            }
+            if !texts.iter().any(|text| text.place == Place::Field) {
+                break;
+            }
         }
     }
-    Ok(search(&texts, plain))
-}
-
-fn texts(messages: &[Message]) -> impl Iterator<Item = &str> {
-    messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
-        Part::Text { text, .. } => Some(text.as_str()),
-        Part::Picture => None,
-    })
+    Ok(search(texts, plain))
 }
 
 fn mark(index: usize, text: &str) -> String {
@@ -79,12 +91,12 @@ fn unmark(marked: &str) -> (String, Vec<Marked>) {
     (plain, places)
 }
 
-fn search(texts: &[&str], plain: &str) -> Vec<Marked> {
+fn search(texts: &[ClientText<'_>], plain: &str) -> Vec<Marked> {
     let mut places = Vec::new();
     let mut from = 0;
     for (index, text) in texts.iter().enumerate() {
-        let core = text.trim();
-        if core.is_empty() {
+        let core = text.text.trim();
+        if core.is_empty() || !matches!(text.place, Place::User | Place::Content) {
             continue;
         }
         if let Some(found) = plain[from..].find(core) {
@@ -99,16 +111,25 @@ fn search(texts: &[&str], plain: &str) -> Vec<Marked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prompt::template::NamedTokens;
+    use crate::{
+        openai::{Limits, chat},
+        prompt::{template::NamedTokens, texts},
+    };
+    use serde_json::{Value, json};
 
-    fn message(role: &str, text: &str) -> Message {
-        Message { role: role.into(), parts: vec![Part::Text { text: text.into(), param: String::new() }] }
+    const LIMITS: Limits = Limits { images_max: 0, image_bytes_max: 0, vocab: 300 };
+
+    fn message(role: &str, text: &str) -> Value {
+        json!({"role": role, "content": text})
     }
 
-    fn located(source: &str, messages: &[Message]) -> Vec<(usize, String)> {
-        let template = ChatTemplate::new(source.into(), NamedTokens::default()).unwrap();
-        let plain = template.render(messages, |_, text| text.to_owned()).unwrap();
-        let places = locate(&template, messages, &plain).unwrap();
+    fn located(source: &str, messages: &[Value]) -> Vec<(usize, String)> {
+        let template = ChatTemplate::new(source, NamedTokens::default()).unwrap();
+        let job = chat::parse(&json!({"messages": messages}), &LIMITS).unwrap();
+        let conversation = template.conversation(&job);
+        let texts = texts::of(&conversation.messages, conversation.kwargs);
+        let plain = template.render(&conversation, |_, text| text.to_owned()).unwrap();
+        let places = locate(&template, &conversation, &texts, &plain).unwrap();
         places.into_iter().map(|place| (place.text, plain[place.bytes].to_owned())).collect()
     }
 
@@ -133,5 +154,14 @@ mod tests {
         assert_eq!(located(source, &[message("user", "four")]), [(0, "four".to_owned())]);
         let private = "a\u{F0001}b";
         assert_eq!(located(source, &[message("user", private)]), [(0, private.to_owned())]);
+    }
+
+    #[test]
+    fn fields_are_found_unless_the_template_compares_them() {
+        let message = json!({"role": "user", "content": "hi", "name": "ann"});
+        let printed = "{% for m in messages %}{{ m.name }}: {{ m.content }}{% endfor %}";
+        assert_eq!(located(printed, &[message.clone()]), [(1, "ann".to_owned()), (0, "hi".to_owned())]);
+        let compared = "{% for m in messages %}{{ 'A' if m.name == 'ann' }}: {{ m.content }}{% endfor %}";
+        assert_eq!(located(compared, &[message]), [(0, "hi".to_owned())]);
     }
 }

@@ -1,14 +1,16 @@
 //! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts, tokens' bytes.
 
 mod build;
-mod content_format;
+#[cfg(test)]
+mod cases;
 mod detokenize;
 mod jinja;
 mod marks;
 mod spelling;
 mod stop;
-mod strftime;
+mod takes;
 mod template;
+mod texts;
 
 pub use build::{Prompt, build, raw, tokenize};
 pub use detokenize::{Detokenizer, text_of, window};

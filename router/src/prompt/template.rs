@@ -1,32 +1,29 @@
 //! The chat template: messages in, the prompt's text out.
 
-use std::cell::Cell;
+use std::{borrow::Cow, cell::Cell};
 
-use minijinja::{Environment, Error, Value, context};
+use minijinja::{Environment, Error, Value};
 use secateur_proto::{ErrorCode, ServiceError};
 
 use super::{
-    content_format::{self, ContentFormat},
-    jinja::{self, TEMPLATE},
+    jinja::{self, Clock, TEMPLATE},
+    takes::Takes,
 };
-use crate::openai::{Message, Part};
+use crate::openai::{ChatJob, Field, Form, Json, Message, Part};
+
+/// Names under which a message's reasoning is sent. The first is the one that most templates read.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// The template does not compile.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct TemplateError(#[from] Error);
 
-/// Tokens that templates know by name; empty where the tokenizer has none.
+/// Tokens that templates know by name.
 #[derive(Clone, Debug, Default)]
 pub struct NamedTokens {
-    /// Begins a sequence.
-    pub bos: String,
-    /// Ends a sequence.
-    pub eos: String,
-    /// Unknown.
-    pub unk: String,
-    /// Padding.
-    pub pad: String,
+    /// Names (`bos_token`) and texts (`<s>`). A name that is not here is undefined in the template.
+    pub named: Vec<(String, String)>,
     /// Stands for one picture; none: the model takes none.
     pub image: Option<String>,
 }
@@ -34,54 +31,73 @@ pub struct NamedTokens {
 /// A compiled chat template.
 pub struct ChatTemplate {
     environment: Environment<'static>,
-    format: ContentFormat,
+    takes: Takes,
     tokens: NamedTokens,
 }
 
+/// What is rendered.
+#[derive(Debug)]
+pub struct Conversation<'a> {
+    /// The messages, as the template takes them.
+    pub messages: Cow<'a, [Message]>,
+    /// Further variables of the template.
+    pub kwargs: &'a [Field],
+}
+
 impl ChatTemplate {
-    /// Compiles `source` and finds out how it takes content.
-    pub fn new(source: String, tokens: NamedTokens) -> Result<Self, TemplateError> {
-        let environment = jinja::environment(source)?;
-        let format = content_format::detect(&environment);
-        Ok(Self { environment, format, tokens })
+    /// Compiles `source` and finds out what it takes.
+    pub fn new(source: &str, tokens: NamedTokens) -> Result<Self, TemplateError> {
+        Self::with_clock(source, tokens, Clock::Local)
+    }
+
+    /// The same with another clock than the system's.
+    pub(super) fn with_clock(source: &str, tokens: NamedTokens, clock: Clock) -> Result<Self, TemplateError> {
+        let environment = jinja::environment(source, clock)?;
+        let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, Vec::new()).ok());
+        tracing::debug!(?takes, "chat template");
+        Ok(Self { environment, takes, tokens })
     }
 
     /// The text that begins a sequence; empty: none.
     pub fn bos(&self) -> &str {
-        &self.tokens.bos
+        self.tokens.named.iter().find(|(name, _)| name == "bos_token").map_or("", |(_, text)| text)
+    }
+
+    /// The conversation of `job`, arguments of tool calls in the form that the template takes.
+    pub fn conversation<'a>(&self, job: &'a ChatJob) -> Conversation<'a> {
+        let mut messages = Cow::Borrowed(job.messages.as_slice());
+        if self.takes.argument_objects && job.messages.iter().any(|message| !message.fields.is_empty()) {
+            messages.to_mut().iter_mut().flat_map(|message| &mut message.fields).for_each(parse_arguments);
+        }
+        Conversation { messages, kwargs: &job.template_kwargs }
     }
 
     /// Renders the conversation with the assistant's turn opened. `text_of` gives the words of the n-th text of the
-    /// request, so that the same conversation can also be rendered with its texts marked.
+    /// conversation, as `texts` counts them, so that it can also be rendered with its texts marked.
     pub fn render(
         &self,
-        messages: &[Message],
+        conversation: &Conversation<'_>,
         text_of: impl Fn(usize, &str) -> String,
     ) -> Result<String, ServiceError> {
         let texts = Cell::new(0);
         let next_text = |text: &str| text_of(texts.replace(texts.get() + 1), text);
-        let messages: Vec<Value> = messages.iter().map(|message| self.message(message, &next_text)).collect();
-        let template = self.environment.get_template(TEMPLATE).map_err(refused)?;
-        template
-            .render(context! {
-                messages => messages,
-                add_generation_prompt => true,
-                bos_token => self.tokens.bos.as_str(),
-                eos_token => self.tokens.eos.as_str(),
-                unk_token => self.tokens.unk.as_str(),
-                pad_token => self.tokens.pad.as_str(),
-                tools => Value::from(()),
-                documents => Value::from(()),
-            })
-            .map_err(refused)
+        let messages = conversation.messages.iter().map(|message| self.message(message, &next_text)).collect();
+        let kwargs = conversation.kwargs.iter();
+        let kwargs = kwargs.map(|field| (field.name.clone(), value(&field.value, &next_text))).collect();
+        rendered(&self.environment, &self.tokens, messages, kwargs).map_err(refused)
     }
 
     fn message(&self, message: &Message, next_text: &impl Fn(&str) -> String) -> Value {
-        let content = match self.format {
-            ContentFormat::Parts => Value::from_iter(message.parts.iter().map(|part| part_value(part, next_text))),
-            ContentFormat::Text => Value::from(self.joined(message, next_text)),
+        let mut entries = vec![("role".to_owned(), Value::from(message.role.as_str()))];
+        let content = match self.takes.form(&message.role, message.form) {
+            Form::Absent => None,
+            Form::Parts => Some(message.parts.iter().map(|part| part_value(part, next_text)).collect()),
+            Form::Text => Some(Value::from(self.joined(message, next_text))),
         };
-        Value::from_pairs([("role", Value::from(message.role.as_str())), ("content", content)])
+        entries.extend(content.map(|content| ("content".to_owned(), content)));
+        entries.extend(message.fields.iter().map(|field| (field.name.clone(), value(&field.value, next_text))));
+        alias_reasoning(&mut entries);
+        Value::from_iter(entries)
     }
 
     /// Pictures first, each on its line, then the texts: how vLLM fills templates that know only strings.
@@ -96,12 +112,82 @@ impl ChatTemplate {
     }
 }
 
+fn rendered(
+    environment: &Environment<'_>,
+    tokens: &NamedTokens,
+    messages: Vec<Value>,
+    kwargs: Vec<(String, Value)>,
+) -> Result<String, Error> {
+    let named = tokens.named.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
+    let nothing = [("tools", Value::from(())), ("documents", Value::from(()))];
+    let set = [("messages", Value::from(messages)), ("add_generation_prompt", Value::from(true))];
+    let fixed = |(name, value): (&str, Value)| (name.to_owned(), value);
+    let variables = named.chain(nothing.map(fixed)).chain(kwargs).chain(set.map(fixed));
+    environment.get_template(TEMPLATE)?.render(Value::from_iter(variables))
+}
+
+fn value(json: &Json, next_text: &impl Fn(&str) -> String) -> Value {
+    match json {
+        Json::Null => Value::from(()),
+        Json::Bool(value) => Value::from(*value),
+        Json::Number(number) => number
+            .as_i64()
+            .map(Value::from)
+            .or_else(|| number.as_u64().map(Value::from))
+            .unwrap_or_else(|| Value::from(number.as_f64().unwrap_or(f64::NAN))),
+        Json::Text(text) => Value::from(next_text(text)),
+        Json::List(items) => items.iter().map(|item| value(item, next_text)).collect::<Vec<_>>().into(),
+        Json::Object(entries) => {
+            Value::from_iter(entries.iter().map(|(key, entry)| (key.clone(), value(entry, next_text))))
+        }
+    }
+}
+
 fn part_value(part: &Part, next_text: &impl Fn(&str) -> String) -> Value {
     match part {
         Part::Text { text, .. } => {
             Value::from_pairs([("type", Value::from("text")), ("text", Value::from(next_text(text)))])
         }
         Part::Picture => Value::from_pairs([("type", Value::from("image"))]),
+    }
+}
+
+/// Reasoning under the names that templates look for, whatever the client called it, as transformers does it.
+fn alias_reasoning(entries: &mut Vec<(String, Value)>) {
+    let named = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let Some(reasoning) = REASONING.iter().find_map(|name| named(name)) else { return };
+    if named("thinking").is_none() {
+        entries.insert(0, ("thinking".into(), reasoning.clone()));
+    }
+    match entries.iter_mut().find(|(key, _)| key == REASONING[0]) {
+        Some((_, old)) => *old = reasoning,
+        None => entries.push((REASONING[0].into(), reasoning)),
+    }
+}
+
+/// Replaces the JSON text of a call's arguments by what it says; what is no JSON object stays.
+fn parse_arguments(field: &mut Field) {
+    match (field.name.as_str(), &mut field.value) {
+        ("tool_calls", Json::List(calls)) => calls.iter_mut().for_each(|call| {
+            parse_arguments_of(call);
+            if let Json::Object(entries) = call {
+                entries.iter_mut().filter(|(key, _)| key == "function").for_each(|(_, call)| parse_arguments_of(call));
+            }
+        }),
+        ("function_call", call) => parse_arguments_of(call),
+        _ => {}
+    }
+}
+
+fn parse_arguments_of(call: &mut Json) {
+    let Json::Object(entries) = call else { return };
+    for (_, value) in entries.iter_mut().filter(|(key, _)| key == "arguments") {
+        let Json::Text(text) = value else { continue };
+        match serde_json::from_str(text) {
+            Ok(object @ Json::Object(_)) => *value = object,
+            _ if text.is_empty() => *value = Json::Object(Vec::new()),
+            _ => {}
+        }
     }
 }
 
@@ -118,30 +204,55 @@ fn refused(error: Error) -> ServiceError {
 }
 
 #[cfg(test)]
+mod parity;
+
+#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::openai::{Body, Limits, chat};
 
-    fn text(text: &str) -> Part {
-        Part::Text { text: text.into(), param: String::new() }
-    }
+    const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
 
-    fn rendered(source: &str, messages: &[Message]) -> Result<String, ServiceError> {
-        let tokens = NamedTokens { bos: "<s>".into(), image: Some("<image>".into()), ..Default::default() };
-        ChatTemplate::new(source.into(), tokens).unwrap().render(messages, |_, text| text.to_owned())
+    /// What `source` makes of the messages in the JSON text `messages`.
+    fn rendered(source: &str, messages: &str) -> Result<String, ServiceError> {
+        let named = vec![("bos_token".to_owned(), "<s>".to_owned())];
+        let template = ChatTemplate::new(source, NamedTokens { named, image: Some("<image>".into()) }).unwrap();
+        let body = Body::from_slice(format!("{{\"messages\": {messages}}}").as_bytes()).unwrap();
+        let job = chat::parse_body(&body, &LIMITS).unwrap();
+        template.render(&template.conversation(&job), |_, text| text.to_owned())
     }
 
     #[test]
     fn string_templates_get_pictures_then_texts() {
         let source = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
-        let message = Message { role: "user".into(), parts: vec![text("a"), Part::Picture, text("b")] };
-        assert_eq!(rendered(source, &[message]).unwrap(), "<s>user: <image>\na\nb\n");
+        let content = r#"["a", {"type": "image_url", "image_url": "data:image/png;base64,iVBORw0KGgo="}, "b"]"#;
+        let messages = format!(r#"[{{"role": "user", "content": {content}}}]"#);
+        assert_eq!(rendered(source, &messages).unwrap(), "<s>user: <image>\na\nb\n");
     }
 
     #[test]
     fn a_conversation_that_the_template_raises_about_is_the_clients_error() {
         let source = "{{ raise_exception('Only user turns') }}";
-        let error = rendered(source, &[Message { role: "user".into(), parts: vec![text("a")] }]).unwrap_err();
+        let error = rendered(source, r#"[{"role": "user", "content": "a"}]"#).unwrap_err();
         assert_eq!(error.code, ErrorCode::InvalidRequest);
         assert!(error.message.contains("Only user turns"));
+    }
+
+    #[test]
+    fn every_field_reaches_the_template_in_the_clients_order() {
+        let source = "{% for m in messages %}{% for k, v in m.items() %}{{ k }}={{ v }};{% endfor %}{% endfor %}";
+        let messages =
+            r#"[{"role": "user", "zeta": {"b": 1, "a": [2.5, null]}, "content": "hi", "name": "ann", "n": null}]"#;
+        assert_eq!(
+            rendered(source, messages).unwrap(),
+            "role=user;content=hi;zeta={'b': 1, 'a': [2.5, None]};name=ann;"
+        );
+    }
+
+    #[test]
+    fn an_assistant_without_content_is_rendered_by_templates_that_concatenate_it() {
+        let source = "{% for m in messages %}{{ m.role + ':' + m.content + ';' }}{% endfor %}";
+        let messages = r#"[{"role": "user", "content": "a"}, {"role": "assistant", "content": null}]"#;
+        assert_eq!(rendered(source, messages).unwrap(), "user:a;assistant:;");
     }
 }

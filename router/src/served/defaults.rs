@@ -7,7 +7,7 @@
 
 use secateur_proto::v1::Sampling;
 
-use crate::openai::SamplingChoice;
+use crate::openai::{MaxTokens, SamplingChoice};
 
 /// Below this a temperature cannot be told from greedy, and dividing logits by it overflows.
 const TEMPERATURE_GREEDY_BELOW: f64 = 1e-4;
@@ -27,9 +27,22 @@ pub struct GenerationDefaults {
     pub min_p: Option<f64>,
     /// Default repetition penalty.
     pub repetition_penalty: Option<f64>,
+    /// Most tokens of an answer whose request gives no bound.
+    pub max_new_tokens: Option<u32>,
+    /// Most tokens of prompt and answer together, where neither gives a bound for the answer.
+    pub max_length: Option<u32>,
 }
 
 impl GenerationDefaults {
+    /// The bound of an answer, given what its request asks for.
+    pub fn bound(&self, asked: &MaxTokens) -> MaxTokens {
+        match (&asked.sent, self.max_new_tokens, self.max_length) {
+            (None, Some(most), _) => MaxTokens { tokens: Some(most), ..asked.clone() },
+            (None, None, Some(total)) if asked.tokens.is_none() => MaxTokens { total: Some(total), ..asked.clone() },
+            _ => asked.clone(),
+        }
+    }
+
     /// What the nodes are told of `choice`; stop tokens are kept out of the first `min_tokens`.
     pub fn complete(&self, choice: &SamplingChoice, min_tokens: u32) -> Sampling {
         let fallback = if self.is_greedy { 0.0 } else { self.temperature.unwrap_or(1.0) };
@@ -80,6 +93,28 @@ mod tests {
         let openai = GenerationDefaults::default().complete(&SamplingChoice::default(), 0);
         assert_eq!((openai.temperature, openai.top_p, openai.top_k, openai.min_p), (1.0, 1.0, 0, 0.0));
         assert!(penalizes_repetition(&sampling) && !penalizes_repetition(&openai));
+    }
+
+    #[test]
+    fn lengths_are_the_clients_then_the_files() {
+        let asked = |tokens, sent: Option<&str>| MaxTokens {
+            tokens,
+            field: "max_tokens",
+            sent: sent.map(str::to_owned),
+            total: None,
+        };
+        let bound = |defaults: GenerationDefaults, asked| {
+            let bound = defaults.bound(&asked);
+            (bound.tokens, bound.total)
+        };
+        let new = GenerationDefaults { max_new_tokens: Some(7), max_length: Some(50), ..Default::default() };
+        assert_eq!(bound(new, asked(Some(5), Some("5"))), (Some(5), None));
+        assert_eq!(bound(new, asked(None, None)), (Some(7), None));
+        assert_eq!(bound(new, asked(Some(16), None)), (Some(7), None), "the file wins over OpenAI's default");
+        let total = GenerationDefaults { max_length: Some(50), ..Default::default() };
+        assert_eq!(bound(total, asked(None, None)), (None, Some(50)));
+        assert_eq!(bound(total, asked(Some(16), None)), (Some(16), None));
+        assert_eq!(bound(GenerationDefaults::default(), asked(None, None)), (None, None));
     }
 
     #[test]

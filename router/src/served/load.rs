@@ -1,18 +1,21 @@
-//! Reads a checkpoint folder into a [`ServedModel`].
+//! Reads a checkpoint, a folder or a GGUF file, into a [`ServedModel`].
 
 use std::path::{Path, PathBuf};
 
+use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::{ImageToken, ServedModel, SpecialTokens, files};
+use super::{
+    Documents, ImageToken, ServedModel, SpecialTokens, chat_template, files, generation_config, tokens::TokenFacts,
+};
 use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 
 /// Why a folder cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}; --model must name a Hugging Face checkpoint folder", path.display())]
+    #[error("{}; --model must name a Hugging Face checkpoint folder or a GGUF file", unread(path, source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -35,27 +38,52 @@ pub enum LoadError {
         /// What the library said.
         message: String,
     },
+    /// A GGUF file, or a folder of several, cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] secateur_gguf::GgufError),
+    /// generation_config.json says what is not built.
+    #[error("{}: {key} is {value}; {key} {rule}", path.display())]
+    Generation {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        rule: String,
+    },
     /// The chat template does not compile.
     #[error("the chat template of {} cannot be used: {source}", path.display())]
     Template {
-        /// The folder.
+        /// The folder or file.
         path: PathBuf,
         /// Where and what.
         source: TemplateError,
     },
 }
 
-/// Reads `folder`; `name` replaces the folder's name towards clients.
-pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
-    let (tokenizer, tokenizer_digest) = load_tokenizer(folder)?;
-    let config = files::optional_json(folder, "config.json")?;
-    let tokenizer_config = files::optional_json(folder, "tokenizer_config.json")?;
-    let generation_config = files::optional_json(folder, "generation_config.json")?;
+/// A file that is not there is told so, in words; anything else in the system's.
+fn unread(path: &Path, source: &std::io::Error) -> String {
+    match source.kind() {
+        std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
+        _ => format!("cannot read {}: {source}", path.display()),
+    }
+}
+
+/// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
+pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
+    let documents = Documents::of(path)?;
+    let config = documents.json("config.json")?;
+    let tokenizer_config = documents.json("tokenizer_config.json")?;
+    let generation_config = generation_config::read(&documents, &config)?;
+    let (tokenizer, tokenizer_digest, facts) = load_tokenizer(&documents, &tokenizer_config)?;
 
     let image_token = image_token(&config, &tokenizer);
     let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
-    let template = load_template(folder, &tokenizer_config, image_token.as_ref())?;
-    let root = folder_name(folder);
+    let stop_token_ids = stop_token_ids(&config, &generation_config, &facts, &tokenizer);
+    let template = load_template(&documents, &tokenizer_config, facts, image_token.as_ref())?;
+    let root = secateur_gguf::name(path).unwrap_or_else(|| checkpoint_name(path));
     Ok(ServedModel {
         name: name.unwrap_or(&root).to_owned(),
         root,
@@ -63,46 +91,55 @@ pub fn load(folder: &Path, name: Option<&str>) -> Result<ServedModel, LoadError>
         template,
         image_token,
         special_tokens,
-        stop_token_ids: stop_token_ids(&config, &generation_config, &tokenizer_config, &tokenizer),
+        stop_token_ids,
         max_positions: files::text_config_u32(&config, "max_position_embeddings"),
         vocab: vocabulary_size(&tokenizer),
         token_bytes_max: tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1),
-        defaults: files::generation_defaults(&generation_config),
+        defaults: generation_config::defaults(documents.path(), &generation_config)?,
         spelling: Spelling::of(&tokenizer),
         tokenizer,
     })
 }
 
-fn load_tokenizer(folder: &Path) -> Result<(Tokenizer, String), LoadError> {
-    let path = folder.join("tokenizer.json");
-    let bytes = std::fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
-    let digest = blake3::hash(&bytes).to_hex().to_string();
+fn load_tokenizer(
+    documents: &Documents,
+    tokenizer_config: &Value,
+) -> Result<(Tokenizer, String, TokenFacts), LoadError> {
+    let name = "tokenizer.json";
+    let path = documents.path().join(name);
+    let missing = || LoadError::Read { path: path.clone(), source: std::io::ErrorKind::NotFound.into() };
+    let bytes = documents.bytes(name)?.ok_or_else(missing)?;
+    let digest = documents.tokenizer_digest(&bytes);
     let refused = |error: tokenizers::Error| LoadError::Tokenizer { path: path.clone(), message: error.to_string() };
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(refused)?;
+    let facts = TokenFacts::read(documents, tokenizer_config, &tokenizer)?;
+    facts.add_to(&mut tokenizer).map_err(refused)?;
     // A tokenizer saved in training may cut or pad; transformers ignores both unless asked.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(refused)?;
-    Ok((tokenizer, digest))
+    Ok((tokenizer, digest, facts))
 }
 
 fn load_template(
-    folder: &Path,
+    documents: &Documents,
     tokenizer_config: &Value,
+    mut facts: TokenFacts,
     image_token: Option<&ImageToken>,
 ) -> Result<Option<ChatTemplate>, LoadError> {
-    let Some(source) = files::chat_template(folder, tokenizer_config)? else {
-        tracing::warn!("the model folder has no chat template: chat requests will be refused");
+    let Some(source) = chat_template::find(documents, tokenizer_config)? else {
+        tracing::warn!("the model has no chat template: chat requests will be refused");
         return Ok(None);
     };
-    let token = |key| files::token_text(tokenizer_config, key).unwrap_or_default();
-    let names = NamedTokens {
-        bos: token("bos_token"),
-        eos: token("eos_token"),
-        unk: token("unk_token"),
-        pad: token("pad_token"),
-        image: image_token.map(|token| token.text.clone()),
-    };
-    ChatTemplate::new(source, names).map(Some).map_err(|source| LoadError::Template { path: folder.to_owned(), source })
+    facts.name_for_templates(documents)?;
+    let mut named = facts.named;
+    let image = image_token.map(|token| token.text.clone());
+    if let Some(text) = &image
+        && !named.iter().any(|(name, _)| name == "image_token")
+    {
+        named.push(("image_token".to_owned(), text.clone()));
+    }
+    let unfit = |source| LoadError::Template { path: documents.path().to_owned(), source };
+    ChatTemplate::new(&source, NamedTokens { named, image }).map(Some).map_err(unfit)
 }
 
 fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {
@@ -127,12 +164,7 @@ fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>) -> Sp
     special
 }
 
-fn stop_token_ids(
-    config: &Value,
-    generation_config: &Value,
-    tokenizer_config: &Value,
-    tokenizer: &Tokenizer,
-) -> Vec<u32> {
+fn stop_token_ids(config: &Value, generation_config: &Value, facts: &TokenFacts, tokenizer: &Tokenizer) -> Vec<u32> {
     let mut ids = files::token_ids(&generation_config["eos_token_id"]);
     if ids.is_empty() {
         ids = files::token_ids(&config["eos_token_id"]);
@@ -141,7 +173,7 @@ fn stop_token_ids(
         ids = files::token_ids(&config["text_config"]["eos_token_id"]);
     }
     // Chat checkpoints often end turns with a token that only the tokenizer's configuration names.
-    ids.extend(files::token_text(tokenizer_config, "eos_token").and_then(|text| tokenizer.token_to_id(&text)));
+    ids.extend(facts.token("eos_token").and_then(|text| tokenizer.token_to_id(text)));
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -150,12 +182,6 @@ fn stop_token_ids(
 fn vocabulary_size(tokenizer: &Tokenizer) -> u32 {
     let highest = tokenizer.get_vocab(true).values().copied().max();
     highest.map_or(0, |id| id.saturating_add(1))
-}
-
-fn folder_name(folder: &Path) -> String {
-    // `.` and `..` have no name of their own.
-    let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    resolved.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -1,27 +1,34 @@
 //! The model as the router knows it: tokenizer, chat template, end tokens and defaults. No weights are read here.
 
+mod chat_template;
 mod defaults;
+mod documents;
 mod files;
+mod generation_config;
+#[cfg(test)]
+mod gguf_tests;
 mod load;
+mod tokens;
 
 use tokenizers::Tokenizer;
 
 use crate::prompt::{ChatTemplate, Spelling};
 
 pub use defaults::{GenerationDefaults, penalizes_repetition};
+use documents::Documents;
 pub use load::{LoadError, load};
 
-/// Everything that the router needs of a checkpoint folder.
+/// Everything that the router needs of a checkpoint.
 pub struct ServedModel {
     /// The name that clients use.
     pub name: String,
-    /// The folder's name.
+    /// The checkpoint's own name: its folder's, its repository's, or its GGUF file's.
     pub root: String,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
     /// What bytes a token stands for.
     pub spelling: Spelling,
-    /// blake3 of tokenizer.json, in hex; nodes must have the same.
+    /// blake3 of tokenizer.json, or of what a GGUF file says of its tokenizer, in hex; nodes must have the same.
     pub tokenizer_digest: String,
     /// None: the folder has no chat template.
     pub template: Option<ChatTemplate>,

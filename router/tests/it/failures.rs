@@ -206,3 +206,26 @@ async fn shutdown_finishes_what_runs_and_refuses_what_is_new() {
     assert_eq!(reply["choices"][0]["message"]["content"], "hello world", "{reply}");
     tokio::time::timeout(Duration::from_secs(15), cluster.served).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn what_outlasts_its_time_to_finish_is_told_so() {
+    let cluster = Cluster::one().await;
+    // Longer than a router that stops has patience, without a pause that is taken for a lost node.
+    cluster.decode[0].script.set(Act::Slow(3_500));
+    let mut streamed = question(json!({}));
+    streamed["stream"] = true.into();
+    let stream = cluster.post(&streamed).await;
+    let whole = cluster.client.post(cluster.url("/v1/chat/completions")).json(&question(json!({})));
+    let whole = tokio::spawn(async move { whole.send().await.unwrap() });
+    until("decode works on both", async || cluster.decode[0].script.active() > 1).await;
+    cluster.shutdown.cancel();
+    // Its body ends as HTTP says a body ends, and its last event is the error.
+    let text = stream.text().await.unwrap();
+    let last = text.trim_end().rsplit("\n\n").next().unwrap().trim_start_matches("data: ");
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["error"]["code"], "unavailable", "{text}");
+    let whole = whole.await.unwrap();
+    assert_eq!(whole.status(), 503);
+    assert_eq!(whole.json::<Value>().await.unwrap()["error"]["code"], "unavailable");
+    tokio::time::timeout(Duration::from_secs(15), cluster.served).await.unwrap().unwrap();
+}

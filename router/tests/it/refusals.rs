@@ -66,6 +66,12 @@ async fn thirty_malformed_bodies_each_get_a_4xx_with_an_openai_body() {
         (extra(json!({"stop": ""})), "stop"),
         (extra(json!({"stream": "yes"})), "stream"),
         (extra(json!({"tools": [{"type": "function"}]})), "tools"),
+        (extra(json!({"media_io_kwargs": {"image": {"rgba_background_color": [0, 0, 0]}}})), "media_io_kwargs"),
+        (extra(json!({"grammar": "root ::= \"a\""})), "grammar"),
+        (extra(json!({"thinking_token_budget": 5})), "thinking_token_budget"),
+        (extra(json!({"chat_template_kwargs": {"tools": [{}]}})), "chat_template_kwargs.tools"),
+        (extra(json!({"chat_template_kwargs": {"mood": "</s>"}})), "chat_template_kwargs.mood"),
+        (r#"{"messages": [{"role": "user", "content": "x", "name": "</s>"}]}"#.into(), "messages[0].name"),
         (extra(json!({"logprobs": 5})), "logprobs"),
         (extra(json!({"top_logprobs": 3})), "top_logprobs"),
         (extra(json!({"logprobs": true, "top_logprobs": 21})), "top_logprobs"),
@@ -121,6 +127,39 @@ async fn odd_but_valid_bodies_are_answered() {
         r#"{"seed": 340282366920938463463374607431768211456000, "messages": [{"role": "user", "content": "x"}]}"#;
     let request = cluster.client.post(cluster.url(URL)).header("content-type", "application/json");
     assert_eq!(request.body(big_seed).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn numbers_are_quoted_as_they_were_sent() {
+    let cluster = Cluster::one().await;
+    for (field, quoted) in [
+        (r#""max_tokens": 1e30"#, "max_tokens asks for 1e30"),
+        (r#""max_completion_tokens": 99999999999"#, "max_completion_tokens asks for 99999999999"),
+        (r#""logprobs": true, "top_logprobs": 1e30"#, "not 1e30"),
+        (r#""temperature": 1e30"#, "not 1e30"),
+    ] {
+        let body = format!(r#"{{"messages": [{{"role": "user", "content": "x"}}], {field}}}"#);
+        let request = cluster.client.post(cluster.url(URL)).header("content-type", "application/json").body(body);
+        let (status, error) = check_error(request.send().await.unwrap(), field).await;
+        assert_eq!(status, 400, "{field}");
+        assert!(error["message"].as_str().unwrap().ends_with(quoted), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn conversations_with_tools_and_template_variables_are_answered() {
+    let cluster = Cluster::one().await;
+    let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
+    for fields in [
+        json!({"messages": [
+            {"role": "user", "content": "a", "name": "ann"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "b"},
+        ]}),
+        json!({"chat_template_kwargs": {"enable_thinking": false}}),
+    ] {
+        cluster.ask(fields).await;
+    }
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ async fn comes_up(cluster: &Cluster, began: Instant) {
     let plan = receipt["plan"].as_str().unwrap();
     assert!(!plan.is_empty(), "the demo's plan is active: {receipt}");
     assert!(view["nodes"].as_array().unwrap().iter().all(|node| node["node"]["plan"] == plan), "{view}");
-    assert_eq!(receipt["visual"]["method"], "trimtokenator");
+    assert_eq!(receipt["visual"]["method"], "coverage");
     let tokens = |stage: &str| receipt["visual"][stage].as_u64().unwrap();
     assert!(tokens("tokens_after") < tokens("tokens_before"), "{receipt}");
     assert_eq!(receipt["transfer"]["policy"], "tiered");

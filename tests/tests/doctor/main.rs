@@ -171,6 +171,19 @@ fn a_wrong_folder_and_the_right_one_beside_it() {
     let partial = copy(&family("llama-linear"), &["model-00002-of-00003.safetensors"]);
     let (found, _) = doctor(&["--model", text(partial.path())]).failed("model folder");
     holds(&found, &["model-00002-of-00003.safetensors"]);
+    let gguf = repository("tests/fixtures/gguf/models/llama-q4_0.gguf");
+    let found = doctor(&["--model", text(&gguf)]);
+    assert_eq!(found.status, Some(0), "{}", found.document);
+    let foreign = tempfile::tempdir().unwrap();
+    let file = foreign.path().join("a.gguf");
+    let mut bytes = fs::read(&gguf).unwrap();
+    let at = bytes.windows(5).position(|window| window == b"llama").unwrap();
+    bytes[at..at + 5].copy_from_slice(b"alien");
+    fs::write(&file, bytes).unwrap();
+    let (found, advice) = doctor(&["--model", text(foreign.path())]).failed("architecture");
+    holds(&found, &["general.architecture", "`alien`"]);
+    holds(&advice, &["qwen3", "Q6_K"]);
+
     let short = copy(&demo(), &["model.safetensors"]);
     let whole = fs::read(demo().join("model.safetensors")).unwrap();
     fs::write(short.path().join("model.safetensors"), &whole[..whole.len() / 2]).unwrap();

@@ -12,6 +12,8 @@ use crate::vision::Activation;
 pub(crate) struct ClipConfig {
     pub hidden: usize,
     pub intermediate: usize,
+    /// Layers of the tower as it was trained.
+    pub layers: usize,
     /// Layers of the tower that have to run, that is, up to `vision_feature_layer`.
     pub layers_run: usize,
     pub heads: usize,
@@ -69,6 +71,7 @@ impl ClipConfig {
         let config = ClipConfig {
             hidden: tower.hidden_size.unwrap_or(defaults.hidden),
             intermediate: tower.intermediate_size.unwrap_or(defaults.intermediate),
+            layers,
             layers_run: layers_run(typed.vision_feature_layer.as_ref(), layers)?,
             heads: tower.num_attention_heads.unwrap_or(defaults.heads),
             image_size,

@@ -1,0 +1,48 @@
+//! What `secateur up` looks at before it starts a process: of the checks of a folder and a port, the first one that is not
+//! well ends it, in one line.
+
+use std::path::Path;
+
+use anyhow::bail;
+use tracing::subscriber::{NoSubscriber, with_default};
+
+use super::{
+    asked::{AskedModel, Listen},
+    check::Check,
+    folder, memory, model, port,
+};
+use crate::{up::report::progress, usage::usage};
+
+/// Refuses what is no checkpoint's folder; its weights are not looked at.
+pub fn folder(dir: &Path) -> anyhow::Result<()> {
+    let check = folder::examine(dir, false);
+    if check.ok { Ok(()) } else { Err(refused(&check)) }
+}
+
+/// Refuses a checkpoint or a plan that nodes would refuse; only mentions memory that is short, since what is free may
+/// change.
+pub fn checkpoint(asked: &AskedModel) -> anyhow::Result<()> {
+    let mut checks = Vec::new();
+    // What the loaders log here the roles will log again.
+    with_default(NoSubscriber::default(), || model::examine(asked, &mut checks));
+    let (short, wrong): (Vec<Check>, Vec<Check>) =
+        checks.into_iter().filter(|check| !check.ok).partition(|check| check.name == memory::NAME);
+    if let Some(check) = wrong.first() {
+        return Err(refused(check));
+    }
+    short.iter().for_each(|check| progress(&format!("{}: {}", check.found, check.advice)));
+    Ok(())
+}
+
+/// Refuses a port that cannot be listened on.
+pub async fn port(address: String) -> anyhow::Result<()> {
+    let (check, _) = port::examine(&Listen { address, is_guess: false }).await;
+    if !check.ok {
+        bail!("{} is {}: {}", check.name, check.found, check.advice);
+    }
+    Ok(())
+}
+
+fn refused(check: &Check) -> anyhow::Error {
+    usage(format!("{}: {}", check.found, check.advice))
+}

@@ -1,0 +1,56 @@
+//! How a cluster is stopped by hand: what runs is finished, unless a second signal says not to.
+
+use secateur_common::shutdown::Stops;
+use serde_json::Value;
+
+use super::{cluster::Cluster, report};
+
+/// Stops every role; false where a signal cut that short.
+pub async fn stop(cluster: &mut Cluster, stops: &Stops) -> bool {
+    // A cluster that ends by itself, after a failure for example, has not had its first signal.
+    let cut = if stops.first.is_cancelled() {
+        report::progress(&said(requests(&cluster.view().await)));
+        &stops.again
+    } else {
+        &stops.first
+    };
+    tokio::select! {
+        () = cluster.stop() => true,
+        () = cut.cancelled() => {
+            cluster.kill().await;
+            false
+        }
+    }
+}
+
+/// Requests that run or wait, by the router's view.
+fn requests(view: &Value) -> u64 {
+    let count = |which: &str| view["requests"][which].as_u64().unwrap_or(0);
+    count("running") + count("waiting")
+}
+
+fn said(requests: u64) -> String {
+    match requests {
+        0 => "stopping".to_owned(),
+        1 => "finishing 1 request; again to stop now".to_owned(),
+        many => format!("finishing {many} requests; again to stop now"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_finished_is_counted() {
+        assert_eq!(said(requests(&Value::Null)), "stopping");
+        assert_eq!(
+            said(requests(&json!({"requests": {"running": 1, "waiting": 0}}))),
+            "finishing 1 request; again to stop now"
+        );
+        assert!(
+            said(requests(&json!({"requests": {"running": 2, "waiting": 3}}))).starts_with("finishing 5 requests;")
+        );
+    }
+}

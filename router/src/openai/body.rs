@@ -1,0 +1,153 @@
+//! A request's body: JSON to be read field by field, and beside it, with keys in the client's order, what a chat template
+//! may print.
+
+use std::{fmt, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+use super::json::Json;
+
+/// What a message says of itself besides these reaches the template as it is.
+const READ_BY_NAME: [&str; 2] = ["role", "content"];
+
+/// A parsed body.
+#[derive(Debug)]
+pub struct Body {
+    value: Value,
+    ordered: Ordered,
+}
+
+/// Keys in the client's order.
+#[derive(Debug, Default, Deserialize)]
+struct Ordered {
+    #[serde(default)]
+    messages: Vec<MessageFields>,
+    chat_template_kwargs: Option<Json>,
+}
+
+#[derive(Debug, Default)]
+struct MessageFields(Vec<(String, Json)>);
+
+impl Body {
+    /// Parses `bytes`. They are read a second time only where a message has fields of its own.
+    pub fn from_slice(bytes: &[u8]) -> serde_json::Result<Self> {
+        let value: Value = serde_json::from_slice(bytes)?;
+        if !has_fields(&value) {
+            return Ok(Self { value, ordered: Ordered::default() });
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(ordered) => Ok(Self { value, ordered }),
+            // Another shape, or a key that came twice: whoever reads the fields says what is wrong, if anything is.
+            Err(_) => Ok(Self::from(value)),
+        }
+    }
+
+    /// What the message at `index` says besides role and content, null left out.
+    pub fn message_fields(&self, index: usize) -> &[(String, Json)] {
+        self.ordered.messages.get(index).map_or(&[], |message| &message.0)
+    }
+
+    /// `chat_template_kwargs`.
+    pub fn template_kwargs(&self) -> Option<&Json> {
+        self.ordered.chat_template_kwargs.as_ref()
+    }
+}
+
+impl From<Value> for Body {
+    /// For bodies that never were text: the order of keys is that of `value`.
+    fn from(value: Value) -> Self {
+        let fields = |message: &Value| {
+            MessageFields(match Json::from(message) {
+                Json::Object(entries) => entries.into_iter().filter(|(key, value)| is_field(key, value)).collect(),
+                _ => Vec::new(),
+            })
+        };
+        let messages = value["messages"].as_array().map(|messages| messages.iter().map(fields).collect());
+        let kwargs = value.get("chat_template_kwargs").map(Json::from);
+        Self { ordered: Ordered { messages: messages.unwrap_or_default(), chat_template_kwargs: kwargs }, value }
+    }
+}
+
+impl Deref for Body {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.value
+    }
+}
+
+fn has_fields(value: &Value) -> bool {
+    let has_more = |message: &Value| {
+        message.as_object().is_some_and(|fields| fields.keys().any(|key| !READ_BY_NAME.contains(&key.as_str())))
+    };
+    !value["chat_template_kwargs"].is_null() || value["messages"].as_array().is_some_and(|all| all.iter().any(has_more))
+}
+
+fn is_field(key: &str, value: &Json) -> bool {
+    !READ_BY_NAME.contains(&key) && *value != Json::Null
+}
+
+impl<'de> Deserialize<'de> for MessageFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsReader)
+    }
+}
+
+struct FieldsReader;
+
+impl<'de> Visitor<'de> for FieldsReader {
+    type Value = MessageFields;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a message")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<MessageFields, A::Error> {
+        let mut fields: Vec<(String, Json)> = Vec::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            // Content may be megabytes of pictures.
+            if READ_BY_NAME.contains(&key.as_str()) {
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = entries.next_value::<Json>()?;
+            fields.retain(|(name, _)| *name != key);
+            if is_field(&key, &value) {
+                fields.push((key, value));
+            }
+        }
+        Ok(MessageFields(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn fields_keep_the_clients_order() {
+        let text = r#"{"messages": [{"role": "user", "z": {"b": 1, "a": 2}, "content": "hi", "a": 1, "none": null}],
+            "chat_template_kwargs": {"y": 1, "x": 2}}"#;
+        let body = Body::from_slice(text.as_bytes()).unwrap();
+        let fields = body.message_fields(0);
+        assert_eq!(fields.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
+        assert_eq!(fields[0].1, serde_json::from_str::<Json>(r#"{"b": 1, "a": 2}"#).unwrap());
+        assert_eq!(body.template_kwargs(), Some(&serde_json::from_str::<Json>(r#"{"y": 1, "x": 2}"#).unwrap()));
+        assert!(body.message_fields(1).is_empty());
+        assert_eq!(body["messages"][0]["content"], "hi");
+    }
+
+    #[test]
+    fn odd_shapes_are_left_to_those_who_read_the_fields() {
+        for text in [r#"{"messages": [1, {"x": 1}]}"#, r#"{"messages": {"x": 1}}"#, "[]", "null"] {
+            assert!(Body::from_slice(text.as_bytes()).unwrap().message_fields(1).is_empty(), "{text}");
+        }
+        let body = Body::from(json!({"messages": [{"role": "user", "name": "x", "n": null}]}));
+        assert_eq!(body.message_fields(0), [("name".to_owned(), Json::Text("x".into()))]);
+    }
+}

@@ -1,0 +1,116 @@
+//! Jinja's filters and tests where the renderer's own are missing or differ.
+
+use minijinja::{
+    Environment, Error, State, Value,
+    value::{Kwargs, Rest, ValueKind},
+};
+
+use super::{json, python, refused, strings};
+
+mod prose;
+
+/// Adds them all.
+pub fn add(environment: &mut Environment<'_>) {
+    environment.add_filter("tojson", json::tojson);
+    environment.add_filter("string", |value: &Value| python::text(value).into_owned());
+    environment.add_filter("pprint", |value: &Value| python::repr(value));
+    environment.add_filter("join", join);
+    environment.add_filter("trim", trim);
+    environment.add_filter("capitalize", |value: &Value| strings::capitalized(&python::text(value)));
+    environment.add_filter("title", |value: &Value| strings::titled(&python::text(value), begins_word));
+    environment.add_filter("lower", |value: &Value| python::text(value).to_lowercase());
+    environment.add_filter("upper", |value: &Value| python::text(value).to_uppercase());
+    environment.add_filter("list", list);
+    environment.add_filter("random", random);
+    prose::add(environment);
+    environment.add_test("sequence", is_sequence);
+    environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
+}
+
+/// `dict`, of a mapping or of pairs.
+pub fn dict(pairs: Option<&Value>, named: Kwargs) -> Result<Value, Error> {
+    let mut entries: Vec<(Value, Value)> = Vec::new();
+    if let Some(pairs) = pairs {
+        for item in pairs.try_iter()? {
+            entries.push(match pairs.kind() {
+                ValueKind::Map => (item.clone(), pairs.get_item(&item)?),
+                _ => (item.get_item(&0.into())?, item.get_item(&1.into())?),
+            });
+        }
+    }
+    for name in named.args() {
+        entries.push((Value::from(name), named.get(name)?));
+    }
+    Ok(Value::from_iter(entries))
+}
+
+/// What the `title` filter begins a word behind.
+fn begins_word(last: char) -> bool {
+    python::is_space(last) || "-([{<".contains(last)
+}
+
+fn join(state: &mut State, value: &Value, separator: Option<&Value>, named: Kwargs) -> Result<String, Error> {
+    let separator = match separator {
+        Some(separator) => separator.clone(),
+        None => named.get::<Option<Value>>("d")?.unwrap_or_default(),
+    };
+    let attribute = named.get::<Option<Value>>("attribute")?;
+    named.assert_all_used()?;
+    let items = match attribute {
+        Some(attribute) => {
+            state.apply_filter("map", &[value.clone(), Kwargs::from_iter([("attribute", attribute)]).into()])?
+        }
+        None => value.clone(),
+    };
+    let parts: Vec<String> = items.try_iter()?.map(|item| python::text(&item).into_owned()).collect();
+    Ok(parts.join(&python::text(&separator)))
+}
+
+fn trim(value: &Value, characters: Option<&str>) -> String {
+    let text = python::text(value);
+    match characters {
+        Some(set) => text.trim_matches(|character| set.contains(character)).to_owned(),
+        None => text.trim_matches(python::is_space).to_owned(),
+    }
+}
+
+fn list(value: &Value) -> Result<Value, Error> {
+    Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>()))
+}
+
+fn random(value: &Value) -> Result<Value, Error> {
+    let items: Vec<Value> = value.try_iter()?.collect();
+    match items.len() {
+        0 => Ok(Value::UNDEFINED),
+        count => Ok(items[rand::random_range(0..count)].clone()),
+    }
+}
+
+/// What has a length and can be indexed: strings and mappings too.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined)
+        || (value.kind() == ValueKind::Iterable && value.len().is_some())
+}
+
+/// The words of a filter's error.
+fn wrong(filter: &str, rule: &str) -> Error {
+    refused(format!("{filter}: {rule}"))
+}
+
+/// Positional arguments behind the value, then named ones, in the order of `names`.
+pub fn arguments<const N: usize>(
+    names: [&str; N],
+    given: Rest<Value>,
+    named: &Kwargs,
+) -> Result<[Option<Value>; N], Error> {
+    let mut values = given.0.into_iter();
+    let mut out = [const { None }; N];
+    for (slot, name) in out.iter_mut().zip(names) {
+        *slot = match values.next() {
+            Some(value) => Some(value),
+            None => named.get::<Option<Value>>(name)?,
+        };
+    }
+    named.assert_all_used()?;
+    Ok(out)
+}

@@ -1,0 +1,125 @@
+//! Templates against what transformers makes of them; `tests/fixtures/templates` says how that was found.
+
+use jiff::civil::date;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::*;
+use crate::openai::{Body, Limits, chat};
+
+const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
+
+#[derive(Deserialize)]
+struct Templates {
+    tokens: Map<String, Value>,
+    templates: usize,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    template: String,
+    messages: Json,
+    kwargs: Json,
+    expected: Option<String>,
+    error: Option<String>,
+}
+
+fn clock() -> Clock {
+    Clock::At(date(2026, 3, 5).at(14, 7, 9, 4_321_000))
+}
+
+fn fixture<T: for<'a> Deserialize<'a>>(name: &str) -> T {
+    let path = format!("{}/tests/fixtures/templates/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The text of `json`, its keys in order.
+fn text(json: &Json) -> String {
+    let all = |items: Vec<String>| items.join(",");
+    match json {
+        Json::Null => "null".into(),
+        Json::Bool(value) => value.to_string(),
+        Json::Number(number) => number.to_string(),
+        Json::Text(text) => Value::from(text.as_str()).to_string(),
+        Json::List(items) => format!("[{}]", all(items.iter().map(text).collect())),
+        Json::Object(entries) => {
+            let entry = |(key, value): &(String, Json)| format!("{}:{}", Value::from(key.as_str()), text(value));
+            format!("{{{}}}", all(entries.iter().map(entry).collect()))
+        }
+    }
+}
+
+/// What comes of a case, through the request that a client would send.
+fn outcome(case: &Case, tokens: &Map<String, Value>) -> Result<String, ServiceError> {
+    let named = tokens.iter().map(|(name, token)| (name.clone(), token.as_str().unwrap().to_owned())).collect();
+    let tokens = NamedTokens { named, image: Some("<image>".into()) };
+    let template = ChatTemplate::with_clock(&case.template, tokens, clock()).unwrap();
+    let body = Body::from_slice(format!("{{\"messages\": {}}}", text(&case.messages)).as_bytes()).unwrap();
+    let job = chat::parse_body(&body, &LIMITS).unwrap();
+    let Json::Object(kwargs) = &case.kwargs else { panic!("kwargs are an object") };
+    let field =
+        |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: "kwargs".into() };
+    let kwargs: Vec<Field> = kwargs.iter().map(field).collect();
+    template.render(&Conversation { kwargs: &kwargs, ..template.conversation(&job) }, |_, text| text.to_owned())
+}
+
+#[test]
+fn templates_render_as_in_transformers() {
+    let fixture: Templates = fixture("templates.json");
+    assert!(fixture.templates >= 40 && fixture.cases.len() >= fixture.templates);
+    let mut differing = Vec::new();
+    for case in &fixture.cases {
+        let found = outcome(case, &fixture.tokens);
+        let is_equal = match (&case.expected, &case.error, &found) {
+            (Some(expected), _, Ok(found)) => expected == found,
+            (None, Some(error), Err(found)) => found.message.ends_with(error.as_str()),
+            _ => false,
+        };
+        if !is_equal {
+            differing
+                .push(format!("{}\n expected {:?} {:?}\n found    {found:?}", case.name, case.expected, case.error));
+        }
+    }
+    let (differ, all) = (differing.len(), fixture.cases.len());
+    assert!(differing.is_empty(), "{differ} of {all} differ:\n{}", differing.join("\n"));
+}
+
+#[derive(Deserialize)]
+struct Expressions {
+    variables: Json,
+    cases: Vec<Expression>,
+}
+
+#[derive(Deserialize)]
+struct Expression {
+    template: String,
+    expected: Option<String>,
+    error: Option<String>,
+}
+
+#[test]
+fn filters_tests_methods_and_values_are_those_of_transformers() {
+    let fixture: Expressions = fixture("expressions.json");
+    let Value::Object(_) = serde_json::from_str(&text(&fixture.variables)).unwrap() else { panic!("an object") };
+    let variables = value(&fixture.variables, &|text: &str| text.to_owned());
+    let mut differing = Vec::new();
+    for case in &fixture.cases {
+        let found = jinja::environment(&case.template, clock())
+            .and_then(|environment| environment.get_template(TEMPLATE)?.render(variables.clone()));
+        let is_equal = match (&case.expected, &case.error, &found) {
+            (Some(expected), _, Ok(found)) => expected == found,
+            (None, Some(_), Err(_)) => true,
+            _ => false,
+        };
+        if !is_equal {
+            differing.push(format!(
+                "{}\n expected {:?} {:?}\n found    {found:?}",
+                case.template, case.expected, case.error
+            ));
+        }
+    }
+    let (differ, all) = (differing.len(), fixture.cases.len());
+    assert!(differing.is_empty(), "{differ} of {all} differ:\n{}", differing.join("\n"));
+}

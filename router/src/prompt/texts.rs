@@ -1,0 +1,111 @@
+//! The client's words, wherever in a conversation they stand: in content, in other fields of messages, in the template's
+//! variables. Each has a number, counted in the order in which the template is given them.
+
+use crate::openai::{Field, Json, Message, Part};
+
+/// Values of this key choose among a template's branches (`function`, `text`) and are not printed as words.
+const CHOOSES: &str = "type";
+
+/// A piece of the client's words.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientText<'a> {
+    /// The words.
+    pub text: &'a str,
+    /// The field that they came from.
+    pub param: &'a str,
+    /// Where that is.
+    pub place: Place,
+}
+
+/// Where words stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a user's content.
+    User,
+    /// In the content of another role.
+    Content,
+    /// In another field.
+    Field,
+    /// In a field whose value is compared rather than printed.
+    Choice,
+}
+
+/// All of them, by their numbers.
+pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a>> {
+    let mut texts = Vec::new();
+    for message in messages {
+        let place = if message.role == "user" { Place::User } else { Place::Content };
+        for part in &message.parts {
+            if let Part::Text { text, param } = part {
+                texts.push(ClientText { text, param, place });
+            }
+        }
+        message.fields.iter().for_each(|field| of_value(&field.value, &field.name, &field.param, &mut texts));
+    }
+    kwargs.iter().for_each(|field| of_value(&field.value, &field.name, &field.param, &mut texts));
+    texts
+}
+
+fn of_value<'a>(value: &'a Json, key: &str, param: &'a str, texts: &mut Vec<ClientText<'a>>) {
+    match value {
+        Json::Text(text) => {
+            texts.push(ClientText { text, param, place: if key == CHOOSES { Place::Choice } else { Place::Field } });
+        }
+        Json::List(items) => items.iter().for_each(|item| of_value(item, key, param, texts)),
+        Json::Object(entries) => entries.iter().for_each(|(key, value)| of_value(value, key, param, texts)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => {}
+    }
+}
+
+/// The keys of all fields, which a template may print too, each with the field that it came from.
+pub fn keys<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<(&'a str, &'a str)> {
+    let mut keys = Vec::new();
+    for field in messages.iter().flat_map(|message| &message.fields).chain(kwargs) {
+        keys.push((&*field.name, &*field.param));
+        keys_of(&field.value, &field.param, &mut keys);
+    }
+    keys
+}
+
+fn keys_of<'a>(value: &'a Json, param: &'a str, keys: &mut Vec<(&'a str, &'a str)>) {
+    match value {
+        Json::List(items) => items.iter().for_each(|item| keys_of(item, param, keys)),
+        Json::Object(entries) => {
+            for (key, value) in entries {
+                keys.push((key, param));
+                keys_of(value, param, keys);
+            }
+        }
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::{Limits, chat};
+    use serde_json::json;
+
+    #[test]
+    fn every_string_has_a_number_and_a_field() {
+        let body = json!({"messages": [
+            {"role": "user", "content": ["a", {"type": "text", "text": "b"}], "name": "c"},
+            {"role": "assistant", "tool_calls": [{"type": "d", "function": {"name": "e"}}], "content": "f"},
+        ], "chat_template_kwargs": {"g": ["h", 1, null, true]}});
+        let job = chat::parse(&body, &Limits { images_max: 0, image_bytes_max: 0, vocab: 300 }).unwrap();
+        let texts: Vec<_> =
+            of(&job.messages, &job.template_kwargs).iter().map(|text| (text.text.to_owned(), text.place)).collect();
+        let expected = [
+            ("a", Place::User),
+            ("b", Place::User),
+            ("c", Place::Field),
+            ("f", Place::Content),
+            ("e", Place::Field),
+            ("d", Place::Choice),
+            ("h", Place::Field),
+        ];
+        assert_eq!(texts, expected.map(|(text, place)| (text.to_owned(), place)));
+        let keys: Vec<_> = keys(&job.messages, &job.template_kwargs).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["name", "tool_calls", "function", "name", "type", "g"]);
+    }
+}

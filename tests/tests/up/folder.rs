@@ -1,0 +1,18 @@
+//! Checkpoint folders of the tests: what is linked, what is left out, what is put in its place.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Makes the folder `dir` one with the files of the checkpoint in `from`, linked, but for those in `without`.
+pub fn link(from: &Path, dir: &Path, without: &[&str]) -> PathBuf {
+    fs::create_dir_all(dir).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let name = entry.file_name();
+        if entry.path().is_file() && !without.contains(&name.to_str().unwrap()) {
+            std::os::unix::fs::symlink(entry.path().canonicalize().unwrap(), dir.join(name)).unwrap();
+        }
+    }
+    dir.to_owned()
+}
