@@ -74,8 +74,8 @@ struct Permit {
 
 impl Room {
     pub(crate) fn new(limits: Intake) -> Self {
-        let [seats, bytes] =
-            [limits.connections, limits.node_bytes].map(|count| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))));
+        let [seats, bytes] = [limits.connections, limits.node_bytes]
+            .map(|count| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))));
         Self { limits, seats, bytes }
     }
 

@@ -111,9 +111,9 @@ mod tests {
     /// says for each moment.
     fn lost_after(vitals: &Vitals, start: Instant, unacknowledged: impl Fn(f64) -> u64) -> Option<f64> {
         let mut vitals = vitals.clone();
-        (0..400).map(|tick| f64::from(tick) / 4.0).find(|&at| {
-            vitals.is_lost(unacknowledged(at), start + Duration::from_secs_f64(at))
-        })
+        (0..400)
+            .map(|tick| f64::from(tick) / 4.0)
+            .find(|&at| vitals.is_lost(unacknowledged(at), start + Duration::from_secs_f64(at)))
     }
 
     #[test]

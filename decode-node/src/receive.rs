@@ -225,8 +225,9 @@ fn unreadable(status: Status) -> Refusal {
 fn refused(refusal: Refusal) -> Status {
     let reason = refusal.as_str();
     match refusal {
-        // Mostly a request whose client left before its KV came. Who still waits for it counts it.
-        Refusal::UnknownEpoch => tracing::debug!(reason, "refused a shipment"),
+        // Mostly a request whose client left before its KV came, or a call that ended before it said whose KV it brings. A
+        // request that still waits counts it, and callers that send nothing must not fill the log.
+        Refusal::UnknownEpoch | Refusal::Truncated => tracing::debug!(reason, "refused a shipment"),
         _ => tracing::warn!(reason, "refused a shipment"),
     }
     ServiceError::from(refusal).into()

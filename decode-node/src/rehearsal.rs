@@ -53,7 +53,8 @@ impl Rehearsal {
     /// Serves as a decode node does until `shutdown` is cancelled.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
         let receive = ReceiveService::new(self.identity.clone(), self.space.clone(), self.epochs.clone());
-        let mut host = Host::new(Arc::new(self), Channels::default(), shutdown).with_intake(intake::of_shipments(QUEUE_LIMIT));
+        let mut host =
+            Host::new(Arc::new(self), Channels::default(), shutdown).with_intake(intake::of_shipments(QUEUE_LIMIT));
         host.routes().add_service(transfer_server(receive));
         host.serve(listener, Guard::default()).await
     }

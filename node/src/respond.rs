@@ -109,7 +109,10 @@ mod tests {
     #[tokio::test]
     async fn the_engines_end_fails_what_waits_for_it() {
         let (goes_on, waits) = std::sync::mpsc::channel::<()>();
-        let life = Life::begin("test", move || drop(waits.recv())).unwrap();
+        let life = Life::begin("test", move || {
+            let _ = waits.recv();
+        })
+        .unwrap();
         let terms = Terms { life, ..terms(Duration::from_secs(60)) };
         let mut stream = respond::<u32, _>(terms, 4, |_| std::future::pending()).into_inner();
         drop(goes_on);

@@ -132,7 +132,8 @@ pub async fn serve(
     let prefiller =
         Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels.clone()), ship_patience, lines));
     let intake = intake::of_requests(node.queue_limit);
-    let mut host = Host::new(prefiller.clone(), channels.clone(), shutdown).with_intake(intake).with_life(prefiller.life());
+    let mut host =
+        Host::new(prefiller.clone(), channels.clone(), shutdown).with_intake(intake).with_life(prefiller.life());
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));
     host.serve(listener, guard).await

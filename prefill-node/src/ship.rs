@@ -330,7 +330,7 @@ fn said(status: Status) -> ServiceError {
 
 /// Why decode takes no more: what it says of it, else that it was lost.
 async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
-    let said = async {
+    let refusal = async {
         loop {
             match replies.message().await {
                 Ok(Some(_)) => {}
@@ -339,7 +339,7 @@ async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
             }
         }
     };
-    match timeout(REFUSAL_PATIENCE, said).await {
+    match timeout(REFUSAL_PATIENCE, refusal).await {
         Ok(Some(refused)) => said(refused),
         _ => lost(),
     }

@@ -45,7 +45,7 @@ async fn a_peer_that_reads_slowly_is_alive() {
         // Slower than the patience with silence, in all.
         while started.elapsed() < 2 * SILENCE_MAX {
             taken += peer.read(&mut buffer).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         (taken, peer)
     });

@@ -150,8 +150,7 @@ async fn a_cancelled_answer_frees_its_blocks() {
     let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
     let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
     let (order, started) = ("2".to_owned(), Instant::now());
-    let answer =
-        Running { order, sequence, kv: table.into(), position: 0, events, cancelled, started };
+    let answer = Running { order, sequence, kv: table.into(), position: 0, events, cancelled, started };
     drop(leash);
     engine.submit(answer).unwrap();
     finish(&mut other).await;
@@ -221,8 +220,7 @@ async fn start_full(engine: &Engine, space: &Arc<BlockSpace>, order: &str) -> (C
     let sequence = Sequence::new(sampler, Vec::new(), 20, 0, 7);
     let (cancelled, leash) = engine.leash();
     let (order, started) = (order.to_owned(), Instant::now());
-    let answer =
-        Running { order: order.clone(), sequence, kv: table.into(), position: 16, events, cancelled, started };
+    let answer = Running { order: order.clone(), sequence, kv: table.into(), position: 16, events, cancelled, started };
     engine.submit(answer).unwrap();
     (Client { events: receiver, first: 7, left: 19, order }, leash)
 }

@@ -174,7 +174,10 @@ async fn the_engines_end_is_the_nodes_end() {
 async fn a_stop_is_no_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (goes_on, waits) = std::sync::mpsc::channel::<()>();
-    let life = Life::begin("test-engine", move || drop(waits.recv())).unwrap();
+    let life = Life::begin("test-engine", move || {
+        let _ = waits.recv();
+    })
+    .unwrap();
     let shutdown = CancellationToken::new();
     let host = Host::new(Arc::new(Nobody), Channels::default(), shutdown.clone()).with_life(&life);
     let serving = tokio::spawn(host.serve(listener, Guard::default()));

@@ -1,6 +1,6 @@
 //! Load on a simulated model: thousands of prompts in seconds, on the real engine, pool, scheduler and prefix cache.
 
-use std::sync::atomic::AtomicUsize;
+use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use super::*;
 use crate::{
@@ -221,13 +221,14 @@ async fn a_panic_between_steps_ends_the_engine_and_every_prompt_with_it() {
     let has_panicked = std::sync::atomic::AtomicBool::new(false);
     pool.on_release(move || assert!(has_panicked.swap(true, Ordering::Relaxed), "a defect"));
     let engine = Engine::start(Simulated::default(), pool, Limits { prefix_cache: false, ..LIMITS }).unwrap();
-    let (mut first, waiting) = (submit(&engine, (0..32).collect()).unwrap(), submit(&engine, (0..32).collect()).unwrap());
+    let (mut first, waiting) =
+        (submit(&engine, (0..32).collect()).unwrap(), submit(&engine, (0..32).collect()).unwrap());
     first.progress = progress().1;
     let ended = async {
         // The second prompt waits for blocks of the first one.
         assert!(waiting.result.await.is_err());
         engine.life().ended().await;
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the engine's end does not show");
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the engine's end does not show");
     assert_eq!(submit(&engine, vec![1]).err().unwrap().code, ErrorCode::Unavailable);
 }

@@ -17,7 +17,8 @@ use crate::{
 };
 
 /// Four times four pixels.
-const PICTURE: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x02\0\0\0\x26\x93\x09\x29\0\0\0\x10IDAT\
+const PICTURE: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x02\0\0\0\x26\x93\x09\x29\0\0\0\x10IDAT\
     \x78\xda\x63\x50\x68\xf8\x00\x47\x0c\xc4\x71\x00\x7d\x52\x19\x01\xea\x27\x6b\x9b\0\0\0\0IEND\xae\x42\x60\x82";
 
 /// Longer than what may be decoded at the same time.
