@@ -137,7 +137,7 @@ async fn half_sent_calls_cost_a_decode_node_little_and_nothing_afterwards() {
         Half { path: "/secateur.v1.KvTransfer/Ship", length: 8 * MIB - 9, sent: 2 * MIB },
         Half { path: "/secateur.v1.KvTransfer/Ship", length: 3 * MIB, sent: 2 * MIB },
         Half { path: "/secateur.v1.Decode/Generate", length: 3 * MIB, sent: 2 * MIB },
-        Half { path: "/secateur.v1.Node/Describe", length: 1 * MIB, sent: MIB / 2 },
+        Half { path: "/secateur.v1.Node/Describe", length: MIB, sent: MIB / 2 },
         Half { path: "/secateur.v1.Node/Sink", length: 3 * MIB / 2, sent: MIB },
     ] {
         let (most, left) = grows(&cluster.decode, half, &serves).await;
@@ -157,7 +157,7 @@ async fn half_sent_calls_cost_a_prefill_node_little_and_nothing_afterwards() {
         Half { path: "/secateur.v1.Prefill/Run", length: 200 * MIB, sent: 2 * MIB },
         Half { path: "/secateur.v1.Prefill/Run", length: 3 * MIB, sent: 2 * MIB },
         Half { path: "/secateur.v1.Node/MeasureLink", length: MIB, sent: MIB / 2 },
-        Half { path: "/grpc.health.v1.Health/Check", length: 1 * MIB, sent: MIB / 2 },
+        Half { path: "/grpc.health.v1.Health/Check", length: MIB, sent: MIB / 2 },
     ] {
         let (most, left) = grows(&cluster.prefill, half, &serves).await;
         assert!(most < 160 * MIB, "{}: {} MiB", half.path, most / MIB);
