@@ -1,16 +1,22 @@
-//! Takes connections and does their TLS handshakes, each on its own, so that a slow or silent caller keeps nobody waiting.
+//! Takes connections, as many as there are seats, and does their TLS handshakes, each on its own, so that a slow or silent
+//! caller keeps nobody waiting.
 
 use std::{io, sync::Arc, time::Duration};
 
+use futures::stream::{Stream, unfold};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::refusals::{Reason, Refusals};
+use crate::{
+    intake::Room,
+    refusals::{Reason, Refusals},
+    watched::Watched,
+};
 
 /// A handshake takes two round trips; who needs longer has gone, or never meant to finish.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
@@ -19,45 +25,70 @@ const HANDSHAKES: usize = 256;
 /// After a connection could not be accepted, most likely for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
-type Accepted = io::Result<TlsStream<TcpStream>>;
+type Accepted = io::Result<TlsStream<Watched>>;
 
-/// Connections whose handshake succeeded. Stops accepting when the stream is dropped.
-pub fn handshakes(listener: TcpListener, tls: Arc<ServerConfig>, refusals: Refusals) -> ReceiverStream<Accepted> {
-    let (accepted, connections) = mpsc::channel(1);
-    let acceptor = TlsAcceptor::from(tls);
-    tokio::spawn(async move {
-        let turns = Arc::new(Semaphore::new(HANDSHAKES));
+/// Where connections come in.
+pub struct Door {
+    listener: TcpListener,
+    room: Room,
+    refusals: Refusals,
+}
+
+impl Door {
+    /// Lets connections in as long as `room` has seats.
+    pub fn new(listener: TcpListener, room: Room, refusals: Refusals) -> Self {
+        Self { listener, room, refusals }
+    }
+
+    /// The next connection that gets a seat. Those that get none are closed.
+    async fn next(&self) -> Watched {
         loop {
-            // Closed never: the semaphore is ours.
-            let Ok(turn) = turns.clone().acquire_owned().await else { return };
-            let connection = tokio::select! {
-                connection = listener.accept() => connection,
-                () = accepted.closed() => return,
-            };
-            match connection {
-                Ok((stream, _)) => {
-                    tokio::spawn(shake(acceptor.clone(), stream, accepted.clone(), refusals.clone(), turn));
-                }
+            match self.listener.accept().await {
+                Ok((stream, peer)) => match self.room.seat() {
+                    Some(seat) => return Watched::accepted(stream, seat),
+                    None => self.refusals.count(Some(peer), Reason::TooMany, ""),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(PAUSE).await;
                 }
             }
         }
-    });
-    ReceiverStream::new(connections)
+    }
+
+    /// Connections as they come. Stops accepting when the stream is dropped.
+    pub fn connections(self) -> impl Stream<Item = io::Result<Watched>> {
+        unfold(self, async |door| Some((Ok(door.next().await), door)))
+    }
+
+    /// Connections whose handshake succeeded. Stops accepting when the stream is dropped.
+    pub fn handshakes(self, tls: Arc<ServerConfig>) -> ReceiverStream<Accepted> {
+        let (accepted, connections) = mpsc::channel(1);
+        let acceptor = TlsAcceptor::from(tls);
+        tokio::spawn(async move {
+            let turns = Arc::new(Semaphore::new(HANDSHAKES));
+            loop {
+                // Closed never: the semaphore is ours.
+                let Ok(turn) = turns.clone().acquire_owned().await else { return };
+                let stream = tokio::select! {
+                    stream = self.next() => stream,
+                    () = accepted.closed() => return,
+                };
+                tokio::spawn(shake(acceptor.clone(), stream, accepted.clone(), self.refusals.clone(), turn));
+            }
+        });
+        ReceiverStream::new(connections)
+    }
 }
 
 async fn shake(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: Watched,
     accepted: mpsc::Sender<Accepted>,
     refusals: Refusals,
     _turn: OwnedSemaphorePermit,
 ) {
-    let peer = stream.peer_addr().ok();
-    // Without it answers only come later; the connection itself says whether it is alive.
-    let _ = stream.set_nodelay(true);
+    let peer = stream.peer();
     match timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
         // The receiver is gone when the node stops.
         Ok(Ok(stream)) => drop(accepted.send(Ok(stream)).await),

@@ -1,6 +1,6 @@
 //! The server's side: what is asked of callers before a node's services hear of them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use futures::future::{Either, Ready, ready};
 use secateur_proto::{ErrorCode, ServiceError};
@@ -14,14 +14,12 @@ use tonic::{
         http::{Extensions, Request, Response},
     },
     service::Routes,
-    transport::{
-        Server,
-        server::{TcpConnectInfo, TcpIncoming, TlsConnectInfo},
-    },
+    transport::{Server, server::TlsConnectInfo},
 };
 
 use crate::{
-    accept,
+    accept::Door,
+    intake::{Caller, FirstMessage, Intake, Room},
     link::SECRET_KEY,
     refusals::{Reason, Refusals},
     secret::Secret,
@@ -53,35 +51,42 @@ impl Guard {
         self.secret.is_some()
     }
 
-    /// Serves `routes` on `listener` behind this guard until `stop`, and then until what runs has ended.
+    /// Serves `routes` on `listener` behind this guard, and within the limits of `intake`, until `stop`, and then until
+    /// what runs has ended.
     pub async fn serve(
         self,
         server: Server,
         routes: Routes,
         listener: TcpListener,
+        intake: Intake,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let guarded =
-            Guarded { inner: routes.prepare(), secret: self.secret.map(Arc::new), refusals: self.refusals.clone() };
+        let room = Room::new(intake);
+        let server = server
+            .max_concurrent_streams(intake.streams)
+            .initial_stream_window_size(intake.stream_window)
+            .initial_connection_window_size(intake.connection_window);
+        let guarded = Guarded {
+            inner: routes.prepare(),
+            secret: self.secret.map(Arc::new),
+            refusals: self.refusals.clone(),
+            room: room.clone(),
+        };
+        let door = Door::new(listener, room, self.refusals);
         match self.tls {
-            Some(tls) => {
-                let incoming = accept::handshakes(listener, tls, self.refusals);
-                server.serve_with_incoming_shutdown(guarded, incoming, stop).await
-            }
-            None => {
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                server.serve_with_incoming_shutdown(guarded, incoming, stop).await
-            }
+            Some(tls) => server.serve_with_incoming_shutdown(guarded, door.handshakes(tls), stop).await,
+            None => server.serve_with_incoming_shutdown(guarded, door.connections(), stop).await,
         }
     }
 }
 
-/// Services behind the check of the secret.
+/// Services behind the check of the secret, whose calls' first messages are bounded.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
     secret: Option<Arc<Secret>>,
     refusals: Refusals,
+    room: Room,
 }
 
 impl<S> Guarded<S> {
@@ -95,14 +100,14 @@ impl<S> Guarded<S> {
             Some(_) => Reason::WrongSecret,
             None => Reason::NoSecret,
         };
-        self.refusals.count(peer(request.extensions()), reason, "");
+        self.refusals.count(caller(request.extensions()).and_then(|caller| caller.address()), reason, "");
         Err(ServiceError::new(ErrorCode::UntrustedCaller, "the nodes of this cluster do not share one secret"))
     }
 }
 
-impl<S, B> Service<Request<B>> for Guarded<S>
+impl<S> Service<Request<Body>> for Guarded<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<Body>, Response = Response<Body>>,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -112,15 +117,20 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.admits(&request) {
-            Ok(()) => Either::Left(self.inner.call(request)),
+            Ok(()) => {
+                let caller = caller(request.extensions()).unwrap_or_else(|| Caller::new(None, None));
+                let bounded = |body| Body::new(FirstMessage::new(body, self.room.clone(), caller));
+                Either::Left(self.inner.call(request.map(bounded)))
+            }
             Err(refused) => Either::Right(ready(Ok(Status::from(refused).into_http()))),
         }
     }
 }
 
-fn peer(extensions: &Extensions) -> Option<SocketAddr> {
-    let tls = extensions.get::<TlsConnectInfo<TcpConnectInfo>>().map(TlsConnectInfo::get_ref);
-    tls.or_else(|| extensions.get::<TcpConnectInfo>())?.remote_addr()
+/// The connection that a call came over.
+fn caller(extensions: &Extensions) -> Option<Caller> {
+    let tls = extensions.get::<TlsConnectInfo<Caller>>().map(TlsConnectInfo::get_ref);
+    tls.or_else(|| extensions.get::<Caller>()).cloned()
 }

@@ -8,7 +8,10 @@
 //! dial.rs       the client's side: channels that notice a dead peer, over TLS where it is set
 //! link.rs       a channel that shows the secret with every call
 //! guard.rs      the server's side: TLS and the check of the secret, put before a node's services
-//! accept.rs     TLS handshakes, each in its own time, failed ones logged
+//! accept.rs     connections and their TLS handshakes, each in its own time, failed ones logged
+//! intake.rs     what callers may have under way: connections, calls, unread bytes, first messages
+//! watched.rs    a connection that fails when its peer is lost
+//! vitals.rs     the signs of life by which that is told (plain data)
 //! refusals.rs   how often the log speaks of callers that were turned away
 //! ```
 
@@ -16,16 +19,21 @@ mod accept;
 mod dial;
 mod exposure;
 mod guard;
+mod intake;
 mod link;
 mod pem;
 mod refusals;
 mod secret;
 mod settings;
+mod vitals;
+mod watched;
 
 pub use dial::{AddressError, Channels, KeepAlive, OpenError, check_address, is_tls_failure};
 pub use exposure::{ExposedError, check_exposure};
 pub use guard::{Guard, Guarded};
+pub use intake::{Caller, Intake, Seat};
 pub use link::Link;
 pub use pem::PemError;
 pub use secret::{Secret, SecretError};
 pub use settings::{LinkSecurity, SecurityError};
+pub use vitals::SILENCE_MAX;

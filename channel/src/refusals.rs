@@ -19,16 +19,19 @@ pub enum Reason {
     NoSecret,
     /// Another secret was shown.
     WrongSecret,
+    /// There are as many connections as may be.
+    TooMany,
 }
 
 impl Reason {
-    const COUNT: usize = 3;
+    const COUNT: usize = 4;
 
     fn text(self) -> &'static str {
         match self {
             Reason::Tls => "the TLS handshake failed",
             Reason::NoSecret => "it showed no cluster secret",
             Reason::WrongSecret => "its cluster secret is not this node's",
+            Reason::TooMany => "the node has as many connections as it takes",
         }
     }
 }

@@ -13,12 +13,15 @@ use std::{
         atomic::{AtomicU32, AtomicU64, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use secateur_common::shutdown::CancellationToken;
-use secateur_node::handshake::{self, model_failure};
+use secateur_node::{
+    Bell, Leash, Life,
+    bell::RingOnDrop,
+    handshake::{self, model_failure},
+};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{DecodeDone, Tokens, decode_done::Reason, generate_event::Event},
@@ -32,9 +35,6 @@ use crate::{
     sequence::{Next, Numbered, Sequence},
     space::BlockSpace,
 };
-
-/// How long to wait before looking again when every answer stalls.
-const STALL: Duration = Duration::from_millis(1);
 
 /// Where an answer's events go. Room for its whole answer, so that a slow client never stalls a step.
 pub type Events = mpsc::Sender<Result<Event, ServiceError>>;
@@ -71,6 +71,10 @@ pub struct Gauges {
 /// The handle to the engine thread.
 pub struct Engine {
     queue: Sender<Running>,
+    // Behind the queue: a thread that it wakes finds the queue closed.
+    _wakes: RingOnDrop,
+    bell: Bell,
+    life: Life,
     gauges: Arc<Gauges>,
 }
 
@@ -79,22 +83,34 @@ impl Engine {
     pub fn start(compute: impl Compute, space: Arc<BlockSpace>, max_running: u32) -> std::io::Result<Self> {
         let (queue, incoming) = channel();
         let gauges = Arc::new(Gauges::default());
-        let max_running = max_running as usize;
+        let (max_running, bell) = (max_running as usize, space.bell().clone());
         let mut core = Core { compute, incoming, answers: Vec::new(), max_running, space, gauges: gauges.clone() };
-        thread::Builder::new().name("decode-engine".into()).spawn(move || {
+        let life = Life::begin("decode-engine", move || {
             while core.take_in() {
                 let turns = core.schedule();
                 let outcome = core.compute(&turns);
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { queue, gauges })
+        Ok(Self { queue, _wakes: bell.on_drop(), bell, life, gauges })
     }
 
     /// Hands an answer to the engine. How many there can be is bounded by the KV blocks that they hold.
     pub fn submit(&self, answer: Running) -> Result<(), ServiceError> {
-        let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the decode engine has stopped");
-        self.queue.send(answer).map_err(stopped)
+        self.queue.send(answer).map_err(|_| stopped())?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// What cancels an answer when nobody listens any more, and wakes the engine to see it.
+    pub fn leash(&self) -> (CancellationToken, Leash) {
+        let cancelled = CancellationToken::new();
+        (cancelled.clone(), Leash::waking(cancelled, &self.bell))
+    }
+
+    /// The life of its thread.
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// What it says of itself.
@@ -185,7 +201,8 @@ impl<C: Compute> Core<C> {
             rows.push(Row { token, position, table: &mut answer.kv, sampler: answer.sequence.sampler(), drawn: None });
         }
         if rows.is_empty() {
-            thread::sleep(STALL);
+            // Every answer waits for a block: until one is free, an answer joins, or one is cancelled.
+            self.space.bell().wait();
             return Ok(vec![None; turns.len()]);
         }
         let compute = &mut self.compute;
@@ -225,6 +242,11 @@ impl<C: Compute> Core<C> {
         self.gauges.running.store(running as u32, Ordering::Relaxed);
         self.gauges.waiting.store((self.answers.len() - running) as u32, Ordering::Relaxed);
     }
+}
+
+/// The engine's thread is gone, and the node with it in a moment.
+pub fn stopped() -> ServiceError {
+    ServiceError::new(ErrorCode::Unavailable, "the decode engine has stopped")
 }
 
 fn panicked() -> Result<(), secateur_model::ModelError> {

@@ -5,9 +5,8 @@ use std::{
     time::Instant,
 };
 
-use secateur_common::shutdown::CancellationToken;
 use secateur_model::{Sampler, Sampling};
-use secateur_node::{Identity, Leash, Place, Places, Responses, Terms, handshake, host::Describe, respond};
+use secateur_node::{Identity, Life, Place, Places, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
@@ -18,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    engine::{Engine, Running},
+    engine::{Engine, Running, stopped},
     epochs::{Epochs, Placed, Room},
     sequence::Sequence,
     space::BlockSpace,
@@ -63,6 +62,11 @@ impl Generator {
         Self { identity, engine, space, epochs, waiting: Places::new(waiting_max) }
     }
 
+    /// The life of the engine.
+    pub fn life(&self) -> &Life {
+        self.engine.life()
+    }
+
     /// Positions that one request can fill at most.
     fn positions_max(&self) -> u32 {
         self.identity.positions_max(self.space.pool())
@@ -96,7 +100,7 @@ impl Generator {
             emitted: request.emitted,
             transfer,
         };
-        Ok((answer, Terms { stage: "decode", request_id: request.request_id, deadline }))
+        Ok((answer, Terms { stage: "decode", request_id: request.request_id, deadline, life: self.life().clone() }))
     }
 
     /// One request from its epoch to its last token.
@@ -133,15 +137,20 @@ impl Generator {
             return send(responses, Event::Done(done)).await;
         }
         let (events, mut generated) = mpsc::channel(max_new_tokens as usize + EVENTS_BESIDE_TOKENS);
-        let cancelled = CancellationToken::new();
-        let _leash = Leash::new(cancelled.clone());
+        let (cancelled, _leash) = self.engine.leash();
         let (order, position) = (answer.epoch.id, placed.accepted.next_position);
         let kv = placed.kv;
         self.engine.submit(Running { order, sequence, kv, position, events, cancelled, started })?;
         while let Some(event) = generated.recv().await {
-            send(responses, event?).await?;
+            let event = event?;
+            let is_last = matches!(event, Event::Done(_));
+            send(responses, event).await?;
+            if is_last {
+                return Ok(());
+            }
         }
-        Ok(())
+        // The engine drops an answer without a last word only when it ends itself.
+        Err(stopped())
     }
 
     fn take_place(&self) -> Result<Place, ServiceError> {

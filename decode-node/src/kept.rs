@@ -64,9 +64,9 @@ impl Kept {
         self.blocks.insert(&keys[..most], &blocks[..most], &kv.used);
     }
 
-    /// Frees a block that nobody uses. False: there is none.
-    pub fn evict(&self) -> bool {
-        self.blocks.evict()
+    /// Frees up to `count` blocks that nobody uses. False: there is none.
+    pub fn evict(&self, count: usize) -> bool {
+        self.blocks.evict(count)
     }
 
     /// Blocks that nobody uses.
@@ -131,7 +131,7 @@ pub(crate) mod tests {
         kv.grow(pool.lease(3).unwrap());
         kv.set_len(40).unwrap();
         kept.keep(&first, &kv, Some(40));
-        assert_eq!((kept.reclaimable(), kept.evict()), (0, false), "it is in use");
+        assert_eq!((kept.reclaimable(), kept.evict(1)), (0, false), "it is in use");
         drop(kv);
         assert_eq!((kept.reclaimable(), pool.free_blocks()), (2, 6));
         let longer = manifest(TransferPolicy::Dense, 1, 60);
@@ -140,7 +140,7 @@ pub(crate) mod tests {
         assert_eq!(kept.begin(&pool, &longer, None).len(), 0);
         assert_eq!(kept.begin(&pool, &manifest(TransferPolicy::Tiered, 1, 60), Some(59)).len(), 0, "another policy");
         assert_eq!(kept.begin(&pool, &manifest(TransferPolicy::Dense, 9, 60), Some(59)).len(), 0, "another prompt");
-        assert!(kept.evict() && kept.evict() && !kept.evict());
+        assert!(kept.evict(1) && kept.evict(5) && !kept.evict(1));
         assert_eq!(pool.free_blocks(), 8);
     }
 }

@@ -33,7 +33,7 @@ use anyhow::Context;
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::Model;
-use secateur_node::{Host, Identity, NodePlan, memory, program};
+use secateur_node::{Host, Identity, NodePlan, intake, memory, program};
 use secateur_proto::v1::{self, decode_server::DecodeServer, kv_transfer_server::KvTransferServer};
 use secateur_pruning::pdtrim::StageKind;
 use tokio::net::TcpListener;
@@ -85,7 +85,8 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     let engine = Engine::start(ModelCompute::new(model, pool), space.clone(), settings.max_running)?;
     let generate = Arc::new(Generator::new(identity.clone(), engine, space.clone(), epochs.clone(), node.queue_limit));
     let receive = ReceiveService::new(identity, space, epochs);
-    let mut host = Host::new(generate.clone(), channels, shutdown);
+    let intake = intake::of_shipments(node.queue_limit);
+    let mut host = Host::new(generate.clone(), channels, shutdown).with_intake(intake).with_life(generate.life());
     host.routes().add_service(DecodeServer::new(GenerateService(generate))).add_service(transfer_server(receive));
     host.serve(listener, guard).await
 }

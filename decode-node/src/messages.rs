@@ -69,6 +69,11 @@ impl Messages {
         Ok(Self { body, chunks: Chunks::default(), limit })
     }
 
+    /// From now on, messages may have so many bytes.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// The next one; none: the caller has ended the call, or is gone.
     pub async fn next(&mut self) -> Result<Option<ShipFrame>, Status> {
         loop {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use secateur_node::{Identity, handshake::model_failure};
 use secateur_proto::{
     ErrorCode, ServiceError,
+    error::is_from_service,
     v1::{self, ShipReply, kv_transfer_server, ship_frame::Frame, ship_reply::Reply},
 };
 use secateur_transfer::{
@@ -24,8 +25,12 @@ use crate::{
     space::BlockSpace,
 };
 
-/// Largest message of a shipment: a frame's payload and some.
-const FRAME_BYTES_MAX: usize = 8 << 20;
+/// Largest manifest: of a million positions.
+const MANIFEST_BYTES_MAX: usize = 4 << 20;
+/// Largest message after that: a frame's payload and some.
+const FRAME_BYTES_MAX: u64 = 8 << 20;
+/// What a frame may have beside its share of the shipment: runs, digests, the form of each part.
+const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
 /// Replies between a shipment and the transport.
 const REPLIES_IN_FLIGHT: usize = 4;
 
@@ -98,7 +103,11 @@ impl ReceiveService {
         let held_max = manifest.policy.held_max(self.identity.plan.as_deref(), manifest.extent);
         // The answer's first step needs a row too. Until its blocks are there prefill sends nothing.
         let begin = || self.space.kept().begin(self.space.pool(), &manifest, held_max);
-        let mut kv = self.space.room_for(positions + 1, begin).await?;
+        let mut kv = tokio::select! {
+            biased;
+            kv = self.space.room_for(positions + 1, begin) => kv?,
+            early = frames.next() => return Err(too_early(early).into()),
+        };
         let held = kv.len() as u32;
         replies.send(Reply::Ready(v1::Ready { held })).await?;
         let mut receiver = Receiver::new(manifest.clone(), &expectation, held);
@@ -176,14 +185,32 @@ impl kv_transfer_server::KvTransfer for ReceiveService {
     type ShipStream = ReceiverStream<Result<ShipReply, Status>>;
 
     async fn ship(&self, mut request: Request<Streaming<v1::ShipFrame>>) -> Result<Response<Self::ShipStream>, Status> {
-        let mut frames = Messages::of(&mut request, FRAME_BYTES_MAX)?;
-        let first = frames.next().await.map_err(|status| refused(unreadable(status)))?;
+        let mut frames = Messages::of(&mut request, MANIFEST_BYTES_MAX)?;
+        let unread = |status| if is_from_service(&status) { status } else { refused(unreadable(status)) };
+        let first = frames.next().await.map_err(unread)?;
         let first = first.ok_or(Refusal::Truncated).map_err(refused)?;
         let manifest = Receiver::parse_manifest(first).map_err(refused)?;
+        frames.set_limit(frame_bytes_max(&manifest));
         let claim = self.epochs.claim(&manifest.parties.epoch, manifest.parties.attempt).map_err(refused)?;
         let (replies, stream) = mpsc::channel(REPLIES_IN_FLIGHT);
         tokio::spawn(self.clone().receive(manifest, claim, frames, Replies(replies)));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Largest message of a shipment: no frame has more than all that is shipped.
+fn frame_bytes_max(manifest: &Manifest) -> usize {
+    let all = manifest.total_bytes();
+    let most = all.saturating_add(all / 8).saturating_add(FRAME_OVERHEAD_BYTES).min(FRAME_BYTES_MAX);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// What came, or ended, before there was room for it.
+fn too_early(early: Result<Option<v1::ShipFrame>, Status>) -> Refusal {
+    match early {
+        Ok(Some(_)) => Refusal::OutOfOrder,
+        Ok(None) => Refusal::Truncated,
+        Err(status) => unreadable(status),
     }
 }
 
@@ -199,8 +226,9 @@ fn unreadable(status: Status) -> Refusal {
 fn refused(refusal: Refusal) -> Status {
     let reason = refusal.as_str();
     match refusal {
-        // Mostly a request whose client left before its KV came. Who still waits for it counts it.
-        Refusal::UnknownEpoch => tracing::debug!(reason, "refused a shipment"),
+        // Mostly a request whose client left before its KV came, or a call that ended before it said whose KV it brings. A
+        // request that still waits counts it, and callers that send nothing must not fill the log.
+        Refusal::UnknownEpoch | Refusal::Truncated => tracing::debug!(reason, "refused a shipment"),
         _ => tracing::warn!(reason, "refused a shipment"),
     }
     ServiceError::from(refusal).into()

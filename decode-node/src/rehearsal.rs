@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secateur_channel::{Channels, Guard};
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::KvPool;
-use secateur_node::{Host, Identity, host::Describe};
+use secateur_node::{Host, Identity, host::Describe, intake};
 use secateur_proto::{ServiceError, v1};
 use secateur_transfer::{TransferPolicy, receive::Accepted};
 use tokio::net::TcpListener;
@@ -16,6 +16,9 @@ use crate::{
     space::BlockSpace,
     transfer_server,
 };
+
+/// A decode node's own default.
+const QUEUE_LIMIT: u32 = 256;
 
 /// A decode node that only receives. Clones are the same one.
 #[derive(Clone)]
@@ -50,7 +53,8 @@ impl Rehearsal {
     /// Serves as a decode node does until `shutdown` is cancelled.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
         let receive = ReceiveService::new(self.identity.clone(), self.space.clone(), self.epochs.clone());
-        let mut host = Host::new(Arc::new(self), Channels::default(), shutdown);
+        let mut host =
+            Host::new(Arc::new(self), Channels::default(), shutdown).with_intake(intake::of_shipments(QUEUE_LIMIT));
         host.routes().add_service(transfer_server(receive));
         host.serve(listener, Guard::default()).await
     }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use secateur_model::{Block, KvPool, blocks_for};
+use secateur_node::Bell;
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::oneshot;
 
@@ -32,6 +33,8 @@ pub struct BlockSpace {
     held_off: AtomicBool,
     /// Set while what is kept of finished prompts is freed: whoever does it serves those that wait.
     evicting: AtomicBool,
+    /// Rung when blocks become free, for the engine whose answers all wait for some.
+    bell: Bell,
 }
 
 struct Waiter {
@@ -49,11 +52,13 @@ impl BlockSpace {
             running: AtomicUsize::new(0),
             held_off: AtomicBool::new(false),
             evicting: AtomicBool::new(false),
+            bell: Bell::default(),
         });
         let weak = Arc::downgrade(&space);
         let serve = move || {
             if let Some(space) = weak.upgrade() {
                 space.serve();
+                space.bell.ring();
             }
         };
         space.pool.on_release(serve.clone());
@@ -90,7 +95,7 @@ impl BlockSpace {
         let mut kv = begin();
         let surplus = blocks.split_off(kv.missing(positions));
         kv.grow(blocks);
-        drop(surplus);
+        Block::free_together(surplus);
         Ok(kv)
     }
 
@@ -99,7 +104,11 @@ impl BlockSpace {
         if !self.queue().is_empty() || self.available() < blocks + self.kept_free() {
             return None;
         }
-        while self.pool.free_blocks() < blocks && self.kept.evict() {}
+        while let missing @ 1.. = blocks.saturating_sub(self.pool.free_blocks()) {
+            if !self.kept.evict(missing) {
+                break;
+            }
+        }
         self.pool.lease(blocks)
     }
 
@@ -119,7 +128,7 @@ impl BlockSpace {
             if let Some(block) = self.pool.lease(1) {
                 return block.into_iter().next();
             }
-            if !self.kept.evict() {
+            if !self.kept.evict(1) {
                 return None;
             }
         }
@@ -133,6 +142,11 @@ impl BlockSpace {
     /// What is kept of finished prompts.
     pub fn kept(&self) -> &Kept {
         &self.kept
+    }
+
+    /// Rung whenever blocks became free, or could be.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// The pool.
@@ -155,8 +169,10 @@ impl BlockSpace {
             let mut queue = self.queue();
             let Some(granted) = self.grant_first(&mut queue) else { return };
             drop(queue);
-            // Whoever stopped waiting leaves the blocks to the next one; they are dropped here, without the lock.
-            drop(granted);
+            // Whoever stopped waiting leaves the blocks to the next one; they are freed here, without the lock.
+            if let Err(unwanted) = granted {
+                Block::free_together(unwanted);
+            }
         }
     }
 
@@ -186,14 +202,15 @@ impl BlockSpace {
         loop {
             // Anew each time: what was freed may have served the first one already.
             let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
-            if self.pool.free_blocks() >= needed || self.available() < needed + self.kept_free() {
+            let missing = needed.saturating_sub(self.pool.free_blocks());
+            if missing == 0 || self.available() < needed + self.kept_free() {
                 return true;
             }
             if self.evicting.swap(true, Ordering::AcqRel) {
                 return false;
             }
             // Dropped here, without a lock; it comes back to `serve`, which finds the flag.
-            let was_there = self.kept.evict();
+            let was_there = self.kept.evict(missing);
             self.evicting.store(false, Ordering::Release);
             if !was_there {
                 return true;

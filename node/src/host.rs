@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use secateur_channel::{Channels, Guard};
+use secateur_channel::{Channels, Guard, Intake};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     FILE_DESCRIPTOR_SET,
@@ -13,20 +13,26 @@ use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, Streaming, service::RoutesBuilder, transport::Server};
 use tonic_health::ServingStatus;
 
-use crate::link::{Acks, Links};
+use crate::{
+    Life, intake,
+    link::{Acks, Links},
+};
 
 /// How long running requests may go on once the node was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// What a shipment may have in flight: enough for 25 Gb/s at 1 ms round trip.
-const STREAM_WINDOW_BYTES: u32 = 4 << 20;
-/// For all shipments of one peer together: the most that HTTP/2 has. Shipments that wait for blocks are not read, and must
-/// not hold up one that has its blocks; each holds a stream's window at most, and how many wait is bounded.
-const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
-/// How often a quiet peer is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// How long its answer may take: on a slow link it comes behind what a shipment has put into the sockets' buffers, some
-/// megabytes. Routers, which send little, notice a lost node much sooner.
-pub const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what runs may take to say its last words once the engine has ended.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+/// How often a quiet peer is pinged, so that a living one has something to say.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// The HTTP/2 library's own limit on the answer, only a backstop: connections are watched (`secateur_channel`), and on a slow
+/// link an answer comes behind what a shipment has put into the buffers on the way.
+const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(60);
+/// Largest message of the services that say something of the node.
+const SMALL_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// The same where a link is measured, with frames of a shipment's size.
+const PROBE_BYTES_MAX: usize = 2 << 20;
+/// Requests that may wait where a role does not say.
+const QUEUE_LIMIT: u32 = 256;
 /// Name under which `grpc.health.v1` answers for "can take requests", beside the empty name and `liveness`.
 const READINESS: &str = "readiness";
 const LIVENESS: &str = "liveness";
@@ -37,19 +43,33 @@ pub trait Describe: Send + Sync + 'static {
     fn describe(&self, draining: bool) -> v1::NodeDescription;
 }
 
-/// Hosts a role's services until it is told to stop and what runs has ended.
+/// Hosts a role's services until it is told to stop and what runs has ended, or until its engine ends.
 pub struct Host {
     routes: RoutesBuilder,
     shutdown: CancellationToken,
+    intake: Intake,
+    life: Life,
+    // The description's owner holds the engine: it must not end before this host does.
+    describer: Arc<dyn Describe>,
+    links: Links,
 }
 
 impl Host {
     /// A host that drains when `shutdown` is cancelled, and reaches other nodes through `channels`.
     pub fn new<D: Describe>(describer: Arc<D>, channels: Channels, shutdown: CancellationToken) -> Self {
-        let node = NodeService { describer, shutdown: shutdown.clone(), links: Links::new(channels) };
-        let mut routes = RoutesBuilder::default();
-        routes.add_service(node_server::NodeServer::new(node));
-        Self { routes, shutdown }
+        let describer: Arc<dyn Describe> = describer;
+        let (routes, intake, life) = (RoutesBuilder::default(), intake::of_requests(QUEUE_LIMIT), Life::default());
+        Self { routes, shutdown, intake, life, describer, links: Links::new(channels) }
+    }
+
+    /// The same within other limits on what callers may have under way.
+    pub fn with_intake(self, intake: Intake) -> Self {
+        Self { intake, ..self }
+    }
+
+    /// The same for a node that cannot go on without an engine.
+    pub fn with_life(self, life: &Life) -> Self {
+        Self { life: life.clone(), ..self }
     }
 
     /// Where the role adds its services.
@@ -57,7 +77,7 @@ impl Host {
         &mut self.routes
     }
 
-    /// Serves on `listener` behind `guard`; returns once stopped.
+    /// Serves on `listener` behind `guard`; returns once stopped, with an error if the engine ended before that.
     pub async fn serve(mut self, listener: TcpListener, guard: Guard) -> anyhow::Result<()> {
         let (reporter, health) = tonic_health::server::health_reporter();
         for service in ["", READINESS, LIVENESS] {
@@ -67,42 +87,68 @@ impl Host {
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()?;
-        self.routes.add_service(health).add_service(reflection);
-        let draining = self.shutdown.clone();
+        let node = NodeService {
+            describer: self.describer.clone(),
+            shutdown: self.shutdown.clone(),
+            life: self.life.clone(),
+            links: self.links,
+        };
+        self.routes
+            .add_service(node_server::NodeServer::new(node).max_decoding_message_size(PROBE_BYTES_MAX))
+            .add_service(health.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX))
+            .add_service(reflection.max_decoding_message_size(SMALL_MESSAGE_BYTES_MAX));
+        let (shutdown, life) = (self.shutdown.clone(), self.life.clone());
         let stop = async move {
-            draining.cancelled().await;
-            reporter.set_service_status("", ServingStatus::NotServing).await;
-            reporter.set_service_status(READINESS, ServingStatus::NotServing).await;
+            let is_alive = tokio::select! {
+                () = shutdown.cancelled() => true,
+                () = life.ended() => false,
+            };
+            let services: &[&str] = if is_alive { &["", READINESS] } else { &["", READINESS, LIVENESS] };
+            for service in services {
+                reporter.set_service_status(service, ServingStatus::NotServing).await;
+            }
         };
         let server = Server::builder()
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_frame_size(frame::HTTP2_FRAME_BYTES)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_PATIENCE));
-        let serving = guard.serve(server, self.routes.routes(), listener, stop);
-        let overdue = async {
-            self.shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN_MAX).await;
-        };
+        let serving = guard.serve(server, self.routes.routes(), listener, self.intake, stop);
         tokio::select! {
             served = serving => served?,
-            () = overdue => tracing::warn!("requests still ran {} s after the stop; ending them", DRAIN_MAX.as_secs()),
+            () = overdue(&self.shutdown) => {
+                tracing::warn!("requests still ran {} s after the stop; ending them", DRAIN_MAX.as_secs());
+            }
+            () = silenced(&self.life) => {}
         }
+        anyhow::ensure!(!self.life.has_ended(), "the engine has ended, and the node with it; an earlier line says why");
         Ok(())
     }
 }
 
-struct NodeService<D> {
-    describer: Arc<D>,
+/// Resolves when what runs has had its time after a stop.
+async fn overdue(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(DRAIN_MAX).await;
+}
+
+/// Resolves when what ran has had its time after the engine's end.
+async fn silenced(life: &Life) {
+    life.ended().await;
+    tokio::time::sleep(LAST_WORDS_MAX).await;
+}
+
+struct NodeService {
+    describer: Arc<dyn Describe>,
     shutdown: CancellationToken,
+    life: Life,
     links: Links,
 }
 
 #[tonic::async_trait]
-impl<D: Describe> node_server::Node for NodeService<D> {
+impl node_server::Node for NodeService {
     async fn describe(&self, _: Request<v1::DescribeRequest>) -> Result<Response<v1::NodeDescription>, Status> {
-        Ok(Response::new(self.describer.describe(self.shutdown.is_cancelled())))
+        let is_ending = self.shutdown.is_cancelled() || self.life.has_ended();
+        Ok(Response::new(self.describer.describe(is_ending)))
     }
 
     async fn measure_link(&self, request: Request<v1::MeasureLinkRequest>) -> Result<Response<v1::LinkReport>, Status> {

@@ -2,21 +2,32 @@
 
 use secateur_common::shutdown::CancellationToken;
 
+use crate::bell::{Bell, RingOnDrop};
+
 /// Cancels its token when dropped: held by the future or stream that serves a request, so that a disconnect, a
 /// deadline or an error ends the work behind it, wherever that runs.
 #[derive(Debug)]
-pub struct Leash(CancellationToken);
+pub struct Leash {
+    token: CancellationToken,
+    // Dropped after the token was cancelled: the engine looks at the token when it wakes.
+    _wakes: Option<RingOnDrop>,
+}
 
 impl Leash {
     /// Ties `token` to the life of the returned value.
     pub fn new(token: CancellationToken) -> Self {
-        Self(token)
+        Self { token, _wakes: None }
+    }
+
+    /// The same for work on a thread that sleeps on `bell`.
+    pub fn waking(token: CancellationToken, bell: &Bell) -> Self {
+        Self { token, _wakes: Some(bell.on_drop()) }
     }
 }
 
 impl Drop for Leash {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.token.cancel();
     }
 }
 

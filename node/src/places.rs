@@ -1,38 +1,34 @@
-//! A queue's bound: who comes takes a place or is refused, and whoever stops waiting gives it up.
+//! A queue's bound: a caller takes a place or is refused, and whoever stops waiting gives its place up.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
-};
+use std::sync::Arc;
 
-/// So many places and no more.
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A fixed number of places. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Places {
-    taken: Arc<AtomicU32>,
+    free: Arc<Semaphore>,
     limit: u32,
 }
 
 /// A place among those that wait; given up on drop, also when the waiting future is dropped.
 #[derive(Debug)]
-pub struct Place(Arc<AtomicU32>);
+pub struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Places {
     /// `limit` places, all free.
     pub fn new(limit: u32) -> Self {
-        Self { taken: Arc::default(), limit }
+        Self { free: Arc::new(Semaphore::new(limit as usize)), limit }
     }
 
     /// A place; `None` if all are taken.
     pub fn take(&self) -> Option<Place> {
-        let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        // Counted first and given back if it was one too many, so that no two ever take the last one.
-        let place = Place(self.taken.clone());
-        (before < self.limit).then_some(place)
+        self.free.clone().try_acquire_owned().ok().map(Place)
     }
 
     /// Places that are taken.
     pub fn taken(&self) -> u32 {
-        self.taken.load(Ordering::Relaxed)
+        self.limit.saturating_sub(u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX))
     }
 
     /// Places there are.
@@ -41,14 +37,13 @@ impl Places {
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        thread,
+    };
+
     use super::*;
 
     #[test]
@@ -60,5 +55,22 @@ mod tests {
         drop(first);
         assert!(places.take().is_some());
         assert_eq!(places.taken(), 1);
+    }
+
+    /// A caller that is refused must not hold, even for a moment, what another one could take.
+    #[test]
+    fn a_refusal_counts_for_nothing() {
+        let (places, is_over) = (Places::new(2), AtomicBool::new(false));
+        let _all = (places.take().unwrap(), places.take().unwrap());
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    assert!(places.take().is_none());
+                }
+            });
+            let most = (0..2_000_000).map(|_| places.taken()).max();
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(most, Some(2));
+        });
     }
 }

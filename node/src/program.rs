@@ -114,3 +114,51 @@ fn refuse(error: &dyn Error) -> ExitCode {
     let _ = writeln!(std::io::stderr(), "error: {error}");
     ExitCode::from(USAGE)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use secateur_channel::{Channels, Guard};
+    use secateur_proto::v1;
+
+    use super::*;
+    use crate::{Host, Life, host::Describe};
+
+    struct Nobody;
+
+    impl Describe for Nobody {
+        fn describe(&self, _: bool) -> v1::NodeDescription {
+            v1::NodeDescription::default()
+        }
+    }
+
+    /// The exit status of a program whose engine runs `work` while it serves.
+    fn status(work: impl FnOnce(&CancellationToken) + Send + 'static) -> String {
+        let arguments = ["node", "--model", "none", "--listen", "127.0.0.1:0"].map(OsString::from);
+        let serve = |_: NodeSettings, listener, shutdown: CancellationToken| async move {
+            let stop = shutdown.clone();
+            let life = Life::begin("test-engine", move || work(&stop))?;
+            let host = Host::new(Arc::new(Nobody), Channels::default(), shutdown).with_life(&life);
+            host.serve(listener, Guard::default()).await
+        };
+        // The type has no comparison.
+        format!("{:?}", run(Command::new("node"), arguments, |settings| settings, |_| Ok(()), serve))
+    }
+
+    #[test]
+    fn a_node_whose_engine_ends_exits_with_status_1() {
+        assert_eq!(status(|_| panic!("a defect")), format!("{:?}", ExitCode::FAILURE));
+        assert_eq!(status(|_| ()), format!("{:?}", ExitCode::FAILURE));
+    }
+
+    #[test]
+    fn a_node_that_is_stopped_exits_with_status_0() {
+        let work = |stop: &CancellationToken| {
+            stop.cancel();
+            // Longer than the host needs to stop.
+            std::thread::sleep(std::time::Duration::from_secs(2));
+        };
+        assert_eq!(status(work), format!("{:?}", ExitCode::SUCCESS));
+    }
+}

@@ -7,6 +7,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
+use crate::Life;
+
 /// Where a request's events go.
 #[derive(Debug)]
 pub struct Responses<T>(mpsc::Sender<Result<T, Status>>);
@@ -34,10 +36,12 @@ pub struct Terms {
     pub request_id: String,
     /// From now.
     pub deadline: Duration,
+    /// Of the engine that does the work: the request fails when it ends.
+    pub life: Life,
 }
 
 /// Runs `work` and streams what it sends. It is dropped, and with it all that it holds, when the stream is dropped, which
-/// is how a router says that nobody waits any more, or when the deadline passes.
+/// is how a router says that nobody waits any more, when the deadline passes, or when the engine ends.
 pub fn respond<T, F>(
     terms: Terms,
     room: usize,
@@ -50,11 +54,14 @@ where
     let (responses, stream) = mpsc::channel(room);
     let work = work(Responses(responses.clone()));
     tokio::spawn(async move {
-        let Terms { stage, request_id, deadline } = terms;
+        let Terms { stage, request_id, deadline, life } = terms;
         let failed = tokio::select! {
             () = responses.closed() => {
                 tracing::info!(request = %request_id, stage, "cancelled by the router");
                 return;
+            }
+            () = life.ended() => {
+                ServiceError::new(ErrorCode::Unavailable, format!("the {stage} engine has stopped"))
             }
             outcome = tokio::time::timeout(deadline, work) => match outcome {
                 Ok(Ok(())) => return,
@@ -77,7 +84,7 @@ mod tests {
     use crate::Leash;
 
     fn terms(deadline: Duration) -> Terms {
-        Terms { stage: "test", request_id: "r".into(), deadline }
+        Terms { stage: "test", request_id: "r".into(), deadline, life: Life::default() }
     }
 
     #[tokio::test]
@@ -97,6 +104,20 @@ mod tests {
     async fn the_deadline_ends_it() {
         let mut stream = respond::<u32, _>(terms(Duration::from_millis(5)), 4, |_| std::future::pending()).into_inner();
         assert_eq!(ServiceError::from(stream.next().await.unwrap().unwrap_err()).code, ErrorCode::Timeout);
+    }
+
+    #[tokio::test]
+    async fn the_engines_end_fails_what_waits_for_it() {
+        let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+        let life = Life::begin("test", move || {
+            let _ = waits.recv();
+        })
+        .unwrap();
+        let terms = Terms { life, ..terms(Duration::from_secs(60)) };
+        let mut stream = respond::<u32, _>(terms, 4, |_| std::future::pending()).into_inner();
+        drop(goes_on);
+        let error = ServiceError::from(stream.next().await.unwrap().unwrap_err());
+        assert_eq!((error.code, error.message.as_str()), (ErrorCode::Unavailable, "the test engine has stopped"));
     }
 
     #[tokio::test]

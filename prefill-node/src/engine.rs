@@ -18,15 +18,16 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+        mpsc::{Receiver, Sender, TryRecvError, channel},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
+use secateur_common::shutdown::CancellationToken;
 use secateur_model::{BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, ModelError, VisualTokens, blocks_for};
 use secateur_node::{
-    Place, Places,
+    Bell, Leash, Life, Place, Places,
+    bell::RingOnDrop,
     handshake::{self, model_failure},
     prefix::SharedPrefix,
 };
@@ -47,12 +48,14 @@ use crate::{
 
 /// Prompts that are laid out and wait for blocks: what their pictures became is in memory.
 const LAID_MAX: usize = 32;
-/// How long to wait before looking again when every prompt waits for blocks that shipments hold.
-const PATIENCE: Duration = Duration::from_millis(2);
 
 /// The handle to the engine thread.
 pub struct Engine {
     incoming: Sender<(Work, Place)>,
+    // Behind the queue's end: a thread that it wakes finds the queue closed.
+    _wakes: RingOnDrop,
+    bell: Bell,
+    life: Life,
     queue: Places,
     shortage: Shortage,
     gauges: Arc<Gauges>,
@@ -64,10 +67,15 @@ impl Engine {
     pub fn start(compute: impl Compute, pool: KvPool, limits: Limits) -> std::io::Result<Self> {
         let (sender, incoming) = channel();
         let (gauges, shortage) = (Arc::new(Gauges::default()), Shortage::default());
-        let prefix = SharedPrefix::default();
+        let (prefix, bell) = (SharedPrefix::default(), Bell::default());
+        // Blocks come back when shipments end, on other threads.
+        let (freed, idle) = (bell.clone(), bell.clone());
+        pool.on_release(move || freed.ring());
+        prefix.on_idle(move || idle.ring());
         let mut core = Core {
             compute,
             incoming,
+            bell: bell.clone(),
             jobs: Vec::new(),
             pool,
             prefix: prefix.clone(),
@@ -76,7 +84,7 @@ impl Engine {
             shortage: shortage.clone(),
             gauges: gauges.clone(),
         };
-        thread::Builder::new().name("prefill-engine".into()).spawn(move || {
+        let life = Life::begin("prefill-engine", move || {
             while core.take_in() {
                 core.look();
                 core.admit();
@@ -85,18 +93,37 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        Ok(Self { incoming: sender, queue: Places::new(limits.queue), shortage, gauges, prefix })
+        let (queue, _wakes) = (Places::new(limits.queue), bell.on_drop());
+        Ok(Self { incoming: sender, _wakes, bell, life, queue, shortage, gauges, prefix })
     }
 
-    /// Queues a job, or says that the queue is full.
-    pub fn submit(&self, work: Work) -> Result<(), ServiceError> {
-        let place = self.queue.take().ok_or_else(|| {
+    /// A place in the queue, or the word that it is full. Taken before anything is done for a request, so that whatever a
+    /// request waits for, it is counted.
+    pub fn take_place(&self) -> Result<Place, ServiceError> {
+        self.queue.take().ok_or_else(|| {
             let limit = self.queue.limit();
             let text = format!("the prefill node's queue of {limit} prompts is full; try again shortly");
             ServiceError::new(ErrorCode::Overloaded, text)
-        })?;
+        })
+    }
+
+    /// Queues a job, which keeps `place` until it has its blocks.
+    pub fn submit(&self, work: Work, place: Place) -> Result<(), ServiceError> {
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
-        self.incoming.send((work, place)).map_err(stopped)
+        self.incoming.send((work, place)).map_err(stopped)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// What cancels a job when nobody waits for it any more, and wakes the engine to see it.
+    pub fn leash(&self) -> (CancellationToken, Leash) {
+        let cancelled = CancellationToken::new();
+        (cancelled.clone(), Leash::waking(cancelled, &self.bell))
+    }
+
+    /// The life of its thread.
+    pub fn life(&self) -> &Life {
+        &self.life
     }
 
     /// What it says of itself.
@@ -114,7 +141,7 @@ impl Engine {
         self.prefix.reclaimable()
     }
 
-    /// Jobs that were submitted and wait for blocks, or for their pictures to be looked at.
+    /// Requests that wait for blocks, or for their pictures to be decoded or looked at.
     pub fn queue(&self) -> &Places {
         &self.queue
     }
@@ -124,6 +151,8 @@ impl Engine {
 struct Core<C> {
     compute: C,
     incoming: Receiver<(Work, Place)>,
+    /// Rung for whatever a waiting engine may go on with: a job, a cancellation, a free block, the last handle's end.
+    bell: Bell,
     /// In the order in which they came.
     jobs: Vec<Entry>,
     pool: KvPool,
@@ -146,29 +175,40 @@ impl<C: Compute> Core<C> {
     /// Takes in what has come and lets go of what nobody waits for; sleeps when there is nothing to do. False: no handle
     /// is left.
     fn take_in(&mut self) -> bool {
+        self.let_go();
+        if self.waits() {
+            if self.jobs.is_empty() {
+                self.shortage.set(false);
+            }
+            self.bell.wait();
+            self.let_go();
+        }
+        let is_open = self.receive();
+        self.count();
+        is_open || !self.waits()
+    }
+
+    /// Whether a step would find nothing to compute.
+    fn waits(&self) -> bool {
+        let laid = self.laid();
+        laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs))
+    }
+
+    /// Drops the jobs that nobody waits for.
+    fn let_go(&mut self) {
         self.jobs.retain(|entry| !entry.work.cancelled.is_cancelled());
         self.count();
-        let laid = self.laid();
-        let waits = laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs));
-        match self.jobs.is_empty() {
-            true => {
-                self.shortage.set(false);
-                match self.incoming.recv() {
-                    Ok(came) => self.jobs.push(Entry::new(came)),
-                    Err(_) => return false,
-                }
-            }
-            // Blocks come back when shipments end, on other threads.
-            false if waits => match self.incoming.recv_timeout(PATIENCE) {
+    }
+
+    /// Takes in the jobs that have come. False: no handle is left.
+    fn receive(&mut self) -> bool {
+        loop {
+            match self.incoming.try_recv() {
                 Ok(came) => self.jobs.push(Entry::new(came)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
-            },
-            false => {}
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
         }
-        self.jobs.extend(self.incoming.try_iter().map(Entry::new));
-        self.count();
-        true
     }
 
     /// Gives blocks to those that wait, and says whether some go on waiting.
@@ -208,7 +248,8 @@ impl<C: Compute> Core<C> {
             if let Some(blocks) = self.pool.lease(count) {
                 return Some(blocks);
             }
-            if !self.prefix.evict() {
+            // At least one: some may have become free since.
+            if !self.prefix.evict(count.saturating_sub(self.pool.free_blocks()).max(1)) {
                 return None;
             }
         }

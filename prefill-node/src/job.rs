@@ -232,7 +232,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn request(tokens: &[u32], images: usize) -> v1::PrefillRequest {
+    pub(crate) fn request(tokens: &[u32], images: usize) -> v1::PrefillRequest {
         v1::PrefillRequest {
             epoch: Some(v1::Epoch { id: "e".into(), attempt: 0 }),
             model_fingerprint: "f".into(),

@@ -39,7 +39,7 @@ use anyhow::{Context, ensure};
 use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model, WeightFormat};
-use secateur_node::{Host, Identity, ListenError, NodePlan, memory, program};
+use secateur_node::{Host, Identity, ListenError, NodePlan, intake, memory, program};
 use secateur_proto::v1::{self, prefill_server::PrefillServer};
 use secateur_pruning::pdtrim::StageKind;
 use secateur_transfer::{DType, TransferPolicy, codec::packing_rate};
@@ -137,7 +137,9 @@ pub async fn serve(
     let lines = Lines::new(settings.lossless, packing_rate(identity.kv_shape().dtype));
     let prefiller =
         Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels.clone()), ship_patience, lines));
-    let mut host = Host::new(prefiller.clone(), channels.clone(), shutdown);
+    let intake = intake::of_requests(node.queue_limit);
+    let mut host =
+        Host::new(prefiller.clone(), channels.clone(), shutdown).with_intake(intake).with_life(prefiller.life());
     host.routes()
         .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));
     host.serve(listener, guard).await

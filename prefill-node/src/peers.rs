@@ -1,14 +1,9 @@
 //! Connections to decode nodes, kept between requests.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{collections::HashMap, sync::Mutex};
 
-use secateur_channel::{Channels, KeepAlive, Link, OpenError};
-use secateur_node::host::KEEPALIVE_PATIENCE;
+use secateur_channel::{Channels, Link, OpenError};
 use secateur_proto::{ErrorCode, ServiceError};
-
-/// A peer that vanished without closing its connection is noticed while something is shipped to it.
-const KEEP_ALIVE: KeepAlive =
-    KeepAlive { interval: Duration::from_secs(2), timeout: KEEPALIVE_PATIENCE, while_idle: false };
 
 /// Nodes come and go under ever new addresses. With more than so many, all channels are made anew: shipments under way
 /// keep theirs, the next ones connect again.
@@ -23,7 +18,8 @@ pub struct Peer {
     pub name: Option<String>,
 }
 
-/// Channels to peers. A channel reconnects by itself and resolves the name anew when it does.
+/// Channels to peers. A channel reconnects by itself and resolves the name anew when it does. A peer that vanished, was cut
+/// off or stopped is noticed within seconds, and shipments to it fail.
 #[derive(Default)]
 pub struct Peers {
     channels: Channels,
@@ -43,7 +39,7 @@ impl Peers {
         if let Some(link) = links.get(peer) {
             return Ok(link.clone());
         }
-        let link = self.channels.open_as(&peer.address, peer.name.as_deref(), KEEP_ALIVE).map_err(|error| {
+        let link = self.channels.open_watched(&peer.address, peer.name.as_deref()).map_err(|error| {
             let message = match error {
                 OpenError::Address(_) => "the decode address is not host:port",
                 OpenError::Tls { .. } => "the decode address has no name that a certificate can bear",

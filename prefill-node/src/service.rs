@@ -6,9 +6,8 @@ use std::{
 };
 
 use secateur_channel::Link;
-use secateur_common::shutdown::CancellationToken;
 use secateur_model::{KvPool, Picture};
-use secateur_node::{Identity, Leash, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond};
+use secateur_node::{Identity, Life, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, prefill_event::Event, prefill_server},
@@ -64,20 +63,23 @@ impl Prefiller {
         Self { identity, engine, pool, peers, lines, decoding, patience }
     }
 
+    /// The life of the engine.
+    pub fn life(&self) -> &Life {
+        self.engine.life()
+    }
+
     /// One request from its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
+        let place = self.engine.take_place()?;
         let channel = job.decode.as_ref().map(|peer| self.peers.channel(peer)).transpose()?;
-        let decoding = match job.images.is_empty() {
-            true => None,
-            false => self.decoding.clone().acquire_owned().await.ok(),
-        };
+        let decoding = if job.images.is_empty() { None } else { self.decoding.clone().acquire_owned().await.ok() };
         let pictures = decode_pictures(job.clone()).await?;
-        let cancelled = CancellationToken::new();
-        let _leash = Leash::new(cancelled.clone());
+        let (cancelled, _leash) = self.engine.leash();
         let (reporter, follower) = progress();
         let (result, prefilled) = oneshot::channel();
         let reporter = channel.is_some().then_some(reporter);
-        self.engine.submit(Work { job: job.clone(), pictures, decoding, progress: reporter, result, cancelled })?;
+        let work = Work { job: job.clone(), pictures, decoding, progress: reporter, result, cancelled };
+        self.engine.submit(work, place)?;
         let packing = self.lines.packing(job.decode_address());
         let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone(), packing };
         let ship = async {
@@ -171,8 +173,12 @@ impl prefill_server::Prefill for PrefillService {
 
     async fn run(&self, request: Request<v1::PrefillRequest>) -> Result<Response<Self::RunStream>, Status> {
         let job = Arc::new(Job::new(request.into_inner(), &self.0.identity)?);
-        let terms = Terms { stage: "prefill", request_id: job.request_id.clone(), deadline: job.deadline };
+        let life = self.0.life().clone();
+        let terms = Terms { stage: "prefill", request_id: job.request_id.clone(), deadline: job.deadline, life };
         let prefiller = self.0.clone();
         Ok(respond(terms, EVENTS, |responses| async move { prefiller.run(job, responses).await }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -321,12 +321,16 @@ async fn coded(coding: &mut Option<JoinHandle<Coded>>) -> Result<Coded, ServiceE
 
 /// What decode said; what the transport says instead means that it is gone.
 fn said(status: Status) -> ServiceError {
-    if is_from_service(&status) { status.into() } else { lost() }
+    if !is_from_service(&status) {
+        return lost();
+    }
+    let error = ServiceError::from(status);
+    if error.code == ErrorCode::Unavailable { error.at_peer() } else { error }
 }
 
 /// Why decode takes no more: what it says of it, else that it was lost.
 async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
-    let said = async {
+    let refusal = async {
         loop {
             match replies.message().await {
                 Ok(Some(_)) => {}
@@ -335,14 +339,14 @@ async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
             }
         }
     };
-    match timeout(REFUSAL_PATIENCE, said).await {
-        Ok(Some(refused)) if is_from_service(&refused) => refused.into(),
+    match timeout(REFUSAL_PATIENCE, refusal).await {
+        Ok(Some(refused)) => said(refused),
         _ => lost(),
     }
 }
 
 fn lost() -> ServiceError {
-    ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost")
+    ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost").at_peer()
 }
 
 /// The engine stopped before the prompt was done. It says why on its own way to the response, which then drops this

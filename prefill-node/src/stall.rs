@@ -79,6 +79,6 @@ impl Patience {
             sleep(LOOK_AGAIN).await;
         }
         let text = format!("decode took nothing of the KV for {} s or more", limit.as_secs());
-        ServiceError::new(ErrorCode::Unavailable, text)
+        ServiceError::new(ErrorCode::Unavailable, text).at_peer()
     }
 }

@@ -8,6 +8,8 @@ use tonic::{Code, Status, metadata::MetadataValue};
 const CODE_KEY: &str = "secateur-error-code";
 // Binary metadata, since a field name is the client's text and may hold any character.
 const PARAM_KEY: &str = "secateur-error-param-bin";
+/// Present where the node that reports a failure says that the other node of its pair failed.
+const AT_PEER_KEY: &str = "secateur-error-at-peer";
 /// Longest message that is carried; error bodies stay small whatever went wrong.
 const MESSAGE_CHARS_MAX: usize = 1_000;
 
@@ -100,12 +102,20 @@ pub struct ServiceError {
     pub message: String,
     /// The request field at fault, in the client's terms (`messages[0].content[1].image_url`).
     pub param: Option<String>,
+    /// Whether the other node of the pair failed, or the way to it, and not the node that reports this: set by prefill about
+    /// decode, for the router, and never part of an answer to a client.
+    pub at_peer: bool,
 }
 
 impl ServiceError {
     /// An error without a field.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: truncated(message.into()), param: None }
+        Self { code, message: truncated(message.into()), param: None, at_peer: false }
+    }
+
+    /// Says that the other node of the pair failed, or the way to it.
+    pub fn at_peer(self) -> Self {
+        Self { at_peer: true, ..self }
     }
 
     /// Names the field at fault.
@@ -147,6 +157,9 @@ impl From<ServiceError> for Status {
             let value = MetadataValue::from_bytes(param.as_bytes());
             status.metadata_mut().insert_bin(PARAM_KEY, value);
         }
+        if error.at_peer {
+            status.metadata_mut().insert(AT_PEER_KEY, MetadataValue::from_static("1"));
+        }
         status
     }
 }
@@ -164,7 +177,7 @@ impl From<Status> for ServiceError {
             text => text.to_owned(),
         };
         let code = code.unwrap_or_else(|| from_transport(status.code()));
-        ServiceError { code, message: truncated(message), param }
+        ServiceError { code, message: truncated(message), param, at_peer: metadata.contains_key(AT_PEER_KEY) }
     }
 }
 
@@ -188,8 +201,9 @@ mod tests {
     fn every_code_survives_a_grpc_hop() {
         for &code in ErrorCode::ALL {
             let sent = ServiceError::new(code, "näh").with_param("messages[0].ü");
-            let received = ServiceError::from(Status::from(sent.clone()));
-            assert_eq!(received, sent);
+            for sent in [sent.clone(), sent.at_peer()] {
+                assert_eq!(ServiceError::from(Status::from(sent.clone())), sent);
+            }
         }
     }
 

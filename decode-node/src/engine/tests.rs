@@ -1,5 +1,7 @@
 //! Load on a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
 
+use std::time::Duration;
+
 use super::*;
 use secateur_model::{BlockTable, Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
 
@@ -143,14 +145,13 @@ async fn a_cancelled_answer_frees_its_blocks() {
     let mut other = start(&engine, &space, "1", 3, 0, 100).await;
     let mut table = BlockTable::new(space.pool());
     table.grow(space.lease(1).await.unwrap());
-    let cancelled = CancellationToken::new();
+    let (cancelled, leash) = engine.leash();
     let (events, _gone) = mpsc::channel(3);
     let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
     let sequence = Sequence::new(sampler, Vec::new(), 1_000_000, 0, 0);
     let (order, started) = ("2".to_owned(), Instant::now());
-    let answer =
-        Running { order, sequence, kv: table.into(), position: 0, events, cancelled: cancelled.clone(), started };
-    cancelled.cancel();
+    let answer = Running { order, sequence, kv: table.into(), position: 0, events, cancelled, started };
+    drop(leash);
     engine.submit(answer).unwrap();
     finish(&mut other).await;
     all_free(&space).await;
@@ -207,4 +208,77 @@ async fn a_panic_fails_the_answers_of_its_step_and_not_the_node() {
         assert_eq!(client.events.recv().await.unwrap().unwrap_err().code, ErrorCode::Internal);
     }
     all_free(&space).await;
+}
+
+/// Starts an answer whose next row needs a block.
+async fn start_full(engine: &Engine, space: &Arc<BlockSpace>, order: &str) -> (Client, Leash) {
+    let mut table = BlockTable::new(space.pool());
+    table.grow(space.lease(1).await.unwrap());
+    table.set_len(16).unwrap();
+    let (events, receiver) = mpsc::channel(40);
+    let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
+    let sequence = Sequence::new(sampler, Vec::new(), 20, 0, 7);
+    let (cancelled, leash) = engine.leash();
+    let (order, started) = (order.to_owned(), Instant::now());
+    let answer = Running { order: order.clone(), sequence, kv: table.into(), position: 16, events, cancelled, started };
+    engine.submit(answer).unwrap();
+    (Client { events: receiver, first: 7, left: 19, order }, leash)
+}
+
+/// No wake-up is lost, or this stands still: nothing polls.
+#[tokio::test]
+async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
+    let space = space(2);
+    let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
+    for round in 0..300 {
+        let arriving = space.lease(1).await.unwrap();
+        let (mut client, leash) = start_full(&engine, &space, "1").await;
+        if round % 3 > 0 {
+            tokio::task::yield_now().await;
+        }
+        if round % 10 == 0 {
+            // One that is given up leaves too, with nothing else happening.
+            drop(leash);
+            assert!(client.events.recv().await.is_none());
+            drop(arriving);
+        } else {
+            let freed = std::thread::spawn(move || drop(arriving));
+            assert_eq!(finish(&mut client).await, (Reason::Length, 19));
+            freed.join().unwrap();
+        }
+        all_free(&space).await;
+    }
+}
+
+/// A table with blocks of another pool, as no request has: growing it is a defect, between two steps.
+#[tokio::test]
+async fn a_panic_between_steps_ends_the_engine_and_every_answer_with_it() {
+    let (space, other) = (space(8), space(8));
+    let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
+    let mut sound = start(&engine, &space, "1", 3, 0, 1_000_000).await;
+    assert!(matches!(sound.events.recv().await, Some(Ok(Event::Tokens(_)))));
+    assert!(!engine.life().has_ended());
+    let _broken = start_full(&engine, &other, "2").await;
+    let ended = async {
+        while sound.events.recv().await.is_some() {}
+        engine.life().ended().await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the engine's end does not show");
+    let error = engine.submit(answer_of(&space).await).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Unavailable);
+}
+
+async fn answer_of(space: &Arc<BlockSpace>) -> Running {
+    let sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
+    let mut table = BlockTable::new(space.pool());
+    table.grow(space.lease(1).await.unwrap());
+    Running {
+        order: "3".to_owned(),
+        sequence: Sequence::new(sampler, Vec::new(), 20, 0, 7),
+        kv: table.into(),
+        position: 0,
+        events: mpsc::channel(3).0,
+        cancelled: CancellationToken::new(),
+        started: Instant::now(),
+    }
 }

@@ -36,7 +36,14 @@ struct Arena {
 pub struct Block {
     arena: Arc<Arena>,
     index: u32,
+    /// Set by whoever frees it together with others; its own drop then has nothing left to do.
+    is_freed: bool,
 }
+
+/// Blocks of one sequence, in order, possibly shared with others. What only this value holds is free when it is dropped, all
+/// of it at once: one lock and one call of the pool's hook, however many blocks there are.
+#[derive(Debug, Default)]
+pub(crate) struct Blocks(pub(crate) Vec<Arc<Block>>);
 
 impl KvPool {
     /// A pool of `blocks` blocks for `layers` layers.
@@ -68,7 +75,7 @@ impl KvPool {
         let rest = free.len().checked_sub(count)?;
         let taken = free.split_off(rest);
         drop(free);
-        Some(taken.into_iter().rev().map(|index| Block { arena: self.0.clone(), index }).collect())
+        Some(taken.into_iter().rev().map(|index| Block { arena: self.0.clone(), index, is_freed: false }).collect())
     }
 
     /// Blocks in all.
@@ -86,7 +93,8 @@ impl KvPool {
         block_bytes(&self.0.geometry, self.0.layers)
     }
 
-    /// Calls `hook` after each block that becomes free, on the thread that dropped it. It can be set once, and must be quick.
+    /// Calls `hook` after blocks became free, on the thread that dropped them: once for all that were freed together. It can
+    /// be set once, and must be quick.
     pub fn on_release(&self, hook: impl Fn() + Send + Sync + 'static) {
         // A second hook would be a mistake in the program that starts the node; the first one stays.
         let _ = self.0.on_release.set(Box::new(hook));
@@ -141,9 +149,31 @@ impl Arena {
     fn free(&self) -> MutexGuard<'_, Vec<u32>> {
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
+
+    /// Takes blocks back. The hook runs without the lock, since it looks at the pool.
+    fn take_back(&self, indices: impl IntoIterator<Item = u32>) {
+        self.free().extend(indices);
+        if let Some(hook) = self.on_release.get() {
+            hook();
+        }
+    }
 }
 
 impl Block {
+    /// Frees blocks of one pool together; blocks of another pool among them are freed one by one.
+    pub fn free_together(blocks: impl IntoIterator<Item = Block>) {
+        let mut blocks: Vec<Block> = blocks.into_iter().collect();
+        let Some(arena) = blocks.first().map(|block| block.arena.clone()) else { return };
+        let same = blocks.iter_mut().filter(|block| Arc::ptr_eq(&block.arena, &arena));
+        let indices: Vec<u32> = same
+            .map(|block| {
+                block.is_freed = true;
+                block.index
+            })
+            .collect();
+        arena.take_back(indices);
+    }
+
     /// Where K and V of one layer lie.
     pub(crate) fn address(&self, layer_slot: usize) -> BlockAddress {
         // What follows is sound by this alone, in every build.
@@ -159,10 +189,15 @@ impl Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        self.arena.free().push(self.index);
-        if let Some(hook) = self.arena.on_release.get() {
-            hook();
+        if !self.is_freed {
+            self.arena.take_back([self.index]);
         }
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        Block::free_together(std::mem::take(&mut self.0).into_iter().filter_map(Arc::into_inner));
     }
 }
 
@@ -181,6 +216,7 @@ impl fmt::Debug for KvPool {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::kv::table::BlockTable;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// Two layers of one head of two f32 values.
@@ -201,15 +237,30 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_hook_runs_once_for_each_block() {
-        let pool = pool(3);
+    fn the_hook_runs_once_for_blocks_that_are_freed_together() {
+        let pool = pool(8);
         let count = Arc::new(AtomicUsize::new(0));
         let counter = count.clone();
         pool.on_release(move || {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        drop(pool.lease(3));
-        assert_eq!(count.load(Ordering::Relaxed), 3);
+        let runs = || count.swap(0, Ordering::Relaxed);
+        drop(pool.lease(1));
+        assert_eq!(runs(), 1);
+        Block::free_together(pool.lease(3).unwrap());
+        assert_eq!((runs(), pool.free_blocks()), (1, 8));
+        let mut table = BlockTable::new(&pool);
+        table.grow(pool.lease(5).unwrap());
+        table.set_len(5 * BLOCK_POSITIONS).unwrap();
+        let (view, shared) = (table.view(3 * BLOCK_POSITIONS), table.full_blocks()[0].clone());
+        drop(table);
+        assert_eq!((runs(), pool.free_blocks()), (1, 5), "what the view has stays");
+        drop(view.clone());
+        assert_eq!((runs(), pool.free_blocks()), (0, 5), "nothing became free");
+        drop(view);
+        assert_eq!((runs(), pool.free_blocks()), (1, 7), "what another sequence shares stays");
+        drop(shared);
+        assert_eq!((runs(), pool.free_blocks()), (1, 8));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secateur_kernels::BlockAddress;
 
 use crate::error::{ModelError, Result};
-use crate::kv::pool::{BLOCK_POSITIONS, Block, KvPool, blocks_for, row_bytes};
+use crate::kv::pool::{BLOCK_POSITIONS, Block, Blocks, KvPool, blocks_for, row_bytes};
 use crate::kv::view::KvView;
 
 /// The blocks of one sequence, in order. Slot `i` of the sequence lies in block `i / BLOCK_POSITIONS`.
@@ -16,7 +16,7 @@ use crate::kv::view::KvView;
 #[derive(Debug)]
 pub struct BlockTable {
     pool: KvPool,
-    blocks: Vec<Arc<Block>>,
+    blocks: Blocks,
     len: usize,
     /// Positions that a layer lacks, by layer slot; empty: none lacks any.
     lacking: Vec<u32>,
@@ -25,14 +25,14 @@ pub struct BlockTable {
 impl BlockTable {
     /// A table without blocks.
     pub fn new(pool: &KvPool) -> BlockTable {
-        BlockTable { pool: pool.clone(), blocks: Vec::new(), len: 0, lacking: Vec::new() }
+        BlockTable { pool: pool.clone(), blocks: Blocks::default(), len: 0, lacking: Vec::new() }
     }
 
     /// A table that begins with finished blocks of another sequence.
     pub fn with_prefix(pool: &KvPool, prefix: Vec<Arc<Block>>) -> BlockTable {
         assert!(prefix.iter().all(|block| pool.owns(block)));
         let len = prefix.len() * BLOCK_POSITIONS;
-        BlockTable { pool: pool.clone(), blocks: prefix, len, lacking: Vec::new() }
+        BlockTable { pool: pool.clone(), blocks: Blocks(prefix), len, lacking: Vec::new() }
     }
 
     /// Slots that are written.
@@ -47,34 +47,34 @@ impl BlockTable {
 
     /// Slots that there are blocks for.
     pub fn capacity(&self) -> usize {
-        self.blocks.len() * BLOCK_POSITIONS
+        self.blocks.0.len() * BLOCK_POSITIONS
     }
 
     /// Blocks that it holds.
     pub fn blocks(&self) -> usize {
-        self.blocks.len()
+        self.blocks.0.len()
     }
 
     /// Blocks that are missing to hold so many positions.
     pub fn missing(&self, positions: usize) -> usize {
-        blocks_for(positions).saturating_sub(self.blocks.len())
+        blocks_for(positions).saturating_sub(self.blocks.0.len())
     }
 
     /// Takes more blocks in.
     pub fn grow(&mut self, blocks: Vec<Block>) {
         assert!(blocks.iter().all(|block| self.pool.owns(block)));
-        self.blocks.extend(blocks.into_iter().map(Arc::new));
+        self.blocks.0.extend(blocks.into_iter().map(Arc::new));
     }
 
     /// The blocks that are full, for a prefix cache.
     pub fn full_blocks(&self) -> &[Arc<Block>] {
-        &self.blocks[..self.len / BLOCK_POSITIONS]
+        &self.blocks.0[..self.len / BLOCK_POSITIONS]
     }
 
     /// The KV of the first `positions` slots, which shipping may hold on to. What is not written yet must not be read.
     pub fn view(&self, positions: usize) -> KvView {
         assert!(positions <= self.capacity(), "a view of {positions} positions of {}", self.capacity());
-        KvView::new(self.blocks[..blocks_for(positions)].into(), self.pool.geometry(), positions)
+        KvView::new(Blocks(self.blocks.0[..blocks_for(positions)].to_vec()), self.pool.geometry(), positions)
     }
 
     /// Writes K and V of one layer, both [rows, kv_heads, head_dim] in the pool's format, from slot `first` on. They count
@@ -94,7 +94,7 @@ impl BlockTable {
         while done < rows {
             let (block, at) = ((first + done) / BLOCK_POSITIONS, (first + done) % BLOCK_POSITIONS);
             let count = (BLOCK_POSITIONS - at).min(rows - done);
-            let BlockAddress { k: to_k, v: to_v } = self.blocks[block].address(layer_slot);
+            let BlockAddress { k: to_k, v: to_v } = self.blocks.0[block].address(layer_slot);
             // SAFETY: `count` rows from `at` on lie inside the block's planes, and slots from `len` on are this table's
             // own to write, which `&mut self` holds.
             unsafe {
@@ -118,7 +118,7 @@ impl BlockTable {
     /// Says that a layer has KV of all but `count` of the positions written so far.
     pub fn set_lacking(&mut self, layer_slot: usize, count: usize) -> Result<(), ModelError> {
         // What follows is written below `len`, where only blocks of this table alone may be touched.
-        let is_own = self.blocks.iter().all(|block| Arc::strong_count(block) == 1);
+        let is_own = self.blocks.0.iter().all(|block| Arc::strong_count(block) == 1);
         if layer_slot >= self.pool.layers() || count > self.len || !is_own {
             return Err(ModelError::cache(format!("layer slot {layer_slot} cannot lack {count} of {}", self.len)));
         }
@@ -141,7 +141,7 @@ impl BlockTable {
 
     /// Where the layer's blocks lie, appended to `into`.
     pub(crate) fn addresses(&self, layer_slot: usize, into: &mut Vec<BlockAddress>) {
-        into.extend(self.blocks.iter().map(|block| block.address(layer_slot)));
+        into.extend(self.blocks.0.iter().map(|block| block.address(layer_slot)));
     }
 
     pub(crate) fn is_of(&self, pool: &KvPool) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use secateur_kernels::{BlockAddress, KvGeometry};
 
-use crate::kv::pool::{BLOCK_POSITIONS, Block, row_bytes};
+use crate::kv::pool::{BLOCK_POSITIONS, Blocks, row_bytes};
 
 // The wire is little-endian and memory goes out as it lies.
 #[cfg(target_endian = "big")]
@@ -14,14 +14,14 @@ compile_error!("big-endian machines are not supported");
 /// KV of the first positions of a sequence. It keeps the blocks alive; clones share them.
 #[derive(Clone, Debug)]
 pub struct KvView {
-    blocks: Arc<[Arc<Block>]>,
+    blocks: Arc<Blocks>,
     geometry: KvGeometry,
     positions: usize,
 }
 
 impl KvView {
-    pub(crate) fn new(blocks: Arc<[Arc<Block>]>, geometry: KvGeometry, positions: usize) -> KvView {
-        KvView { blocks, geometry, positions }
+    pub(crate) fn new(blocks: Blocks, geometry: KvGeometry, positions: usize) -> KvView {
+        KvView { blocks: Arc::new(blocks), geometry, positions }
     }
 
     /// Positions in it.
@@ -61,7 +61,7 @@ impl KvView {
         while at < end {
             let (block, first) = (at / BLOCK_POSITIONS, at % BLOCK_POSITIONS);
             let rows = (BLOCK_POSITIONS - first).min(end - at);
-            let plane = plane(self.blocks[block].address(layer_slot));
+            let plane = plane(self.blocks.0[block].address(layer_slot));
             // SAFETY: the rows lie inside the block's plane; they are written, by the contract above, and rows are written
             // once, so nobody writes them now.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(plane.add(first * row), rows * row) });

@@ -20,7 +20,9 @@ use secateur_proto::{
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Streaming, transport::Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus as ServingHealth, health_client::HealthClient,
+};
 
 use super::*;
 
@@ -74,7 +76,8 @@ fn frames(taken: &Arc<AtomicUsize>) -> impl tokio_stream::Stream<Item = ShipFram
 async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut host = Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new());
+    let mut host = Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new())
+        .with_intake(intake::of_shipments(QUEUE_LIMIT));
     host.routes().add_service(KvTransferServer::new(Receiver::default()));
     tokio::spawn(host.serve(listener, Guard::default()));
     let channel = Endpoint::from_shared(address).unwrap().connect().await.unwrap();
@@ -139,5 +142,46 @@ async fn a_path_that_no_service_has_wants_the_secret_and_health_does_not() {
     let shipped = KvTransferClient::new(stranger.clone()).ship(tokio_stream::iter([])).await;
     assert_eq!(shipped.unwrap_err().code(), Code::Unauthenticated);
     let checked = HealthClient::new(stranger).check(HealthCheckRequest::default()).await.unwrap();
-    assert_eq!(checked.into_inner().status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
+    assert_eq!(checked.into_inner().status(), ServingHealth::Serving);
+}
+
+#[tokio::test]
+async fn the_engines_end_is_the_nodes_end() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+    let life = Life::begin("test-engine", move || {
+        let _ = waits.recv();
+        panic!("a defect");
+    })
+    .unwrap();
+    let host = Host::new(Arc::new(Nobody), Channels::default(), CancellationToken::new()).with_life(&life);
+    let serving = tokio::spawn(host.serve(listener, Guard::default()));
+    let channel = Endpoint::from_shared(address.clone()).unwrap().connect().await.unwrap();
+    let request = HealthCheckRequest { service: READINESS.to_owned() };
+    let mut health = HealthClient::new(channel).watch(request).await.unwrap().into_inner();
+    assert_eq!(health.message().await.unwrap().unwrap().status(), ServingHealth::Serving);
+    assert!(!serving.is_finished());
+    drop(goes_on);
+    assert_eq!(health.message().await.unwrap().unwrap().status(), ServingHealth::NotServing);
+    // Although a call still runs: the watch.
+    let served = timeout(Duration::from_secs(20), serving).await.expect("it serves on").unwrap();
+    assert!(served.unwrap_err().to_string().contains("engine"));
+    assert!(Endpoint::from_shared(address).unwrap().connect().await.is_err(), "it listens on");
+}
+
+#[tokio::test]
+async fn a_stop_is_no_failure() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (goes_on, waits) = std::sync::mpsc::channel::<()>();
+    let life = Life::begin("test-engine", move || {
+        let _ = waits.recv();
+    })
+    .unwrap();
+    let shutdown = CancellationToken::new();
+    let host = Host::new(Arc::new(Nobody), Channels::default(), shutdown.clone()).with_life(&life);
+    let serving = tokio::spawn(host.serve(listener, Guard::default()));
+    shutdown.cancel();
+    timeout(Duration::from_secs(20), serving).await.unwrap().unwrap().unwrap();
+    drop(goes_on);
 }

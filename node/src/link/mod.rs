@@ -9,12 +9,12 @@ mod sink;
 
 use std::time::Duration;
 
-use secateur_channel::{Channels, KeepAlive, Link};
+use secateur_channel::{Channels, Link};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::{Place, Places, host::KEEPALIVE_PATIENCE};
+use crate::{Place, Places};
 
 /// Payload of one measurement at most.
 pub const BYTES_MAX: u64 = 1 << 30;
@@ -31,10 +31,6 @@ pub struct Links {
     turn: Places,
 }
 
-/// As shipments notice a peer that vanished.
-const KEEP_ALIVE: KeepAlive =
-    KeepAlive { interval: Duration::from_secs(2), timeout: KEEPALIVE_PATIENCE, while_idle: false };
-
 /// The way to `address` ("host:port"); connects when first used.
 pub fn open(channels: &Channels, address: &str) -> Result<Link, ServiceError> {
     open_as(channels, address, None)
@@ -43,7 +39,7 @@ pub fn open(channels: &Channels, address: &str) -> Result<Link, ServiceError> {
 /// The same to an address that was found under a host name, which a certificate bears.
 pub fn open_as(channels: &Channels, address: &str, name: Option<&str>) -> Result<Link, ServiceError> {
     channels
-        .open_as(address, name, KEEP_ALIVE)
+        .open_watched(address, name)
         .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("address"))
 }
 

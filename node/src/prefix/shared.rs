@@ -58,11 +58,16 @@ impl SharedPrefix {
         used.keys().extend(new);
     }
 
-    /// Forgets a block that nobody uses. False: there is none.
-    pub fn evict(&self) -> bool {
-        let evicted = self.locked().evict();
+    /// Forgets up to `count` blocks that nobody uses and frees them together. False: there is none.
+    pub fn evict(&self, count: usize) -> bool {
+        let evicted: Vec<Arc<Block>> = {
+            let mut cache = self.locked();
+            std::iter::from_fn(|| cache.evict()).take(count).collect()
+        };
+        let was_there = !evicted.is_empty();
         // Freed here, without the lock.
-        evicted.is_some()
+        Block::free_together(evicted.into_iter().filter_map(Arc::into_inner));
+        was_there
     }
 
     /// Blocks that nobody uses.

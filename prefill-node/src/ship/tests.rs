@@ -5,7 +5,11 @@ use secateur_proto::v1::{
     kv_transfer_server::{KvTransfer, KvTransferServer},
     ship_frame::Frame,
 };
-use tokio::{net::TcpListener, time::sleep};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    time::sleep,
+};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, transport::Server};
 
@@ -34,6 +38,8 @@ enum Receiver {
     Slow(Duration),
     /// Takes so many, then refuses the rest.
     Strict(usize),
+    /// Takes so many, then stops with everything else on its thread, as a process does that is stopped.
+    Frozen(u64),
 }
 
 #[tonic::async_trait]
@@ -46,8 +52,9 @@ impl KvTransfer for Receiver {
             Receiver::Stuck => return std::future::pending().await,
             Receiver::Slow(pause) => (pause, usize::MAX),
             Receiver::Strict(limit) => (Duration::ZERO, limit),
-            Receiver::Full | Receiver::Silent => (Duration::ZERO, usize::MAX),
+            Receiver::Full | Receiver::Silent | Receiver::Frozen(_) => (Duration::ZERO, usize::MAX),
         };
+        let freezes_at = if let Receiver::Frozen(at) = *self { at } else { u64::MAX };
         let (is_full, is_silent) = (matches!(self, Receiver::Full), matches!(self, Receiver::Silent));
         let (replies, stream) = mpsc::channel(4);
         tokio::spawn(async move {
@@ -67,6 +74,9 @@ impl KvTransfer for Receiver {
                     _ => Reply::Received(v1::Received { frames: count }),
                 };
                 count += 1;
+                if count == freezes_at {
+                    std::thread::sleep(Duration::from_secs(120));
+                }
                 if count > limit as u64 {
                     let _ = replies.send(Err(ServiceError::new(ErrorCode::KvRefused, "damaged").into())).await;
                     return;
@@ -83,11 +93,60 @@ impl KvTransfer for Receiver {
 }
 
 async fn start(receiver: Receiver) -> Link {
+    link(serve(receiver).await)
+}
+
+async fn serve(receiver: Receiver) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::builder().add_service(KvTransferServer::new(receiver));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    address
+}
+
+/// A receiver on a thread of its own.
+async fn start_apart(receiver: Receiver) -> Link {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let server = Server::builder().add_service(KvTransferServer::new(receiver));
+            server.serve_with_incoming(TcpListenerStream::new(listener)).await
+        })
+    });
+    link(address)
+}
+
+fn link(address: std::net::SocketAddr) -> Link {
     Peers::default().channel(&Peer { address: address.to_string(), name: None }).unwrap()
+}
+
+/// A way to `target` that carries so many bytes a second, with as much in its buffers as the system gives them.
+async fn slow_way(target: std::net::SocketAddr, bytes_s: f64) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(target).await.unwrap();
+            let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                let (mut buffer, mut due) = (vec![0; 16 << 10], tokio::time::Instant::now());
+                while let Ok(count @ 1..) = from_client.read(&mut buffer).await {
+                    due = due.max(tokio::time::Instant::now()) + Duration::from_secs_f64(count as f64 / bytes_s);
+                    tokio::time::sleep_until(due).await;
+                    if to_server.write_all(&buffer[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 fn pool() -> KvPool {
@@ -178,4 +237,34 @@ async fn a_refusal_in_the_middle_is_told_as_such() {
         let error = shipment.run(channel, computed(&pool)).await.unwrap_err().error;
         assert_eq!((error.code, error.message.as_str()), (ErrorCode::KvRefused, "damaged"));
     }
+}
+
+/// Its machine goes on acknowledging what comes. The patience of shipments is not what ends this.
+#[tokio::test]
+async fn a_decode_node_that_stops_is_noticed_within_seconds_and_blamed() {
+    // Before it says a word, after the manifest, and in the middle.
+    for frozen_at in [None, Some(1), Some(4)] {
+        let (pool, shortage) = (pool(), Shortage::default());
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let channel = match frozen_at {
+            None => link(silent.local_addr().unwrap()),
+            Some(at) => start_apart(Receiver::Frozen(at)).await,
+        };
+        let (shipment, started) = (shipment(Duration::from_secs(3_600), &shortage), Instant::now());
+        let shipped = timeout(Duration::from_secs(30), shipment.run(channel, computed(&pool))).await;
+        let error = shipped.expect("it is waited for").unwrap_err().error;
+        assert!(error.is_retryable() && error.at_peer, "{frozen_at:?}: {error:?}");
+        eprintln!("frozen at {frozen_at:?}: noticed after {:?}", started.elapsed());
+        assert!(started.elapsed() < Duration::from_secs(12), "{frozen_at:?}: {:?}", started.elapsed());
+    }
+}
+
+/// 16 MiB at 10 Mbit/s, of which megabytes lie in buffers on the way, with answers to pings behind them.
+#[tokio::test]
+async fn a_slow_link_is_no_lost_one() {
+    let (pool, shortage) = (pool(), Shortage::default());
+    let channel = link(slow_way(serve(Receiver::Slow(Duration::ZERO)).await, 1.25e6).await);
+    let (shipment, started) = (shipment(Duration::from_secs(3_600), &shortage), Instant::now());
+    let shipped = shipment.run(channel, computed(&pool)).await.unwrap();
+    assert!(started.elapsed() > Duration::from_secs(10) && shipped.bytes_sent > 16 << 20);
 }

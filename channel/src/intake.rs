@@ -1,0 +1,169 @@
+//! What callers may have under way with a node before it has agreed to any of it: connections, calls, unread bytes, and the
+//! bytes and the time of each call's first message.
+//!
+//! ```text
+//! connection ── Seat ──▶ HTTP/2 (streams, windows) ──▶ first_message.rs ──▶ the service
+//!                 └── its share of the node's budget for first messages ──┘
+//! ```
+//!
+//! HTTP/2's windows bound what nobody has read. What a service reads of a message that is not whole yet leaves the windows
+//! and lies in a decoder, so it is bounded here: a first message of some size waits, unread, until there is room for all of
+//! it, and the rest of it has to come at a least rate. A call whose first message the service has accepted is the service's
+//! own to bound.
+
+mod first_message;
+mod pace;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use first_message::FirstMessage;
+
+/// Limits of one node.
+#[derive(Clone, Copy, Debug)]
+pub struct Intake {
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Calls of one connection at the same time; a client waits with further ones.
+    pub streams: u32,
+    /// Unread bytes of one call.
+    pub stream_window: u32,
+    /// Unread bytes of one connection.
+    pub connection_window: u32,
+    /// A first message of up to so many bytes waits for nothing.
+    pub free: usize,
+    /// Bytes of larger first messages that one connection may have under way.
+    pub connection_bytes: usize,
+    /// The same of all connections.
+    pub node_bytes: usize,
+    /// How long a small first message may take: on a slow link it comes behind megabytes of others.
+    pub first_message_max: Duration,
+    /// How long a larger one waits for room.
+    pub room_max: Duration,
+}
+
+/// The limits and what is left of them. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    limits: Intake,
+    seats: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// The right to be connected, and a connection's share of the bytes; given up on drop.
+#[derive(Debug)]
+pub struct Seat {
+    share: Arc<Semaphore>,
+    _seat: OwnedSemaphorePermit,
+}
+
+/// The connection that a call came over.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    address: Option<SocketAddr>,
+    share: Option<Arc<Semaphore>>,
+}
+
+/// Room for a first message.
+#[derive(Debug)]
+struct Permit {
+    _of_connection: Option<OwnedSemaphorePermit>,
+    _of_node: OwnedSemaphorePermit,
+}
+
+impl Room {
+    pub(crate) fn new(limits: Intake) -> Self {
+        let [seats, bytes] = [limits.connections, limits.node_bytes]
+            .map(|count| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))));
+        Self { limits, seats, bytes }
+    }
+
+    /// A seat for one more connection; none: all are taken.
+    pub(crate) fn seat(&self) -> Option<Seat> {
+        let seat = self.seats.clone().try_acquire_owned().ok()?;
+        Some(Seat { share: Arc::new(Semaphore::new(self.limits.connection_bytes)), _seat: seat })
+    }
+
+    /// Room for `bytes` of a first message, waiting for others to be through. Taken whole: a message that waits holds
+    /// nothing that another one waits for. One that is larger than all there is takes all.
+    async fn reserve(self, caller: Caller, bytes: usize) -> Option<Permit> {
+        let (of_connection, of_node) = self.parts(bytes);
+        let share = match caller.share {
+            Some(share) => Some(share.acquire_many_owned(of_connection).await.ok()?),
+            None => None,
+        };
+        Some(Permit { _of_connection: share, _of_node: self.bytes.acquire_many_owned(of_node).await.ok()? })
+    }
+
+    /// The same without waiting.
+    fn try_reserve(&self, caller: &Caller, bytes: usize) -> Option<Permit> {
+        let (of_connection, of_node) = self.parts(bytes);
+        let share = match &caller.share {
+            Some(share) => Some(share.clone().try_acquire_many_owned(of_connection).ok()?),
+            None => None,
+        };
+        Some(Permit { _of_connection: share, _of_node: self.bytes.clone().try_acquire_many_owned(of_node).ok()? })
+    }
+
+    fn parts(&self, bytes: usize) -> (u32, u32) {
+        let part = |most: usize| u32::try_from(bytes.min(most)).unwrap_or(u32::MAX);
+        (part(self.limits.connection_bytes), part(self.limits.node_bytes))
+    }
+}
+
+impl Caller {
+    pub(crate) fn new(address: Option<SocketAddr>, seat: Option<&Seat>) -> Self {
+        Self { address, share: seat.map(|seat| seat.share.clone()) }
+    }
+
+    /// The other end of the connection.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const LIMITS: Intake = Intake {
+        connections: 2,
+        streams: 100,
+        stream_window: 1_000,
+        connection_window: 10_000,
+        free: 10,
+        connection_bytes: 300,
+        node_bytes: 500,
+        first_message_max: Duration::from_millis(300),
+        room_max: Duration::from_millis(600),
+    };
+
+    #[test]
+    fn seats_are_counted_and_come_back() {
+        let room = Room::new(LIMITS);
+        let (first, _second) = (room.seat().unwrap(), room.seat().unwrap());
+        assert!(room.seat().is_none());
+        drop(first);
+        assert!(room.seat().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_connection_has_its_share_and_all_together_their_limit() {
+        let room = Room::new(LIMITS);
+        let seats = [room.seat().unwrap(), room.seat().unwrap()];
+        let [one, other] = [0, 1].map(|at: usize| Caller::new(None, Some(&seats[at])));
+        let all = room.try_reserve(&one, 10_000).expect("one that is larger than all there is takes all");
+        assert!(room.try_reserve(&one, 1).is_none() && room.try_reserve(&other, 1).is_none());
+        drop(all);
+        let held = room.try_reserve(&one, 300).unwrap();
+        assert!(room.try_reserve(&one, 1).is_none(), "its share is taken");
+        let more = room.try_reserve(&other, 200).unwrap();
+        assert!(room.try_reserve(&other, 1).is_none(), "the node's budget is taken");
+        let waits = tokio::spawn(room.clone().reserve(other, 100));
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        drop((held, more));
+        assert!(waits.await.unwrap().is_some());
+    }
+}

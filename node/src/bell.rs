@@ -1,0 +1,89 @@
+//! A wake-up call for the one thread that computes.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+/// A bell that one thread listens to and any number ring. Clones are the same bell.
+///
+/// No call is lost: a bell that was rung while nobody listened ends the next wait at once. Rings between two waits count as
+/// one, so a waiter looks at everything that may have changed.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    was_rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Rings a bell when it is dropped.
+#[derive(Debug)]
+pub struct RingOnDrop(Bell);
+
+impl Bell {
+    /// Wakes the listener, now or at its next wait.
+    pub fn ring(&self) {
+        *self.locked() = true;
+        self.0.changed.notify_one();
+    }
+
+    /// Returns once the bell was rung since the last wait.
+    pub fn wait(&self) {
+        let woken = self.0.changed.wait_while(self.locked(), |was_rung| !*was_rung);
+        *woken.unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
+    }
+
+    /// A value whose drop rings.
+    pub fn on_drop(&self) -> RingOnDrop {
+        RingOnDrop(self.clone())
+    }
+
+    fn locked(&self) -> MutexGuard<'_, bool> {
+        self.0.was_rung.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Drop for RingOnDrop {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU32, Ordering},
+        thread,
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_ring_before_the_wait_is_not_lost() {
+        let bell = Bell::default();
+        bell.ring();
+        bell.ring();
+        bell.wait();
+        drop(bell.on_drop());
+        bell.wait();
+    }
+
+    #[test]
+    fn every_change_is_seen_whenever_it_comes() {
+        const CHANGES: u32 = 20_000;
+        let (bell, made) = (Bell::default(), Arc::new(AtomicU32::new(0)));
+        let changes = thread::spawn({
+            let (bell, made) = (bell.clone(), made.clone());
+            move || {
+                for _ in 0..CHANGES {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    bell.ring();
+                }
+            }
+        });
+        // Ends only if no last ring is lost.
+        while made.load(Ordering::Relaxed) < CHANGES {
+            bell.wait();
+        }
+        changes.join().unwrap();
+    }
+}

@@ -1,0 +1,90 @@
+//! Who waits is counted, and the queue is as long as it says, whatever requests wait for.
+
+use std::sync::{Mutex, mpsc};
+
+use bytes::Bytes;
+use secateur_model::{FloatType, ModelError, Prompt, VisualTokens};
+use secateur_proto::v1::prefill_server::Prefill as _;
+use tokio_stream::StreamExt as _;
+
+use super::*;
+use crate::{
+    compute::{Chunk, Compute},
+    engine::Limits,
+    job::tests::{identity, request},
+    lines::Lossless,
+    prune::Seen,
+};
+
+/// Four times four pixels.
+const PICTURE: &[u8] =
+    b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x02\0\0\0\x26\x93\x09\x29\0\0\0\x10IDAT\
+    \x78\xda\x63\x50\x68\xf8\x00\x47\x0c\xc4\x71\x00\x7d\x52\x19\x01\xea\x27\x6b\x9b\0\0\0\0IEND\xae\x42\x60\x82";
+
+/// Longer than what may be decoded at the same time.
+const QUEUE: u32 = DECODED_REQUESTS as u32 + 3;
+
+/// Looks at no picture until the other end of its channel is dropped.
+struct Slow(Mutex<mpsc::Receiver<()>>);
+
+impl Compute for Slow {
+    fn see(&mut self, _: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
+        let _ = self.0.lock().unwrap().recv();
+        Err(ModelError::NoVision)
+    }
+
+    fn assemble(&mut self, _: &Job, _: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError> {
+        Err(ModelError::NoVision)
+    }
+
+    fn run(&mut self, _: &mut [Chunk<'_>], _: &mut dyn FnMut(usize)) -> Result<(), ModelError> {
+        Ok(())
+    }
+}
+
+async fn ask(service: &PrefillService, name: u32) -> ReceiverStream<Result<v1::PrefillEvent, Status>> {
+    let epoch = Some(v1::Epoch { id: name.to_string(), attempt: 0 });
+    let images = vec![Bytes::from_static(PICTURE)];
+    let asked = v1::PrefillRequest { epoch, images, deadline_ms: 60_000, ..request(&[1, 9, 4], 1) };
+    service.run(Request::new(asked)).await.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn requests_with_pictures_wait_in_the_bounded_queue_and_nowhere_else() {
+    let pool = KvPool::of_shape(FloatType::F32, 1, 4, 2, 8).unwrap();
+    let limits = Limits {
+        queue: QUEUE,
+        computed_as: "f32",
+        step_tokens: 64,
+        picture_cache: 0,
+        prefix_cache: true,
+        last_row_apart: false,
+    };
+    let (goes_on, waits) = mpsc::channel();
+    let engine = Engine::start(Slow(Mutex::new(waits)), pool.clone(), limits).unwrap();
+    let (lines, patience) = (Lines::new(Lossless::Off, 1.0), Duration::from_secs(30));
+    let prefiller = Prefiller::new(Arc::new(identity()), engine, pool, Peers::default(), patience, lines);
+    let service = PrefillService(Arc::new(prefiller));
+    let waiting = || service.0.describe(false).load.unwrap().waiting;
+    let mut asked = Vec::new();
+    for name in 0..QUEUE {
+        asked.push(ask(&service, name).await);
+    }
+    let counted = async {
+        while waiting() < QUEUE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.expect("some wait uncounted");
+    let refused = ask(&service, QUEUE).await.next().await.unwrap().unwrap_err();
+    assert_eq!(ServiceError::from(refused).code, ErrorCode::Overloaded);
+    // Whoever leaves, waiting for whatever, gives its place up.
+    asked.truncate(1);
+    let left = async {
+        while waiting() > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    drop(goes_on);
+    tokio::time::timeout(Duration::from_secs(20), left).await.expect("places are kept");
+}
