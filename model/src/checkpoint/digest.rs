@@ -61,7 +61,8 @@ fn hash_pieces(files: &[&OpenFile], sizes: &[u64], pieces: &[(usize, u64)]) -> R
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         // Every thread is joined, and the first failure counts.
-        let ended = running.into_iter().map(|thread| thread.join().unwrap_or(Err(ModelError::Defect { what: "hashing" })));
+        let ended =
+            running.into_iter().map(|thread| thread.join().unwrap_or(Err(ModelError::Defect { what: "hashing" })));
         ended.collect::<Vec<_>>().into_iter().collect::<Result<()>>()
     })?;
     Ok(digests.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))

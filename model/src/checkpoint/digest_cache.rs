@@ -77,14 +77,17 @@ impl DigestCache {
 
     /// Remembers exactly these files. A cache that cannot be written costs the next start its time, and no more.
     pub fn keep(&self, files: impl IntoIterator<Item = (String, Stamp, Digest)>) {
-        let files: Vec<Entry> = files.into_iter().map(|(name, stamp, digest)| Entry::new(name, &stamp, &digest)).collect();
+        let files: Vec<Entry> =
+            files.into_iter().map(|(name, stamp, digest)| Entry::new(name, &stamp, &digest)).collect();
         if files.is_empty() || files.iter().all(|file| self.known.contains(file)) {
             return;
         }
         let Ok(json) = serde_json::to_vec(&Stored { format: FORMAT, files }) else { return };
         let written = self.places.iter().find_map(|place| write(place, &json).err().map_or(Some(place), |_| None));
         match written {
-            Some(place) => tracing::debug!(place = %place.display(), "remembered the digests of the checkpoint's files"),
+            Some(place) => {
+                tracing::debug!(place = %place.display(), "remembered the digests of the checkpoint's files")
+            }
             None => tracing::debug!("no place to remember the digests of the checkpoint's files"),
         }
     }
@@ -196,7 +199,13 @@ mod tests {
         DigestCache::in_places(vec![place.clone()]).keep([("a".to_owned(), STAMP, [9; 32])]);
         assert!(get().is_some());
         let whole = fs::read_to_string(&place).unwrap();
-        for damaged in [&whole[..whole.len() / 2], "", "[]", &whole.replace("\"format\":1", "\"format\":2"), &whole.replace("0909", "zz09")] {
+        for damaged in [
+            &whole[..whole.len() / 2],
+            "",
+            "[]",
+            &whole.replace("\"format\":1", "\"format\":2"),
+            &whole.replace("0909", "zz09"),
+        ] {
             fs::write(&place, damaged).unwrap();
             assert_eq!(get(), None, "{damaged}");
         }

@@ -36,7 +36,8 @@ pub(crate) fn of_files(dir: &Path, config: &[u8], files: &[OpenFile]) -> Result<
 fn digests(cache: &DigestCache, files: &[OpenFile], now: SystemTime) -> Result<Vec<Digest>> {
     let stamps = files.iter().map(OpenFile::stamp).collect::<Result<Vec<Stamp>>>()?;
     let names: Vec<String> = files.iter().map(name).collect();
-    let mut known: Vec<Option<Digest>> = names.iter().zip(&stamps).map(|(name, stamp)| cache.get(name, stamp)).collect();
+    let mut known: Vec<Option<Digest>> =
+        names.iter().zip(&stamps).map(|(name, stamp)| cache.get(name, stamp)).collect();
     let unknown: Vec<usize> = (0..files.len()).filter(|&index| known[index].is_none()).collect();
     let hashed = digest::of_files(&unknown.iter().map(|&index| &files[index]).collect::<Vec<_>>())?;
     for (&index, digest) in unknown.iter().zip(hashed) {
@@ -129,9 +130,12 @@ mod tests {
         let before = files[0].stamp().unwrap();
         write_byte(dir.path(), "a", 40 << 20);
         // As a write in the same tick of the clock would leave it.
-        fs::File::options().write(true).open(files[0].path()).unwrap().set_modified(
-            SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(before.modified_ns).unwrap()),
-        ).unwrap();
+        fs::File::options()
+            .write(true)
+            .open(files[0].path())
+            .unwrap()
+            .set_modified(SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(before.modified_ns).unwrap()))
+            .unwrap();
         assert_eq!(files[0].stamp().unwrap().modified_ns, before.modified_ns);
         assert_ne!(digests(&DigestCache::of_folder(dir.path()), &files, now).unwrap(), first);
     }

@@ -129,8 +129,14 @@ fn clip(tower: &ClipConfig, name: &str) -> Standing {
         return Standing::BeyondBlocks("vision_config.num_hidden_layers");
     }
     let parts = [
-        "layer_norm1", "layer_norm2", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj",
-        "mlp.fc1", "mlp.fc2",
+        "layer_norm1",
+        "layer_norm2",
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+        "mlp.fc1",
+        "mlp.fc2",
     ];
     with_bias(part, &parts)
 }

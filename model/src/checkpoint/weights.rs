@@ -136,9 +136,10 @@ impl Weights {
         // The numbers of all formats are 0 where all bits but the sign are.
         let is_zero = |place: &Place| {
             let size = place.dtype.size_bytes();
-            place.bytes.chunks(size).all(|number| {
-                number.iter().enumerate().all(|(at, byte)| *byte == 0 || at + 1 == size && *byte == 0x80)
-            })
+            place
+                .bytes
+                .chunks(size)
+                .all(|number| number.iter().enumerate().all(|(at, byte)| *byte == 0 || at + 1 == size && *byte == 0x80))
         };
         self.places.get(name).is_some_and(is_zero)
     }

@@ -114,7 +114,9 @@ fn a_stored_head_is_the_head_whatever_is_claimed() {
         checkpoint.tensors.remove(&embedding);
         assert_eq!(checkpoint.logits(), twice, "{family}: no embedding");
         checkpoint.config["tie_word_embeddings"] = json!(false);
-        assert!(matches!(checkpoint.load(), Err(ModelError::MissingTensor { name }) if name.ends_with("embed_tokens.weight")));
+        assert!(
+            matches!(checkpoint.load(), Err(ModelError::MissingTensor { name }) if name.ends_with("embed_tokens.weight"))
+        );
     }
 }
 
@@ -167,7 +169,10 @@ fn a_claimed_bias_that_is_not_stored_is_refused() {
         checkpoint.config["attention_bias"] = json!(false);
         checkpoint.config["mlp_bias"] = json!(false);
         checkpoint.config[claim] = json!(true);
-        assert!(matches!(checkpoint.load(), Err(ModelError::MissingTensor { name }) if name.ends_with(part)), "{claim}");
+        assert!(
+            matches!(checkpoint.load(), Err(ModelError::MissingTensor { name }) if name.ends_with(part)),
+            "{claim}"
+        );
     }
 }
 
@@ -244,7 +249,9 @@ fn rows_of_the_embedding_are_the_vocabulary() {
             None => &mut checkpoint.config,
         };
         config["vocab_size"] = json!(config["vocab_size"].as_u64().unwrap() - 1);
-        assert!(matches!(checkpoint.load(), Err(ModelError::Shape { name, .. }) if name.ends_with("embed_tokens.weight")));
+        assert!(
+            matches!(checkpoint.load(), Err(ModelError::Shape { name, .. }) if name.ends_with("embed_tokens.weight"))
+        );
     }
 }
 

@@ -89,7 +89,8 @@ impl Metrics {
 
 fn over_policies(family: &Family<Policy, Counter>) -> u64 {
     let policy = |policy: TransferPolicy| Policy { policy: policy.as_str().to_owned() };
-    let counts = TransferPolicy::ALL.into_iter().filter_map(|known| family.get(&policy(known)).map(|counter| counter.get()));
+    let counts =
+        TransferPolicy::ALL.into_iter().filter_map(|known| family.get(&policy(known)).map(|counter| counter.get()));
     counts.fold(0, u64::saturating_add)
 }
 

@@ -60,8 +60,8 @@ fn description(role: Role) -> impl Strategy<Value = NodeDescription> {
     let counts = prop::array::uniform3(count());
     let lists = (prop::collection::vec(cost(), 0..4), prop::collection::vec(any::<u32>(), 0..4));
     let flags = (prop::bool::weighted(0.1), any::<bool>());
-    (role, protocol, words, counts, lists, flags, (visual(), visual()), (any::<i32>(), prop::option::of(load()))).prop_map(
-        |(role, protocol_version, words, counts, lists, flags, visual, (tag, load))| {
+    (role, protocol, words, counts, lists, flags, (visual(), visual()), (any::<i32>(), prop::option::of(load())))
+        .prop_map(|(role, protocol_version, words, counts, lists, flags, visual, (tag, load))| {
             let [model_fingerprint, plan_id, tokenizer_digest, host_id] = words;
             let [max_positions, visual_tokens_per_image, vocab] = counts;
             NodeDescription {
@@ -85,8 +85,7 @@ fn description(role: Role) -> impl Strategy<Value = NodeDescription> {
                 load,
                 ..NodeDescription::default()
             }
-        },
-    )
+        })
 }
 
 fn nodes(role: Role) -> impl Strategy<Value = Vec<NodeView>> {
@@ -105,11 +104,13 @@ fn nodes(role: Role) -> impl Strategy<Value = Vec<NodeView>> {
 
 fn wish() -> impl Strategy<Value = Wish> {
     let policy = prop::option::weighted(0.3, prop::sample::select(TransferPolicy::ALL.to_vec()));
-    (count(), count(), 0..4usize, policy, any::<bool>()).prop_map(|(positions, text_tokens, pictures, policy, ships)| Wish {
-        positions,
-        bulk: Bulk { text_tokens, pictures, policy, ships, ..Bulk::default() },
-        ..Wish::default()
-    })
+    (count(), count(), 0..4usize, policy, any::<bool>()).prop_map(
+        |(positions, text_tokens, pictures, policy, ships)| Wish {
+            positions,
+            bulk: Bulk { text_tokens, pictures, policy, ships, ..Bulk::default() },
+            ..Wish::default()
+        },
+    )
 }
 
 /// What two nodes say is on them, counted in more bits than they have.
