@@ -11,6 +11,7 @@ use crate::vision::picture::{PictureError, PictureLimits};
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// What the pixels depend on.
 const KEPT: [&[u8; 4]; 3] = [b"IHDR", b"PLTE", b"tRNS"];
+
 /// The picture as it is stored, not turned upright, and its EXIF block.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     let sound = sound(bytes)?;
