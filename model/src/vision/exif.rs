@@ -9,29 +9,22 @@ const LONG: u16 = 4;
 const HEADERS: [(&[u8; 4], bool); 4] =
     [(b"II\x2a\x00", false), (b"MM\x00\x2a", true), (b"II\x00\x2a", false), (b"MM\x2a\x00", true)];
 
-/// A block that does not begin as EXIF data do. Pillow refuses the picture, and so what it would show is not known.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NotExif;
+/// The orientation that an EXIF block gives; upright, where it gives none. A damaged block gives none.
+pub(crate) fn orientation(block: &[u8]) -> Orientation {
+    found(without_prefixes(block)).and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
+}
 
-/// The orientation that an EXIF block gives; upright, where it gives none. Damage behind the header is no reason to refuse.
-pub(crate) fn orientation(block: &[u8]) -> Result<Orientation, NotExif> {
-    let block = without_prefixes(block);
-    if block.is_empty() {
-        return Ok(Orientation::NoTransforms);
-    }
-    let header = HEADERS.iter().find(|(header, _)| block.starts_with(*header)).ok_or(NotExif)?;
+fn found(block: &[u8]) -> Option<u8> {
+    let header = HEADERS.iter().find(|(header, _)| block.starts_with(*header))?;
     let tiff = Tiff { block, is_big_endian: header.1 };
-    let first = tiff.long(4).ok_or(NotExif)?;
-    let found = tiff.orientation(first as usize).and_then(|value| u8::try_from(value).ok());
-    Ok(found.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms))
+    let first = tiff.long(4)?;
+    u8::try_from(tiff.orientation(first as usize)?).ok()
 }
 
 /// JPEG's segment begins with the word, and some encoders write it twice or into other formats.
-fn without_prefixes(mut block: &[u8]) -> &[u8] {
-    while let Some(rest) = block.strip_prefix(b"Exif\0\0") {
-        block = rest;
-    }
-    block
+fn without_prefixes(block: &[u8]) -> &[u8] {
+    let without = |block| <[u8]>::strip_prefix(block, b"Exif\0\0").unwrap_or(block);
+    without(without(block))
 }
 
 struct Tiff<'a> {
@@ -86,20 +79,22 @@ mod tests {
     const QUARTER: &[u8] = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
 
     #[test]
-    fn the_value_is_found_and_damage_behind_the_header_is_forgiven() {
-        assert_eq!(orientation(QUARTER), Ok(Orientation::Rotate90));
-        assert_eq!(orientation(&QUARTER[6..]), Ok(Orientation::Rotate90));
+    fn the_value_is_found_and_damage_is_forgiven() {
+        assert_eq!(orientation(QUARTER), Orientation::Rotate90);
+        assert_eq!(orientation(&QUARTER[6..]), Orientation::Rotate90);
         let little = b"II\x2a\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x03\0\0\0";
-        assert_eq!(orientation(little), Ok(Orientation::Rotate180));
+        assert_eq!(orientation(little), Orientation::Rotate180);
         for len in [14, 16, 20, 25] {
-            assert_eq!(orientation(&QUARTER[..len]), Ok(Orientation::NoTransforms), "{len}");
+            assert_eq!(orientation(&QUARTER[..len]), Orientation::NoTransforms, "{len}");
         }
-        assert_eq!(orientation(b"Exif\0\0"), Ok(Orientation::NoTransforms));
+        assert_eq!(orientation(b"Exif\0\0"), Orientation::NoTransforms);
     }
 
     #[test]
     fn another_header_is_no_exif() {
-        assert_eq!(orientation(b"Exif\0\0XX\0\x2a\0\0\0\x08"), Err(NotExif));
-        assert_eq!(orientation(b"MM\0\x2a\0\0"), Err(NotExif));
+        let mut other = QUARTER.to_vec();
+        other[6] = b'X';
+        assert_eq!(orientation(&other), Orientation::NoTransforms);
+        assert_eq!(orientation(b"MM\0\x2a\0\0"), Orientation::NoTransforms);
     }
 }

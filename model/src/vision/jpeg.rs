@@ -5,8 +5,9 @@
 //! a token sooner or later. `mozjpeg` decodes with libjpeg-turbo's own code. It is the only decoder of JPEG here: a second
 //! one would be asked where this one refuses, and fills up what a damaged file lacks.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, Read};
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 
 use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, CompInfo, Decompress, Marker};
@@ -31,7 +32,9 @@ fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Ve
     if scans(bytes) > SCANS_MAX {
         return Err(broken("it has more scans than any encoder makes"));
     }
-    let decoder = Decompress::with_markers(&[Marker::APP(1)]).from_reader(Whole(bytes)).map_err(damaged)?;
+    let has_ended = Cell::new(false);
+    let source = Whole { rest: bytes, has_ended: &has_ended };
+    let decoder = Decompress::with_markers(&[Marker::APP(1)]).from_reader(source).map_err(damaged)?;
     let exif = exif(&decoder);
     let (width, height) = decoder.size();
     limits.check_size((width as u32, height as u32))?;
@@ -50,8 +53,12 @@ fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Ve
     }
     let mut decoder = decoder.to_colorspace(space).map_err(damaged)?;
     let mut decoded = vec![0; width * height * channels];
-    // What is missing behind the last line, the end marker for one, is missed by nobody.
     decoder.read_scanlines_into(&mut decoded).map_err(damaged)?;
+    // What is missing behind the last line, the end marker for one, is missed by nobody; what is there must be sound.
+    let is_sound = panic::catch_unwind(AssertUnwindSafe(|| decoder.finish().is_ok())).unwrap_or(false);
+    if !is_sound && !has_ended.get() {
+        return Err(broken("its data are damaged"));
+    }
     let (width, height) = (width as u32, height as u32);
     let image = match space {
         ColorSpace::JCS_GRAYSCALE => GrayImage::from_raw(width, height, decoded).map(DynamicImage::from),
@@ -109,22 +116,30 @@ fn scans(bytes: &[u8]) -> usize {
 }
 
 /// A file that has to be whole. libjpeg's own sources make an end marker of the mere end, and what is missing grey.
-struct Whole<'a>(&'a [u8]);
+struct Whole<'a> {
+    rest: &'a [u8],
+    /// Set once more than there is was asked for.
+    has_ended: &'a Cell<bool>,
+}
 
 impl Read for Whole<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
+        self.rest.read(into)
     }
 }
 
 impl BufRead for Whole<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        // Of this kind, because `mozjpeg` takes `UnexpectedEof` for an end as good as any.
-        if self.0.is_empty() { Err(io::Error::other("cut short")) } else { Ok(self.0) }
+        if self.rest.is_empty() {
+            self.has_ended.set(true);
+            // Of this kind, because `mozjpeg` takes `UnexpectedEof` for an end as good as any.
+            return Err(io::Error::other("cut short"));
+        }
+        Ok(self.rest)
     }
 
     fn consume(&mut self, len: usize) {
-        self.0.consume(len);
+        self.rest.consume(len);
     }
 }
 

@@ -6,12 +6,15 @@ mod attend;
 mod damaged;
 mod exif;
 mod eye;
+mod gif;
 mod jpeg;
 mod llava;
 mod picture;
+mod png;
 mod qwen;
 mod resample;
 mod tokens;
+mod webp;
 
 pub(crate) use activation::Activation;
 pub(crate) use eye::Eye;

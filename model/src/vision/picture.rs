@@ -1,12 +1,9 @@
 //! Pictures from the outside: decoded under limits, and brought to RGB as transformers does.
 
-use std::io::Cursor;
-
-use image::error::ImageError;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use image::{DynamicImage, ImageFormat, RgbImage};
 
 use crate::vision::resample::Pixels;
-use crate::vision::{exif, jpeg};
+use crate::vision::{exif, gif, jpeg, png, webp};
 
 /// An RGB picture of 8 bits a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +70,11 @@ impl Picture {
     pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
         let (mut decoded, exif) = match format(bytes)? {
             ImageFormat::Jpeg => jpeg::decode(bytes, limits)?,
-            format => decode_as(format, bytes, limits)?,
+            ImageFormat::Gif => (gif::decode(bytes, limits)?, None),
+            ImageFormat::Png => png::decode(bytes, limits)?,
+            _ => webp::decode(bytes, limits)?,
         };
-        let orientation = exif::orientation(&exif.unwrap_or_default());
-        decoded
-            .apply_orientation(orientation.map_err(|_| PictureError::Broken("its EXIF block is damaged".to_owned()))?);
+        decoded.apply_orientation(exif::orientation(&exif.unwrap_or_default()));
         Ok(Picture { pixels: to_rgb(decoded) })
     }
 
@@ -109,25 +106,6 @@ impl Picture {
     }
 }
 
-/// The picture as it is stored, and its EXIF block.
-type Stored = (DynamicImage, Option<Vec<u8>>);
-
-/// Any format but JPEG.
-fn decode_as(format: ImageFormat, bytes: &[u8], limits: &PictureLimits) -> Result<Stored, PictureError> {
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    let mut memory = Limits::default();
-    memory.max_alloc = Some(limits.memory_bytes);
-    reader.limits(memory);
-    let broken = |error| refused(error, limits);
-    let mut decoder = reader.into_decoder().map_err(broken)?;
-    limits.check_size(decoder.dimensions())?;
-    if decoder.total_bytes() > limits.memory_bytes {
-        return Err(PictureError::Memory { limit: limits.memory_bytes });
-    }
-    let exif = decoder.exif_metadata().map_err(broken)?;
-    Ok((DynamicImage::from_decoder(decoder).map_err(broken)?, exif))
-}
-
 impl PictureLimits {
     /// Checks a picture's size before any of it is decoded.
     pub(crate) fn check_size(&self, (width, height): (u32, u32)) -> Result<(), PictureError> {
@@ -148,49 +126,16 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
     }
 }
 
-fn refused(error: ImageError, limits: &PictureLimits) -> PictureError {
-    match error {
-        ImageError::Limits(_) => PictureError::Memory { limit: limits.memory_bytes },
-        other => PictureError::Broken(other.to_string()),
-    }
-}
-
-/// Transparent pixels lie on white, as in transformers 5 (earlier versions ignored transparency). Of 16 bits a channel
-/// the upper 8 count, as in Pillow, except that we do not follow it in turning 16-bit grey all white.
+/// Transparent pixels lie on white, as in transformers 5 (earlier versions ignored transparency).
 fn to_rgb(decoded: DynamicImage) -> RgbImage {
-    let eight_bits = match decoded {
-        DynamicImage::ImageLuma16(image) => DynamicImage::ImageLuma8(map_channels(&image)),
-        DynamicImage::ImageLumaA16(image) => DynamicImage::ImageLumaA8(map_channels(&image)),
-        DynamicImage::ImageRgb16(image) => DynamicImage::ImageRgb8(map_channels(&image)),
-        DynamicImage::ImageRgba16(image) => DynamicImage::ImageRgba8(map_channels(&image)),
-        other => other,
-    };
-    if !eight_bits.color().has_alpha() {
-        return eight_bits.into_rgb8();
+    if !decoded.color().has_alpha() {
+        return decoded.into_rgb8();
     }
-    let rgba = eight_bits.into_rgba8();
+    let rgba = decoded.into_rgba8();
     let (width, height) = rgba.dimensions();
     RgbImage::from_fn(width, height, |x, y| {
         let [red, green, blue, alpha] = rgba.get_pixel(x, y).0;
         image::Rgb([red, green, blue].map(|channel| over_white(channel, alpha)))
-    })
-}
-
-type Buffer<P, C> = image::ImageBuffer<P, Vec<C>>;
-
-/// The upper byte of every channel.
-fn map_channels<P, Q>(image: &Buffer<P, u16>) -> Buffer<Q, u8>
-where
-    P: image::Pixel<Subpixel = u16>,
-    Q: image::Pixel<Subpixel = u8>,
-{
-    let (width, height) = image.dimensions();
-    let mut bytes = image.as_raw().iter().map(|channel| (channel >> 8) as u8);
-    Buffer::from_fn(width, height, |_, _| {
-        let mut pixel = [0u8; 4];
-        let channels = &mut pixel[..usize::from(Q::CHANNEL_COUNT)];
-        channels.iter_mut().zip(&mut bytes).for_each(|(channel, byte)| *channel = byte);
-        *Q::from_slice(channels)
     })
 }
 
@@ -204,7 +149,11 @@ fn over_white(channel: u8, alpha: u8) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
+
+    type Buffer<P, C> = image::ImageBuffer<P, Vec<C>>;
 
     fn png(image: DynamicImage) -> Vec<u8> {
         let mut bytes = Cursor::new(Vec::new());

@@ -91,7 +91,7 @@ fn description(role: Role) -> impl Strategy<Value = NodeDescription> {
 fn nodes(role: Role) -> impl Strategy<Value = Vec<NodeView>> {
     let node = (description(role), count(), prop::bool::weighted(0.1), prop::bool::weighted(0.1));
     prop::collection::vec(node, 0..4).prop_map(move |nodes| {
-        let view = |(index, (description, in_flight, is_down, is_leaving))| NodeView {
+        let view = |(index, (description, in_flight, is_down, is_leaving)): (usize, (_, u32, bool, bool))| NodeView {
             address: format!("{role:?}{index}"),
             role,
             state: if is_down { NodeState::Down("down".to_owned()) } else { NodeState::Up(Box::new(description)) },
