@@ -152,9 +152,9 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             path
         };
-        assert_eq!(at(&written("notes.txt", b"hello")), Kind::File);
-        assert_eq!(at(&written("empty.GGUF", b"")), Kind::Gguf);
-        assert_eq!(at(&written("renamed", b"GGUF\x03\0\0\0")), Kind::Gguf);
+        assert_eq!(look(&written("notes.txt", b"hello")), Kind::File);
+        assert_eq!(look(&written("empty.GGUF", b"")), Kind::Gguf);
+        assert_eq!(look(&written("renamed", b"GGUF\x03\0\0\0")), Kind::Gguf);
         for (name, expected) in [
             ("Qwen/Qwen2.5-0.5B-Instruct", Kind::HubName),
             ("no/such/folder", Kind::Nothing),
