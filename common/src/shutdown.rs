@@ -76,9 +76,13 @@ impl Signals {
 
 #[cfg(unix)]
 async fn came(signal: &mut Option<tokio::signal::unix::Signal>) {
-    match signal {
-        Some(signal) if signal.recv().await.is_some() => {}
-        _ => std::future::pending().await,
+    // Without a handler, and at the end of all signals, there is nothing to wait for.
+    let is_one = match signal {
+        Some(signal) => signal.recv().await.is_some(),
+        None => false,
+    };
+    if !is_one {
+        std::future::pending::<()>().await;
     }
 }
 

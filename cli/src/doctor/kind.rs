@@ -143,7 +143,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             path
         };
-        assert_eq!(at(&written("notes.txt", b"hello")), Kind::File);
+        assert_eq!(look(&written("notes.txt", b"hello")), Kind::File);
         for (name, expected) in [
             ("Qwen/Qwen2.5-0.5B-Instruct", Kind::HubName),
             ("no/such/folder", Kind::Nothing),
