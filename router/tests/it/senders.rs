@@ -144,7 +144,8 @@ async fn connections_that_say_nothing_make_room() {
         assert_eq!(response.status(), 200);
     }
     let ended = async |stream: &mut TcpStream| {
-        let read = tokio::io::AsyncReadExt::read(stream, &mut [0; 10]);
+        let mut bytes = [0; 10];
+        let read = tokio::io::AsyncReadExt::read(stream, &mut bytes);
         !matches!(tokio::time::timeout(Duration::from_millis(10), read).await, Err(_) | Ok(Ok(1..)))
     };
     let mut gone = 0;
