@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(code(more.check(2 * MIB)), Some(ErrorCode::Overloaded), "three quarters of half are taken");
         assert_eq!(code(more.resize(2 * MIB)), Some(ErrorCode::Overloaded));
         more.resize(MIB).unwrap();
-        budget.holder(peer(2)).resize(30 * MIB).unwrap();
+        budget.holder(peer(2)).resize(28 * MIB).unwrap();
         let tiny: Vec<Held> = (0..10_000).map(|_| budget.holder(peer(1))).collect();
         tiny.iter().for_each(|held| held.resize(FREE).unwrap());
         drop((large, more, tiny));

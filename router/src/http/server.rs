@@ -5,7 +5,7 @@
 //!
 //! Slow clients hold connections, which are bounded, and nothing else ([`super::connections`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
@@ -62,6 +62,8 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
                 };
                 tokio::spawn(serve(stream, routes.clone(), seat, lingering.clone(), graceful.watcher()));
             }
+            // The client thought better of it.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
                 // Out of file descriptors, most likely.
                 tracing::warn!(%error, "a connection could not be accepted");

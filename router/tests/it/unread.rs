@@ -1,13 +1,16 @@
 //! Refusals arrive whole, also at clients that send all of their body before they read.
 
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
 };
 
 use crate::support::{
+    nodes::Act,
     raw::{answer, head, json_of, tell},
-    router::Cluster,
+    router::{Cluster, question},
 };
 
 /// More than sockets hold on both sides.
@@ -50,6 +53,24 @@ async fn every_refusal_of_a_large_body_arrives() {
             assert_eq!((told.status(), told.code().as_deref()), (status, Some(code)), "{path}: {}", told.text);
             assert!(told.has("connection: close"), "{path}: {}", told.text);
         }
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_under_load_arrives() {
+    let cluster = Cluster::start(1, 1, &["--max-concurrent", "1", "--max-waiting", "1"]).await;
+    cluster.prefill[0].script.set(Act::Hang);
+    let body = question(json!({"metadata": "x".repeat(400_000)})).to_string();
+    let request = [&head("POST", CHAT, &json_of(body.len())), body.as_bytes()].concat();
+    let mut clients = JoinSet::new();
+    for _ in 0..100 {
+        let (address, request) = (cluster.address, request.clone());
+        clients.spawn(async move { tell(address, &request).await });
+    }
+    // Two have the places, and are not answered.
+    for _ in 0..98 {
+        let told = clients.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!((told.status(), told.code().as_deref()), (429, Some("overloaded")), "{}", told.text);
     }
 }
 
