@@ -70,12 +70,14 @@ error_codes! {
     ModelNotFound = "model_not_found", NotFound, 404, "invalid_request_error";
     /// The route exists, the method does not.
     MethodNotAllowed = "method_not_allowed", Unimplemented, 405, "invalid_request_error";
-    /// The client did not finish its request, or the work did not finish, in time.
-    Timeout = "timeout", DeadlineExceeded, 408, "timeout_error";
+    /// The client did not send its request in time.
+    RequestTimeout = "request_timeout", DeadlineExceeded, 408, "timeout_error";
     /// The body is over the limit.
     PayloadTooLarge = "payload_too_large", ResourceExhausted, 413, "invalid_request_error";
     /// The body is not JSON by its content type.
     UnsupportedMediaType = "unsupported_media_type", InvalidArgument, 415, "invalid_request_error";
+    /// The body's content coding is none that can be undone.
+    UnsupportedEncoding = "unsupported_encoding", InvalidArgument, 415, "invalid_request_error";
     /// A bounded queue is full: try again later.
     Overloaded = "overloaded", ResourceExhausted, 429, "rate_limit_error";
     /// The caller went away.
@@ -90,6 +92,8 @@ error_codes! {
     UntrustedCaller = "untrusted_caller", Unauthenticated, 503, "server_error";
     /// Nodes differ in model, plan or protocol.
     Incompatible = "incompatible", FailedPrecondition, 503, "server_error";
+    /// The work was not done in time.
+    Timeout = "timeout", DeadlineExceeded, 504, "timeout_error";
 }
 
 /// An error with its code, the field at fault if there is one, and a sentence for a person.
@@ -213,6 +217,13 @@ mod tests {
             assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
             assert!((400..600).contains(&code.http()));
         }
+    }
+
+    #[test]
+    fn slowness_of_the_cluster_is_told_from_the_clients() {
+        assert_eq!(ErrorCode::RequestTimeout.http(), 408);
+        assert_eq!(ErrorCode::Timeout.http(), 504);
+        assert_eq!(ServiceError::from(Status::deadline_exceeded("late")).code, ErrorCode::Timeout);
     }
 
     #[test]

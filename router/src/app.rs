@@ -33,6 +33,8 @@ pub struct App {
     pub limits: Limits,
     /// Largest body.
     pub body_bytes_max: usize,
+    /// Most connections of clients.
+    pub connections_max: usize,
     /// From accepted to given up.
     pub request_timeout: Duration,
     /// Digests of the accepted keys; empty: no key is needed.
@@ -57,6 +59,8 @@ pub struct Parts {
     pub limits: Limits,
     /// See [`App::body_bytes_max`].
     pub body_bytes_max: usize,
+    /// See [`App::connections_max`].
+    pub connections_max: usize,
     /// See [`App::request_timeout`].
     pub request_timeout: Duration,
     /// See [`App::api_keys`].
@@ -73,6 +77,7 @@ impl App {
             admission: parts.admission,
             limits: parts.limits,
             body_bytes_max: parts.body_bytes_max,
+            connections_max: parts.connections_max,
             request_timeout: parts.request_timeout,
             api_keys: parts.api_keys,
             started: unix_seconds(),
@@ -99,12 +104,13 @@ impl App {
 
     /// Refuses while draining.
     pub fn accepting(&self) -> Result<(), ServiceError> {
-        match self.is_draining.load(Ordering::Relaxed) {
-            true => {
-                Err(ServiceError::new(ErrorCode::Unavailable, "this router is stopping; try another or again soon"))
-            }
-            false => Ok(()),
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Err(ServiceError::new(
+                ErrorCode::Unavailable,
+                "this router is stopping; try another or again soon",
+            ));
         }
+        Ok(())
     }
 
     /// The longest prompt that anything here could take.
@@ -133,6 +139,7 @@ impl App {
             is_ready: self.ready().is_ok(),
             running: self.admission.running(),
             waiting: self.admission.waiting(),
+            bytes_held: self.admission.held_bytes(),
             nodes: nodes.collect(),
             links: links.collect(),
         }

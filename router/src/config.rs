@@ -6,6 +6,11 @@ use clap::{Args, Command, ValueEnum};
 use secateur_channel::{AddressError, LinkSecurity, check_address};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 
+/// Memory for requests, in the largest bodies: by the router's shares for one peer and for large requests, the largest body
+/// then has six times its size for itself.
+const HELD_BODIES: u64 = 16;
+const HELD_BYTES_LEAST: u64 = 512 * 1024 * 1024;
+
 /// Everything that can be set, by flag, environment or file.
 #[derive(Clone, Debug, Args)]
 pub struct RouterSettings {
@@ -64,12 +69,28 @@ pub struct RouterSettings {
     )]
     pub request_timeout: u64,
 
-    /// Largest request body
+    /// Largest request body, also once it is inflated
     #[arg(
         long, value_name = "BYTES", default_value_t = 32 * 1024 * 1024, env = "SECATEUR_ROUTER_MAX_BODY_BYTES",
         value_parser = clap::value_parser!(u64).range(1_024..=1024 * 1024 * 1024)
     )]
     pub max_body_bytes: u64,
+
+    /// Memory for bodies, what is read from them, and pictures, of all requests together; beyond that the answer is 429. One
+    /// client address has at most half [default: 16 times --max-body-bytes, at least 512 MiB]
+    #[arg(
+        long, value_name = "BYTES", env = "SECATEUR_ROUTER_MAX_HELD_BYTES",
+        value_parser = clap::value_parser!(u64).range(65_536..=1 << 40)
+    )]
+    pub max_held_bytes: Option<u64>,
+
+    /// Connections of clients. One address has at most half. Where there are more, those that have waited longest for their
+    /// client's next words are closed
+    #[arg(
+        long, value_name = "N", default_value_t = 4_096, env = "SECATEUR_ROUTER_MAX_CONNECTIONS",
+        value_parser = clap::value_parser!(u32).range(2..=1_000_000)
+    )]
+    pub max_connections: u32,
 
     /// Most pictures in one request
     #[arg(
@@ -97,6 +118,13 @@ pub struct RouterSettings {
     /// Stop when standard input ends
     #[arg(long, hide = true)]
     pub stdin_lifeline: bool,
+}
+
+impl RouterSettings {
+    /// Memory that requests may hold, in bytes.
+    pub fn held_bytes(&self) -> u64 {
+        self.max_held_bytes.unwrap_or_else(|| HELD_BYTES_LEAST.max(self.max_body_bytes * HELD_BODIES))
+    }
 }
 
 /// Which pairs of nodes may serve.
@@ -155,6 +183,11 @@ mod tests {
         assert_eq!(settings.max_concurrent, 64);
         assert_eq!(settings.placement, PlacementMode::Auto);
         assert!(settings.api_key.is_empty());
+        assert_eq!(settings.held_bytes(), 512 << 20);
+        let nodes = ["--model", "/m", "--prefill", "a:1", "--decode", "c:3"];
+        let held = |flags: [&str; 2]| parsed(&[&nodes[..], &flags].concat()).unwrap().held_bytes();
+        assert_eq!(held(["--max-body-bytes", "104857600"]), 1600 << 20);
+        assert_eq!(held(["--max-held-bytes", "1048576"]), 1 << 20);
     }
 
     #[test]

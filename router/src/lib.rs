@@ -16,6 +16,8 @@ pub mod dashboard;
 pub mod fit;
 pub mod http;
 pub mod legs;
+pub mod listen;
+mod listen;
 pub mod metrics;
 pub mod openai;
 pub mod process;
@@ -25,6 +27,7 @@ pub mod serve;
 pub mod served;
 
 pub use config::{RouterSettings, command};
+pub use listen::listen;
 pub use process::run_to_exit;
 pub use program::{ProgramError, run};
 pub use serve::{ServeError, serve};

@@ -8,10 +8,10 @@ use secateur_common::{
     config::{self, ConfigError},
     shutdown, telemetry,
 };
-use tokio::net::TcpListener;
 
 use crate::{
     config::{RouterSettings, command},
+    listen::listen,
     serve::{ServeError, load, serve_model},
 };
 
@@ -70,7 +70,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
         shutdown::on_parent_end(&stop);
     }
     let bind = |source| ProgramError::Bind { address: settings.listen.clone(), source };
-    let listener = TcpListener::bind(&settings.listen).await.map_err(bind)?;
+    let listener = listen(&settings.listen).await.map_err(bind)?;
     // A folder that cannot be served is told before anybody is told where this listens.
     let model = load(&settings).await?;
     announce::listening(listener.local_addr().map_err(bind)?)?;

@@ -83,9 +83,14 @@ pub async fn serve_model(
     let app = Arc::new(App::new(Parts {
         model,
         cluster,
-        admission: Admission::new(settings.max_concurrent as usize, settings.max_waiting as usize),
+        admission: Admission::new(
+            settings.max_concurrent as usize,
+            settings.max_waiting as usize,
+            usize::try_from(settings.held_bytes()).unwrap_or(usize::MAX),
+        ),
         limits,
         body_bytes_max: usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX),
+        connections_max: settings.max_connections as usize,
         request_timeout: Duration::from_secs(settings.request_timeout),
         api_keys,
     }));

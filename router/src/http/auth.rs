@@ -26,13 +26,18 @@ fn is_allowed(keys: &[blake3::Hash], headers: &HeaderMap) -> bool {
     if keys.is_empty() {
         return true;
     }
-    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")));
+    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token);
     // Digests compare in constant time, so that the time taken says nothing about a key.
     sent.is_some_and(|sent| {
         let digest = blake3::hash(sent.trim().as_bytes());
         keys.contains(&digest)
     })
+}
+
+/// The credentials of a bearer; the scheme's name is written in any case.
+fn token(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 #[cfg(test)]
@@ -50,7 +55,11 @@ mod tests {
         };
         assert!(is_allowed(&[], &HeaderMap::new()));
         assert!(is_allowed(&keys, &with("Bearer secret")));
+        assert!(is_allowed(&keys, &with("bearer  secret")));
+        assert!(is_allowed(&keys, &with("BEARER secret")));
         assert!(!is_allowed(&keys, &with("Bearer Secret")));
+        assert!(!is_allowed(&keys, &with("Basic secret")));
+        assert!(!is_allowed(&keys, &with("Bearersecret")));
         assert!(!is_allowed(&keys, &with("secret")));
         assert!(!is_allowed(&keys, &HeaderMap::new()));
     }

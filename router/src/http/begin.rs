@@ -39,6 +39,18 @@ pub struct Prepared {
     pub is_continued: bool,
 }
 
+/// Copies of a token: in the prompt, in what goes to either node, and in what penalties count.
+const TOKEN_COPIES: usize = 4;
+
+impl Prepared {
+    /// Bytes that it holds until its answers end. The copy of a picture that goes to prefill is gone before long.
+    pub fn weight(&self) -> usize {
+        let pictures: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();
+        let tokens = self.prompt.tokens.len() * size_of::<u32>();
+        pictures + tokens * TOKEN_COPIES + self.echo.as_ref().map_or(0, String::len)
+    }
+}
+
 /// What every choice of a request shares.
 pub struct Shared {
     /// Model, nodes, counters.

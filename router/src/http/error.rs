@@ -2,26 +2,44 @@
 
 use axum::{
     body::Body,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
 use secateur_proto::{ErrorCode, ServiceError};
 use serde::Serialize;
 
+use super::body;
 use crate::openai::error_body::ErrorBody;
 
 /// Seconds after which an overloaded or incomplete cluster is worth another try.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+/// Heeded by OpenAI's clients.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Status, body and headers of an error.
 pub fn response(error: &ServiceError) -> Response {
     let status = StatusCode::from_u16(error.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &ErrorBody::from(error));
+    let headers = response.headers_mut();
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
-    if error.code == ErrorCode::InvalidApiKey {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    match error.code {
+        ErrorCode::InvalidApiKey => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        // Only where the encoding is at fault: beside another 415 the header would mislead (RFC 9110, 12.5.3).
+        ErrorCode::UnsupportedEncoding => {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(body::ENCODINGS));
+        }
+        // OpenAI's clients try again after any 5xx, and what took too long would take as long again.
+        ErrorCode::Timeout => {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        ErrorCode::RequestTimeout => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
     }
     response
 }

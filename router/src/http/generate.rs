@@ -1,8 +1,8 @@
 //! From a validated request to its answer, the same for chat and text.
 //!
 //! ```text
-//! arrive ▸ read body ▸ validate ▸ prompts ▸ fit into the context ▸ [ wait for a turn ▸ legs ▸ first token ▸ answer ]
-//!                                                                  └────────────── for each choice ──────────────┘
+//! arrive ▸ body ▸ enter ▸ JSON, validate, prompts ▸ fit into the context ▸ [ wait for a turn ▸ legs ▸ first token ▸ answer ]
+//!                         └─────── a worker ──────┘                        └────────────── for each choice ──────────────┘
 //! ```
 //!
 //! Until the first token of any choice, every failure is a status code of its own; only then does a stream begin.
@@ -21,10 +21,11 @@ use tokio::time::Instant;
 
 use super::{
     begin::{Prepared, Shared, begins},
-    body, error, models, sse, whole,
+    body::{self, Raw},
+    error, models, sse, whole,
 };
 use crate::{
-    admission::Ticket,
+    admission::{Held, Ticket},
     answer::{Choices, Total},
     app::{App, unix_seconds},
     fit::{Fitted, fit},
@@ -59,8 +60,6 @@ struct Arrival {
     accepted: Instant,
     /// When it is given up.
     deadline: Instant,
-    /// Its place in the house.
-    ticket: Ticket,
 }
 
 /// Handles a request of kind `J`: the answer, or a refusal that is counted and logged.
@@ -78,23 +77,25 @@ pub async fn route<J: Job>(
 }
 
 async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
-    let arrival = arrive(app, ids)?;
-    let job: J = read(app, request, arrival.deadline).await?;
-    check_model(app, job.generation())?;
-    let (generation, prompts) = prepare(app.clone(), job).await?;
-    answer(app, arrival, generation, prompts, J::SHAPE).await
-}
-
-/// Takes the request in, or says that there is no room.
-fn arrive(app: &App, ids: RequestIds) -> Result<Arrival, ServiceError> {
-    let accepted = Instant::now();
     app.accepting()?;
-    Ok(Arrival { ids, accepted, deadline: accepted + app.request_timeout, ticket: app.admission.enter()? })
+    let accepted = Instant::now();
+    let arrival = Arrival { ids, accepted, deadline: accepted + app.request_timeout };
+    let (raw, held) = body::receive(app, request, arrival.deadline).await?;
+    let ticket = app.admission.enter(held)?;
+    let shared = app.clone();
+    let job = move |held: &Held| prepare::<J>(&shared, raw, held);
+    let (ticket, prepared) = app.admission.work(ticket, arrival.deadline, job).await?;
+    let (generation, prompts) = prepared?;
+    answer(app, arrival, ticket, (generation, prompts), J::SHAPE).await
 }
 
-async fn read<J: Job>(app: &App, request: Request, deadline: Instant) -> Result<J, ServiceError> {
-    let (parts, body) = request.into_parts();
-    J::parse(&body::json(&parts.headers, body, app.body_bytes_max, deadline).await?, &app.limits)
+/// From a body's bytes to its prompts. Parsing, tokenizing, and digests of pictures take time: not for an async task.
+fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    let job = J::parse(&raw.json(held)?, &app.limits)?;
+    check_model(app, job.generation())?;
+    let (generation, prompts) = job.prepare(app)?;
+    held.resize(prompts.iter().map(Prepared::weight).sum())?;
+    Ok((generation, prompts))
 }
 
 /// Refuses a request for another model.
@@ -105,35 +106,25 @@ fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
     }
 }
 
-/// Tokenizing, and digests of pictures, may take a while, so they leave the async threads alone.
-async fn prepare<J: Job>(app: Arc<App>, job: J) -> Result<(Generation, Vec<Prepared>), ServiceError> {
-    tokio::task::spawn_blocking(move || job.prepare(&app)).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "building a prompt failed");
-        Err(ServiceError::new(ErrorCode::Internal, "the prompt could not be built; the failure is logged"))
-    })
-}
-
 /// Pictures go to prefill with each choice.
 fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceError> {
     let bytes: usize = prompts.iter().flat_map(|prompt| &prompt.pictures).map(|picture| picture.bytes.len()).sum();
-    match bytes.saturating_mul(per_prompt) > PICTURE_BYTES_MAX && per_prompt > 1 {
-        false => Ok(()),
-        true => {
-            let message = format!("n times the pictures' {bytes} bytes must be at most {PICTURE_BYTES_MAX}");
-            Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"))
-        }
+    if per_prompt == 1 || bytes.saturating_mul(per_prompt) <= PICTURE_BYTES_MAX {
+        return Ok(());
     }
+    let message = format!("n times the pictures' {bytes} bytes must be at most {PICTURE_BYTES_MAX}");
+    Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"))
 }
 
 /// Answers each of `prompts` as often as was asked for.
 async fn answer(
     app: &Arc<App>,
     arrival: Arrival,
-    generation: Generation,
-    prompts: Vec<Prepared>,
+    ticket: Ticket,
+    (generation, prompts): (Generation, Vec<Prepared>),
     shape: Shape,
 ) -> Result<Response, ServiceError> {
-    let Arrival { ids, accepted, deadline, ticket } = arrival;
+    let Arrival { ids, accepted, deadline } = arrival;
     let facts = app.cluster.facts()?;
     let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts

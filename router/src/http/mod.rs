@@ -6,6 +6,7 @@ mod body;
 mod chat;
 mod cluster_view;
 mod completions;
+mod connections;
 mod error;
 mod generate;
 mod health;
@@ -14,10 +15,13 @@ mod models;
 mod openapi;
 mod page;
 mod request_ids;
+mod rest;
 mod server;
 mod sse;
 mod tokenize;
+mod visit;
 mod whole;
+mod wire;
 
 use std::{any::Any, sync::Arc};
 
@@ -48,7 +52,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/cluster", get(cluster_view::show))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::check));
-    // The outermost layer is named last: even the answer to a panic carries the request's id.
+    // The outermost layer is named last: even the answer to a panic carries the request's id, and arrives.
     api.route("/", get(page::show))
         .route("/health", get(health::health))
         .route("/live", get(health::live))
@@ -58,6 +62,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(request_ids::carry))
+        .layer(middleware::from_fn(rest::settle))
         .with_state(app)
 }
 

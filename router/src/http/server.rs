@@ -2,11 +2,13 @@
 //!
 //! When shutdown begins the router keeps answering, so that probes see 503 and clients a clear refusal; when the last
 //! request is done, connections are closed; after [`DRAIN_MAX`] what still runs is told so, and ends before that.
+//!
+//! Slow clients hold connections, which are bounded, and nothing else ([`super::connections`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -15,51 +17,57 @@ use hyper_util::{
 use secateur_common::shutdown::CancellationToken;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 
-use crate::app::App;
+use super::{
+    connections::{Connections, Seat},
+    visit::Visit,
+    wire::{LINGERING, Wire},
+};
+use crate::{
+    admission::{Bounds, Places},
+    app::App,
+};
 
 /// Below the 30 seconds that Kubernetes grants.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// After the last request: time for its last bytes.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
-/// Also the longest that an idle connection is kept.
+/// From the end of one request to the end of the next one's header: also the longest that an idle connection is kept, and
+/// a header that drips.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A header over this gets 431 from the HTTP library.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
-const CONNECTIONS_MAX: usize = 4_096;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `routes` until `shutdown`, then drains.
 pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let connections = Connections::new(connection_bounds(app.connections_max));
+    let lingering = Places::new(LINGERING);
     let drained = drained(app, shutdown);
     tokio::pin!(drained);
     loop {
-        // Over the bound, further connections wait in the system's queue.
-        let permit = tokio::select! {
-            permit = connections.clone().acquire_owned() => permit,
-            () = &mut drained => break,
-        };
-        let stream = tokio::select! {
+        let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = &mut drained => break,
         };
-        match stream {
-            Ok((stream, _)) => {
-                let connection = serve(stream, routes.clone(), graceful.watcher());
-                tokio::spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+        match accepted {
+            Ok((stream, address)) => {
+                let Some(seat) = connections.enter(address.ip().into()) else {
+                    tracing::debug!("a connection is refused: all that there may be are being served");
+                    continue;
+                };
+                tokio::spawn(serve(stream, routes.clone(), seat, lingering.clone(), graceful.watcher()));
             }
+            // The client thought better of it.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                // Out of file descriptors, most likely: some will come back.
+                // Out of file descriptors, most likely.
                 tracing::warn!(%error, "a connection could not be accepted");
+                connections.make_room();
                 sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -69,19 +77,34 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
     }
 }
 
-async fn serve(stream: TcpStream, routes: Router, watcher: Watcher) {
+/// One peer has half, so that two are needed to keep a third waiting.
+fn connection_bounds(total: usize) -> Bounds {
+    Bounds { total, peer: total.div_ceil(2) }
+}
+
+async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Places, watcher: Watcher) {
     // Streams are many small writes.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");
     }
+    let (peer, end) = (seat.peer(), seat.end().clone());
+    let wire = Wire::new(stream, peer, lingering, end.clone());
+    let (routes, visit) = (TowerToHyperService::new(routes), Visit::new(Arc::new(seat)));
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(visit.clone());
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
-    if let Err(error) = watcher.watch(connection).await {
-        // Mostly clients that left; their requests were dropped with the connection.
-        tracing::debug!(%error, "connection ended");
+        .serve_connection(TokioIo::new(wire), service);
+    tokio::select! {
+        outcome = watcher.watch(connection) => if let Err(error) = outcome {
+            // Mostly clients that left; their requests were dropped with the connection.
+            tracing::debug!(%error, "connection ended");
+        },
+        () = end.cancelled() => tracing::debug!("a connection that waited for its client makes room for another"),
     }
 }
 
@@ -90,12 +113,12 @@ async fn drained(app: Arc<App>, shutdown: CancellationToken) {
     shutdown.cancelled().await;
     app.drain();
     let empty = async {
-        while app.admission.entered() > 0 {
+        while app.admission.present() > 0 {
             sleep(DRAIN_POLL).await;
         }
     };
     if timeout(DRAIN_MAX, empty).await.is_err() {
-        tracing::warn!(requests = app.admission.entered(), "requests were still running and are cut");
+        tracing::warn!(requests = app.admission.present(), "requests were still running and are cut");
         app.overdue.cancel();
     }
 }

@@ -7,7 +7,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use secateur_proto::{ErrorCode, ServiceError};
+use secateur_proto::ServiceError;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -30,20 +30,22 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Response
 }
 
 async fn tokens(app: &Arc<App>, request: Request) -> Result<Vec<u32>, ServiceError> {
-    // Held to the end: bodies in memory are bounded, whatever they are for.
-    let _ticket = app.admission.enter()?;
-    let (parts, body) = request.into_parts();
-    let body = body::json(&parts.headers, body, app.body_bytes_max, Instant::now() + app.request_timeout).await?;
-    let job = tokenize::parse(&body, &app.limits)?;
-    let app = app.clone();
-    let tokenized = tokio::task::spawn_blocking(move || match job {
+    let deadline = Instant::now() + app.request_timeout;
+    let (raw, held) = body::receive(app, request, deadline).await?;
+    let ticket = app.admission.enter(held)?;
+    let shared = app.clone();
+    let (_ticket, tokens) = app
+        .admission
+        .work(ticket, deadline, move |held| tokenized(&shared, tokenize::parse(&raw.json(held)?, &shared.limits)?))
+        .await?;
+    tokens
+}
+
+fn tokenized(app: &App, job: TokenizeJob) -> Result<Vec<u32>, ServiceError> {
+    match job {
         TokenizeJob::Chat(job) => prompt::build(&app.model, &job, app.max_positions()).map(|prompt| prompt.tokens),
         TokenizeJob::Text { text, adds_special_tokens } => {
             prompt::tokenize(&app.model, &text, adds_special_tokens, app.max_positions())
         }
-    });
-    tokenized.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "tokenizing failed");
-        Err(ServiceError::new(ErrorCode::Internal, "the text could not be tokenized; the failure is logged"))
-    })
+    }
 }

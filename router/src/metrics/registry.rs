@@ -72,6 +72,7 @@ pub struct Metrics {
     ready: Gauge,
     running: Gauge,
     waiting: Gauge,
+    bytes_held: Gauge,
     links: LinkMetrics,
     nodes: NodeMetrics,
     /// Written when a request ends, read by the cluster page; never held across an await.
@@ -89,6 +90,8 @@ pub struct Snapshot {
     pub running: usize,
     /// Requests waiting for their turn.
     pub waiting: usize,
+    /// Bytes that requests hold.
+    pub bytes_held: usize,
     /// Each node.
     pub nodes: Vec<NodeFigures>,
     /// Each measured link and its rate in bytes per second.
@@ -254,6 +257,11 @@ impl Metrics {
             ),
             running: to.add("vllm:num_requests_running", "Requests at the nodes", Gauge::default()),
             waiting: to.add("vllm:num_requests_waiting", "Requests that wait for their turn", Gauge::default()),
+            bytes_held: to.add(
+                "secateur_request_bytes_held",
+                "Bytes of bodies, of what is read from them, and of pictures, as weighed against --max-held-bytes",
+                Gauge::default(),
+            ),
             links: LinkMetrics::new(&mut to),
             nodes: NodeMetrics::new(&mut to),
             recent: Mutex::default(),
@@ -328,6 +336,7 @@ impl Metrics {
         let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));
         self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
+        self.bytes_held.set(i64::try_from(snapshot.bytes_held).unwrap_or(i64::MAX));
         self.ready.set(snapshot.is_ready.into());
         self.nodes.update(&snapshot.nodes);
         let has = |role, address: &str| {

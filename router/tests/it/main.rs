@@ -5,6 +5,7 @@
 mod answers;
 mod choices;
 mod discovery;
+mod encodings;
 mod failures;
 mod live_page;
 mod logprobs;
@@ -13,4 +14,6 @@ mod placement;
 mod refusals;
 mod replays;
 mod room;
+mod senders;
 mod support;
+mod unread;

@@ -1,6 +1,7 @@
 //! A router on port 0 in front of scripted nodes, with real sockets in between.
 
 pub mod nodes;
+pub mod raw;
 pub mod router;
 
 use std::path::PathBuf;

@@ -9,9 +9,8 @@ use std::{
 use reqwest::{Client, Response};
 use secateur_common::config;
 use secateur_proto::v1::{NodeDescription, Role};
-use secateur_router::{RouterSettings, command, serve};
+use secateur_router::{RouterSettings, command, listen, serve};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::nodes::FakeNode;
@@ -58,7 +57,7 @@ impl Cluster {
         flags: &[&str],
         address_of: impl Fn(&FakeNode) -> String,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = serve(settings(&prefill, &decode, flags, address_of), listener, shutdown.clone());

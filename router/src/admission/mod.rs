@@ -1,0 +1,265 @@
+//! Bounded admission: so many requests run, so many more wait, and the rest are told at once to come back later.
+//!
+//! ```text
+//! arrive ▸ Held: bytes are weighed as they come ▸ Ticket: a place in the house ▸ worker: parse and tokenize ▸ Turn: nodes
+//! ```
+//!
+//! A request takes a [`Ticket`] when its body is there: a sender that takes its time has a connection and the bytes that it
+//! sent, and no place that others wait for. All come back on drop, however the request ends, and none while work that was
+//! begun under them goes on.
+
+mod budget;
+mod peer;
+mod shares;
+
+use std::sync::Arc;
+
+use secateur_proto::{ErrorCode, ServiceError};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
+
+pub use self::{
+    budget::{Budget, Held},
+    peer::Peer,
+    shares::{Bounds, Place, Places},
+};
+
+/// Bodies that arrive slowly. None of them holds more than a connection and what it has sent, which is weighed.
+const SLOW_BODIES: Bounds = Bounds { total: 1_024, peer: 512 };
+/// Where the number of processors is not known.
+const PROCESSORS: usize = 4;
+
+/// The bounds.
+pub struct Admission {
+    /// Requests in the house: running or waiting.
+    entered: Arc<Semaphore>,
+    entered_max: usize,
+    /// Requests at the nodes.
+    running: Arc<Semaphore>,
+    running_max: usize,
+    /// Requests that are parsed or tokenized.
+    workers: Arc<Semaphore>,
+    budget: Budget,
+    slow: Places,
+}
+
+/// A place in the house, and what the request holds there.
+#[derive(Debug)]
+pub struct Ticket {
+    _entered: OwnedSemaphorePermit,
+    running: Arc<Semaphore>,
+    held: Arc<Held>,
+}
+
+/// A place at the nodes.
+#[derive(Debug)]
+pub struct Turn {
+    _running: OwnedSemaphorePermit,
+    _ticket: Ticket,
+}
+
+impl Admission {
+    /// At most `concurrent` running and `waiting` more waiting, which hold at most `held_bytes_max`.
+    pub fn new(concurrent: usize, waiting: usize, held_bytes_max: usize) -> Self {
+        // More than there are processors, so that a short prompt does not wait for long ones.
+        let workers = 2 * std::thread::available_parallelism().map_or(PROCESSORS, usize::from);
+        Self {
+            entered: Arc::new(Semaphore::new(concurrent + waiting)),
+            entered_max: concurrent + waiting,
+            running: Arc::new(Semaphore::new(concurrent)),
+            running_max: concurrent,
+            workers: Arc::new(Semaphore::new(workers)),
+            budget: Budget::new(held_bytes_max),
+            slow: Places::new(SLOW_BODIES),
+        }
+    }
+
+    /// A request of `peer` whose body is about to be read.
+    pub fn holder(&self, peer: Peer) -> Held {
+        self.budget.holder(peer)
+    }
+
+    /// A place for a body that takes its time.
+    pub fn slow_body(&self, peer: Peer) -> Result<Place, ServiceError> {
+        let refused = || ServiceError::new(ErrorCode::Overloaded, "too many bodies arrive slowly; try again soon");
+        self.slow.take(peer).ok_or_else(refused)
+    }
+
+    /// Enters with what was read, or is told to come back.
+    pub fn enter(&self, held: Held) -> Result<Ticket, ServiceError> {
+        self.ticket(Arc::new(held))
+    }
+
+    fn ticket(&self, held: Arc<Held>) -> Result<Ticket, ServiceError> {
+        match self.entered.clone().try_acquire_owned() {
+            Ok(permit) => Ok(Ticket { _entered: permit, running: self.running.clone(), held }),
+            Err(_) => {
+                let message = format!("the server already has {} requests; try again soon", self.entered_max);
+                Err(ServiceError::new(ErrorCode::Overloaded, message))
+            }
+        }
+    }
+
+    /// Does `job` away from the async threads, when one of few workers is free. The ticket goes with the job: a client that
+    /// leaves ends the waiting, not the work, and what works keeps its place.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        ticket: Ticket,
+        deadline: Instant,
+        job: impl FnOnce(&Held) -> T + Send + 'static,
+    ) -> Result<(Ticket, T), ServiceError> {
+        let worker = timeout_at(deadline, self.workers.clone().acquire_owned()).await;
+        // The semaphore is never closed.
+        let Ok(Ok(worker)) = worker else { return Err(late()) };
+        let done = tokio::task::spawn_blocking(move || {
+            let result = job(&ticket.held);
+            drop(worker);
+            (ticket, result)
+        });
+        done.await.map_err(|error| {
+            tracing::error!(%error, "preparing a request failed");
+            ServiceError::new(ErrorCode::Internal, "the request could not be prepared; the failure is logged")
+        })
+    }
+
+    /// A place in the house for each of `choices` answers to the request that holds `ticket`: each is work of its own.
+    pub fn share(&self, ticket: Ticket, choices: usize) -> Result<Vec<Ticket>, ServiceError> {
+        if choices > self.entered_max {
+            let message =
+                format!("prompts times n is {choices} answers; the server takes at most {} at once", self.entered_max);
+            return Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"));
+        }
+        let held = ticket.held.clone();
+        let mut tickets = vec![ticket];
+        while tickets.len() < choices {
+            tickets.push(self.ticket(held.clone())?);
+        }
+        Ok(tickets)
+    }
+
+    /// Requests at the nodes.
+    pub fn running(&self) -> usize {
+        self.running_max - self.running.available_permits()
+    }
+
+    /// Requests that have entered and do not run yet.
+    pub fn waiting(&self) -> usize {
+        self.entered().saturating_sub(self.running())
+    }
+
+    /// Requests in the house.
+    fn entered(&self) -> usize {
+        self.entered_max - self.entered.available_permits()
+    }
+
+    /// Requests in the house, and those whose bodies arrive.
+    pub fn present(&self) -> usize {
+        self.budget.holders()
+    }
+
+    /// Bytes that requests hold, as far as they are weighed.
+    pub fn held_bytes(&self) -> usize {
+        self.budget.bytes()
+    }
+}
+
+impl Ticket {
+    /// What the request holds.
+    pub fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Waits for a place at the nodes, first come, first served.
+    pub async fn turn(self, deadline: Instant) -> Result<Turn, ServiceError> {
+        match timeout_at(deadline, self.running.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn { _running: permit, _ticket: self }),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(late()),
+        }
+    }
+}
+
+fn late() -> ServiceError {
+    ServiceError::new(ErrorCode::Timeout, "the request waited too long for its turn")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::mpsc,
+        time::Duration,
+    };
+
+    use super::*;
+
+    fn enter(admission: &Admission) -> Result<Ticket, ServiceError> {
+        admission.enter(admission.holder(IpAddr::from(Ipv4Addr::LOCALHOST).into()))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    #[tokio::test]
+    async fn what_is_over_the_bounds_is_refused_and_drops_give_back() {
+        let admission = Admission::new(1, 1, 1 << 20);
+        let turn = enter(&admission).unwrap().turn(soon()).await.unwrap();
+        let waiting = enter(&admission).unwrap();
+        assert_eq!((admission.running(), admission.waiting()), (1, 1));
+        assert_eq!(enter(&admission).unwrap_err().code, ErrorCode::Overloaded);
+        assert_eq!(waiting.turn(soon()).await.unwrap_err().code, ErrorCode::Timeout);
+        drop(turn);
+        let several = enter(&admission).unwrap();
+        assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
+        let shared = admission.share(enter(&admission).unwrap(), 2).unwrap();
+        assert_eq!((shared.len(), admission.entered()), (2, 2));
+        let again = enter(&admission);
+        assert_eq!(again.unwrap_err().code, ErrorCode::Overloaded);
+        drop(shared);
+        assert_eq!((admission.running(), admission.waiting(), admission.present()), (0, 0, 0));
+        enter(&admission).unwrap().turn(soon()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_request_holds_is_free_when_its_last_answer_ends() {
+        let admission = Admission::new(2, 0, 1 << 20);
+        let ticket = enter(&admission).unwrap();
+        ticket.held().resize(100_000).unwrap();
+        let mut tickets = admission.share(ticket, 2).unwrap();
+        let held = admission.held_bytes();
+        drop(tickets.pop());
+        assert!(held > 0 && admission.held_bytes() == held);
+        drop(tickets);
+        assert_eq!(admission.held_bytes(), 0);
+    }
+
+    /// The runtime has one thread: the job could not wait for this test if it ran on it.
+    #[tokio::test]
+    async fn a_client_that_leaves_frees_no_place_while_its_work_goes_on() {
+        let admission = Admission::new(1, 0, 1 << 20);
+        let (go, gate) = mpsc::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let job = move |_: &Held| {
+            begun.send(()).unwrap();
+            gate.recv().unwrap();
+        };
+        let ticket = enter(&admission).unwrap();
+        {
+            let work = admission.work(ticket, Instant::now() + Duration::from_secs(10), job);
+            tokio::pin!(work);
+            tokio::select! {
+                _ = &mut work => panic!("the job waits"),
+                begun = begins => begun.unwrap(),
+            }
+        }
+        assert_eq!(enter(&admission).unwrap_err().code, ErrorCode::Overloaded, "the work goes on");
+        go.send(()).unwrap();
+        while admission.present() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(enter(&admission).is_ok());
+    }
+}

@@ -1,0 +1,137 @@
+//! An amount that peers share: bounded as a whole, and for each peer.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::peer::Peer;
+
+/// The most that may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// By all peers together.
+    pub total: usize,
+    /// By one peer.
+    pub peer: usize,
+}
+
+/// What has been taken. It knows no lock and no clock.
+#[derive(Debug, Default)]
+pub struct Shares {
+    total: usize,
+    by_peer: HashMap<Peer, usize>,
+}
+
+/// A number of places, taken one by one.
+#[derive(Clone, Debug)]
+pub struct Places {
+    bounds: Bounds,
+    /// Locked for as long as it takes to count.
+    shares: Arc<Mutex<Shares>>,
+}
+
+/// One place; it comes back on drop.
+#[derive(Debug)]
+pub struct Place {
+    peer: Peer,
+    shares: Arc<Mutex<Shares>>,
+}
+
+impl Shares {
+    /// Takes `amount` for `peer`, if that is within `bounds`.
+    pub fn take(&mut self, peer: Peer, amount: usize, bounds: Bounds) -> bool {
+        let fits = self.fits(peer, amount, bounds);
+        if fits {
+            self.total += amount;
+            *self.by_peer.entry(peer).or_default() += amount;
+        }
+        fits
+    }
+
+    /// Whether `amount` could be taken.
+    pub fn fits(&self, peer: Peer, amount: usize, bounds: Bounds) -> bool {
+        let used = self.by_peer.get(&peer).copied().unwrap_or(0);
+        self.total.saturating_add(amount) <= bounds.total && used.saturating_add(amount) <= bounds.peer
+    }
+
+    /// Gives `amount` back, which `peer` took.
+    pub fn give(&mut self, peer: Peer, amount: usize) {
+        self.total = self.total.saturating_sub(amount);
+        if let Some(used) = self.by_peer.get_mut(&peer) {
+            *used = used.saturating_sub(amount);
+            // The table is as large as there are peers that hold something, not as there ever were.
+            if *used == 0 {
+                self.by_peer.remove(&peer);
+            }
+        }
+    }
+
+    /// All that is taken.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
+
+impl Places {
+    /// So many places.
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, shares: Arc::default() }
+    }
+
+    /// A place for `peer`, if one is free.
+    pub fn take(&self, peer: Peer) -> Option<Place> {
+        let is_taken = lock(&self.shares).take(peer, 1, self.bounds);
+        is_taken.then(|| Place { peer, shares: self.shares.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.shares).give(self.peer, 1);
+    }
+}
+
+/// Counts are right whatever happened to another holder.
+fn lock(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
+    shares.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    fn peer(last: u8) -> Peer {
+        IpAddr::from(Ipv4Addr::new(10, 0, 0, last)).into()
+    }
+
+    #[test]
+    fn neither_one_peer_nor_all_take_more_than_there_is() {
+        let bounds = Bounds { total: 10, peer: 6 };
+        let mut shares = Shares::default();
+        assert!(shares.take(peer(1), 6, bounds));
+        assert!(!shares.take(peer(1), 1, bounds), "its share is taken");
+        assert!(!shares.take(peer(2), 5, bounds), "so much is not left");
+        assert!(shares.take(peer(2), 4, bounds));
+        assert!(!shares.take(peer(3), usize::MAX, bounds));
+        shares.give(peer(1), 6);
+        assert_eq!(shares.total(), 4);
+        assert!(shares.take(peer(1), 6, bounds));
+        shares.give(peer(1), 6);
+        shares.give(peer(2), 4);
+        assert!(shares.by_peer.is_empty(), "peers that hold nothing are forgotten");
+    }
+
+    #[test]
+    fn places_come_back_on_drop() {
+        let places = Places::new(Bounds { total: 2, peer: 1 });
+        let first = places.take(peer(1));
+        assert!(first.is_some() && places.take(peer(1)).is_none());
+        let second = places.take(peer(2));
+        assert!(second.is_some() && places.take(peer(3)).is_none());
+        drop(first);
+        assert!(places.take(peer(3)).is_some());
+    }
+}

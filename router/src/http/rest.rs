@@ -1,0 +1,175 @@
+//! What a handler leaves of a request's body, as all refusals do that need not read it.
+//!
+//! Of a connection that is closed with bytes unread, the client gets a reset, and may lose the answer. So the rest of a body
+//! is read if it comes soon and is small: the connection stays. Otherwise the answer says that the connection closes, and
+//! [`super::wire`] reads on for a while when it has.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Instant, timeout_at};
+
+use super::visit::{Service, Visit};
+
+/// A larger rest costs more than a new connection.
+const BYTES_MAX: u64 = 256 * 1024;
+/// The answer waits for the rest.
+const TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Where a body goes when its handler is done with it.
+#[derive(Clone, Debug, Default)]
+struct Rest(Arc<Mutex<Left>>);
+
+#[derive(Debug, Default)]
+struct Left {
+    /// Unread.
+    body: Option<Body>,
+    /// Whether any of it was asked for, which is when the HTTP library asks the client to go on.
+    is_begun: bool,
+    /// While the client waits for its answer.
+    service: Option<Service>,
+}
+
+/// A request's body, which goes to [`Rest`] instead of nowhere.
+struct Watched {
+    body: Option<Body>,
+    rest: Rest,
+    visit: Option<Visit>,
+}
+
+/// An answer's body, during which its client is served.
+struct Answer {
+    body: Body,
+    _service: Option<Service>,
+}
+
+/// Hands the request on, and sees to it that its answer arrives.
+pub async fn settle(request: Request, next: Next) -> Response {
+    let visit = request.extensions().get::<Visit>().cloned();
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    let rest = Rest::default();
+    let watched = |body| Body::new(Watched::new(body, rest.clone(), visit.clone()));
+    let mut response = next.run(request.map(watched)).await;
+    let (unread, is_begun) = rest.unread();
+    if let Some(body) = unread {
+        // A client that asks whether to send the body has its answer, and one that was too slow already has had its time.
+        let is_waited_for = (is_begun || !asks_first) && response.status() != StatusCode::REQUEST_TIMEOUT;
+        if !(is_waited_for && ends_soon(body).await) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+    let service = rest.lock().service.take().or_else(|| visit.map(|visit| visit.serve()));
+    response.map(|body| Body::new(Answer { body, _service: service }))
+}
+
+/// Reads `body` and forgets it; whether that came to its end.
+async fn ends_soon(mut body: Body) -> bool {
+    if body.size_hint().lower() > BYTES_MAX {
+        return false;
+    }
+    let until = Instant::now() + TIME_MAX;
+    let mut seen = 0;
+    while seen <= BYTES_MAX {
+        match timeout_at(until, body.frame()).await {
+            Ok(None) => return true,
+            Ok(Some(Ok(frame))) => seen += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Ok(Some(Err(_))) | Err(_) => return false,
+        }
+    }
+    false
+}
+
+impl Rest {
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unread(&self) -> (Option<Body>, bool) {
+        let mut left = self.lock();
+        (left.body.take(), left.is_begun)
+    }
+}
+
+impl Watched {
+    fn new(body: Body, rest: Rest, visit: Option<Visit>) -> Self {
+        let mut watched = Self { body: Some(body), rest, visit };
+        if watched.is_end_stream() {
+            watched.end();
+        }
+        watched
+    }
+
+    /// All has been read, or cannot be.
+    fn end(&mut self) {
+        self.body = None;
+        self.rest.lock().service = self.visit.take().map(|visit| visit.serve());
+    }
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        self.rest.lock().is_begun = true;
+        let frame = ready!(polled);
+        if !matches!(frame, Some(Ok(_))) {
+            self.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), HttpBody::size_hint)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
+            self.rest.lock().body = Some(body);
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,129 @@
+//! A client's socket, which is not closed under what the client is still sending.
+//!
+//! A socket that is closed with bytes unread sends a reset, and the client's system may then throw the answer away that
+//! came before it. So a closed connection is read on for a while, into nothing (a lingering close). This is below HTTP, so
+//! it holds for every answer, those of the HTTP library among them.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use secateur_common::shutdown::CancellationToken;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+    runtime::Handle,
+    time::{Instant, timeout, timeout_at},
+};
+
+use crate::admission::{Bounds, Peer, Place, Places};
+
+/// Sockets that are read into nothing; others are closed at once.
+pub const LINGERING: Bounds = Bounds { total: 512, peer: 256 };
+const LINGER_MAX: Duration = Duration::from_secs(30);
+const LINGER_PAUSE_MAX: Duration = Duration::from_secs(3);
+const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// The socket.
+pub struct Wire {
+    /// None once it has been handed on.
+    stream: Option<TcpStream>,
+    peer: Peer,
+    lingering: Places,
+    /// Cancelled: its place is needed.
+    end: CancellationToken,
+    /// The client has nothing more to send.
+    is_over: bool,
+}
+
+impl Wire {
+    /// A socket that lingers, if there is a place for that and `end` has not been called for.
+    pub fn new(stream: TcpStream, peer: Peer, lingering: Places, end: CancellationToken) -> Self {
+        Self { stream: Some(stream), peer, lingering, end, is_over: false }
+    }
+
+    fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// Ends what is sent to the client, and reads what it sends.
+async fn linger(mut stream: TcpStream, _place: Place) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let until = Instant::now() + LINGER_MAX;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut seen = 0;
+    let read = async {
+        while seen < LINGER_BYTES_MAX {
+            match timeout(LINGER_PAUSE_MAX, stream.read(&mut buffer)).await {
+                Ok(Ok(bytes @ 1..)) => seen += bytes,
+                Ok(Ok(0) | Err(_)) | Err(_) => return,
+            }
+        }
+    };
+    if timeout_at(until, read).await.is_err() {
+        tracing::debug!("a client went on sending after its answer and is cut");
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if self.is_over || self.end.is_cancelled() {
+            return;
+        }
+        if let (Some(stream), Ok(runtime), Some(place)) =
+            (self.stream.take(), Handle::try_current(), self.lingering.take(self.peer))
+        {
+            runtime.spawn(linger(stream, place));
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = self.stream()?.poll_read(context, buffer);
+        self.is_over |= match &polled {
+            Poll::Ready(Ok(())) => buffer.filled().len() == before && buffer.remaining() > 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        polled
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(context)
+    }
+}
