@@ -72,7 +72,10 @@ async fn call(client: SendRequest<Bytes>, address: SocketAddr, half: Half) {
         .unwrap();
     let Ok(mut client) = client.ready().await else { return };
     let Ok((_answer, mut body)) = client.send_request(request, false) else { return };
-    let mut left = Bytes::from([&[0][..], &(half.length as u32).to_be_bytes(), &vec![7; half.sent]].concat());
+    let mut message = vec![0];
+    message.extend((half.length as u32).to_be_bytes());
+    message.resize(message.len() + half.sent, 7);
+    let mut left = Bytes::from(message);
     while !left.is_empty() {
         body.reserve_capacity(left.len());
         let Some(Ok(room)) = std::future::poll_fn(|context| body.poll_capacity(context)).await else { return };
