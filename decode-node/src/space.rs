@@ -272,7 +272,7 @@ mod tests {
         let mut kv = space.kept().begin(space.pool(), &manifest, Some(u32::MAX));
         kv.grow(space.pool().lease(blocks).unwrap());
         kv.set_len(16 * blocks).unwrap();
-        space.kept().keep(&manifest, &kv);
+        space.kept().keep(&manifest, &kv, Some(u32::MAX));
         let space = space.clone();
         move || space.kept().begin(space.pool(), &manifest, Some(u32::MAX))
     }

@@ -108,7 +108,8 @@ mod tests {
         // Two query heads share one key head of four channels: q0 q1 k v, 8 rows of sinks and two that count.
         let mut watch = Watch { heads: 2, kv_heads: 1, head_dim: 4, layers: Vec::new() };
         let row = |q: f32, v: f32| [q, 0.0, q, 0.0, q, 1.0, q, 1.0, 9.0, 9.0, 9.0, 9.0, v, 0.0, 0.0, 0.0];
-        let qkv: Vec<f32> = std::iter::repeat_n(row(100.0, 50.0), SINKS).chain([row(2.0, 1.0), row(2.0, 3.0)]).flatten().collect();
+        let qkv: Vec<f32> =
+            std::iter::repeat_n(row(100.0, 50.0), SINKS).chain([row(2.0, 1.0), row(2.0, 3.0)]).flatten().collect();
         watch.attention(0, &qkv);
         assert_eq!(watch.layers, [LayerSpread { query_squares: vec![4.0, 0.5], value_deviation: 0.5 }]);
     }

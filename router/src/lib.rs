@@ -16,7 +16,6 @@ pub mod dashboard;
 pub mod fit;
 pub mod http;
 pub mod legs;
-pub mod listen;
 mod listen;
 pub mod metrics;
 pub mod openai;

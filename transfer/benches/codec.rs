@@ -77,7 +77,8 @@ fn main() {
             }
             reading.push(gib / started.elapsed().as_secs_f64());
         }
-        let bits = coded.iter().map(|part| part.len() * 8).sum::<usize>() as f64 / (PARTS * 2 * POSITIONS * WIDTH) as f64;
+        let bits =
+            coded.iter().map(|part| part.len() * 8).sum::<usize>() as f64 / (PARTS * 2 * POSITIONS * WIDTH) as f64;
         let name = codec.bits().map_or("lossless".to_owned(), |grain| format!("grain {grain}"));
         println!("{name}: {bits:.2} bits a value");
         report("  coding", coding);

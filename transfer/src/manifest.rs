@@ -160,7 +160,16 @@ impl Manifest {
     ) -> Self {
         let entry = |&layer| LayerEntry { layer, spans: policy.spans(plan, layer, extent) };
         let layers = layers.iter().map(entry).collect();
-        Self { parties, policy, extent, shape, layers, next_position: extent.positions, keys: BlockKeys::default(), steps: KvSteps::default() }
+        Self {
+            parties,
+            policy,
+            extent,
+            shape,
+            layers,
+            next_position: extent.positions,
+            keys: BlockKeys::default(),
+            steps: KvSteps::default(),
+        }
     }
 
     /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).

@@ -389,9 +389,8 @@ mod tests {
         let stepped = coded(layout, DType::Bf16, Packing::Never, four_bits(), (&some, &some));
         assert_eq!((packed[0], stepped[0]), (PLANES, STEPS));
         let mut decoder = PartDecoder::new(layout, DType::Bf16);
-        let mut decode = |codec, bytes: &[u8]| {
-            decoder.decode(codec, &mut coding(16, codec), 64, bytes).map(|(_, used)| used)
-        };
+        let mut decode =
+            |codec, bytes: &[u8]| decoder.decode(codec, &mut coding(16, codec), 64, bytes).map(|(_, used)| used);
         assert_eq!(decode(four_bits(), &packed), Err(CodeError::Form));
         assert_eq!(decode(Codec::Native, &stepped), Err(CodeError::Form));
         assert_eq!(decode(Codec::Native, &[3]), Err(CodeError::Form));

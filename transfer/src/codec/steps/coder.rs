@@ -6,8 +6,8 @@
 
 use super::{
     super::part::CodeError,
-    model::{LayerModels, PlaneModel, Sums, sums},
     instructions::by_instructions,
+    model::{LayerModels, PlaneModel, Sums, sums},
     quantize::{find_non_finite, quantize, restore},
     rans::{self, Run},
 };
@@ -272,7 +272,9 @@ mod tests {
             (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
         };
         let mut normal = || (0..12).map(|_| uniform()).sum::<f32>();
-        (0..positions).flat_map(|_| of.iter().map(|(center, spread)| center + spread * normal()).collect::<Vec<_>>()).collect()
+        (0..positions)
+            .flat_map(|_| of.iter().map(|(center, spread)| center + spread * normal()).collect::<Vec<_>>())
+            .collect()
     }
 
     fn steps(width: usize, step: f32) -> LayerSteps {
@@ -332,7 +334,13 @@ mod tests {
         let mut part = Vec::new();
         let mut steps = steps(64, 1.0);
         steps.steps_per_unit[1] = vec![1.0; 64];
-        assert!(Coder::default().encode(DType::F32, [&given[0], &given[1]], &steps, &mut LayerModels::default(), &mut part));
+        assert!(Coder::default().encode(
+            DType::F32,
+            [&given[0], &given[1]],
+            &steps,
+            &mut LayerModels::default(),
+            &mut part
+        ));
         let entropy = |spread: f32| {
             let spread = f64::from(spread);
             let share = |n: i32| (-f64::from(n * n) / (2.0 * spread * spread + 1.0 / 6.0)).exp();
@@ -349,10 +357,18 @@ mod tests {
         let of = [(0.0, 3.0); 16];
         let given = [bytes(&plane(64, &of, 1)), bytes(&plane(64, &of, 2))];
         let mut part = Vec::new();
-        assert!(Coder::default().encode(DType::F32, [&given[0], &given[1]], &steps(16, 1.0), &mut LayerModels::default(), &mut part));
+        assert!(Coder::default().encode(
+            DType::F32,
+            [&given[0], &given[1]],
+            &steps(16, 1.0),
+            &mut LayerModels::default(),
+            &mut part
+        ));
         let read = |part: &[u8]| {
             let mut coder = Coder::default();
-            coder.decode(64, part, &steps(16, 1.0), &mut LayerModels::default(), (DType::F32, &mut Vec::new())).map(|rest| rest.len())
+            coder
+                .decode(64, part, &steps(16, 1.0), &mut LayerModels::default(), (DType::F32, &mut Vec::new()))
+                .map(|rest| rest.len())
         };
         assert_eq!(read(&part), Ok(0));
         assert!(read(&part[..part.len() - 1]).is_err());

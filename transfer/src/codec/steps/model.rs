@@ -39,7 +39,8 @@ impl Channel {
     /// Bits of a code under this model, but for a constant.
     fn bits(self, sums: Sums, count: f64) -> f64 {
         let deviation = self.deviation();
-        deviation.log2() + sums.variance(self.center.into(), count) / (deviation * deviation * 2.0 * std::f64::consts::LN_2)
+        deviation.log2()
+            + sums.variance(self.center.into(), count) / (deviation * deviation * 2.0 * std::f64::consts::LN_2)
     }
 }
 
@@ -118,7 +119,8 @@ impl PlaneModel {
         let count = positions as f64;
         let new: Vec<Channel> = sums.iter().map(|sums| sums.channel(count)).collect();
         if self.channels.len() == new.len() {
-            let saved = |((old, new), sums): ((&Channel, &Channel), &Sums)| old.bits(*sums, count) - new.bits(*sums, count);
+            let saved =
+                |((old, new), sums): ((&Channel, &Channel), &Sums)| old.bits(*sums, count) - new.bits(*sums, count);
             let saved: f64 = self.channels.iter().zip(&new).zip(sums).map(saved).sum();
             if saved * count < CHANNEL_BITS * sums.len() as f64 {
                 return false;
@@ -173,13 +175,10 @@ mod tests {
     #[test]
     fn wide_channels_leave_their_low_bits() {
         let of = |spread| Channel { center: 0, spread };
-        assert_eq!([0, 19, 20, 23, 24].map(|spread| (of(spread).class(), of(spread).shift())), [
-            (0, 0),
-            (19, 0),
-            (16, 1),
-            (19, 1),
-            (16, 2)
-        ]);
+        assert_eq!(
+            [0, 19, 20, 23, 24].map(|spread| (of(spread).class(), of(spread).shift())),
+            [(0, 0), (19, 0), (16, 1), (19, 1), (16, 2)]
+        );
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub fn encode_portable(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u1
                 words[end] = state as u16;
                 state >>= 16;
             }
-            let high = (u64::from(state) * u64::from(tables.reciprocal[at]) >> 32) as u32;
+            let high = ((u64::from(state) * u64::from(tables.reciprocal[at])) >> 32) as u32;
             let quotient = high >> tables.shift[at];
             states[lane] = state + tables.bias[at] + quotient * ((1 << SCALE_BITS) - frequency);
         }
@@ -249,7 +249,7 @@ mod tests {
                 continue;
             }
             for state in [0, 1, frequency - 1, frequency, 77_777, 0x7fff_ffff, 0x7fff_fffe, 123_456_789] {
-                let high = (u64::from(state) * u64::from(tables.reciprocal[at]) >> 32) as u32;
+                let high = ((u64::from(state) * u64::from(tables.reciprocal[at])) >> 32) as u32;
                 assert_eq!(high >> tables.shift[at], state / frequency, "{state} / {frequency}");
             }
         }

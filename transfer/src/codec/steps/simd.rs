@@ -48,7 +48,9 @@ mod avx512 {
     const _: () = assert!(SYMBOLS == 1 << 6 && LANES == 2 * WIDE);
 
     pub fn is_there() -> bool {
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl")
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl")
     }
 
     /// The first `count` lanes of a register.
@@ -152,8 +154,7 @@ mod avx512 {
                 let symbol = _mm512_cvtepi32_epi8(_mm512_srli_epi32::<23>(slot));
                 // SAFETY: as many bytes as there are symbols.
                 unsafe { _mm_mask_storeu_epi8(symbols.as_mut_ptr().cast(), active, symbol) };
-                let next =
-                    _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32::<SCALE_BITS>(x)), bias);
+                let next = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32::<SCALE_BITS>(x)), bias);
                 let few = _mm512_mask_cmplt_epu32_mask(active, next, lowest);
                 // SAFETY: `at` is at most `count` and sixteen more, behind which there are sixteen words.
                 let read = unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_epi16(words[at..].as_ptr().cast())) };

@@ -91,9 +91,13 @@ impl KvSteps {
         let notches = self.notches.get(place.checked_mul(each)?..)?.get(..each)?;
         let pairs = pairs(head_dim);
         let (keys, values) = notches.split_at(kv_heads * pairs);
-        let notch = |channel: usize| [Notch(keys[channel / head_dim * pairs + channel % head_dim % pairs]), Notch(values[channel / head_dim])];
+        let notch = |channel: usize| {
+            [Notch(keys[channel / head_dim * pairs + channel % head_dim % pairs]), Notch(values[channel / head_dim])]
+        };
         let width = kv_heads * head_dim;
-        let plane = |plane: usize, of: fn(Notch, Grain) -> f32| (0..width).map(|channel| of(notch(channel)[plane], grain)).collect();
+        let plane = |plane: usize, of: fn(Notch, Grain) -> f32| {
+            (0..width).map(|channel| of(notch(channel)[plane], grain)).collect()
+        };
         Some(LayerSteps {
             steps: [plane(0, Notch::step), plane(1, Notch::step)],
             steps_per_unit: [plane(0, Notch::steps_per_unit), plane(1, Notch::steps_per_unit)],
@@ -117,9 +121,10 @@ mod tests {
 
     #[test]
     fn notches_are_quarter_octaves() {
-        assert_eq!([1.0, 2.0, 0.25, 1.19, 0.0, f64::NAN, 1e30].map(|step| Notch::nearest(step).0), [
-            128, 132, 120, 129, 0, 0, 255
-        ]);
+        assert_eq!(
+            [1.0, 2.0, 0.25, 1.19, 0.0, f64::NAN, 1e30].map(|step| Notch::nearest(step).0),
+            [128, 132, 120, 129, 0, 0, 255]
+        );
         let grain = Grain::of_bits(4.0).unwrap();
         assert_eq!((Notch(128).step(grain), Notch(128).steps_per_unit(grain)), (1.0 / 16.0, 16.0));
         for notch in 0..=255 {
@@ -140,6 +145,9 @@ mod tests {
         assert_eq!(layer.steps[0], [150, 151, 150, 151, 160, 161, 160, 161].map(step));
         assert_eq!(layer.steps[1], [220, 220, 220, 220, 221, 221, 221, 221].map(step));
         assert!(steps.layer(2, (2, 4), grain).is_none());
-        assert_eq!(steps.of_layers([1].into_iter(), (2, 4)).layer(0, (2, 4), grain).map(|found| found.steps), Some(layer.steps));
+        assert_eq!(
+            steps.of_layers([1].into_iter(), (2, 4)).layer(0, (2, 4), grain).map(|found| found.steps),
+            Some(layer.steps)
+        );
     }
 }
