@@ -2,6 +2,7 @@
 //!
 //! Parts of 128 positions of 1,024 channels in bf16, K around centres that spread over two octaves, V around zero; rates are
 //! of KV as it lies (bf16), the median of the rounds with the fastest and the slowest.
+#![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 

@@ -50,7 +50,7 @@ impl Stream {
     }
 
     /// Reads on; whether it came to its own end.
-    async fn is_whole(mut self) -> bool {
+    async fn ends_whole(mut self) -> bool {
         while self.piece().await {}
         self.text.trim_end().ends_with("data: [DONE]")
     }

@@ -184,8 +184,8 @@ proptest! {
         for (p, d) in prefill.iter().zip(&decode) {
             let facts = Facts::of(p, d);
             prop_assert!(facts.stop_token_ids.is_sorted());
-            let max_tokens = MaxTokens { tokens: asked, field: "max_tokens" };
-            if let Ok(fitted) = fit(max_tokens, &[], tokens, &facts, "messages") {
+            let max_tokens = MaxTokens { tokens: asked, field: "max_tokens", sent: None, total: None };
+            if let Ok(fitted) = fit(&max_tokens, &[], tokens, &facts, "messages") {
                 prop_assert!(fitted.prompt_positions_max <= facts.max_positions);
                 prop_assert!(fitted.positions_needed <= facts.max_positions);
                 prop_assert!(fitted.max_new_tokens <= facts.max_positions);
