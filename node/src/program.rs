@@ -10,7 +10,7 @@ use secateur_common::{
     shutdown::{self, CancellationToken},
     telemetry,
 };
-use secateur_model::WeightMemory;
+use secateur_model::{ModelError, WeightMemory};
 use tokio::{net::TcpListener, runtime::Runtime};
 
 use crate::{
@@ -69,7 +69,7 @@ where
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", told(&error));
             ExitCode::FAILURE
         }
     }
@@ -107,6 +107,18 @@ fn preflight(settings: &NodeSettings) -> anyhow::Result<()> {
     WeightMemory::read(&settings.model, settings.dtype, settings.weights)
         .with_context(|| format!("cannot load the checkpoint in {}", settings.model.display()))?;
     Ok(())
+}
+
+/// An error with what led to it. A model's error has its cause in its own words, which are not said twice.
+fn told(error: &anyhow::Error) -> String {
+    let mut words = Vec::new();
+    for cause in error.chain() {
+        words.push(cause.to_string());
+        if cause.is::<ModelError>() {
+            break;
+        }
+    }
+    words.join(": ")
 }
 
 fn refuse(error: &dyn Error) -> ExitCode {
@@ -160,5 +172,13 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_secs(2));
         };
         assert_eq!(status(work), format!("{:?}", ExitCode::SUCCESS));
+    }
+
+    #[test]
+    fn a_missing_file_is_told_once() {
+        let source = std::io::ErrorKind::NotFound.into();
+        let error = anyhow::Error::from(ModelError::Io { path: "/m/a.safetensors".into(), source });
+        assert_eq!(told(&error.context("cannot load")), "cannot load: /m/a.safetensors is not there");
+        assert_eq!(told(&anyhow::anyhow!("inner").context("outer")), "outer: inner");
     }
 }

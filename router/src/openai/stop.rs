@@ -90,7 +90,8 @@ mod tests {
 
     fn stop(body: &str) -> Result<StopConditions, ServiceError> {
         let body: Value = serde_json::from_str(body).unwrap();
-        parse(&Fields::of(&body, "").unwrap(), 300, Some(5))
+        let max_tokens = MaxTokens { tokens: Some(5), field: "max_tokens", sent: Some("5".into()), total: None };
+        parse(&Fields::of(&body, "").unwrap(), 300, &max_tokens)
     }
 
     #[test]

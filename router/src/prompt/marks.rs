@@ -160,7 +160,7 @@ mod tests {
     fn fields_are_found_unless_the_template_compares_them() {
         let message = json!({"role": "user", "content": "hi", "name": "ann"});
         let printed = "{% for m in messages %}{{ m.name }}: {{ m.content }}{% endfor %}";
-        assert_eq!(located(printed, &[message.clone()]), [(1, "ann".to_owned()), (0, "hi".to_owned())]);
+        assert_eq!(located(printed, std::slice::from_ref(&message)), [(1, "ann".to_owned()), (0, "hi".to_owned())]);
         let compared = "{% for m in messages %}{{ 'A' if m.name == 'ann' }}: {{ m.content }}{% endfor %}";
         assert_eq!(located(compared, &[message]), [(0, "hi".to_owned())]);
     }

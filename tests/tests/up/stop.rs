@@ -83,7 +83,7 @@ async fn a_supervisors_signal_is_as_kind() {
     let stream = Stream::begin(up.base()).await;
     up.terminate();
     up.until_said("finishing 1 request; again to stop now");
-    assert!(stream.is_whole().await, "{}", up.said());
+    assert!(stream.ends_whole().await, "{}", up.said());
     assert_eq!(up.ended().code(), Some(0), "{}", up.said());
 }
 
