@@ -5,7 +5,7 @@ use std::{error::Error, io, time::Duration};
 
 use tokio_rustls::rustls;
 use tonic::{
-    Status,
+    ConnectError, Status,
     transport::{ClientTlsConfig, Endpoint},
 };
 
@@ -61,6 +61,11 @@ impl Channels {
         Self { tls: tls.map(|tls| tls.timeout(CONNECT_TIMEOUT)), has_server_name, secret }
     }
 
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// A channel to `address` (`host:port`) that connects when it is first used, and again whenever the connection is
     /// lost.
     pub fn open(&self, address: &str, keep_alive: KeepAlive) -> Result<Link, OpenError> {
@@ -100,6 +105,18 @@ pub fn check_address(address: &str) -> Result<(), AddressError> {
     let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
     let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
     if is_port && is_host { Ok(()) } else { Err(refused()) }
+}
+
+/// Whether a call failed because there was no connection to be had.
+pub fn is_connect_failure(status: &Status) -> bool {
+    let mut next = status.source();
+    while let Some(error) = next {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether a call failed because the two sides did not agree on TLS, or on each other's certificates.

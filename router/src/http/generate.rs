@@ -28,6 +28,7 @@ use crate::{
     admission::Ticket,
     answer::{Choices, Total},
     app::{App, unix_seconds},
+    cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
     legs::RequestIds,
     openai::{
@@ -135,7 +136,7 @@ async fn answer(
     shape: Shape,
 ) -> Result<Response, ServiceError> {
     let Arrival { ids, accepted, deadline, ticket } = arrival;
-    let facts = app.cluster.facts()?;
+    let facts = app.cluster.facts_by(Instant::now() + PAIR_PATIENCE).await?;
     let fitted: Vec<Fitted> = prompts
         .iter()
         .map(|one| fit(generation.max_tokens, &one.pictures, one.prompt.tokens.len(), &facts, &one.param))
