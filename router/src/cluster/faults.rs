@@ -14,21 +14,21 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-/// How long a link rests after its first failure.
+/// Rest after a first failure; each further one doubles it.
 const REST_FIRST: Duration = Duration::from_secs(5);
-/// It rests twice as long after each further one, up to this.
+/// Longest rest.
 const REST_MAX: Duration = Duration::from_secs(300);
-/// While one request tries a link, others stay away for so long.
+/// Time for which others stay away while one request tries a link.
 const TRIAL: Duration = Duration::from_secs(5);
 
 /// One link's failures.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
-    /// In a row.
+    /// Failures in a row.
     failures: u32,
-    /// Others stay away until then.
+    /// End of the rest.
     until: Instant,
-    /// One request tries it.
+    /// Whether one request tries the link.
     is_tried: bool,
 }
 
@@ -39,7 +39,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// A shipment over this link failed.
+    /// Records that a shipment over this link failed.
     pub fn failed(&mut self, prefill: &str, decode: &str, now: Instant) {
         let faults = self.by_prefill.entry(prefill.to_owned()).or_default();
         let fault = faults.entry(decode.to_owned()).or_insert(Fault { failures: 0, until: now, is_tried: false });
@@ -50,14 +50,14 @@ impl Faults {
         }
     }
 
-    /// A shipment went over it.
+    /// Records that a shipment arrived.
     pub fn mended(&mut self, prefill: &str, decode: &str) {
         if let Some(faults) = self.by_prefill.get_mut(prefill) {
             faults.remove(decode);
         }
     }
 
-    /// A request was placed on it: where that is a trial, others stay away until it is known how that went.
+    /// Records that a request was placed on the link: where that is a trial, others stay away until its outcome is known.
     pub fn tried(&mut self, prefill: &str, decode: &str, now: Instant) {
         let fault = self.by_prefill.get_mut(prefill).and_then(|faults| faults.get_mut(decode));
         if let Some(fault) = fault.filter(|fault| fault.until <= now) {
@@ -65,7 +65,7 @@ impl Faults {
         }
     }
 
-    /// For how much longer a link is the last choice; none: it is not.
+    /// Time for which a link remains the last choice; none: it is not.
     pub fn rest(&self, prefill: &str, decode: &str, now: Instant) -> Option<Duration> {
         let until = self.by_prefill.get(prefill)?.get(decode)?.until;
         Some(until.saturating_duration_since(now)).filter(|rest| !rest.is_zero())
@@ -79,7 +79,7 @@ impl Faults {
         });
     }
 
-    /// Every link that rests, by prefill and decode address.
+    /// Every resting link by prefill and decode address, with the time that remains.
     pub fn resting(&self, now: Instant) -> impl Iterator<Item = (&str, &str, Duration)> {
         self.by_prefill.iter().flat_map(move |(prefill, faults)| {
             faults.iter().filter_map(move |(decode, fault)| {

@@ -16,27 +16,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often the silence is looked at.
+/// Time between two looks at the silence.
 pub const TICK: Duration = Duration::from_millis(100);
-/// A look counts at most so much: what is longer is a router that was kept from looking.
+/// Longest time that one look counts: a longer gap means that the router itself did not run.
 const STEP_MAX: Duration = Duration::from_millis(250);
-/// From here on others are preferred.
+/// Silence after which other nodes are preferred.
 const LATE: Duration = Duration::from_millis(900);
-/// From here on the node is given up.
+/// Silence after which the node is given up.
 const LOST: Duration = Duration::from_millis(2_500);
 
 /// What a silence means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
-    /// It answers.
+    /// The node answers.
     Well,
-    /// Its answer is overdue.
+    /// An answer is overdue.
     Late,
-    /// It is given up.
+    /// The node is given up.
     Lost,
 }
 
-/// How long a node has said nothing while it was asked, over as many questions as that took.
+/// Time for which a node has said nothing while it was asked, summed over consecutive questions.
 #[derive(Debug)]
 pub struct Silence {
     lasted: Duration,
@@ -44,22 +44,22 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// None so far.
+    /// Starts without silence.
     pub fn new(now: Instant) -> Self {
         Self { lasted: Duration::ZERO, looked: now }
     }
 
-    /// The node is asked now: time in which nothing was asked of it does not count.
+    /// Starts to count at `now`: time in which no question was open does not count.
     pub fn asked(&mut self, now: Instant) {
         self.looked = now;
     }
 
-    /// Something came from the node.
+    /// Starts over: something came from the node.
     pub fn broken(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// Counts the time since the last look.
+    /// Counts the time since the last look and judges the sum.
     pub fn look(&mut self, now: Instant) -> Life {
         self.lasted += now.saturating_duration_since(self.looked).min(STEP_MAX);
         self.looked = now;

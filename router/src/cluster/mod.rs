@@ -52,11 +52,11 @@ use links::Links;
 use pace::Paces;
 use pairing::{Choice, NodeView};
 
-/// How long a request without a token waits for a pair where there is none: long enough for a connection that broke, and
-/// short enough to say soon that nobody is there.
+/// Time for which a request without a token waits for a missing pair: enough for a connection that broke, and short enough
+/// for a prompt refusal.
 pub const PAIR_PATIENCE: Duration = Duration::from_secs(1);
-/// How often a request that waits for a pair looks. What makes one usable is spread over states, names and what nodes say;
-/// a look takes microseconds.
+/// Interval at which a waiting request looks for a pair. What makes one usable is spread over states, names and what nodes
+/// say, so there is no single event to wait for; a look takes microseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where nodes are to be found.
@@ -198,7 +198,7 @@ impl Cluster {
         }
     }
 
-    /// An attempt failed: where that speaks against a link, others keep away from it for some time.
+    /// Records a failed attempt: a link at fault becomes the last choice of all requests for some time.
     pub fn failed(&self, failure: &Failure) {
         let (mut memory, nodes) = (self.memory(), self.nodes());
         if failure.blame == Blame::Link && nodes.has(&failure.prefill) && nodes.has(&failure.decode) {
@@ -206,7 +206,7 @@ impl Cluster {
         }
     }
 
-    /// A shipment between `pair` is complete, as its decode node shows by drawing a token.
+    /// Records that a shipment between `pair` arrived, as a token that decode drew shows.
     pub fn reached(&self, pair: &Pair) {
         self.memory().faults.mended(&pair.prefill, &pair.decode);
     }
@@ -238,7 +238,7 @@ fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Looks again and again, until there is something, it is later than `until`, or waiting cannot help.
+/// Repeats `look` until it finds something, `until` has passed, or its error is one that waiting cannot mend.
 async fn waiting<T>(until: Instant, look: impl Fn() -> Result<T, ServiceError>) -> Result<T, ServiceError> {
     loop {
         match look() {

@@ -18,8 +18,8 @@ use crate::metrics::NodeLabels;
 /// Most bytes of one message from a node; tokens and reports are small.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Makes room for a new connection where the old one leads nowhere. Whether the node is lost is decided sooner, and with
-/// more care, by `liveness`: a ping that is late by a second is no dead connection on a busy machine.
+/// Closes a connection that leads nowhere, so that a new one is made. Whether the node is lost is decided earlier by
+/// `liveness`: on a busy machine a late ping is no evidence of a dead connection.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(5), while_idle: true };
 
@@ -51,12 +51,12 @@ pub struct Node {
     pub has_tls: bool,
     /// Written by the probe task alone; read by pairing, metrics and the cluster page.
     state: watch::Sender<NodeState>,
-    /// It has been silent for so long that its streams are given up. Written by the probe task alone, waited for by the
-    /// requests that it serves.
+    /// Whether the node has been silent for so long that its streams are given up. Written by the probe task alone, awaited
+    /// by the requests that it serves.
     is_lost: watch::Sender<bool>,
-    /// Its answer to a probe is overdue. Written by the probe task alone.
+    /// Whether an answer to a probe is overdue. Written by the probe task alone.
     is_late: AtomicBool,
-    /// A request heard from it since the probe task last looked.
+    /// Whether a request received something from the node since the probe task last looked.
     was_heard: AtomicBool,
     /// Requests of this router that hold the node.
     in_flight: AtomicU32,
@@ -101,14 +101,14 @@ impl Node {
         is_news
     }
 
-    /// How long silence is taken now.
+    /// Publishes how the node's silence is judged now.
     pub fn set_life(&self, life: Life) {
         self.is_late.store(life != Life::Well, Ordering::Relaxed);
         let is_lost = life == Life::Lost;
         self.is_lost.send_if_modified(|before| std::mem::replace(before, is_lost) != is_lost);
     }
 
-    /// Whether its answer is overdue.
+    /// Whether an answer is overdue.
     pub fn is_late(&self) -> bool {
         self.is_late.load(Ordering::Relaxed)
     }
@@ -119,12 +119,12 @@ impl Node {
         let _ = self.is_lost.subscribe().wait_for(|is_lost| *is_lost).await;
     }
 
-    /// A request heard from the node, so it lives.
+    /// Records that a request received something from the node, which is a sign of life.
     pub fn heard(&self) {
         self.was_heard.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request heard from it since the last call.
+    /// Returns whether a request received something since the last call.
     pub fn take_heard(&self) -> bool {
         self.was_heard.swap(false, Ordering::Relaxed)
     }

@@ -227,7 +227,7 @@ fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish, outlook: &Outlook<'_>) -> 
     pairs.iter().map(|pair| (rank(pair), *pair)).collect()
 }
 
-/// What speaks against a pair, whoever else is there: in the end the request may have to take it.
+/// Number of reasons against a pair. They only rank it: where there is no other, it is taken all the same.
 fn against(pair: &Candidate<'_>, wish: &Wish, outlook: &Outlook<'_>) -> u32 {
     let (prefill, decode) = (pair.prefill, pair.decode);
     let rests = wish.bulk.ships && outlook.faults.rest(&prefill.address, &decode.address, outlook.now).is_some();

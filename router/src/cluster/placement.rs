@@ -98,7 +98,7 @@ impl Placement {
         self.since.elapsed()
     }
 
-    /// A request failed here: whom that speaks against is looked at again now.
+    /// Records that an attempt failed here: the party at fault is probed again at once.
     pub fn failure(&self, blame: Blame) -> Failure {
         if matches!(blame, Blame::Prefill | Blame::Link) {
             self.prefill.suspect();

@@ -6,7 +6,7 @@ use secateur_transfer::TransferPolicy;
 use super::{affinity::Near, pairing::NodeView};
 use crate::openai::VisualChoice;
 
-/// Reasons against a pair that a failed link between its nodes counts for.
+/// Weight of a failed link among the reasons against a pair; a node weighs one.
 pub const LINK_WEIGHT: u32 = 2;
 
 /// All that pairing asks of a request.
@@ -25,17 +25,17 @@ pub struct Wish {
     pub bulk: Bulk,
 }
 
-/// Whom a failed attempt speaks against.
+/// The party that a failed attempt counts against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Blame {
-    /// Nobody: time ran out, for example.
+    /// None, for example where the deadline passed.
     #[default]
     Nobody,
     /// The prefill node.
     Prefill,
     /// The decode node.
     Decode,
-    /// The two together: who told of it cannot know whether it was the other node or the way to it.
+    /// The pair: whoever reported the failure cannot tell the other node from the way to it.
     Link,
 }
 
@@ -46,13 +46,13 @@ pub struct Failure {
     pub prefill: String,
     /// Address of its decode node.
     pub decode: String,
-    /// Whom it speaks against.
+    /// The party at fault.
     pub blame: Blame,
 }
 
 impl Failure {
-    /// How many reasons it gives against a pair. A link that failed weighs as much as two nodes: nothing else is as
-    /// sure to fail again.
+    /// Number of reasons against a pair. A link that failed weighs as much as two nodes, since it is the surest to fail
+    /// again.
     pub fn against(&self, prefill: &str, decode: &str) -> u32 {
         let (is_prefill, is_decode) = (self.prefill == prefill, self.decode == decode);
         match self.blame {
@@ -63,7 +63,7 @@ impl Failure {
         }
     }
 
-    /// Whether a pair would do again what failed.
+    /// Whether a pair would repeat what failed.
     pub fn is_of(&self, prefill: &str, decode: &str) -> bool {
         match self.blame {
             Blame::Nobody => false,
@@ -114,12 +114,12 @@ impl Wish {
             .map_or((false, false), |pair| (*pair.prefill != *prefill.address, *pair.decode != *decode.address))
     }
 
-    /// How many reasons its failures give against a pair.
+    /// Number of reasons that earlier failures give against a pair.
     pub fn against(&self, prefill: &NodeView, decode: &NodeView) -> u32 {
         self.failures.iter().map(|failure| failure.against(&prefill.address, &decode.address)).sum()
     }
 
-    /// Whether a pair would do again what failed.
+    /// Whether a pair would repeat what failed.
     pub fn is_failed_by(&self, prefill: &NodeView, decode: &NodeView) -> bool {
         self.failures.iter().any(|failure| failure.is_of(&prefill.address, &decode.address))
     }

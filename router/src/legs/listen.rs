@@ -4,18 +4,18 @@ use tonic::Status;
 
 use crate::cluster::Node;
 
-/// Why nothing came from a node.
+/// Reason why nothing came from a node.
 #[derive(Debug)]
 pub enum Trouble {
-    /// The call failed: by the node's own words, or on the way.
+    /// The call failed, by the node's own words or on the way.
     Failed(Status),
     /// The stream ended before its work was done.
     Ended,
-    /// The node was given up; the call itself may look well.
+    /// The node was given up as lost, while the call itself shows no error.
     Silent,
 }
 
-/// What `saying` brings from `node`. Whatever it is, it shows that the node lives.
+/// Waits for `saying`, or until `node` is given up. A message is a sign of life.
 pub async fn hear<T>(node: &Node, saying: impl Future<Output = Result<T, Status>>) -> Result<T, Trouble> {
     tokio::select! {
         biased;

@@ -1,4 +1,4 @@
-//! What a node's failure means for the client, and whom it speaks against.
+//! What a node's failure means for the client, and which party is at fault.
 //!
 //! A node's own error passes as it is. Every other status is the transport's, whatever its code: none of them says anything
 //! of the request, so each is [`ErrorCode::Unavailable`], which is tried again elsewhere. Where they come from, in tonic:
@@ -41,8 +41,8 @@ pub fn is_its_own(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Failed(status) if is_from_service(status))
 }
 
-/// Whom a prefill leg's failure speaks against; `gives_up`: the node itself says so, and had something to ship. It cannot
-/// know whether the decode node failed or the way to it.
+/// The party at fault where a prefill leg failed; `gives_up`: the node itself says so, and had something to ship. It
+/// cannot tell the decode node from the way to it.
 pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
     match code {
         ErrorCode::Unavailable | ErrorCode::KvRefused if gives_up => Blame::Link,
@@ -50,7 +50,7 @@ pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
     }
 }
 
-/// Whom a decode leg's failure speaks against; `awaits_kv`: it has the epoch and not yet its KV.
+/// The party at fault where a decode leg failed; `awaits_kv`: the epoch is open and its KV has not arrived.
 pub fn decode_blame(is_its_own: bool, code: ErrorCode, awaits_kv: bool) -> Blame {
     match code {
         ErrorCode::Unavailable | ErrorCode::KvRefused if is_its_own && awaits_kv => Blame::Link,

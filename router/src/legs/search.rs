@@ -19,7 +19,7 @@ use crate::cluster::PAIR_PATIENCE;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The bounds of one start.
+/// Bounds of one start.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     attempts: u32,
@@ -29,27 +29,27 @@ struct Bounds {
 const FRESH: Bounds = Bounds { attempts: 3, window: PAIR_PATIENCE };
 const BEGUN: Bounds = Bounds { attempts: 8, window: Duration::from_secs(10) };
 
-/// The state of one start.
+/// State of one start.
 #[derive(Debug)]
 pub struct Search {
     bounds: Bounds,
-    /// Since when there has been no pair to go on with: the beginning, then the first failure.
+    /// Time from which the window counts: the beginning, then the first failure.
     since: Instant,
     failures: u32,
 }
 
 impl Search {
-    /// Begins now. `has_begun`: the client has a part of the answer.
+    /// Begins at `now`; `has_begun`: the client has a part of the answer.
     pub fn new(has_begun: bool, now: Instant) -> Self {
         Self { bounds: if has_begun { BEGUN } else { FRESH }, since: now, failures: 0 }
     }
 
-    /// Until when a pair is waited for, where there is none.
+    /// Time until which a missing pair is waited for.
     pub fn until(&self) -> Instant {
         self.since + self.bounds.window
     }
 
-    /// An attempt failed: the pause before the next one; none: give up.
+    /// Records a failed attempt and returns the pause before the next one; none: give up.
     pub fn failed(&mut self, error: &ServiceError, now: Instant) -> Option<Duration> {
         if self.failures == 0 {
             self.since = now;

@@ -212,18 +212,22 @@ async fn a_link_that_carries_nothing_is_not_chosen_again() {
             let requests = cluster.prefill[0].script.prefill_requests.lock().unwrap();
             requests.iter().filter(|request| request.decode_address == dead).count()
         };
-        let mut attempts = 0;
-        for _ in 0..8 {
+        let mut retries = 0;
+        for number in 0..8 {
             let asked = Instant::now();
             let reply = cluster.ask(json!({})).await;
             assert!(asked.elapsed() < PAUSE_MAX, "{:?}", asked.elapsed());
             assert_eq!(reply["choices"][0]["message"]["content"], "hello world");
-            attempts += reply["secateur"]["attempts"].as_u64().unwrap() - 1;
+            retries += reply["secateur"]["attempts"].as_u64().unwrap() as usize - 1;
+            if number == 0 {
+                let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
+                let links = view["links"].as_array().unwrap();
+                let resting: Vec<_> = links.iter().filter(|link| !link["rests_s"].is_null()).collect();
+                assert_eq!((resting.len(), &resting[0]["decode"]), (1, &json!(dead)), "{view}");
+            }
         }
-        assert_eq!((of_dead(&cluster), attempts), (1, 1), "{prefill} prefill and {decode} decode nodes");
-        let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
-        let links = view["links"].as_array().unwrap();
-        let resting: Vec<_> = links.iter().filter(|link| !link["rests_s"].is_null()).collect();
-        assert_eq!((resting.len(), &resting[0]["decode"]), (1, &json!(dead)), "{view}");
+        // Once more where the machine is so slow that the link has rested meanwhile.
+        let used = of_dead(&cluster);
+        assert!((1..=2).contains(&used) && retries == used, "{prefill} and {decode}: {used} times, {retries} retries");
     }
 }
