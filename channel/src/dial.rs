@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::rustls;
 use tonic::{
-    Status,
+    ConnectError, Status,
     codegen::{Service, http::Uri},
     transport::{ClientTlsConfig, Endpoint},
 };
@@ -75,6 +75,11 @@ pub struct Channels {
 impl Channels {
     pub(crate) fn new(tls: Option<ClientTlsConfig>, has_server_name: bool, secret: Option<Secret>) -> Self {
         Self { tls: tls.map(|tls| tls.timeout(CONNECT_TIMEOUT)), has_server_name, secret }
+    }
+
+    /// Whether connections are encrypted.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
     /// A channel to `address` (`host:port`) that connects when it is first used, and again whenever the connection is
@@ -155,6 +160,18 @@ pub fn check_address(address: &str) -> Result<(), AddressError> {
     let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
     let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
     if is_port && is_host { Ok(()) } else { Err(refused()) }
+}
+
+/// Whether a call failed because there was no connection to be had.
+pub fn is_connect_failure(status: &Status) -> bool {
+    let mut next = status.source();
+    while let Some(error) = next {
+        if error.is::<ConnectError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Whether a call failed because the two sides did not agree on TLS, or on each other's certificates.

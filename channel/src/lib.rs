@@ -6,6 +6,7 @@
 //! secret.rs     the shared secret: never printed, compared in constant time
 //! exposure.rs   which addresses may be listened on without protection (none but loopback)
 //! dial.rs       the client's side: channels that notice a dead peer, over TLS where it is set
+//! greeting.rs   what answers at an address, where a call failed and nobody knows why
 //! link.rs       a channel that shows the secret with every call
 //! guard.rs      the server's side: TLS and the check of the secret, put before a node's services
 //! accept.rs     connections and their TLS handshakes, each in its own time, failed ones logged
@@ -18,6 +19,7 @@
 mod accept;
 mod dial;
 mod exposure;
+mod greeting;
 mod guard;
 mod intake;
 mod link;
@@ -28,8 +30,9 @@ mod settings;
 mod vitals;
 mod watched;
 
-pub use dial::{AddressError, Channels, KeepAlive, OpenError, check_address, is_tls_failure};
+pub use dial::{AddressError, Channels, KeepAlive, OpenError, check_address, is_connect_failure, is_tls_failure};
 pub use exposure::{ExposedError, check_exposure};
+pub use greeting::{Greeting, greet};
 pub use guard::{Guard, Guarded};
 pub use intake::{Caller, Intake, Seat};
 pub use link::Link;

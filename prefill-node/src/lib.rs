@@ -40,7 +40,10 @@ use clap::Command;
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{LoadOptions, Model, WeightFormat};
 use secateur_node::{Host, Identity, ListenError, NodePlan, intake, memory, program};
-use secateur_proto::v1::{self, prefill_server::PrefillServer};
+use secateur_proto::{
+    PREFILL_REQUEST_BYTES_MAX,
+    v1::{self, prefill_server::PrefillServer},
+};
 use secateur_pruning::pdtrim::StageKind;
 use secateur_transfer::{DType, TransferPolicy, codec::packing_rate};
 use tokio::net::TcpListener;
@@ -53,9 +56,6 @@ use crate::{
     service::{PrefillService, Prefiller},
 };
 pub use settings::PrefillSettings;
-
-/// Largest request: pictures travel in it.
-const REQUEST_BYTES_MAX: usize = 256 << 20;
 
 /// The command line of this role.
 pub fn command() -> Command {
@@ -141,6 +141,6 @@ pub async fn serve(
     let mut host =
         Host::new(prefiller.clone(), channels.clone(), shutdown).with_intake(intake).with_life(prefiller.life());
     host.routes()
-        .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(REQUEST_BYTES_MAX));
+        .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(PREFILL_REQUEST_BYTES_MAX));
     host.serve(listener, guard).await
 }

@@ -16,5 +16,8 @@ pub use name::checkpoint_name;
 /// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
 pub const PROTOCOL_VERSION: u32 = 3;
 
+/// Largest request that a prefill node takes: pictures travel in it.
+pub const PREFILL_REQUEST_BYTES_MAX: usize = 256 << 20;
+
 /// The encoded `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/secateur_descriptor.bin"));

@@ -41,6 +41,22 @@ impl Role {
         let _ = self.process.wait();
     }
 
+    /// SIGSTOP: its connections stand, and nothing is said or done.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// SIGCONT: it goes on as if nothing had been.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, name: &str) -> anyhow::Result<()> {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status()?;
+        anyhow::ensure!(done.success(), "SIG{name} could not be sent");
+        Ok(())
+    }
+
     /// Starts it again on the same address.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();

@@ -127,7 +127,7 @@ impl Answer {
             epoch: self.context.epoch.clone(),
             attempts: self.run.attempts(),
             timing: self.timing(account.first.as_ref(), account.decode_ms()),
-            visual: account.visual.as_ref().map(sum::visual).unwrap_or_default(),
+            visual: account.visual.as_ref().and_then(sum::visual),
             transfer: account.transfer.as_ref().map(sum::transfer).unwrap_or_default(),
             decision: sum::decision(&account.decision),
             plan: account.facts.plan_id,
@@ -139,27 +139,30 @@ impl Answer {
         receipt
     }
 
+    /// An end token is no part of the answer, whichever node drew it: decode does not even send its own.
     fn on_tokens(&mut self, tokens: Vec<Token>) -> Piece {
-        // The first one was counted when it came.
-        if self.completion_tokens > 0 {
-            let now = Instant::now();
-            self.clock.tokens(now - self.last_at, tokens.len());
-            self.last_at = now;
-        }
+        let end = tokens.iter().position(|token| self.context.stop_token_ids.contains(&token.id));
+        let tokens = &tokens[..end.unwrap_or(tokens.len())];
         let mut piece = self.text.piece();
-        for token in &tokens {
-            self.completion_tokens += 1;
-            if self.context.stop_token_ids.contains(&token.id) {
-                self.has_end_token = true;
-                self.end(&mut piece, FinishReason::Stop);
-                break;
-            }
-            if self.text.push(&mut piece, token) {
-                piece.finish = Some(FinishReason::Stop);
-                break;
-            }
+        let stopped = tokens.iter().position(|token| self.text.push(&mut piece, token));
+        self.count(stopped.map_or(tokens.len(), |last| last + 1));
+        if stopped.is_some() {
+            piece.finish = Some(FinishReason::Stop);
+        } else if end.is_some() {
+            self.has_end_token = true;
+            self.end(&mut piece, FinishReason::Stop);
         }
         piece
+    }
+
+    fn count(&mut self, tokens: usize) {
+        // The first one's time was taken when it came.
+        let between = (self.completion_tokens > 0 && tokens > 0).then(|| {
+            let now = Instant::now();
+            now - std::mem::replace(&mut self.last_at, now)
+        });
+        self.clock.tokens(between, tokens);
+        self.completion_tokens += u32::try_from(tokens).unwrap_or(u32::MAX);
     }
 
     /// Ends the answer for `reason`, unless what was still held back turns out to be a stop text.

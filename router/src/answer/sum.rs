@@ -6,13 +6,13 @@ use crate::{
     cluster::Decision,
     openai::{
         extension::{method_name, policy_name},
-        receipt::{COLOCATED, DISAGGREGATED, DecisionReceipt, TransferReceipt, VisualReceipt, ratio},
+        receipt::{DISAGGREGATED, DecisionReceipt, SAME_HOST, TransferReceipt, VisualReceipt, ratio},
     },
 };
 
-/// What pruning did.
-pub fn visual(report: &VisualReport) -> VisualReceipt {
-    VisualReceipt {
+/// What pruning did; none without a picture, whatever method was set for pictures.
+pub fn visual(report: &VisualReport) -> Option<VisualReceipt> {
+    (report.images > 0).then(|| VisualReceipt {
         method: method_name(report.method).to_owned(),
         images: report.images,
         tokens_before: report.tokens_before,
@@ -20,7 +20,7 @@ pub fn visual(report: &VisualReport) -> VisualReceipt {
         prune_ms: report.prune_ms,
         bypassed: report.bypassed,
         norm_correlation: report.norm_correlation,
-    }
+    })
 }
 
 /// What went over the wire.
@@ -46,7 +46,7 @@ pub fn decision(decision: &Decision) -> DecisionReceipt {
     DecisionReceipt {
         policy: decision.policy.as_str(),
         why: decision.why,
-        placement: if inputs.is_colocated { COLOCATED } else { DISAGGREGATED },
+        placement: if inputs.is_colocated { SAME_HOST } else { DISAGGREGATED },
         link_mbit_s: inputs.bytes_per_s.map(|bytes_per_s| bytes_per_s * 8.0 / 1e6),
         bytes: inputs.bytes.iter().map(|(policy, bytes)| (policy.as_str(), *bytes)).collect(),
         prefill_s_predicted: inputs.prefill_s,

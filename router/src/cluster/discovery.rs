@@ -68,7 +68,7 @@ impl Snapshot {
 
     /// Whether a node is at this address.
     pub fn has(&self, address: &str) -> bool {
-        self.nodes().any(|node| node.address == address)
+        self.nodes().any(|node| *node.address == *address)
     }
 }
 

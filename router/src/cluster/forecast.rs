@@ -6,6 +6,7 @@ use secateur_transfer::TransferPolicy;
 use tokio::time::Instant;
 
 use super::{
+    faults::Faults,
     links::Links,
     pace::Paces,
     pairing::Candidate,
@@ -21,6 +22,8 @@ pub struct Outlook<'a> {
     pub mode: PlacementMode,
     /// Of the links.
     pub links: &'a Links,
+    /// Of links that failed.
+    pub faults: &'a Faults,
     /// Of the nodes.
     pub paces: &'a Paces,
     /// This moment.

@@ -2,13 +2,15 @@
 //!
 //! [`discovery`] looks configured names up again and again and owns the set of nodes; who joins and who leaves is
 //! [`roster`]'s decision. One task for each node asks it to describe itself and publishes the answer ([`probe`]);
-//! [`pairing`] decides from these snapshots and from what [`links`], [`pace`] and [`affinity`] remember of earlier requests,
-//! as plain data; [`policy`] decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
+//! [`pairing`] decides from these snapshots and from what [`links`], [`faults`], [`pace`] and [`affinity`] remember of earlier
+//! requests, as plain data; [`policy`] decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
 
 mod affinity;
 mod discovery;
+pub mod faults;
 mod forecast;
 pub mod links;
+mod liveness;
 mod node;
 pub mod pace;
 pub mod pairing;
@@ -29,22 +31,33 @@ use secateur_proto::{
     ServiceError,
     v1::{FirstToken, TransferReport},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 pub use affinity::{Near, Prefix, prefixes};
 pub use discovery::{Lookup, Name, Snapshot, system_lookup};
 pub use node::{Node, NodeState, role_name};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
-pub use wish::{Bulk, Pair, Wish};
+pub use wish::{Blame, Bulk, Failure, Pair, Wish};
 
 use crate::config::PlacementMode;
 use affinity::Affinity;
 use discovery::Discovery;
+use faults::Faults;
 use forecast::Outlook;
 use links::Links;
 use pace::Paces;
 use pairing::{Choice, NodeView};
+
+/// Time for which a request without a token waits for a missing pair: enough for a connection that broke, and short enough
+/// for a prompt refusal.
+pub const PAIR_PATIENCE: Duration = Duration::from_secs(1);
+/// Interval at which a waiting request looks for a pair. What makes one usable is spread over states, names and what nodes
+/// say, so there is no single event to wait for; a look takes microseconds.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Where nodes are to be found.
 pub struct Sites<'a> {
@@ -73,18 +86,20 @@ struct Memory {
     /// Spreads requests over equally good pairs.
     turn: usize,
     links: Links,
+    faults: Faults,
     paces: Paces,
     affinity: Affinity,
 }
 
 impl Memory {
     fn outlook(&self, mode: PlacementMode) -> Outlook<'_> {
-        Outlook { mode, links: &self.links, paces: &self.paces, now: Instant::now() }
+        Outlook { mode, links: &self.links, faults: &self.faults, paces: &self.paces, now: Instant::now() }
     }
 
     /// Forgets what was measured of nodes that are not in `nodes`.
     fn retain(&mut self, nodes: &Snapshot) {
         self.links.retain(|address| nodes.has(address));
+        self.faults.retain(|address| nodes.has(address));
         self.paces.retain(|address| nodes.has(address));
     }
 }
@@ -122,6 +137,21 @@ impl Cluster {
         (memory.links.clone(), memory.paces.clone())
     }
 
+    /// The links that failed lately.
+    pub fn faults(&self) -> Faults {
+        self.memory().faults.clone()
+    }
+
+    /// [`Cluster::facts`], and where there is no pair, it is waited for until `until`.
+    pub async fn facts_by(&self, until: Instant) -> Result<Facts, ServiceError> {
+        waiting(until, || self.facts()).await
+    }
+
+    /// [`Cluster::place`], and where there is no pair, it is waited for until `until`.
+    pub async fn place_by(&self, wish: &Wish, until: Instant) -> Result<Placement, ServiceError> {
+        waiting(until, || self.place(wish)).await
+    }
+
     /// What the pair with the most room agrees on: what does not fit there fits nowhere. An error says why there is none.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
         let (prefill, decode) = views(&self.nodes());
@@ -142,6 +172,9 @@ impl Cluster {
             pairing::choose(&prefill, &decode, &self.tokenizer_digest, wish, &outlook, memory.turn)?;
         let decision = pairing::decision(&prefill[p], &decode[d], wish, &outlook);
         memory.turn = memory.turn.wrapping_add(1);
+        if wish.bulk.ships {
+            memory.faults.tried(&prefill[p].address, &decode[d].address, Instant::now());
+        }
         let facts = Facts::of(&prefill[p], &decode[d]);
         Ok(Placement::new(nodes.prefill[p].clone(), nodes.decode[d].clone(), facts, decision, is_avoided))
     }
@@ -165,9 +198,23 @@ impl Cluster {
         }
     }
 
+    /// Records a failed attempt: a link at fault becomes the last choice of all requests for some time.
+    pub fn failed(&self, failure: &Failure) {
+        let (mut memory, nodes) = (self.memory(), self.nodes());
+        if failure.blame == Blame::Link && nodes.has(&failure.prefill) && nodes.has(&failure.decode) {
+            memory.faults.failed(&failure.prefill, &failure.decode, Instant::now());
+        }
+    }
+
+    /// Records that a shipment between `pair` arrived, as a token that decode drew shows.
+    pub fn reached(&self, pair: &Pair) {
+        self.memory().faults.mended(&pair.prefill, &pair.decode);
+    }
+
     /// A shipment between `pair` is complete.
     pub fn shipped(&self, pair: &Pair, report: &TransferReport) {
         let (mut memory, nodes) = (self.memory(), self.nodes());
+        memory.faults.mended(&pair.prefill, &pair.decode);
         if nodes.has(&pair.prefill) && nodes.has(&pair.decode) {
             memory.links.observe(&pair.prefill, &pair.decode, report, Instant::now());
         }
@@ -189,6 +236,16 @@ impl Cluster {
 /// Means and lists stay usable whatever happened to another holder.
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Repeats `look` until it finds something, `until` has passed, or its error is one that waiting cannot mend.
+async fn waiting<T>(until: Instant, look: impl Fn() -> Result<T, ServiceError>) -> Result<T, ServiceError> {
+    loop {
+        match look() {
+            Err(none) if none.is_retryable() && Instant::now() < until => sleep(LOOK_AGAIN).await,
+            found => return found,
+        }
+    }
 }
 
 fn views(nodes: &Snapshot) -> (Vec<NodeView>, Vec<NodeView>) {

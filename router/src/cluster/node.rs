@@ -1,7 +1,10 @@
 //! One node as the router sees it.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,42 +12,52 @@ use secateur_channel::{Channels, KeepAlive, Link, OpenError};
 use secateur_proto::v1::{NodeDescription, Role};
 use tokio::sync::{Notify, watch};
 
-use super::{pairing::NodeView, roster::Sight};
+use super::{liveness::Life, pairing::NodeView, roster::Sight};
 use crate::metrics::NodeLabels;
 
 /// Most bytes of one message from a node; tokens and reports are small.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// A node that vanished without a word is noticed even while nothing is asked of it.
+/// Closes a connection that leads nowhere, so that a new one is made. Whether the node is lost is decided earlier by
+/// `liveness`: on a busy machine a late ping is no evidence of a dead connection.
 const KEEP_ALIVE: KeepAlive =
-    KeepAlive { interval: Duration::from_millis(900), timeout: Duration::from_secs(1), while_idle: true };
+    KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(5), while_idle: true };
 
 /// The word for a role in JSON and metrics.
 pub fn role_name(role: Role) -> &'static str {
     if role == Role::Decode { "decode" } else { "prefill" }
 }
 
-/// What the last probe found.
+/// What the last probe found. Never changed, only replaced as a whole, so that a clone copies nothing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeState {
     /// Not usable; the sentence says why.
-    Down(String),
+    Down(Arc<str>),
     /// Answering.
-    Up(Box<NodeDescription>),
+    Up(Arc<NodeDescription>),
 }
 
 /// A node's address, channel and state.
 pub struct Node {
     /// `host:port` as configured, or where a configured name leads.
-    pub address: String,
+    pub address: Arc<str>,
     /// The host name that leads to it, which its certificate bears; none: the address itself was configured.
     pub name: Option<String>,
     /// The role it was configured for.
     pub role: Role,
     /// Cheap to clone; reconnects by itself.
     pub channel: Link,
+    /// Whether its connections are encrypted.
+    pub has_tls: bool,
     /// Written by the probe task alone; read by pairing, metrics and the cluster page.
     state: watch::Sender<NodeState>,
+    /// Whether the node has been silent for so long that its streams are given up. Written by the probe task alone, awaited
+    /// by the requests that it serves.
+    is_lost: watch::Sender<bool>,
+    /// Whether an answer to a probe is overdue. Written by the probe task alone.
+    is_late: AtomicBool,
+    /// Whether a request received something from the node since the probe task last looked.
+    was_heard: AtomicBool,
     /// Requests of this router that hold the node.
     in_flight: AtomicU32,
     /// No name leads here any more: no new requests. Written by discovery alone.
@@ -57,11 +70,15 @@ impl Node {
     /// A node that has not been asked yet.
     pub fn new(address: &str, name: Option<&str>, role: Role, channels: &Channels) -> Result<Self, OpenError> {
         Ok(Self {
-            address: address.to_owned(),
+            address: address.into(),
             name: name.map(str::to_owned),
             role,
             channel: channels.open_as(address, name, KEEP_ALIVE)?,
-            state: watch::Sender::new(NodeState::Down("not asked yet".to_owned())),
+            has_tls: channels.has_tls(),
+            state: watch::Sender::new(NodeState::Down("not asked yet".into())),
+            is_lost: watch::Sender::new(false),
+            is_late: AtomicBool::new(false),
+            was_heard: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             is_leaving: AtomicBool::new(false),
             suspicion: Notify::new(),
@@ -84,7 +101,35 @@ impl Node {
         is_news
     }
 
-    /// Plain data for pairing.
+    /// Publishes how the node's silence is judged now.
+    pub fn set_life(&self, life: Life) {
+        self.is_late.store(life != Life::Well, Ordering::Relaxed);
+        let is_lost = life == Life::Lost;
+        self.is_lost.send_if_modified(|before| std::mem::replace(before, is_lost) != is_lost);
+    }
+
+    /// Whether an answer is overdue.
+    pub fn is_late(&self) -> bool {
+        self.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the node is given up.
+    pub async fn lost(&self) {
+        // The sender is ours and outlives this.
+        let _ = self.is_lost.subscribe().wait_for(|is_lost| *is_lost).await;
+    }
+
+    /// Records that a request received something from the node, which is a sign of life.
+    pub fn heard(&self) {
+        self.was_heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a request received something since the last call.
+    pub fn take_heard(&self) -> bool {
+        self.was_heard.swap(false, Ordering::Relaxed)
+    }
+
+    /// Plain data for pairing; shares what the node said.
     pub fn view(&self) -> NodeView {
         NodeView {
             address: self.address.clone(),
@@ -92,6 +137,7 @@ impl Node {
             state: self.state(),
             in_flight: self.in_flight(),
             is_leaving: self.is_leaving.load(Ordering::Relaxed),
+            is_late: self.is_late(),
         }
     }
 
@@ -116,7 +162,7 @@ impl Node {
 
     /// The node in metrics.
     pub fn labels(&self) -> NodeLabels {
-        NodeLabels { role: self.role_name().to_owned(), node: self.address.clone() }
+        NodeLabels { role: self.role_name().to_owned(), node: self.address.to_string() }
     }
 
     /// Requests of this router that hold the node.
@@ -142,5 +188,42 @@ impl Node {
     /// Resolves when somebody suspects the node.
     pub async fn suspected(&self) {
         self.suspicion.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node() -> Node {
+        Node::new("127.0.0.1:1", None, Role::Decode, &Channels::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn views_share_what_the_node_said_and_a_probe_replaces_it() {
+        let node = node();
+        let said = |positions| Arc::new(NodeDescription { max_positions: positions, ..Default::default() });
+        node.publish(NodeState::Up(said(1)));
+        let (first, second) = (node.view(), node.view());
+        let (NodeState::Up(one), NodeState::Up(two)) = (&first.state, &second.state) else { panic!("it is up") };
+        assert!(Arc::ptr_eq(one, two) && Arc::ptr_eq(&first.address, &second.address), "nothing was copied");
+        node.publish(NodeState::Up(said(2)));
+        let NodeState::Up(now) = node.view().state else { panic!("it is up") };
+        assert_eq!((one.max_positions, now.max_positions), (1, 2), "who holds the old one keeps it");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_node_hears_that_it_is_lost() {
+        let node = Arc::new(node());
+        let waiting = tokio::spawn({
+            let node = node.clone();
+            async move { node.lost().await }
+        });
+        node.set_life(Life::Late);
+        assert!(node.view().is_late && !waiting.is_finished());
+        node.set_life(Life::Lost);
+        waiting.await.unwrap();
+        node.set_life(Life::Well);
+        assert!(!node.view().is_late);
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, hold the same model and plan (fail
 //! closed), and are placed as the router's `--placement` says. Of the pairs that are left and have room for the request,
-//! in this order: those that have not failed it, the prefill node that has its prompt already, the decode node that has
-//! it, the least loaded. With `--placement auto` a pair on one machine is taken instead where waiting for it costs less
+//! in this order: those that least speaks against (attempts of the request that failed there, a link that failed lately, a
+//! node whose answer is overdue), the prefill node that has its prompt already, the decode node that has it, the least
+//! loaded. With `--placement auto` a pair on one machine is taken instead where waiting for it costs less
 //! than shipping does.
+
+use std::sync::Arc;
 
 use secateur_proto::{
     ErrorCode, PROTOCOL_VERSION, ServiceError,
@@ -17,18 +20,18 @@ use super::{
     forecast::{Outlook, offers},
     node::NodeState,
     policy::Decision,
-    wish::Wish,
+    wish::{LINK_WEIGHT, Wish},
 };
 use crate::config::PlacementMode;
 
 /// Requests that a node may hold more than the least loaded one and still be taken because it has the prompt already.
 const NEAR_LOAD_MAX: u32 = 4;
 
-/// One node, frozen.
+/// One node, frozen. A clone copies no description.
 #[derive(Clone, Debug)]
 pub struct NodeView {
     /// `host:port`.
-    pub address: String,
+    pub address: Arc<str>,
     /// The role it was configured for.
     pub role: Role,
     /// What it last said of itself.
@@ -37,6 +40,8 @@ pub struct NodeView {
     pub in_flight: u32,
     /// No configured name leads to it any more.
     pub is_leaving: bool,
+    /// Its answer to a probe is overdue.
+    pub is_late: bool,
 }
 
 /// Indices into the two lists.
@@ -46,7 +51,7 @@ pub struct Choice {
     pub prefill: usize,
     /// Into the decode nodes.
     pub decode: usize,
-    /// One of them should have been avoided, but there was no other.
+    /// It would do again what failed, but there was no other.
     pub is_avoided: bool,
 }
 
@@ -81,8 +86,8 @@ struct Rank {
 /// What no shorter queue and no faster link make good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Class {
-    /// Where one of the two cannot be helped, at least not both.
-    avoided: usize,
+    /// Reasons against the pair: where one cannot be helped, at least not several.
+    against: u32,
     /// Its prefix cache does not hold the prompt.
     is_other_prefill: bool,
     /// It keeps no KV of the conversation's earlier turn.
@@ -93,7 +98,7 @@ impl NodeView {
     /// What the node says of itself, if it is usable by a router with this tokenizer; otherwise why not.
     pub fn usable(&self, tokenizer_digest: &str) -> Result<&NodeDescription, String> {
         let description = match &self.state {
-            NodeState::Down(why) => return Err(why.clone()),
+            NodeState::Down(why) => return Err(why.to_string()),
             NodeState::Up(description) => description,
         };
         if description.role() != self.role {
@@ -150,7 +155,7 @@ pub fn choose(
     let mut pairs = offering(pairs, wish.bulk.policy)?;
     let largest = pairs.iter().map(|pair| room(pair.prefill_says, pair.decode_says)).max().unwrap_or(0);
     pairs.retain(|pair| room(pair.prefill_says, pair.decode_says) >= wish.positions.min(largest));
-    let ranked = ranked(pairs, wish);
+    let ranked = ranked(pairs, wish, outlook);
     let best = best(&ranked, wish, outlook);
     match best.len() {
         0 => Err(why_none(prefill, decode, tokenizer_digest)),
@@ -202,27 +207,34 @@ fn offering(pairs: Vec<Candidate<'_>>, policy: Option<TransferPolicy>) -> Result
     if offering.is_empty() { Err(not_offered(policy, &pairs)) } else { Ok(offering) }
 }
 
-fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish) -> Vec<Ranked<'a>> {
+fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish, outlook: &Outlook<'_>) -> Vec<Ranked<'a>> {
     let near = wish.near.as_ref().filter(|_| wish.again.is_none());
     let at_most = |least: Option<u32>| least.unwrap_or(0).saturating_add(NEAR_LOAD_MAX);
     let prefill_load_max = at_most(pairs.iter().map(Candidate::prefill_load).min());
     let decode_load_max = at_most(pairs.iter().map(Candidate::decode_load).min());
     let rank = |pair: &Candidate<'_>| {
-        let avoided = [pair.prefill, pair.decode].iter().filter(|node| wish.avoid.contains(&node.address)).count();
         let (is_other_prefill, is_other_decode) = wish.differs(pair.prefill, pair.decode);
         // A node that has the prompt and too much to do is as good as any other, no better.
         let (prefill_is_free, decode_is_free) =
             (pair.prefill_load() <= prefill_load_max, pair.decode_load() <= decode_load_max);
-        let lacks_prompt = |near: &Near| near.prefill != pair.prefill.address || !prefill_is_free;
+        let lacks_prompt = |near: &Near| *near.prefill != *pair.prefill.address || !prefill_is_free;
         let class = Class {
-            avoided,
+            against: against(pair, wish, outlook),
             is_other_prefill: is_other_prefill || near.is_some_and(lacks_prompt),
-            lacks_earlier_turn: near.is_some_and(|near| near.decode != pair.decode.address || !decode_is_free),
+            lacks_earlier_turn: near.is_some_and(|near| *near.decode != *pair.decode.address || !decode_is_free),
         };
         // Counts come from the nodes, so no sum of them may wrap: a node with the highest count is never the emptiest.
         Rank { class, load: pair.prefill_load().saturating_add(pair.decode_load()), is_other_decode }
     };
     pairs.iter().map(|pair| (rank(pair), *pair)).collect()
+}
+
+/// Number of reasons against a pair. They only rank it: where there is no other, it is taken all the same.
+fn against(pair: &Candidate<'_>, wish: &Wish, outlook: &Outlook<'_>) -> u32 {
+    let (prefill, decode) = (pair.prefill, pair.decode);
+    let rests = wish.bulk.ships && outlook.faults.rest(&prefill.address, &decode.address, outlook.now).is_some();
+    let late = u32::from(prefill.is_late) + u32::from(decode.is_late);
+    wish.against(prefill, decode) + late + LINK_WEIGHT * u32::from(rests)
 }
 
 /// The best pairs, equally good: those of the smallest rank, or else those on one machine that are worth waiting for.
@@ -235,9 +247,9 @@ fn best(ranked: &[Ranked<'_>], wish: &Wish, outlook: &Outlook<'_>) -> Vec<Choice
     if kept.is_empty() {
         kept = colocated().filter(|(rank, _)| near.is_some_and(|near| near.0 == *rank)).collect();
     }
-    let choice = |(rank, pair): &Ranked<'_>| {
+    let choice = |(_, pair): &Ranked<'_>| {
         let (prefill, decode) = pair.indices;
-        Choice { prefill, decode, is_avoided: rank.class.avoided > 0 }
+        Choice { prefill, decode, is_avoided: wish.is_failed_by(pair.prefill, pair.decode) }
     };
     kept.into_iter().map(choice).collect()
 }

@@ -9,7 +9,7 @@ use super::{
     node::{Node, NodeState},
     pairing::{NodeView, room},
     policy::Decision,
-    wish::Pair,
+    wish::{Blame, Failure, Pair},
 };
 use crate::openai::extension::Recommended;
 
@@ -80,7 +80,7 @@ pub struct Placement {
     pub facts: Facts,
     /// What is shipped, and why that over this link.
     pub decision: Decision,
-    /// One of them has already failed this request, but there was no other.
+    /// It would do again what has failed this request, but there was no other.
     pub is_avoided: bool,
     since: Instant,
 }
@@ -98,20 +98,22 @@ impl Placement {
         self.since.elapsed()
     }
 
-    /// A request failed on these of the two: look again now.
-    pub fn suspect(&self, addresses: &[String]) {
-        for node in [&self.prefill, &self.decode] {
-            if addresses.contains(&node.address) {
-                node.suspect();
-            }
+    /// Records that an attempt failed here: the party at fault is probed again at once.
+    pub fn failure(&self, blame: Blame) -> Failure {
+        if matches!(blame, Blame::Prefill | Blame::Link) {
+            self.prefill.suspect();
         }
+        if matches!(blame, Blame::Decode | Blame::Link) {
+            self.decode.suspect();
+        }
+        Failure { prefill: self.prefill.address.to_string(), decode: self.decode.address.to_string(), blame }
     }
 
     /// Where it is, and with what.
     pub fn pair(&self) -> Pair {
         Pair {
-            prefill: self.prefill.address.clone(),
-            decode: self.decode.address.clone(),
+            prefill: self.prefill.address.to_string(),
+            decode: self.decode.address.to_string(),
             model_fingerprint: self.facts.model_fingerprint.clone(),
             plan_id: self.facts.plan_id.clone(),
         }

@@ -6,15 +6,16 @@
 //!        ▼              │              ▼              │
 //!      Down ──answered──┴────────────▶ Up ────────────┘
 //!        ▲                             │
-//!        └── connection lost, at once ─┤
-//!        └── two silences in a row ────┘
+//!        └── two calls in a row fail ──┤
+//!        └── silence, by `liveness` ───┘   its streams are given up as well
 //! ```
 //!
-//! A single silence is not enough to give a node up: a machine whose cores all compute may answer late.
+//! One question is out at a time and its answer counts however late it comes. A single call that fails may be a connection
+//! that broke while the node is well, so the node is asked once more before that takes it away.
 
 use std::{sync::Arc, time::Duration};
 
-use secateur_channel::is_tls_failure;
+use secateur_channel::{Greeting, greet, is_connect_failure, is_tls_failure};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::{
     error::is_from_service,
@@ -22,84 +23,117 @@ use secateur_proto::{
 };
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::node::{MESSAGE_BYTES_MAX, Node, NodeState};
+use super::{
+    liveness::{Life, Silence, TICK},
+    node::{MESSAGE_BYTES_MAX, Node, NodeState},
+};
 
 /// Between an answer and the next question.
 const INTERVAL: Duration = Duration::from_millis(300);
-/// Two silences and an interval stay well under two seconds, the time of a machine that is busy added.
-const PATIENCE: Duration = Duration::from_millis(700);
-const SILENCES_MAX: u32 = 2;
-const _: () = assert!(INTERVAL.as_millis() + PATIENCE.as_millis() * SILENCES_MAX as u128 <= 1_800);
+/// Calls in a row that fail before a node that was up is down.
+const FAILURES_MIN: u32 = 2;
+/// Before a node whose call failed is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long the first bytes of whatever answers at an address may take.
+const GREETING_PATIENCE: Duration = Duration::from_secs(1);
 
-enum Answer {
-    Described(Box<NodeDescription>),
-    Refused(String),
-    Silence,
-}
+const SILENT: &str = "does not answer";
+const UNREACHABLE: &str = "cannot be reached";
 
 /// Probes `node` until `shutdown`; rings `news` when it came or went.
 pub async fn run(node: Arc<Node>, news: Arc<Notify>, shutdown: CancellationToken) {
-    let mut silences = 0;
+    let _ = shutdown.run_until_cancelled(probe(&node, &news)).await;
+}
+
+async fn probe(node: &Node, news: &Notify) {
+    let mut failures = 0;
+    let mut silence = Silence::new(Instant::now());
     loop {
-        let answer = tokio::select! {
-            answer = ask(&node) => answer,
-            () = shutdown.cancelled() => return,
-        };
-        silences = if matches!(answer, Answer::Silence) { silences + 1 } else { 0 };
-        let is_patient = matches!(answer, Answer::Silence) && silences < SILENCES_MAX;
-        if !is_patient {
-            if publish(&node, answer) {
-                news.notify_one();
+        match ask(node, &mut silence, news).await {
+            Ok(description) => {
+                failures = 0;
+                silence.broken(Instant::now());
+                node.set_life(Life::Well);
+                publish(node, NodeState::Up(Arc::new(description)), news);
             }
-            tokio::select! {
-                () = sleep(INTERVAL) => {}
-                () = node.suspected() => {}
-                () = shutdown.cancelled() => return,
+            Err(status) => {
+                failures += 1;
+                if failures < FAILURES_MIN && matches!(node.state(), NodeState::Up(_)) {
+                    sleep(PAUSE).await;
+                    continue;
+                }
+                publish(node, NodeState::Down(reason(node, &status).await.into()), news);
+            }
+        }
+        tokio::select! {
+            () = sleep(INTERVAL) => {}
+            () = node.suspected() => {}
+        }
+    }
+}
+
+/// One question and its answer. While that is awaited the node becomes late, and then lost.
+async fn ask(node: &Node, silence: &mut Silence, news: &Notify) -> Result<NodeDescription, Status> {
+    let mut client = NodeClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let answer = client.describe(DescribeRequest {});
+    tokio::pin!(answer);
+    silence.asked(Instant::now());
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer?.into_inner()),
+            _ = tick.tick() => {
+                if node.take_heard() {
+                    silence.broken(Instant::now());
+                }
+                let life = silence.look(Instant::now());
+                node.set_life(life);
+                if life == Life::Lost {
+                    publish(node, NodeState::Down(SILENT.into()), news);
+                }
             }
         }
     }
 }
 
-async fn ask(node: &Node) -> Answer {
-    let mut client = NodeClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    match timeout(PATIENCE, client.describe(DescribeRequest {})).await {
-        Ok(Ok(reply)) => Answer::Described(Box::new(reply.into_inner())),
-        Ok(Err(status)) => Answer::Refused(reason(&status)),
-        Err(_) => Answer::Silence,
-    }
-}
-
-fn reason(status: &Status) -> String {
+/// Why a node that was asked did not describe itself: what is known of it, and no guess.
+async fn reason(node: &Node, status: &Status) -> String {
     match status.code() {
         _ if is_tls_failure(status) => "does not agree on TLS with this router, or on a certificate".to_owned(),
-        tonic::Code::Unauthenticated => "does not accept this router's cluster secret".to_owned(),
-        tonic::Code::Unavailable | tonic::Code::Unknown => "cannot be reached".to_owned(),
-        tonic::Code::Unimplemented => "is not a Secateur node".to_owned(),
-        // Nobody's answer, but bytes that are no HTTP/2, such as those of a TLS handshake.
-        tonic::Code::Internal | tonic::Code::Cancelled if !is_from_service(status) => {
-            "does not speak as this router does; it may want TLS".to_owned()
-        }
-        code => format!("does not describe itself ({code:?})"),
+        _ if is_connect_failure(status) => UNREACHABLE.to_owned(),
+        Code::Unauthenticated if is_from_service(status) => "does not accept this router's cluster secret".to_owned(),
+        code if is_from_service(status) => format!("does not describe itself ({code:?})"),
+        Code::Unimplemented => "is not a Secateur node".to_owned(),
+        _ if node.has_tls => "broke the connection".to_owned(),
+        _ => greeted(greet(&node.address, GREETING_PATIENCE).await).to_owned(),
     }
 }
 
-fn publish(node: &Node, answer: Answer) -> bool {
-    let state = match answer {
-        Answer::Described(description) => NodeState::Up(description),
-        Answer::Refused(reason) => NodeState::Down(reason),
-        Answer::Silence => NodeState::Down("does not answer".to_owned()),
-    };
+/// A call over plain HTTP/2 broke; this is what the address answers to a handshake.
+fn greeted(greeting: Greeting) -> &'static str {
+    match greeting {
+        Greeting::Http2 => "broke the connection",
+        Greeting::Tls => "wants TLS, and this router was told to use none",
+        Greeting::Other => "speaks another protocol than gRPC",
+        Greeting::Silence => SILENT,
+        Greeting::Closed => "closes the connection at once",
+        Greeting::Unreachable => UNREACHABLE,
+    }
+}
+
+fn publish(node: &Node, state: NodeState, news: &Notify) {
     let (is_up, why) = match &state {
-        NodeState::Up(_) => (true, String::new()),
+        NodeState::Up(_) => (true, "".into()),
         NodeState::Down(why) => (false, why.clone()),
     };
-    let is_news = node.publish(state);
-    if is_news {
-        tracing::info!(address = %node.address, role = ?node.role, is_up, why, "node changed state");
+    if node.publish(state) {
+        tracing::info!(address = %node.address, role = ?node.role, is_up, why = &*why, "node changed state");
+        news.notify_one();
     }
-    is_news
 }

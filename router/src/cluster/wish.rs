@@ -6,20 +6,72 @@ use secateur_transfer::TransferPolicy;
 use super::{affinity::Near, pairing::NodeView};
 use crate::openai::VisualChoice;
 
+/// Weight of a failed link among the reasons against a pair; a node weighs one.
+pub const LINK_WEIGHT: u32 = 2;
+
 /// All that pairing asks of a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wish {
     /// Positions that it may fill. Smaller pairs are not taken unless all are: whether it fits after all is then for the
     /// nodes of the largest pair to say.
     pub positions: u32,
-    /// Addresses of nodes that failed it: taken only if there are no others.
-    pub avoid: Vec<String>,
+    /// Its attempts that failed: who failed one is taken only if there are no others.
+    pub failures: Vec<Failure>,
     /// The pair that its answer was begun on.
     pub again: Option<Pair>,
     /// The pair that served the beginning of its prompt before; says nothing where `again` does.
     pub near: Option<Near>,
     /// What it will ship.
     pub bulk: Bulk,
+}
+
+/// The party that a failed attempt counts against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blame {
+    /// None, for example where the deadline passed.
+    #[default]
+    Nobody,
+    /// The prefill node.
+    Prefill,
+    /// The decode node.
+    Decode,
+    /// The pair: whoever reported the failure cannot tell the other node from the way to it.
+    Link,
+}
+
+/// An attempt that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Address of its prefill node.
+    pub prefill: String,
+    /// Address of its decode node.
+    pub decode: String,
+    /// The party at fault.
+    pub blame: Blame,
+}
+
+impl Failure {
+    /// Number of reasons against a pair. A link that failed weighs as much as two nodes, since it is the surest to fail
+    /// again.
+    pub fn against(&self, prefill: &str, decode: &str) -> u32 {
+        let (is_prefill, is_decode) = (self.prefill == prefill, self.decode == decode);
+        match self.blame {
+            Blame::Nobody => 0,
+            Blame::Prefill => is_prefill.into(),
+            Blame::Decode => is_decode.into(),
+            Blame::Link => u32::from(is_prefill) + u32::from(is_decode) + LINK_WEIGHT * u32::from(is_prefill && is_decode),
+        }
+    }
+
+    /// Whether a pair would repeat what failed.
+    pub fn is_of(&self, prefill: &str, decode: &str) -> bool {
+        match self.blame {
+            Blame::Nobody => false,
+            Blame::Prefill => self.prefill == prefill,
+            Blame::Decode => self.decode == decode,
+            Blame::Link => self.prefill == prefill && self.decode == decode,
+        }
+    }
 }
 
 /// What a request is made of, as far as that decides what shipping it costs.
@@ -59,7 +111,17 @@ impl Wish {
     pub fn differs(&self, prefill: &NodeView, decode: &NodeView) -> (bool, bool) {
         self.again
             .as_ref()
-            .map_or((false, false), |pair| (pair.prefill != prefill.address, pair.decode != decode.address))
+            .map_or((false, false), |pair| (*pair.prefill != *prefill.address, *pair.decode != *decode.address))
+    }
+
+    /// Number of reasons that earlier failures give against a pair.
+    pub fn against(&self, prefill: &NodeView, decode: &NodeView) -> u32 {
+        self.failures.iter().map(|failure| failure.against(&prefill.address, &decode.address)).sum()
+    }
+
+    /// Whether a pair would repeat what failed.
+    pub fn is_failed_by(&self, prefill: &NodeView, decode: &NodeView) -> bool {
+        self.failures.iter().any(|failure| failure.is_of(&prefill.address, &decode.address))
     }
 
     /// Whether a node holds what the answer was begun with.

@@ -1,10 +1,7 @@
 //! `GET /v1/cluster`: the nodes as the router sees them, sums since it started and the last requests, for operators and
 //! the live page. Of requests it shows figures alone, no word of a prompt or an answer.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Query, State, rejection::QueryRejection},
@@ -22,6 +19,7 @@ use crate::{
     app::App,
     cluster::{
         Name, Node, NodeState, Snapshot,
+        faults::Faults,
         links::{Link, Links},
         pace::Paces,
         role_name,
@@ -52,7 +50,7 @@ pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, Que
         "requests": {"running": app.admission.running(), "waiting": app.admission.waiting()},
         "names": snapshot.names.iter().map(name_view).collect::<Vec<_>>(),
         "nodes": nodes,
-        "links": links_view(&app, &snapshot, &links),
+        "links": links_view(&app, &snapshot, &links, &app.cluster.faults()),
         "started": app.started,
         "totals": app.metrics.totals(),
         "recent": app.metrics.recent(after),
@@ -69,20 +67,38 @@ fn name_view(name: &Name) -> Value {
     })
 }
 
-/// Links between nodes that are there: those that were measured, and those that only small shipments went over.
-fn links_view(app: &App, nodes: &Snapshot, measured: &Links) -> Vec<Value> {
-    let sent: BTreeMap<(String, String), u64> =
-        app.metrics.link_bytes().into_iter().map(|(link, bytes)| ((link.prefill, link.decode), bytes)).collect();
-    let rates: BTreeMap<(String, String), &Link> =
-        measured.all().map(|(prefill, decode, link)| ((prefill.to_owned(), decode.to_owned()), link)).collect();
+/// Links between nodes that are there: those that were measured, those that only small shipments went over, and those that
+/// failed lately.
+fn links_view(app: &App, nodes: &Snapshot, measured: &Links, faults: &Faults) -> Vec<Value> {
     let now = Instant::now();
-    let ends: BTreeSet<_> = sent.keys().chain(rates.keys()).collect();
-    let ends = ends.into_iter().filter(|(prefill, decode)| nodes.has(prefill) && nodes.has(decode));
-    ends.map(|ends| link_view(ends, rates.get(ends).copied(), sent.get(ends).copied(), now)).collect()
+    let ends = |prefill: &str, decode: &str| (prefill.to_owned(), decode.to_owned());
+    let mut links: BTreeMap<(String, String), LinkFigures<'_>> = BTreeMap::new();
+    for (link, bytes) in app.metrics.link_bytes() {
+        links.entry((link.prefill, link.decode)).or_default().sent = bytes;
+    }
+    for (prefill, decode, link) in measured.all() {
+        links.entry(ends(prefill, decode)).or_default().measured = Some(link);
+    }
+    for (prefill, decode, rest) in faults.resting(now) {
+        links.entry(ends(prefill, decode)).or_default().rests = Some(rest);
+    }
+    links.retain(|(prefill, decode), _| nodes.has(prefill) && nodes.has(decode));
+    links.iter().map(|(ends, figures)| link_view(ends, figures, now)).collect()
+}
+
+/// What there is to say of one link.
+#[derive(Default)]
+struct LinkFigures<'a> {
+    measured: Option<&'a Link>,
+    /// Bytes of all shipments.
+    sent: u64,
+    /// For how much longer it is the last choice, since it failed.
+    rests: Option<Duration>,
 }
 
 /// `shipments` and `bytes` are those that `mbit_s` was measured from; `bytes_sent` are all.
-fn link_view(ends: &(String, String), link: Option<&Link>, sent: Option<u64>, now: Instant) -> Value {
+fn link_view(ends: &(String, String), figures: &LinkFigures<'_>, now: Instant) -> Value {
+    let link = figures.measured;
     json!({
         "prefill": ends.0,
         "decode": ends.1,
@@ -90,8 +106,9 @@ fn link_view(ends: &(String, String), link: Option<&Link>, sent: Option<u64>, no
         "overlap": link.map(|link| link.overlap),
         "shipments": link.map_or(0, |link| link.shipments),
         "bytes": link.map_or(0, |link| link.bytes),
-        "bytes_sent": sent.unwrap_or(0),
+        "bytes_sent": figures.sent,
         "age_s": link.map(|link| link.age(now).as_secs_f64()),
+        "rests_s": figures.rests.map(|rest| rest.as_secs_f64()),
     })
 }
 
@@ -104,9 +121,10 @@ fn view(app: &App, node: &Arc<Node>, paces: &Paces) -> Value {
     };
     json!({
         "role": node.role_name(),
-        "address": node.address,
+        "address": &*node.address,
         "name": node.name,
         "state": state,
+        "late": snapshot.is_late,
         "unusable": snapshot.usable(&app.model.tokenizer_digest).err(),
         "in_flight": node.in_flight(),
         "measured": {"prefill_s_per_position": pace.prefill_s_per_position, "request_s": pace.request_s},

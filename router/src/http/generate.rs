@@ -28,6 +28,7 @@ use crate::{
     admission::{Held, Ticket},
     answer::{Choices, Total},
     app::{App, unix_seconds},
+    cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
     legs::RequestIds,
     openai::{
@@ -125,7 +126,7 @@ async fn answer(
     shape: Shape,
 ) -> Result<Response, ServiceError> {
     let Arrival { ids, accepted, deadline } = arrival;
-    let facts = app.cluster.facts()?;
+    let facts = app.cluster.facts_by(Instant::now() + PAIR_PATIENCE).await?;
     let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts
         .iter()

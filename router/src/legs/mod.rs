@@ -8,10 +8,12 @@
 //! ```
 //!
 //! [`open()`] brings both up to the first token, `retry` tries other pairs until that holds, and [`Legs`] then hands out
-//! tokens. [`Run`] goes on with further attempts where one ends before its answer does: the [`Order`] stays the same, and
-//! [`SoFar`] says where to go on. Dropping any of them drops both streams, which cancels the work on both nodes.
+//! tokens, or the failure of a node that says nothing any more. [`Run`] goes on with further attempts where one ends before
+//! its answer does: the [`Order`] stays the same, and [`SoFar`] says where to go on. Dropping any of them drops both streams,
+//! which cancels the work on both nodes.
 
 mod account;
+mod listen;
 mod node_error;
 mod open;
 mod order;
@@ -19,6 +21,7 @@ mod patience;
 mod retry;
 mod run;
 mod running;
+mod search;
 mod so_far;
 
 pub use account::Account;

@@ -1,31 +1,34 @@
-//! What a node's failure means for the client.
+//! What a node's failure means for the client, and which party is at fault.
+//!
+//! A node's own error passes as it is. Every other status is the transport's, whatever its code: none of them says anything
+//! of the request, so each is [`ErrorCode::Unavailable`], which is tried again elsewhere. Where they come from, in tonic:
+//!
+//! | source | codes |
+//! |---|---|
+//! | no connection, or an expired ping | `Unavailable` |
+//! | a call that its connection took along | `Cancelled`, `Unknown` |
+//! | HTTP/2 resets and GOAWAY, by reason | `Internal`, `Unavailable`, `Cancelled`, `ResourceExhausted` (ENHANCE_YOUR_CALM), `PermissionDenied`, `Unknown` |
+//! | a message that cannot be read | `Internal`, `OutOfRange` (its length, perhaps altered on the way), `Unimplemented` (compression) |
+//! | an answer of HTTP without a gRPC status | `Internal`, `Unauthenticated`, `PermissionDenied`, `Unimplemented`, `Unavailable`, `Unknown` |
+//! | tonic's server, before our code: no such method, load shed | `Unimplemented`, `ResourceExhausted` |
+//! | I/O errors | `Internal`, `Unavailable`, `DeadlineExceeded`, `OutOfRange`, `AlreadyExists` and others |
+//!
+//! `Unimplemented` alone means more: another program answers there, or another version.
 
+use secateur_channel::is_connect_failure;
 use secateur_proto::{ErrorCode, ServiceError, error::is_from_service, v1::Role};
 use tonic::{Code, Status};
 
-/// A failed call, in terms that name no address.
-pub fn from_status(status: Status, role: Role) -> ServiceError {
-    if is_from_service(&status) {
-        return from_node(ServiceError::from(status), role);
-    }
-    let name = name(role);
-    match status.code() {
-        Code::DeadlineExceeded => ServiceError::new(ErrorCode::Timeout, "the request took too long"),
-        Code::Unimplemented => {
-            ServiceError::new(ErrorCode::Incompatible, format!("the {name} node does not know this request"))
-        }
-        // The gRPC library's own limit on messages.
-        Code::OutOfRange | Code::ResourceExhausted => ServiceError::new(
-            ErrorCode::PayloadTooLarge,
-            format!("the request is larger than the {name} node accepts; send smaller or fewer pictures"),
-        ),
-        _ => lost(role),
-    }
-}
+use super::listen::Trouble;
+use crate::cluster::Blame;
 
-/// A stream that ended before its work was done.
-pub fn lost(role: Role) -> ServiceError {
-    ServiceError::new(ErrorCode::Unavailable, format!("the connection to the {} node was lost", name(role)))
+/// A failed call, in terms that name no address.
+pub fn from_trouble(trouble: Trouble, role: Role) -> ServiceError {
+    match trouble {
+        Trouble::Failed(status) => from_status(status, role),
+        Trouble::Ended => unavailable(format!("the connection to the {} node was lost", name(role))),
+        Trouble::Silent => unavailable(format!("the {} node does not answer", name(role))),
+    }
 }
 
 /// A node that broke the protocol; nothing it said can be passed on.
@@ -33,14 +36,52 @@ pub fn confused(role: Role, what: &str) -> ServiceError {
     ServiceError::new(ErrorCode::Internal, format!("the {} node broke the protocol: {what}", name(role)))
 }
 
+/// Whether the node itself said why, rather than the way to it.
+pub fn is_its_own(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Failed(status) if is_from_service(status))
+}
+
+/// The party at fault where a prefill leg failed; `gives_up`: the node itself says so, and had something to ship. It
+/// cannot tell the decode node from the way to it.
+pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
+    match code {
+        ErrorCode::Unavailable | ErrorCode::KvRefused if gives_up => Blame::Link,
+        _ => Blame::Prefill,
+    }
+}
+
+/// The party at fault where a decode leg failed; `awaits_kv`: the epoch is open and its KV has not arrived.
+pub fn decode_blame(is_its_own: bool, code: ErrorCode, awaits_kv: bool) -> Blame {
+    match code {
+        ErrorCode::Unavailable | ErrorCode::KvRefused if is_its_own && awaits_kv => Blame::Link,
+        _ => Blame::Decode,
+    }
+}
+
+fn from_status(status: Status, role: Role) -> ServiceError {
+    if is_from_service(&status) {
+        return from_node(ServiceError::from(status), role);
+    }
+    let name = name(role);
+    match status.code() {
+        Code::Unimplemented => {
+            ServiceError::new(ErrorCode::Incompatible, format!("the {name} node does not know this request"))
+        }
+        _ if is_connect_failure(&status) => unavailable(format!("the {name} node cannot be reached")),
+        _ => unavailable(format!("the connection to the {name} node was lost")),
+    }
+}
+
 /// A node cancels work that nobody here cancelled when it stops.
 fn from_node(error: ServiceError, role: Role) -> ServiceError {
     match error.code {
-        ErrorCode::Cancelled => {
-            ServiceError::new(ErrorCode::Unavailable, format!("the {} node gave the work up", name(role)))
-        }
+        ErrorCode::Cancelled => unavailable(format!("the {} node gave the work up", name(role))),
         _ => error,
     }
+}
+
+fn unavailable(message: String) -> ServiceError {
+    ServiceError::new(ErrorCode::Unavailable, message)
 }
 
 fn name(role: Role) -> &'static str {
@@ -51,14 +92,66 @@ fn name(role: Role) -> &'static str {
 mod tests {
     use super::*;
 
+    const CODES: [Code; 16] = [
+        Code::Cancelled,
+        Code::Unknown,
+        Code::InvalidArgument,
+        Code::DeadlineExceeded,
+        Code::NotFound,
+        Code::AlreadyExists,
+        Code::PermissionDenied,
+        Code::ResourceExhausted,
+        Code::FailedPrecondition,
+        Code::Aborted,
+        Code::OutOfRange,
+        Code::Unimplemented,
+        Code::Internal,
+        Code::Unavailable,
+        Code::DataLoss,
+        Code::Unauthenticated,
+    ];
+
+    fn failed(status: impl Into<Status>) -> ServiceError {
+        from_trouble(Trouble::Failed(status.into()), Role::Decode)
+    }
+
     #[test]
     fn a_nodes_own_error_passes_and_the_transports_is_rewritten() {
         let own = ServiceError::new(ErrorCode::InvalidImage, "broken").with_param("images[0]");
-        assert_eq!(from_status(own.clone().into(), Role::Prefill), own);
-        let transport = from_status(Status::unknown("tcp connect error: 10.0.0.1:4000"), Role::Decode);
+        assert_eq!(failed(own.clone()), own);
+        let transport = failed(Status::unknown("tcp connect error: 10.0.0.1:4000"));
         assert_eq!(transport.code, ErrorCode::Unavailable);
         assert!(!transport.message.contains("10.0.0.1"));
-        let cancelled = ServiceError::new(ErrorCode::Cancelled, "stopping");
-        assert_eq!(from_status(cancelled.into(), Role::Decode).code, ErrorCode::Unavailable);
+        assert_eq!(failed(ServiceError::new(ErrorCode::Cancelled, "stopping")).code, ErrorCode::Unavailable);
+    }
+
+    #[test]
+    fn whatever_the_transport_says_is_tried_elsewhere_and_blames_no_request() {
+        for code in CODES {
+            let error = failed(Status::new(code, "h2 protocol error"));
+            let expected = if code == Code::Unimplemented { ErrorCode::Incompatible } else { ErrorCode::Unavailable };
+            assert_eq!(error.code, expected, "{code:?}");
+            assert!(error.is_retryable() && error.code.http() == 503, "{code:?}");
+            assert!(!error.message.contains("picture") && !error.message.contains("h2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_reason_of_http2_is_tried_elsewhere() {
+        for reason in 0..=13 {
+            let error = failed(h2::Error::from(h2::Reason::from(reason)));
+            assert_eq!(error.code, ErrorCode::Unavailable, "{:?}", h2::Reason::from(reason));
+        }
+    }
+
+    #[test]
+    fn only_who_may_have_failed_is_blamed() {
+        for code in [ErrorCode::Unavailable, ErrorCode::KvRefused] {
+            assert_eq!((prefill_blame(true, code), prefill_blame(false, code)), (Blame::Link, Blame::Prefill));
+            assert_eq!(decode_blame(true, code, true), Blame::Link);
+            assert_eq!((decode_blame(false, code, true), decode_blame(true, code, false)), (Blame::Decode, Blame::Decode));
+        }
+        assert_eq!(prefill_blame(true, ErrorCode::Overloaded), Blame::Prefill);
+        assert_eq!(decode_blame(true, ErrorCode::Overloaded, true), Blame::Decode);
     }
 }

@@ -1,10 +1,9 @@
 //! One attempt: both legs up to the first token, or why not and whose fault it was.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use secateur_proto::{
-    ErrorCode, ServiceError,
-    error::is_from_service,
+    ErrorCode, PREFILL_REQUEST_BYTES_MAX, ServiceError,
     v1::{
         FirstToken, GenerateEvent, PrefillEvent, Role, TransferReport, decode_client::DecodeClient, generate_event,
         prefill_client::PrefillClient, prefill_event,
@@ -13,27 +12,36 @@ use secateur_proto::{
 use tokio::time::{timeout, timeout_at};
 use tonic::{Request, Streaming, metadata::MetadataValue};
 
-use super::{node_error, order::Order, running::Legs, so_far::SoFar};
-use crate::cluster::{Node, Placement};
+use super::{
+    listen::{Trouble, hear},
+    node_error,
+    order::Order,
+    running::Legs,
+    so_far::SoFar,
+};
+use crate::cluster::{Blame, Failure, Placement};
 
 /// How long a failed attempt waits for prefill to say what it had sent.
 const SPENT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Of a request to prefill, what may be something else than pictures: tokens above all.
+const BESIDE_PICTURES_BYTES: usize = 16 << 20;
 
 /// A failed attempt.
 #[derive(Debug)]
 pub struct LegFailure {
     /// What the client is told if nothing else works.
     pub error: ServiceError,
-    /// Addresses of the nodes to avoid next.
-    pub nodes: Vec<String>,
+    /// Where it was, and whom it speaks against.
+    pub failure: Failure,
     /// What its shipment had sent by then, where prefill said.
     pub spent: Option<Box<TransferReport>>,
 }
 
 impl LegFailure {
-    /// Nothing was shipped, as far as is known.
-    pub fn new(error: ServiceError, nodes: Vec<String>) -> Self {
-        Self { error, nodes, spent: None }
+    /// An attempt on `placement`, of which nothing was shipped as far as is known.
+    pub fn new(placement: &Placement, error: ServiceError, blame: Blame) -> Self {
+        Self { error, failure: placement.failure(blame), spent: None }
     }
 }
 
@@ -54,11 +62,8 @@ pub async fn open(placement: Placement, order: &Order, so_far: &SoFar) -> Result
             let (stream, early) = decode.map(|leg| (leg.stream, leg.early)).unzip();
             Ok(Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default()))
         }
-        Ok(Err(failure)) => {
-            placement.suspect(&failure.nodes);
-            Err(failure)
-        }
-        Err(_) => Err(LegFailure::new(timed_out(), Vec::new())),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(LegFailure::new(&placement, timed_out(), Blame::Nobody)),
     }
 }
 
@@ -75,7 +80,7 @@ async fn open_both(
     tokio::pin!(opening);
     tokio::select! {
         opened = &mut opening => Ok((opened?, decode)),
-        failure = watch(decode.as_mut(), &placement.decode) => {
+        failure = watch(decode.as_mut(), placement) => {
             // Prefill hears of it too, and says what it had sent: bytes that went over the wire are never left out.
             let spent = timeout(SPENT_PATIENCE, spent(opening)).await.ok().flatten();
             Err(LegFailure { spent, ..failure })
@@ -106,34 +111,40 @@ pub fn timed_out() -> ServiceError {
 
 async fn open_decode(placement: &Placement, order: &Order, so_far: &SoFar) -> Result<DecodeLeg, LegFailure> {
     let node = &placement.decode;
-    let failed = |error| LegFailure::new(error, vec![node.address.clone()]);
     let message = request(order.generate_request(&placement.facts, placement.decision.policy, so_far), order);
-    let call = DecodeClient::new(node.channel.clone()).generate(message).await;
-    let mut stream = call.map_err(|status| failed(node_error::from_status(status, Role::Decode)))?.into_inner();
-    match stream.message().await {
+    let mut client = DecodeClient::new(node.channel.clone());
+    let call = hear(node, client.generate(message)).await;
+    let mut stream = call.map_err(|trouble| decode_failure(trouble, placement, false))?.into_inner();
+    match hear(node, stream.message()).await {
         Ok(Some(GenerateEvent { event: Some(generate_event::Event::Opened(_)) })) => {
             Ok(DecodeLeg { stream, early: VecDeque::new() })
         }
-        Ok(Some(_)) => Err(failed(node_error::confused(Role::Decode, "it did not open the epoch"))),
-        Ok(None) => Err(failed(node_error::lost(Role::Decode))),
-        Err(status) => Err(failed(node_error::from_status(status, Role::Decode))),
+        Ok(Some(_)) => {
+            let error = node_error::confused(Role::Decode, "it did not open the epoch");
+            Err(LegFailure::new(placement, error, Blame::Decode))
+        }
+        Ok(None) => Err(decode_failure(Trouble::Ended, placement, false)),
+        Err(trouble) => Err(decode_failure(trouble, placement, false)),
     }
 }
 
 async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> Result<PrefillLeg, LegFailure> {
     let node = &placement.prefill;
-    let failed = |error| LegFailure::new(error, vec![node.address.clone()]);
+    if order.picture_bytes() > PREFILL_REQUEST_BYTES_MAX - BESIDE_PICTURES_BYTES {
+        return Err(LegFailure::new(placement, too_many_bytes(), Blame::Nobody));
+    }
     let (policy, decode) = (placement.decision.policy, &placement.decode.address);
     let mut run = order.prefill_request(&placement.facts, policy, decode, so_far);
     if !run.decode_address.is_empty() {
         run.decode_name = placement.decode.name.clone().unwrap_or_default();
     }
     let message = request(run, order);
-    let call = PrefillClient::new(node.channel.clone()).run(message).await;
-    let mut stream = call.map_err(|status| prefill_failure(status, placement))?.into_inner();
+    let mut client = PrefillClient::new(node.channel.clone());
+    let call = hear(node, client.run(message)).await;
+    let mut stream = call.map_err(|trouble| prefill_failure(trouble, placement))?.into_inner();
     let mut spent = None;
     loop {
-        let failure = match stream.message().await {
+        let failure = match hear(node, stream.message()).await {
             Ok(Some(PrefillEvent { event: Some(prefill_event::Event::FirstToken(first)) })) => {
                 return Ok((stream, first));
             }
@@ -141,37 +152,51 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
                 spent = Some(Box::new(report));
                 continue;
             }
-            Ok(Some(_)) => failed(node_error::confused(Role::Prefill, "it did not begin with the first token")),
-            Ok(None) => failed(node_error::lost(Role::Prefill)),
-            Err(status) => prefill_failure(status, placement),
+            Ok(Some(_)) => {
+                let error = node_error::confused(Role::Prefill, "it did not begin with the first token");
+                LegFailure::new(placement, error, Blame::Prefill)
+            }
+            Ok(None) => prefill_failure(Trouble::Ended, placement),
+            Err(trouble) => prefill_failure(trouble, placement),
         };
         return Err(LegFailure { spent, ..failure });
     }
 }
 
-/// A prefill node that is alive and says "unavailable" means the way to the decode node, or that node: avoid both.
-pub fn prefill_failure(status: tonic::Status, placement: &Placement) -> LegFailure {
-    let (prefill, decode) = (&placement.prefill.address, &placement.decode.address);
-    let is_its_own = is_from_service(&status);
-    let error = node_error::from_status(status, Role::Prefill);
-    let is_about_both = is_its_own && error.code != ErrorCode::Overloaded;
-    let nodes = if is_about_both { vec![prefill.clone(), decode.clone()] } else { vec![prefill.clone()] };
-    LegFailure::new(error, nodes)
+/// A prefill leg that failed.
+pub fn prefill_failure(trouble: Trouble, placement: &Placement) -> LegFailure {
+    let is_its_own = node_error::is_its_own(&trouble);
+    let error = node_error::from_trouble(trouble, Role::Prefill);
+    let blame = node_error::prefill_blame(is_its_own && placement.decision.inputs.ships, error.code);
+    LegFailure::new(placement, error, blame)
+}
+
+/// A decode leg that failed; `awaits_kv`: it has the epoch and not yet its KV.
+pub fn decode_failure(trouble: Trouble, placement: &Placement, awaits_kv: bool) -> LegFailure {
+    let is_its_own = node_error::is_its_own(&trouble);
+    let error = node_error::from_trouble(trouble, Role::Decode);
+    let blame = node_error::decode_blame(is_its_own, error.code, awaits_kv);
+    LegFailure::new(placement, error, blame)
 }
 
 /// Resolves only when the decode leg fails. Tokens may overtake the first one, which comes another way; they are kept.
-async fn watch(leg: Option<&mut DecodeLeg>, node: &Arc<Node>) -> LegFailure {
+async fn watch(leg: Option<&mut DecodeLeg>, placement: &Placement) -> LegFailure {
     let Some(leg) = leg else { return std::future::pending().await };
-    let failed = |error| LegFailure::new(error, vec![node.address.clone()]);
     loop {
-        match leg.stream.message().await {
+        match hear(&placement.decode, leg.stream.message()).await {
             Ok(Some(event)) => leg.early.push_back(event),
             // All it had to say came before the first token: the answer is short and the first token is on its way.
             Ok(None) if leg.is_done() => return std::future::pending().await,
-            Ok(None) => return failed(node_error::lost(Role::Decode)),
-            Err(status) => return failed(node_error::from_status(status, Role::Decode)),
+            Ok(None) => return decode_failure(Trouble::Ended, placement, true),
+            Err(trouble) => return decode_failure(trouble, placement, true),
         }
     }
+}
+
+fn too_many_bytes() -> ServiceError {
+    let limit = (PREFILL_REQUEST_BYTES_MAX - BESIDE_PICTURES_BYTES) >> 20;
+    let text = format!("the pictures have more than {limit} MiB together, which is the most that a node takes");
+    ServiceError::new(ErrorCode::PayloadTooLarge, text)
 }
 
 impl DecodeLeg {

@@ -64,6 +64,11 @@ impl Order {
         self.positions_needed.max(next)
     }
 
+    /// Bytes of all pictures.
+    pub fn picture_bytes(&self) -> usize {
+        self.images.iter().map(Bytes::len).sum()
+    }
+
     /// What the next attempt is made of, as far as that decides what it ships.
     pub fn bulk(&self, so_far: &SoFar) -> Bulk {
         let text = self.tokens.len().saturating_sub(self.images.len());

@@ -1,18 +1,22 @@
-//! How often an answer that has begun may be set back, and how long it waits before it goes on. Plain data, no clock.
+//! How often an answer that has begun may be set back, and how long it waits before it goes on. Plain data; the time comes
+//! in as an argument.
 //!
-//! Before the first token `retry` alone decides. Afterwards the client holds half an answer, so more is worth
+//! Before the first token `search` alone decides. Afterwards the client holds half an answer, so more is worth
 //! trying: a full cluster has room again when other answers end, so waiting helps; a lost node is worth another pair at
-//! once, but an answer whose nodes are lost again and again is given up.
+//! once, but an answer whose nodes are lost again and again within a short time is given up.
 
 use std::time::Duration;
 
 use secateur_proto::ErrorCode;
+use tokio::time::Instant;
 
 /// Preemptions, and refusals for want of room, in the life of one answer: the deadline bounds them, this only ends a
 /// loop that does no work.
 const WAITS_MAX: u32 = 1_000;
-/// Lost or refusing nodes in the life of one answer.
+/// Lost or refusing nodes, one soon after the other.
 const LOSSES_MAX: u32 = 3;
+/// A loss that is so old is forgotten: a long answer may live through many.
+const LOSSES_APART: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
@@ -21,19 +25,22 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub struct Patience {
     waits: u32,
     losses: u32,
+    last_loss: Option<Instant>,
 }
 
 impl Patience {
     /// The pause after a setback of this kind; none: give up. `jitter` in [0, 1) spreads answers that were set back
     /// together, so that they do not all come back at once.
-    pub fn after(&mut self, code: ErrorCode, jitter: f64) -> Option<Duration> {
+    pub fn after(&mut self, code: ErrorCode, jitter: f64, now: Instant) -> Option<Duration> {
         match code {
             ErrorCode::Overloaded => {
                 self.waits += 1;
                 (self.waits <= WAITS_MAX).then(|| pause(self.waits).mul_f64(0.5 + jitter))
             }
             _ => {
-                self.losses += 1;
+                let is_old = |last: Instant| now.saturating_duration_since(last) >= LOSSES_APART;
+                self.losses = if self.last_loss.is_none_or(is_old) { 1 } else { self.losses + 1 };
+                self.last_loss = Some(now);
                 (self.losses <= LOSSES_MAX).then_some(Duration::ZERO)
             }
         }
@@ -52,24 +59,33 @@ mod tests {
 
     #[test]
     fn waits_grow_are_spread_and_end() {
-        let mut patience = Patience::default();
-        let pauses: Vec<u128> = std::iter::from_fn(|| patience.after(ErrorCode::Overloaded, 0.5))
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        let pauses: Vec<u128> = std::iter::from_fn(|| patience.after(ErrorCode::Overloaded, 0.5, now))
             .map(|pause| pause.as_millis())
             .take(8)
             .collect();
         assert_eq!(pauses, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
-        let shortest = Patience::default().after(ErrorCode::Overloaded, 0.0).unwrap();
+        let shortest = Patience::default().after(ErrorCode::Overloaded, 0.0, now).unwrap();
         assert_eq!(shortest.as_millis(), 25);
     }
 
     #[test]
     fn losses_are_replayed_at_once_and_counted_apart() {
-        let mut patience = Patience::default();
-        patience.after(ErrorCode::Overloaded, 0.5).unwrap();
+        let (mut patience, now) = (Patience::default(), Instant::now());
+        patience.after(ErrorCode::Overloaded, 0.5, now).unwrap();
         for _ in 0..LOSSES_MAX {
-            assert_eq!(patience.after(ErrorCode::Unavailable, 0.5), Some(Duration::ZERO));
+            assert_eq!(patience.after(ErrorCode::Unavailable, 0.5, now), Some(Duration::ZERO));
         }
-        assert_eq!(patience.after(ErrorCode::KvRefused, 0.5), None);
-        assert!(patience.after(ErrorCode::Overloaded, 0.5).is_some());
+        assert_eq!(patience.after(ErrorCode::KvRefused, 0.5, now), None);
+        assert!(patience.after(ErrorCode::Overloaded, 0.5, now).is_some());
+    }
+
+    #[test]
+    fn a_long_answer_lives_through_many_losses_that_are_apart() {
+        let (mut patience, mut now) = (Patience::default(), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(patience.after(ErrorCode::Unavailable, 0.5, now), Some(Duration::ZERO));
+            now += LOSSES_APART;
+        }
     }
 }

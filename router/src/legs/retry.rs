@@ -1,27 +1,19 @@
-//! Tries pairs until one has brought the first token.
+//! Tries pairs until one has brought the first token of its attempt.
 //!
-//! Until then nothing of this attempt has reached the client, so a failure that another pair may not have costs only
-//! time. How often and for how long is bounded: the client hears of a dead cluster within two seconds.
+//! Until then nothing of this attempt has reached the client, so a failure that another pair may not have costs only time.
+//! How often and for how long is `search`'s decision.
 
-use std::time::Duration;
-
-use secateur_proto::{ErrorCode, ServiceError};
+use secateur_proto::ServiceError;
 use tokio::time::{Instant, sleep};
 
 use super::{
     open::{LegFailure, open},
     order::Order,
     running::Legs,
+    search::{Search, may_ask_again},
     so_far::SoFar,
 };
 use crate::cluster::{Cluster, Wish};
-
-const ATTEMPTS_MAX: u32 = 3;
-/// After the first failure, attempts begin only within this time.
-const RETRY_WINDOW: Duration = Duration::from_millis(900);
-/// The same nodes are asked again only if they failed fast, or refused a shipment: a node that restarted refuses one call and takes the next.
-const FAST: Duration = Duration::from_millis(300);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What came of it.
 pub struct Tried {
@@ -45,54 +37,37 @@ async fn try_pairs(
     mut wish: Wish,
     failed: &mut Vec<LegFailure>,
 ) -> Result<Legs, ServiceError> {
-    let mut last: Option<Failed> = None;
-    for _ in 0..ATTEMPTS_MAX {
-        let placement = match cluster.place(&wish) {
+    let mut search = Search::new(!so_far.emitted.is_empty(), Instant::now());
+    let mut last: Option<ServiceError> = None;
+    loop {
+        let placement = match cluster.place_by(&wish, search.until().min(order.deadline)).await {
             Ok(placement) => placement,
             // The first failure says more than "nothing is left".
-            Err(none) => return Err(last.map_or(none, |last| last.error)),
+            Err(none) => return Err(last.unwrap_or(none)),
         };
-        if let Some(last) = &last
-            && placement.is_avoided
-            && !last.may_ask_again()
-        {
-            return Err(last.error.clone());
+        if let Some(error) = last.filter(|error| placement.is_avoided && !may_ask_again(error)) {
+            return Err(error);
         }
-        let began = Instant::now();
         let attempt = so_far.begin_attempt();
-        let failure = match open(placement, order, so_far).await {
+        let LegFailure { error, failure, spent } = match open(placement, order, so_far).await {
             Ok(legs) => return Ok(legs),
             Err(failure) => failure,
         };
-        let (error, nodes) = (failure.error.clone(), failure.nodes.clone());
-        failed.push(failure);
-        tracing::warn!(request_id = order.ids.request_id, attempt, code = error.code.as_str(), %error, ?nodes, "attempt failed");
-        let first_at = last.as_ref().map_or_else(Instant::now, |last| last.first_at);
-        if !error.is_retryable() || first_at.elapsed() > RETRY_WINDOW {
-            return Err(error);
-        }
-        wish.avoid.extend(nodes);
-        last = Some(Failed { error, first_at, took: began.elapsed() });
-        sleep(PAUSE).await;
-    }
-    let none = || ServiceError::new(ErrorCode::Internal, "no attempt was made");
-    Err(last.map_or_else(none, |last| last.error))
-}
-
-struct Failed {
-    error: ServiceError,
-    first_at: Instant,
-    took: Duration,
-}
-
-impl Failed {
-    /// A full queue stays full for a while; a slow failure would be slow again. A refused shipment says nothing against
-    /// the nodes, however long it took: it is computed and shipped again.
-    fn may_ask_again(&self) -> bool {
-        match self.error.code {
-            ErrorCode::KvRefused => true,
-            ErrorCode::Overloaded => false,
-            _ => self.took < FAST,
-        }
+        tracing::warn!(
+            request_id = order.ids.request_id,
+            attempt,
+            code = error.code.as_str(),
+            %error,
+            prefill = failure.prefill,
+            decode = failure.decode,
+            blame = ?failure.blame,
+            "attempt failed"
+        );
+        cluster.failed(&failure);
+        wish.failures.push(failure.clone());
+        failed.push(LegFailure { error: error.clone(), failure, spent });
+        let Some(pause) = search.failed(&error, Instant::now()) else { return Err(error) };
+        last = Some(error);
+        sleep(pause).await;
     }
 }

@@ -56,6 +56,8 @@ pub struct Run {
     account: Account,
     /// The account was asked for, and is counted with the receipt.
     is_summed_up: bool,
+    /// The cluster knows that this attempt's shipment arrived.
+    has_reached: bool,
     /// None: it has ended.
     legs: Option<Legs>,
 }
@@ -77,6 +79,7 @@ impl Run {
             patience: Patience::default(),
             account: Account::default(),
             is_summed_up: false,
+            has_reached: false,
             legs: None,
         };
         let near = run.cluster.nearest(&run.order.prefixes);
@@ -93,6 +96,7 @@ impl Run {
             let setback = match legs.next().await {
                 Ok(Progress::Tokens(tokens)) => {
                     self.so_far.emitted.extend(tokens.iter().map(|token| token.id));
+                    self.note_arrival();
                     return Ok(Step::Tokens(tokens));
                 }
                 Ok(Progress::Done(Reason::Stop)) => return Ok(Step::End(FinishReason::Stop)),
@@ -151,15 +155,16 @@ impl Run {
     async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
         let Some(legs) = self.legs.take() else { return Ok(()) };
         let again = Some(legs.pair());
-        let (error, mut reason, avoid) = match setback {
+        let (error, mut reason, failures) = match setback {
             Setback::Preempted => {
                 self.metrics.attempt(AttemptOutcome::Preempted);
                 (preempted(), PREEMPTED, Vec::new())
             }
-            Setback::Failed(failure) => {
-                self.metrics.failed(&failure.error);
-                let reason = failure.error.code.as_str();
-                (failure.error, reason, failure.nodes)
+            Setback::Failed(LegFailure { error, failure, .. }) => {
+                self.metrics.failed(&error);
+                self.cluster.failed(&failure);
+                let reason = error.code.as_str();
+                (error, reason, vec![failure])
             }
         };
         tracing::info!(
@@ -170,10 +175,10 @@ impl Run {
             "an answer goes on elsewhere"
         );
         self.sum_up(legs, REPORT_PATIENCE_MIDWAY, false).await;
-        let wish = Wish { avoid, again, ..Wish::default() };
+        let wish = Wish { failures, again, ..Wish::default() };
         let mut last = error;
         loop {
-            let pause = self.patience.after(last.code, rand::random()).ok_or(last)?;
+            let pause = self.patience.after(last.code, rand::random(), Instant::now()).ok_or(last)?;
             if Instant::now() + pause >= self.order.deadline {
                 return Err(timed_out());
             }
@@ -205,7 +210,16 @@ impl Run {
         self.learn(&legs);
         self.account.begun(&legs.facts, &legs.decision, &legs.first, legs.has_decode());
         self.legs = Some(legs);
+        self.has_reached = false;
         Ok(())
+    }
+
+    /// A decode node that draws has the whole shipment: its link is sound.
+    fn note_arrival(&mut self) {
+        if let Some(legs) = self.legs.as_ref().filter(|legs| legs.has_decoded() && !self.has_reached) {
+            self.has_reached = true;
+            self.cluster.reached(&legs.pair());
+        }
     }
 
     /// What an attempt that reached its first token teaches the next requests.

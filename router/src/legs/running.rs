@@ -2,23 +2,21 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use secateur_proto::{
-    ServiceError,
-    v1::{
-        DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens, TransferReport,
-        decode_done::Reason, generate_event, prefill_event,
-    },
+use secateur_proto::v1::{
+    DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens, TransferReport,
+    decode_done::Reason, generate_event, prefill_event,
 };
 use tokio::time::{Instant, timeout};
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::{
+    listen::{Trouble, hear},
     node_error,
-    open::{LegFailure, prefill_failure, timed_out},
+    open::{LegFailure, decode_failure, prefill_failure, timed_out},
     order::Order,
     so_far::SoFar,
 };
-use crate::cluster::{Decision, Facts, Pair, Placement};
+use crate::cluster::{Blame, Decision, Facts, Node, Pair, Placement};
 
 /// A token of the answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,8 +92,8 @@ impl Reports {
 }
 
 enum Event {
-    Decode(Result<Option<GenerateEvent>, Status>),
-    Prefill(Result<Option<PrefillEvent>, Status>),
+    Decode(Result<Option<GenerateEvent>, Trouble>),
+    Prefill(Result<Option<PrefillEvent>, Trouble>),
 }
 
 impl Legs {
@@ -143,19 +141,18 @@ impl Legs {
             if let Some(event) = self.early.pop_front() {
                 return self.on_decode(event);
             }
-            let event = tokio::time::timeout_at(self.deadline, receive(&mut self.decode, &mut self.prefill)).await;
-            match event.map_err(|_| LegFailure::new(timed_out(), Vec::new()))? {
+            let receiving = receive(&mut self.decode, &mut self.prefill, &self.placement);
+            let Ok(event) = tokio::time::timeout_at(self.deadline, receiving).await else {
+                return Err(LegFailure::new(&self.placement, timed_out(), Blame::Nobody));
+            };
+            match event {
                 Event::Decode(Ok(Some(event))) => return self.on_decode(event),
-                Event::Decode(Ok(None)) => return Err(self.failed(node_error::lost(Role::Decode), Role::Decode)),
-                Event::Decode(Err(status)) => {
-                    return Err(self.failed(node_error::from_status(status, Role::Decode), Role::Decode));
-                }
+                Event::Decode(Ok(None)) => return Err(self.decode_failed(Trouble::Ended)),
+                Event::Decode(Err(trouble)) => return Err(self.decode_failed(trouble)),
                 Event::Prefill(Ok(event)) => self.on_prefill(event)?,
-                Event::Prefill(Err(status)) => {
+                Event::Prefill(Err(trouble)) => {
                     self.prefill = None;
-                    let failure = prefill_failure(status, &self.placement);
-                    self.placement.suspect(&failure.nodes);
-                    return Err(failure);
+                    return Err(prefill_failure(trouble, &self.placement));
                 }
             }
         }
@@ -199,7 +196,7 @@ impl Legs {
             while (reports.prefill.is_none() && self.prefill.is_some())
                 || (awaits_decode && reports.decode.is_none() && self.decode.is_some())
             {
-                match receive(&mut self.decode, &mut self.prefill).await {
+                match receive(&mut self.decode, &mut self.prefill, &self.placement).await {
                     Event::Decode(Ok(Some(event))) => reports.on_decode(event),
                     Event::Decode(Ok(None) | Err(_)) => self.decode = None,
                     Event::Prefill(Ok(Some(event))) => reports.on_prefill(event),
@@ -268,23 +265,17 @@ impl Legs {
                 Ok(())
             }
             Some(prefill_event::Event::FirstToken(_)) => Err(self.confused(Role::Prefill, "a second first token")),
-            None => Err(self.failed(node_error::lost(Role::Prefill), Role::Prefill)),
+            None => Err(prefill_failure(Trouble::Ended, &self.placement)),
         }
     }
 
     fn confused(&self, role: Role, what: &str) -> LegFailure {
-        LegFailure::new(node_error::confused(role, what), vec![self.address(role)])
+        let blame = if role == Role::Decode { Blame::Decode } else { Blame::Prefill };
+        LegFailure::new(&self.placement, node_error::confused(role, what), blame)
     }
 
-    fn failed(&self, error: ServiceError, role: Role) -> LegFailure {
-        let failure = LegFailure::new(error, vec![self.address(role)]);
-        self.placement.suspect(&failure.nodes);
-        failure
-    }
-
-    fn address(&self, role: Role) -> String {
-        let node = if role == Role::Decode { &self.placement.decode } else { &self.placement.prefill };
-        node.address.clone()
+    fn decode_failed(&self, trouble: Trouble) -> LegFailure {
+        decode_failure(trouble, &self.placement, !self.has_decoded)
     }
 }
 
@@ -292,16 +283,17 @@ impl Legs {
 async fn receive(
     decode: &mut Option<Streaming<GenerateEvent>>,
     prefill: &mut Option<Streaming<PrefillEvent>>,
+    placement: &Placement,
 ) -> Event {
     tokio::select! {
-        event = message(decode) => Event::Decode(event),
-        event = message(prefill) => Event::Prefill(event),
+        event = message(decode, &placement.decode) => Event::Decode(event),
+        event = message(prefill, &placement.prefill) => Event::Prefill(event),
     }
 }
 
-async fn message<T>(stream: &mut Option<Streaming<T>>) -> Result<Option<T>, Status> {
+async fn message<T>(stream: &mut Option<Streaming<T>>, node: &Node) -> Result<Option<T>, Trouble> {
     match stream {
-        Some(stream) => stream.message().await,
+        Some(stream) => hear(node, stream.message()).await,
         None => std::future::pending().await,
     }
 }

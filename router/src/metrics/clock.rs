@@ -54,14 +54,13 @@ impl AnswerClock {
     /// The first token came.
     pub fn first_token(&self, after: Duration) {
         self.metrics.ttft.observe(after.as_secs_f64());
-        self.metrics.generation_tokens.inc();
     }
 
-    /// `count` tokens came `after` the ones before.
-    pub fn tokens(&self, after: Duration, count: usize) {
-        let each = after.as_secs_f64() / count.max(1) as f64;
-        for _ in 0..count {
-            self.metrics.inter_token.observe(each);
+    /// `count` tokens came, `after` the ones before; none: there were none before.
+    pub fn tokens(&self, after: Option<Duration>, count: usize) {
+        if let Some(after) = after {
+            let each = after.as_secs_f64() / count.max(1) as f64;
+            (0..count).for_each(|_| self.metrics.inter_token.observe(each));
         }
         self.metrics.generation_tokens.inc_by(count as u64);
     }
@@ -100,10 +99,7 @@ impl AnswerClock {
     }
 
     fn pruned(&self, receipt: &Receipt) {
-        let visual = &receipt.visual;
-        if visual.images == 0 {
-            return;
-        }
+        let Some(visual) = &receipt.visual else { return };
         for (stage, tokens) in [("before", visual.tokens_before), ("after", visual.tokens_after)] {
             self.metrics.visual_tokens.get_or_create(&Stage { stage: stage.to_owned() }).inc_by(tokens.into());
         }

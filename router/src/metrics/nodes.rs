@@ -1,6 +1,6 @@
 //! What nodes say of themselves, as metrics.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -32,7 +32,7 @@ pub struct NodeFigures {
     /// Which one.
     pub labels: NodeLabels,
     /// What it says of itself; none: it does not answer.
-    pub description: Option<Box<NodeDescription>>,
+    pub description: Option<Arc<NodeDescription>>,
     /// Whether the router would send it anything.
     pub is_usable: bool,
 }

@@ -25,7 +25,7 @@ use super::{
     nodes::{NodeFigures, NodeMetrics},
     recent::{Ended, Recent, Ring},
 };
-use crate::openai::receipt::{COLOCATED, DISAGGREGATED};
+use crate::openai::receipt::{DISAGGREGATED, SAME_HOST};
 
 const TTFT_SECONDS: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
@@ -180,7 +180,7 @@ impl Metrics {
             ),
             generation_tokens: to.add(
                 "vllm:generation_tokens",
-                "Generated tokens, end tokens included",
+                "Generated tokens without end tokens, as in completion_tokens",
                 Counter::default(),
             ),
             success: to.counters_at_zero(
@@ -210,8 +210,8 @@ impl Metrics {
             ),
             placed: to.counters_at_zero(
                 "secateur_placement",
-                "Finished requests by where their last attempt ran: colocated (on one machine) or disaggregated",
-                [COLOCATED, DISAGGREGATED].map(|placement| Placed { placement: placement.to_owned() }),
+                "Finished requests by where their last attempt ran: same-host (both nodes on one machine) or disaggregated",
+                [SAME_HOST, DISAGGREGATED].map(|placement| Placed { placement: placement.to_owned() }),
             ),
             positions_held: to.add(
                 "secateur_kv_positions_held",

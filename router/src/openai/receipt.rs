@@ -17,8 +17,8 @@ pub struct Receipt {
     pub decode_node: String,
     /// Pairs tried, the successful one included.
     pub attempts: u32,
-    /// Visual tokens.
-    pub visual: VisualReceipt,
+    /// Visual tokens; null where the request has no picture.
+    pub visual: Option<VisualReceipt>,
     /// Bytes.
     pub transfer: TransferReceipt,
     /// What the router chose before it asked the nodes, and from what. Of the last attempt.
@@ -41,7 +41,11 @@ impl Receipt {
         let mut sum = first.clone();
         for next in &receipts[1..] {
             sum.attempts = sum.attempts.saturating_add(next.attempts);
-            sum.visual.add(&next.visual);
+            match (&mut sum.visual, &next.visual) {
+                (Some(sum), Some(next)) => sum.add(next),
+                (None, next) => sum.visual.clone_from(next),
+                (Some(_), None) => {}
+            }
             sum.transfer.add(&next.transfer);
         }
         sum.choices = receipts;
@@ -127,9 +131,9 @@ pub fn ratio(unpruned: u64, sent: u64) -> f64 {
     if sent == 0 { 0.0 } else { unpruned as f64 / sent as f64 }
 }
 
-/// The pair's nodes are on one machine.
-pub const COLOCATED: &str = "colocated";
-/// KV crosses a network, or may.
+/// The two nodes are on one machine, and KV crosses no network.
+pub const SAME_HOST: &str = "same-host";
+/// KV crosses a network, or may, or is shipped as if it did (`--placement disaggregated`).
 pub const DISAGGREGATED: &str = "disaggregated";
 
 /// What the router chose. Formulas: `docs/placement.md`.
@@ -139,7 +143,7 @@ pub struct DecisionReceipt {
     pub policy: &'static str,
     /// In a few words; one of a closed list.
     pub why: &'static str,
-    /// [`COLOCATED`] or [`DISAGGREGATED`].
+    /// [`SAME_HOST`] or [`DISAGGREGATED`].
     pub placement: &'static str,
     /// Rate of the pair's link, measured before this request; null: not measured yet.
     pub link_mbit_s: Option<f64>,

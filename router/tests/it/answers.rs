@@ -21,8 +21,9 @@ async fn a_question_is_answered_with_a_receipt() {
     assert_eq!(choice["message"], json!({"role": "assistant", "content": "hello world", "refusal": null}));
     assert_eq!(choice["finish_reason"], "stop");
     let tokens = answer_tokens("hello world").len();
-    assert_eq!(reply["usage"]["completion_tokens"], tokens);
+    assert_eq!(reply["usage"]["completion_tokens"], tokens - 1, "without the end token");
     let receipt = &reply["secateur"];
+    assert_eq!(receipt.get("visual"), Some(&Value::Null), "there was no picture");
     assert_eq!(receipt["prefill_node"], "p0");
     assert_eq!(receipt["decode_node"], "d0");
     assert_eq!(receipt["attempts"], 1);

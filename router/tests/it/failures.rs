@@ -152,8 +152,9 @@ async fn a_missing_token_is_never_passed_over() {
     assert_eq!(cluster.post(&question(json!({}))).await.status(), 500);
 }
 
+/// Whoever holds half an answer waits for the only pair to come back, for a bounded time.
 #[tokio::test]
-async fn a_node_killed_in_mid_stream_ends_the_stream_and_the_other_leg() {
+async fn a_node_that_dies_for_good_in_mid_stream_ends_the_stream_and_the_other_leg() {
     let mut cluster = Cluster::one().await;
     cluster.decode[0].script.set(Act::Slow(300));
     let mut body = question(json!({"stream": true}));
@@ -166,8 +167,9 @@ async fn a_node_killed_in_mid_stream_ends_the_stream_and_the_other_leg() {
     while let Some(Ok(bytes)) = stream.next().await {
         text.push_str(&String::from_utf8_lossy(&bytes));
     }
-    assert!(killed.elapsed() < Duration::from_secs(2), "{:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
     assert!(text.contains("\"code\":\"unavailable\""), "{text}");
+    assert!(!text.contains("[DONE]"), "{text}");
     until("prefill is free", async || cluster.prefill[0].script.active() == 0).await;
 }
 

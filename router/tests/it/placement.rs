@@ -107,8 +107,8 @@ async fn nodes_on_one_machine_ship_densely_unless_machines_do_not_count() {
         node.host_id = "one".into();
     };
     for (flags, placement, policy, ship_s) in [
-        ([].as_slice(), "colocated", "dense", json!(0.0)),
-        (&["--placement", "colocated"], "colocated", "dense", json!(0.0)),
+        ([].as_slice(), "same-host", "dense", json!(0.0)),
+        (&["--placement", "colocated"], "same-host", "dense", json!(0.0)),
         (&["--placement", "disaggregated"], "disaggregated", "tiered", Value::Null),
     ] {
         let cluster = Cluster::of(1, 1, flags, on_one).await;

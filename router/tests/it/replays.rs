@@ -50,7 +50,7 @@ async fn a_preempted_answer_goes_on_where_it_ended() {
     let tokens = answer_tokens(TEXT);
     assert_eq!(reply["choices"][0]["message"]["content"], TEXT);
     assert_eq!(reply["choices"][0]["finish_reason"], "stop");
-    assert_eq!(reply["usage"]["completion_tokens"], tokens.len());
+    assert_eq!(reply["usage"]["completion_tokens"], tokens.len() - 1, "without the end token");
 
     let generate = decode.generate_requests.lock().unwrap().clone();
     let emitted: Vec<&[u32]> = generate.iter().map(|request| request.emitted.as_slice()).collect();
@@ -71,6 +71,27 @@ async fn a_preempted_answer_goes_on_where_it_ended() {
     assert_eq!(receipt["timing"]["decode_ms"], 12.0);
     assert_eq!(receipt["timing"]["prefill_ms"], 2.0, "up to the first token it is the first attempt's");
     assert_eq!(outcomes(&cluster).await, [1, 0, 2]);
+}
+
+/// Decode never sends its end token; prefill sends what it draws, and in a replay that may be the end.
+#[tokio::test]
+async fn an_end_token_is_not_counted_whichever_node_drew_it() {
+    let cluster = answering(1, 1).await;
+    let tokens = answer_tokens(TEXT).len() - 1;
+    for preempted_after in 0..tokens {
+        cluster.decode[0].script.then([Act::Preempt(preempted_after)]);
+        let reply = cluster.ask(json!({})).await;
+        assert_eq!(reply["choices"][0]["message"]["content"], TEXT);
+        assert_eq!(reply["choices"][0]["finish_reason"], "stop");
+        assert_eq!(reply["usage"]["completion_tokens"], tokens, "preempted after {preempted_after}");
+    }
+    cluster.prefill[0].script.answer(answer_tokens(""));
+    cluster.decode[0].script.answer(answer_tokens(""));
+    let reply = cluster.ask(json!({})).await;
+    assert_eq!((&reply["usage"]["completion_tokens"], &reply["choices"][0]["finish_reason"]), (&json!(0), &json!("stop")));
+    let page = cluster.get("/metrics").await.text().await.unwrap();
+    let counted = page.lines().find(|line| line.starts_with("vllm:generation_tokens_total")).unwrap();
+    assert_eq!(counted.rsplit(' ').next().unwrap(), (tokens * tokens).to_string());
 }
 
 #[tokio::test]

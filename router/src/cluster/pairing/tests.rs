@@ -2,7 +2,7 @@ use super::*;
 use secateur_proto::v1::{Load, ShipCost, TransferReport};
 use tokio::time::Instant;
 
-use crate::cluster::{Bulk, Pair, links::Links, pace::Paces};
+use crate::cluster::{Blame, Bulk, Failure, Pair, faults::Faults, links::Links, pace::Paces};
 
 /// Chooses as a router that has measured nothing.
 fn choose(
@@ -18,6 +18,7 @@ fn choose(
 #[derive(Default)]
 struct Known {
     links: Links,
+    faults: Faults,
     paces: Paces,
 }
 
@@ -30,7 +31,8 @@ fn choose_by(
     wish: &Wish,
     turn: usize,
 ) -> Result<Choice, ServiceError> {
-    let outlook = Outlook { mode, links: &known.links, paces: &known.paces, now: Instant::now() };
+    let Known { links, faults, paces } = known;
+    let outlook = Outlook { mode, links, faults, paces, now: Instant::now() };
     super::choose(prefill, decode, tokenizer_digest, wish, &outlook, turn)
 }
 
@@ -46,9 +48,10 @@ fn node(name: &str, role: Role) -> NodeView {
     NodeView {
         address: name.into(),
         role,
-        state: NodeState::Up(Box::new(description)),
+        state: NodeState::Up(Arc::new(description)),
         in_flight: 0,
         is_leaving: false,
+        is_late: false,
     }
 }
 
@@ -62,7 +65,7 @@ fn decode(name: &str) -> NodeView {
 
 fn with(mut node: NodeView, change: impl FnOnce(&mut NodeDescription)) -> NodeView {
     if let NodeState::Up(description) = &mut node.state {
-        change(description);
+        change(Arc::make_mut(description));
     }
     node
 }
@@ -72,8 +75,18 @@ fn pair(prefill: &str, decode: &str, model: &str) -> Pair {
     Pair { prefill, decode, model_fingerprint: model.into(), plan_id: String::new() }
 }
 
+/// An attempt on this pair failed.
+fn failure(prefill: &str, decode: &str, blame: Blame) -> Failure {
+    Failure { prefill: prefill.into(), decode: decode.into(), blame }
+}
+
+/// Each of these nodes failed an attempt.
 fn avoiding(names: &[&str]) -> Wish {
-    Wish { avoid: names.iter().map(|name| (*name).to_owned()).collect(), ..Wish::default() }
+    let failure = |name: &&str| match name.starts_with('p') {
+        true => failure(name, "", Blame::Prefill),
+        false => failure("", name, Blame::Decode),
+    };
+    Wish { failures: names.iter().map(failure).collect(), ..Wish::default() }
 }
 
 fn chosen(prefill: &[NodeView], decode: &[NodeView], avoid: &[&str], turn: usize) -> (usize, usize) {
@@ -103,6 +116,57 @@ fn failed_nodes_are_avoided_while_there_are_others() {
     assert_eq!(chosen(&p, &d, &["p0"], 0), (1, 0));
     let choice = choose(&p[..1], &d, "t", &avoiding(&["p0"]), 0).unwrap();
     assert!(choice.is_avoided);
+}
+
+#[test]
+fn the_pair_that_just_failed_is_not_the_next_choice() {
+    let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0"), decode("d1")]);
+    let link = |p: &[NodeView], d: &[NodeView], turn| {
+        let wish = Wish { failures: vec![failure("p0", "d0", Blame::Link)], ..ten_positions() };
+        let choice = choose(p, d, "t", &wish, turn).unwrap();
+        (choice.prefill, choice.decode, choice.is_avoided)
+    };
+    for turn in 0..4 {
+        assert_eq!(link(&p, &d, turn), (1, 1, false), "whoever of the two it was");
+        assert_eq!(link(&p[..1], &d, turn), (0, 1, false), "a prefill node without another may be well");
+        assert_eq!(link(&p, &d[..1], turn), (1, 0, false));
+        assert_eq!(link(&p[..1], &d[..1], turn), (0, 0, true));
+    }
+    // An answer that goes on prefers its prefix cache, but not over the link that failed it.
+    let wish = Wish { again: Some(pair("p0", "d0", "m")), failures: vec![failure("p0", "d0", Blame::Link)], ..ten_positions() };
+    let choice = choose(&p[..1], &d, "t", &wish, 0).unwrap();
+    assert_eq!((choice.prefill, choice.decode), (0, 1));
+}
+
+#[test]
+fn a_link_that_failed_another_request_lately_is_the_last_choice() {
+    let mut known = Known::default();
+    known.faults.failed("p0", "d0", Instant::now());
+    let (p, d) = ([prefill("p0"), prefill("p1")], [decode("d0"), decode("d1")]);
+    let chosen = |p: &[NodeView], d: &[NodeView], wish: &Wish, turn| {
+        let choice = choose_by(&known, PlacementMode::Auto, p, d, "t", wish, turn).unwrap();
+        assert!(!choice.is_avoided, "this request has not failed there");
+        (choice.prefill, choice.decode)
+    };
+    for turn in 0..4 {
+        assert_ne!(chosen(&p, &d, &ten_positions(), turn), (0, 0));
+        let busy = [busy(d[1].clone(), 50)];
+        assert_eq!(chosen(&p[..1], &[d[0].clone(), busy[0].clone()], &ten_positions(), turn), (0, 1), "however busy");
+    }
+    assert_eq!(chosen(&p[..1], &d[..1], &ten_positions(), 0), (0, 0), "there is no other");
+    let unshipped = Wish::default();
+    let used: Vec<_> = (0..4).map(|turn| chosen(&p, &d, &unshipped, turn)).collect();
+    assert!(used.contains(&(0, 0)), "what ships nothing needs no link");
+}
+
+#[test]
+fn a_late_node_is_used_only_where_there_is_no_other() {
+    let late = |node: NodeView| NodeView { is_late: true, ..node };
+    let (p, d) = ([prefill("p0")], [late(decode("d0")), busy(decode("d1"), 50)]);
+    assert_eq!(chosen(&p, &d, &[], 0), (0, 1));
+    assert_eq!(chosen(&p, &d[..1], &[], 0), (0, 0));
+    let wish = Wish { again: Some(pair("p0", "d0", "m")), ..Wish::default() };
+    assert_eq!(choose(&p, &d, "t", &wish, 0).unwrap().decode, 1);
 }
 
 #[test]
@@ -299,7 +363,7 @@ fn a_follow_up_goes_where_its_earlier_turn_was_unless_that_is_too_busy() {
     assert_eq!(chosen(4, 4, &wish), (0, 0), "four more are not too many");
     assert_eq!(chosen(5, 4, &wish), (1, 0));
     assert_eq!(chosen(4, 5, &wish), (0, 1));
-    assert_eq!(chosen(0, 0, &Wish { avoid: vec!["d0".into()], ..wish.clone() }), (0, 1));
+    assert_eq!(chosen(0, 0, &Wish { failures: avoiding(&["d0"]).failures, ..wish.clone() }), (0, 1));
     let again = Wish { again: Some(pair("p1", "d1", "m")), ..wish.clone() };
     assert_eq!(chosen(0, 0, &again), (1, 1), "a replay knows better");
     let gone = Wish { near: Some(Near { prefill: "p9".into(), decode: "d0".into() }), ..wish };

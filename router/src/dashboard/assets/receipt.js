@@ -1,7 +1,7 @@
 // A receipt: one sentence, the figures that matter, and the whole of it.
 
 const sentence = ({ transfer, visual }) => {
-  const pruned = visual.images ? ` ${words.count(visual.tokens_before)} visual tokens became ${words.count(visual.tokens_after)}.` : "";
+  const pruned = visual ? ` ${words.count(visual.tokens_before)} visual tokens became ${words.count(visual.tokens_after)}.` : "";
   if (!transfer.bytes_sent) return `Nothing had to be shipped.${pruned}`;
   return `${words.bytes(transfer.bytes_sent)} sent instead of ${words.bytes(transfer.bytes_unpruned)}: ${words.times(transfer.ratio)} fewer.${pruned}`;
 };
@@ -17,7 +17,7 @@ const figuresOf = ({ receipt, usage, e2e_ms: e2e }) => {
     ["On the wire", transfer.wire_ms ? `${words.ms(transfer.wire_ms)}, ${words.percent(transfer.overlap)} behind prefill` : "–"],
     ["Link", transfer.link_mbit_s ? words.mbit(transfer.link_mbit_s) : "–"],
     ["Not sent again", transfer.positions_held ? words.plural(transfer.positions_held, "position", "positions") : "–"],
-    ["Pictures", visual.images ? `${words.count(visual.images)}, ${visual.method}, ${words.ms(visual.prune_ms)}` : "none"],
+    ["Pictures", visual ? `${words.count(visual.images)}, ${visual.method}, ${words.ms(visual.prune_ms)}` : null],
     ["Queued", words.ms(timing.queue_ms)],
     ["Prefill", words.ms(timing.prefill_ms)],
     ["First token", words.ms(timing.ttft_ms)],

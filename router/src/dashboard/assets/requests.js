@@ -18,7 +18,7 @@ const rowOf = (request) => {
   const summary = make("summary", {},
     make("time", { class: "cell when", datetime: new Date(request.at_ms).toISOString() }, words.time(request.at_ms)),
     make("span", { class: `cell how ${kind}` }, request.outcome === "length" ? "at length" : text),
-    cell("tokens", visual?.images ? `${words.count(visual.tokens_before)} → ${words.count(visual.tokens_after)}` : receipt ? "no picture" : null),
+    cell("tokens", visual ? `${words.count(visual.tokens_before)} → ${words.count(visual.tokens_after)}` : receipt ? "no picture" : null),
     cell("sent", transfer?.bytes_sent ? words.bytes(transfer.bytes_sent) : null),
     cell("fewer", transfer?.bytes_sent ? words.times(transfer.ratio) : null),
     cell("ttft", receipt ? words.ms(receipt.timing.ttft_ms) : null),

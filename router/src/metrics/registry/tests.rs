@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::metrics::NodeLabels;
 use secateur_proto::v1::{Load, NodeDescription, Role};
@@ -7,7 +9,7 @@ fn node(role: Role, name: &str, load: Load) -> NodeFigures {
         NodeDescription { node_id: name.into(), role: role as i32, load: Some(load), ..Default::default() };
     let role = if role == Role::Decode { "decode" } else { "prefill" };
     let labels = NodeLabels { role: role.into(), node: format!("{name}:1") };
-    NodeFigures { labels, description: Some(Box::new(description)), is_usable: true }
+    NodeFigures { labels, description: Some(Arc::new(description)), is_usable: true }
 }
 
 fn decode(name: &str, kv_blocks_used: u32, preemptions: u64) -> NodeFigures {
@@ -77,7 +79,7 @@ fn refusals_are_counted_by_reason_and_each_is_there_from_the_start() {
         &[
             "secateur_kv_refused_total{reason=\"other\",model_name=\"demo\"} 1",
             "secateur_request_attempts_total{outcome=\"failed\",model_name=\"demo\"} 3",
-            "secateur_placement_total{placement=\"colocated\",model_name=\"demo\"} 0",
+            "secateur_placement_total{placement=\"same-host\",model_name=\"demo\"} 0",
             "secateur_kv_positions_held_total{model_name=\"demo\"} 0",
         ],
     );

@@ -1,12 +1,13 @@
 //! Nodes that follow a script. Each has its own runtime, so that killing it cuts its sockets as a dead process would.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        mpsc::Sender,
     },
     time::Duration,
 };
@@ -15,7 +16,7 @@ use futures::{Stream, StreamExt, stream};
 use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
-        DType, DecodeDone, DescribeRequest, FirstToken, GenerateEvent, GenerateRequest, LinkReport, MeasureLinkRequest,
+        DType, DecodeDone, DescribeRequest, Epoch, FirstToken, GenerateEvent, GenerateRequest, LinkReport, MeasureLinkRequest,
         NodeDescription, Opened, PrefillDone, PrefillEvent, PrefillRequest, Probe, ProbeAck, Role, Sampling, ShipCost,
         TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport,
         decode_done,
@@ -38,6 +39,8 @@ pub enum Act {
     Answer,
     /// Refuses the call.
     Refuse(ServiceError),
+    /// Fails as the gRPC library does by itself, with a status that has nothing of ours.
+    Bare(tonic::Code),
     /// Begins, and then says nothing more.
     Hang,
     /// So many tokens after the first one, then this error.
@@ -51,8 +54,17 @@ pub enum Act {
     /// Prefill: what a failed shipment had sent, before the first token or after it, then this error; all after so many
     /// milliseconds.
     Spend { bytes: u64, after_first: bool, error: ServiceError, millis: u64 },
-    /// Decode: goes slowly, so many milliseconds a token.
+    /// Decode: goes slowly, so many milliseconds a token, and not at all where its KV does not arrive.
     Slow(u64),
+}
+
+/// A link that carries nothing.
+#[derive(Clone)]
+pub struct DeadLink {
+    /// The decode node at its end.
+    pub decode: Arc<Script>,
+    /// Milliseconds after which prefill notices, and says so.
+    pub noticed_after: u64,
 }
 
 /// Shared between a node and its test.
@@ -76,6 +88,10 @@ pub struct Script {
     pub cached_positions: AtomicU32,
     /// Bytes of the next shipments.
     pub bytes_sent: AtomicU64,
+    /// Prefill: decode nodes to which nothing arrives, by address.
+    pub dead_links: Mutex<HashMap<String, DeadLink>>,
+    /// Decode: epochs and attempts whose KV does not arrive.
+    starved: Mutex<HashSet<(String, u32)>>,
     /// All requests, for a look.
     pub prefill_requests: Mutex<Vec<PrefillRequest>>,
     pub generate_requests: Mutex<Vec<GenerateRequest>>,
@@ -130,6 +146,8 @@ pub struct FakeNode {
     pub role: Role,
     pub address: SocketAddr,
     runtime: Option<Runtime>,
+    /// While it is frozen: dropping it thaws.
+    frozen: Option<Sender<()>>,
 }
 
 impl FakeNode {
@@ -155,12 +173,32 @@ impl FakeNode {
             ..Default::default()
         });
         script.answer(super::answer_tokens("hello world"));
-        let mut node = Self { script, role, address: SocketAddr::from(([127, 0, 0, 1], 0)), runtime: None };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Self { script, role, address, runtime: None, frozen: None };
         node.revive();
         node
     }
 
+    /// Stops it as SIGSTOP would: its connections stand, the system takes new ones, and nothing is said or done.
+    pub fn freeze(&mut self) {
+        let (thaw, frozen) = std::sync::mpsc::channel::<()>();
+        let (begun, is_frozen) = std::sync::mpsc::channel();
+        // Its runtime has one thread.
+        self.runtime.as_ref().unwrap().spawn(async move {
+            begun.send(()).unwrap();
+            let _ = frozen.recv();
+        });
+        is_frozen.recv_timeout(Duration::from_secs(5)).unwrap();
+        self.frozen = Some(thaw);
+    }
+
+    /// Goes on as if nothing had been.
+    pub fn thaw(&mut self) {
+        self.frozen = None;
+    }
+
     pub fn kill(&mut self) {
+        self.thaw();
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -240,14 +278,19 @@ impl Prefill for FakePrefill {
         let index = request.emitted.len();
         assert_eq!(request.emitted, tokens[..index], "a replay goes on where the answer ended");
         let sampling = request.sampling.clone().unwrap();
+        let dead_link = self.0.dead_links.lock().unwrap().get(&request.decode_address).cloned();
+        if let Some(link) = &dead_link {
+            link.decode.starved.lock().unwrap().insert(epoch(&request.epoch));
+        }
         self.0.prefill_requests.lock().unwrap().push(request.clone());
         *self.0.prefill_request.lock().unwrap() = Some(request);
-        if let Act::Refuse(error) = act {
-            return Err(error.into());
+        match act {
+            Act::Refuse(error) => return Err(error.into()),
+            Act::Bare(code) => return Err(Status::new(code, "from the library")),
+            Act::Hang => return Ok(Response::new(guarded(stream::pending(), guard))),
+            _ => {}
         }
-        if matches!(act, Act::Hang) {
-            return Ok(Response::new(guarded(stream::pending(), guard)));
-        }
+        let dead_after = dead_link.map(|link| link.noticed_after);
         let first = FirstToken {
             token: tokens[index],
             prompt_positions: 9,
@@ -266,11 +309,28 @@ impl Prefill for FakePrefill {
                 let rest = [Ok(prefill_event::Event::Spent(spent)), Err(error.into())];
                 first.into_iter().chain(rest).collect()
             }
+            _ if dead_after.is_some() => vec![Ok(first), Err(lost_link().into())],
             _ => vec![Ok(first), Ok(prefill_event::Event::Done(report))],
         };
-        let events = stream::iter(events).map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
+        let events = stream::iter(events).then(move |event| async move {
+            if event.is_err() {
+                tokio::time::sleep(Duration::from_millis(dead_after.unwrap_or(0))).await;
+            }
+            event
+        });
+        let events = events.map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
         Ok(Response::new(guarded(events, guard)))
     }
+}
+
+fn epoch(epoch: &Option<Epoch>) -> (String, u32) {
+    let epoch = epoch.as_ref().unwrap();
+    (epoch.id.clone(), epoch.attempt)
+}
+
+/// What a prefill node says whose decode node takes nothing.
+fn lost_link() -> ServiceError {
+    ServiceError::new(secateur_proto::ErrorCode::Unavailable, "the connection to decode was lost")
 }
 
 /// The same for a token wherever it is drawn.
@@ -324,8 +384,10 @@ impl Decode for FakeDecode {
         assert_eq!(request.emitted, tokens[..request.emitted.len()], "a replay goes on where the answer ended");
         self.0.generate_requests.lock().unwrap().push(request.clone());
         *self.0.generate_request.lock().unwrap() = Some(request.clone());
-        if let Act::Refuse(error) = act {
-            return Err(error.into());
+        match act {
+            Act::Refuse(error) => return Err(error.into()),
+            Act::Bare(code) => return Err(Status::new(code, "from the library")),
+            _ => {}
         }
         let opened = stream::iter([Ok(event(generate_event::Event::Opened(Opened { node_id: "d".into() })))]);
         let all = generated(&act, &tokens, &request);
@@ -344,28 +406,42 @@ impl Decode for FakeDecode {
                     all.into_iter().take(count).chain([done(decode_done::Reason::Preempted)]).collect();
                 Box::pin(stream::iter(events).map(Ok))
             }
-            Act::Slow(millis) => Box::pin(stream::iter(all).then(move |event| async move {
-                tokio::time::sleep(Duration::from_millis(millis)).await;
-                Ok(event)
-            })),
+            Act::Slow(millis) => {
+                let (script, epoch) = (self.0.clone(), epoch(&request.epoch));
+                Box::pin(stream::iter(all).then(move |event| {
+                    let (script, epoch) = (script.clone(), epoch.clone());
+                    async move {
+                        tokio::time::sleep(Duration::from_millis(millis)).await;
+                        if script.starved.lock().unwrap().contains(&epoch) {
+                            std::future::pending::<()>().await;
+                        }
+                        Ok(event)
+                    }
+                }))
+            }
             _ => Box::pin(stream::iter(all).map(Ok)),
         };
         Ok(Response::new(guarded(opened.chain(rest), guard)))
     }
 }
 
-/// Tokens after this attempt's first one, one an event, then the end.
+/// Tokens after this attempt's first one, one an event, then the end. A stop token ends it without being sent, as at a
+/// real node.
 fn generated(act: &Act, tokens: &[u32], request: &GenerateRequest) -> Vec<GenerateEvent> {
     let kept = &tokens[..tokens.len().min(request.max_new_tokens as usize)];
-    let reason =
-        if kept.last() == Some(&super::END_TOKEN) { decode_done::Reason::Stop } else { decode_done::Reason::Length };
+    let begun = request.emitted.len();
+    let is_stop = |id: &u32| request.stop_token_ids.contains(id);
+    // Prefill's token counts as well: after a stop token nothing is generated.
+    let stop = kept.iter().skip(begun).position(is_stop).map(|position| begun + position);
+    let reason = if stop.is_some() { decode_done::Reason::Stop } else { decode_done::Reason::Length };
     let sampling = request.sampling.clone().unwrap();
     let event_of = |(index, id): (usize, &u32)| {
         let logprobs = Vec::from_iter(logprob(act, &sampling, index, *id));
         event(generate_event::Event::Tokens(Tokens { index: index as u32, ids: vec![*id], logprobs }))
     };
     let skipped = if let Act::Skip(index) = act { Some(*index as usize) } else { None };
-    let rest = kept.iter().enumerate().skip(request.emitted.len() + 1).filter(|(index, _)| Some(*index) != skipped);
+    let rest = kept[..stop.unwrap_or(kept.len())].iter().enumerate().skip(begun + 1);
+    let rest = rest.filter(|(index, _)| Some(*index) != skipped);
     rest.map(event_of).chain([done(reason)]).collect()
 }
 
