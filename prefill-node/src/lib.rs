@@ -140,7 +140,8 @@ pub async fn serve(
     let intake = intake::of_requests(node.queue_limit);
     let mut host =
         Host::new(prefiller.clone(), channels.clone(), shutdown).with_intake(intake).with_life(prefiller.life());
-    host.routes()
-        .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(PREFILL_REQUEST_BYTES_MAX));
+    host.routes().add_service(
+        PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(PREFILL_REQUEST_BYTES_MAX),
+    );
     host.serve(listener, guard).await
 }
