@@ -71,7 +71,7 @@ async fn running_streams_are_finished_after_ctrl_c() {
     let stopped = std::time::Instant::now();
     up.interrupt();
     up.until_said(&format!("finishing {STREAMS} requests; again to stop now"));
-    let ends = futures::future::join_all(streams.into_iter().map(Stream::is_whole)).await;
+    let ends = futures::future::join_all(streams.into_iter().map(Stream::ends_whole)).await;
     eprintln!("the last stream ended {:.1} s after the signal", stopped.elapsed().as_secs_f64());
     assert_eq!(ends, [true; STREAMS], "{}", up.said());
     assert_eq!(up.ended().code(), Some(0), "{}", up.said());
@@ -100,7 +100,7 @@ async fn a_second_ctrl_c_ends_everything_at_once() {
     up.until_said("again to stop now");
     up.interrupt();
     assert_eq!(up.ended().code(), Some(130), "{}", up.said());
-    let ends = futures::future::join_all(streams.into_iter().map(Stream::is_whole)).await;
+    let ends = futures::future::join_all(streams.into_iter().map(Stream::ends_whole)).await;
     assert!(ends.contains(&false), "nothing ran any more when the second signal came");
     // No process is left behind, draining or not.
     for address in nodes.iter().map(String::as_str).chain([up.base().trim_start_matches("http://")]) {
