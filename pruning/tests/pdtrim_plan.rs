@@ -344,7 +344,7 @@ proptest! {
 #[test]
 fn tiers_are_read_and_bits_that_no_value_has_are_refused() {
     let tiers = |middle_bits: f64, selected_bits: f64| Some(TierRule { first: 2, last: 4, middle_bits, selected_bits });
-    let plan = Plan::new(PlanDocument { tiers: tiers(3, 2), ..document() }).unwrap();
+    let plan = Plan::new(PlanDocument { tiers: tiers(3.0, 2.0), ..document() }).unwrap();
     assert_eq!(Plan::parse(&plan.to_json().unwrap()).unwrap(), plan);
     for (field, wrong) in [("middle_bits", tiers(5.1, 2.0)), ("selected_bits", tiers(16.0, 0.0))] {
         let error = Plan::new(PlanDocument { tiers: wrong, ..document() }).unwrap_err();

@@ -87,10 +87,6 @@ impl Reading {
     }
 }
 
-fn busy(nodes: &[FakeNode]) -> usize {
-    nodes.iter().position(|node| node.script.active() > 0).unwrap()
-}
-
 #[tokio::test]
 async fn streams_of_a_frozen_decode_node_go_on_elsewhere() {
     let mut cluster = slow(2, 2).await;

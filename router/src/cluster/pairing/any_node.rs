@@ -1,12 +1,14 @@
 //! Whatever nodes say of themselves, pairing holds: no figure of theirs wraps, panics, or pairs what must not be paired.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use secateur_proto::v1::{Load, ShipCost, VisualPolicy};
 use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    cluster::{Facts, links::Links, pace::Paces, wish::Bulk},
+    cluster::{Facts, faults::Faults, links::Links, pace::Paces, wish::Bulk},
     fit::fit,
     openai::MaxTokens,
 };
@@ -91,13 +93,17 @@ fn description(role: Role) -> impl Strategy<Value = NodeDescription> {
 fn nodes(role: Role) -> impl Strategy<Value = Vec<NodeView>> {
     let node = (description(role), count(), prop::bool::weighted(0.1), prop::bool::weighted(0.1));
     prop::collection::vec(node, 0..4).prop_map(move |nodes| {
-        let view = |(index, (description, in_flight, is_down, is_leaving)): (usize, (_, u32, bool, bool))| NodeView {
-            address: format!("{role:?}{index}"),
-            role,
-            state: if is_down { NodeState::Down("down".to_owned()) } else { NodeState::Up(Box::new(description)) },
-            in_flight,
-            is_leaving,
-        };
+        let view =
+            |(index, (description, in_flight, is_down, is_leaving)): (usize, (NodeDescription, u32, bool, bool))| {
+                NodeView {
+                    address: format!("{role:?}{index}").into(),
+                    role,
+                    state: if is_down { NodeState::Down("down".into()) } else { NodeState::Up(Arc::new(description)) },
+                    in_flight,
+                    is_leaving,
+                    is_late: false,
+                }
+            };
         nodes.into_iter().enumerate().map(view).collect()
     })
 }
@@ -151,8 +157,8 @@ proptest! {
         mode in mode(),
         turn in any::<usize>(),
     ) {
-        let (links, paces) = (Links::default(), Paces::default());
-        let outlook = Outlook { mode, links: &links, paces: &paces, now: Instant::now() };
+        let (links, faults, paces) = (Links::default(), Faults::default(), Paces::default());
+        let outlook = Outlook { mode, links: &links, faults: &faults, paces: &paces, now: Instant::now() };
         let Ok(choice) = choose(&prefill, &decode, "m", &wish, &outlook, turn) else { return Ok(()) };
         let (p, d) = (&prefill[choice.prefill], &decode[choice.decode]);
         let (p_says, d_says) = (p.usable("m").unwrap(), d.usable("m").unwrap());
@@ -199,9 +205,9 @@ proptest! {
 #[test]
 fn a_node_with_the_highest_counts_is_never_the_emptiest() {
     let node = |index: u32, role: Role, running, waiting| NodeView {
-        address: format!("{role:?}{index}"),
+        address: format!("{role:?}{index}").into(),
         role,
-        state: NodeState::Up(Box::new(NodeDescription {
+        state: NodeState::Up(Arc::new(NodeDescription {
             role: role as i32,
             protocol_version: PROTOCOL_VERSION,
             load: Some(Load { running, waiting, ..Load::default() }),
@@ -209,9 +215,11 @@ fn a_node_with_the_highest_counts_is_never_the_emptiest() {
         })),
         in_flight: 0,
         is_leaving: false,
+        is_late: false,
     };
-    let (links, paces) = (Links::default(), Paces::default());
-    let outlook = Outlook { mode: PlacementMode::Auto, links: &links, paces: &paces, now: Instant::now() };
+    let (links, faults, paces) = (Links::default(), Faults::default(), Paces::default());
+    let outlook =
+        Outlook { mode: PlacementMode::Auto, links: &links, faults: &faults, paces: &paces, now: Instant::now() };
     let busy = [node(0, Role::Prefill, u32::MAX, 1), node(1, Role::Prefill, 3, 0)];
     let decode = [node(0, Role::Decode, u32::MAX, 5), node(1, Role::Decode, 2, 0)];
     for turn in 0..4 {
