@@ -47,6 +47,9 @@ fn verdict(error: &LoadError, others: Vec<&'static str>) -> Check {
             (format!("{} is missing", path.display()), advice)
         }
         LoadError::Template { .. } => (error.to_string(), "take the template of the model's own repository".to_owned()),
+        LoadError::Generation { key, .. } => {
+            (error.to_string(), format!("take {key} out of the file to serve without it; answers may differ then"))
+        }
         _ => (error.to_string(), "the file is damaged or edited; download it again".to_owned()),
     };
     Check::failed(NAME, found, advice)
