@@ -121,7 +121,13 @@ mod tests {
     fn what_was_sent_is_quoted_and_defaults_are_cut() {
         let with = |sent: Option<&str>, total| {
             let sent = sent.map(str::to_owned);
-            super::fit(&MaxTokens { tokens: Some(u32::MAX), field: "max_tokens", sent, total }, &[], 12, &facts(), "messages")
+            super::fit(
+                &MaxTokens { tokens: Some(u32::MAX), field: "max_tokens", sent, total },
+                &[],
+                12,
+                &facts(),
+                "messages",
+            )
         };
         assert!(with(Some("1e30"), None).unwrap_err().message.ends_with("max_tokens asks for 1e30"));
         assert_eq!(with(None, None).unwrap().max_new_tokens, 88);

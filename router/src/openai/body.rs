@@ -60,10 +60,12 @@ impl Body {
 impl From<Value> for Body {
     /// For bodies that never were text: the order of keys is that of `value`.
     fn from(value: Value) -> Self {
-        let fields = |message: &Value| MessageFields(match Json::from(message) {
-            Json::Object(entries) => entries.into_iter().filter(|(key, value)| is_field(key, value)).collect(),
-            _ => Vec::new(),
-        });
+        let fields = |message: &Value| {
+            MessageFields(match Json::from(message) {
+                Json::Object(entries) => entries.into_iter().filter(|(key, value)| is_field(key, value)).collect(),
+                _ => Vec::new(),
+            })
+        };
         let messages = value["messages"].as_array().map(|messages| messages.iter().map(fields).collect());
         let kwargs = value.get("chat_template_kwargs").map(Json::from);
         Self { ordered: Ordered { messages: messages.unwrap_or_default(), chat_template_kwargs: kwargs }, value }

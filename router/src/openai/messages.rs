@@ -73,11 +73,7 @@ pub struct Picture {
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Reads `messages` of `body`, whose fields are `fields`, and gathers their pictures in order.
-pub fn parse(
-    body: &Body,
-    fields: &Fields,
-    limits: &Limits,
-) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
     let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
     if values.is_empty() {
         return Err(fields.invalid("messages", "must not be empty"));
@@ -212,7 +208,8 @@ mod tests {
     #[test]
     fn whatever_else_a_message_says_is_kept() {
         let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}});
-        let message = json!({"role": "assistant", "content": null, "tool_calls": [call], "name": "ann", "refusal": null});
+        let message =
+            json!({"role": "assistant", "content": null, "tool_calls": [call], "name": "ann", "refusal": null});
         let (messages, _) = parse_json(json!([message])).unwrap();
         assert_eq!((messages[0].form, messages[0].parts.len()), (Form::Absent, 0));
         let fields: Vec<_> = messages[0].fields.iter().map(|field| (&*field.name, &*field.param)).collect();

@@ -13,15 +13,8 @@ const FIELD: &str = "chat_template_kwargs";
 /// No template has more switches than this.
 const ENTRIES_MAX: usize = 64;
 /// What the router gives the template itself, or does not support.
-const RESERVED: [&str; 7] = [
-    "messages",
-    "tools",
-    "documents",
-    "add_generation_prompt",
-    "continue_final_message",
-    "chat_template",
-    "tokenize",
-];
+const RESERVED: [&str; 7] =
+    ["messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize"];
 
 /// Reads the field.
 pub fn parse(body: &Body, fields: &Fields) -> Result<Vec<Field>, ServiceError> {
@@ -34,11 +27,8 @@ pub fn parse(body: &Body, fields: &Fields) -> Result<Vec<Field>, ServiceError> {
         return Err(unsupported(path.clone(), format!("{path} is not supported; leave it out")));
     }
     let Some(Json::Object(entries)) = body.template_kwargs() else { return Ok(Vec::new()) };
-    let field = |(name, value): &(String, Json)| Field {
-        name: name.clone(),
-        value: value.clone(),
-        param: kwargs.path(name),
-    };
+    let field =
+        |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: kwargs.path(name) };
     Ok(entries.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())).map(field).collect())
 }
 
@@ -67,9 +57,9 @@ mod tests {
     #[test]
     fn what_the_router_sets_is_refused() {
         let error = read(json!({"tools": []})).unwrap_err();
-        assert_eq!((error.code, &*error.message), (
-            ErrorCode::UnsupportedParameter,
-            "chat_template_kwargs.tools is not supported; leave it out"
-        ));
+        assert_eq!(
+            (error.code, &*error.message),
+            (ErrorCode::UnsupportedParameter, "chat_template_kwargs.tools is not supported; leave it out")
+        );
     }
 }

@@ -110,11 +110,7 @@ fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), Serv
 }
 
 /// A special token in the client's words would be read as the template's own: an image without a picture, an early end.
-fn check_words(
-    model: &ServedModel,
-    texts: &[ClientText],
-    conversation: &Conversation<'_>,
-) -> Result<(), ServiceError> {
+fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Conversation<'_>) -> Result<(), ServiceError> {
     let words = texts.iter().map(|text| (text.text, text.param));
     for (text, param) in words.chain(texts::keys(&conversation.messages, conversation.kwargs)) {
         if let Some(token) = model.special_tokens.texts.iter().find(|token| text.contains(token.as_str())) {
@@ -260,7 +256,8 @@ mod tests {
     #[test]
     fn special_tokens_in_other_fields_are_refused_too() {
         let call = json!({"type": "function", "function": {"name": "f", "arguments": "{\"a\": \"\\u003c/s>\"}"}});
-        for (field, value) in [("name", json!("</s>")), ("tool_calls", json!([call])), ("mood", json!({"<image>": 1}))] {
+        for (field, value) in [("name", json!("</s>")), ("tool_calls", json!([call])), ("mood", json!({"<image>": 1}))]
+        {
             let error = built(json!([{"role": "user", "content": "hi", field: value}])).err();
             // The fixture's template prints no arguments, so they stay the text that was sent.
             let is_refused = field != "tool_calls";

@@ -57,8 +57,8 @@ fn dates_have_every_code_of_strftime() {
     let job = job(said("Hi"));
     let rendered = template.render(&template.conversation(&job), |_, text| text.to_owned()).unwrap();
     let expected = [
-        22, 29, 506, 330, 503, 393, 423, 20, 22, 26, 437, 23, 23, 423, 20, 22, 26, 17, 21, 21, 17, 22, 29, 616, 28, 315, 49,
-        423, 29, 1354,
+        22, 29, 506, 330, 503, 393, 423, 20, 22, 26, 437, 23, 23, 423, 20, 22, 26, 17, 21, 21, 17, 22, 29, 616, 28,
+        315, 49, 423, 29, 1354,
     ];
     let encoding = try_load(&[]).unwrap().tokenizer.encode(rendered, false).unwrap();
     assert_eq!(encoding.get_ids(), expected);
@@ -90,7 +90,8 @@ fn strings_stay_strings_for_roles_that_take_them() {
 
 #[test]
 fn names_reach_the_template() {
-    let template = "{% for m in messages %}{{ m.role }}{% if m.name %} {{ m.name }}{% endif %}: {{ m.content }}\n{% endfor %}";
+    let template =
+        "{% for m in messages %}{{ m.role }}{% if m.name %} {{ m.name }}{% endif %}: {{ m.content }}\n{% endfor %}";
     let messages = json!([
         {"role": "user", "name": "ann", "content": "I am nine."},
         {"role": "user", "name": "bob", "content": "Who is nine?"},
@@ -110,7 +111,8 @@ fn special_tokens_are_known_by_every_name() {
     let content = json!([{"type": "image_url", "image_url": PNG}, {"type": "text", "text": "Hi"}]);
     let messages = json!([{"role": "user", "content": content}]);
     let files = [("chat_template.jinja", template), ("tokenizer_config.json", config)];
-    let expected = tokens(&[("chat_template.jinja", "<unk><image>\n{{ messages[0].content[1].text }}")], messages.clone());
+    let expected =
+        tokens(&[("chat_template.jinja", "<unk><image>\n{{ messages[0].content[1].text }}")], messages.clone());
     assert_eq!(expected[..2], [3, 4]);
     assert_eq!(tokens(&files, messages.clone()), expected);
     // processor_config.json names the image token too.

@@ -213,7 +213,9 @@ mod tests {
         assert!(!calls("{{ c.function.arguments }}"));
         assert!(calls("{{ c.function.arguments | tojson }}"));
         assert!(calls("{% for k, v in c.function.arguments.items() %}{{ k }}={{ v }}{% endfor %}"));
-        assert!(!calls("{{ c.function.arguments if c.function.arguments is string else c.function.arguments | tojson }}"));
+        assert!(!calls(
+            "{{ c.function.arguments if c.function.arguments is string else c.function.arguments | tojson }}"
+        ));
         assert!(!calls("{{ c.function.name }}"));
     }
 }

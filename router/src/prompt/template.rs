@@ -241,7 +241,8 @@ mod tests {
     #[test]
     fn every_field_reaches_the_template_in_the_clients_order() {
         let source = "{% for m in messages %}{% for k, v in m.items() %}{{ k }}={{ v }};{% endfor %}{% endfor %}";
-        let messages = r#"[{"role": "user", "zeta": {"b": 1, "a": [2.5, null]}, "content": "hi", "name": "ann", "n": null}]"#;
+        let messages =
+            r#"[{"role": "user", "zeta": {"b": 1, "a": [2.5, null]}, "content": "hi", "name": "ann", "n": null}]"#;
         assert_eq!(
             rendered(source, messages).unwrap(),
             "role=user;content=hi;zeta={'b': 1, 'a': [2.5, None]};name=ann;"

@@ -56,7 +56,8 @@ mod tests {
     fn a_file_of_its_own_wins_over_keys_in_others() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-        let config = json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]});
+        let config =
+            json!({"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]});
         let found = || find(folder.path(), &config).unwrap();
         assert_eq!(found().as_deref(), Some("d"));
         write("chat_template.json", r#"{"chat_template": "c"}"#);

@@ -64,7 +64,8 @@ pub fn defaults(folder: &Path, generation_config: &Value) -> Result<GenerationDe
         let value = generation_config[key].to_string().chars().take(60).collect();
         LoadError::Generation { path: folder.join(FILE), key: key.to_owned(), value, rule: rule.to_owned() }
     };
-    let is_on = |(key, is_off): &&(&str, IsOff)| !generation_config[*key].is_null() && !is_off(&generation_config[*key]);
+    let is_on =
+        |(key, is_off): &&(&str, IsOff)| !generation_config[*key].is_null() && !is_off(&generation_config[*key]);
     if let Some((key, _)) = NOT_BUILT.iter().find(is_on) {
         return Err(refused(key, "is not supported and would change answers; remove it to serve without it"));
     }

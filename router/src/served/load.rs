@@ -145,12 +145,7 @@ fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>) -> Sp
     special
 }
 
-fn stop_token_ids(
-    config: &Value,
-    generation_config: &Value,
-    facts: &TokenFacts,
-    tokenizer: &Tokenizer,
-) -> Vec<u32> {
+fn stop_token_ids(config: &Value, generation_config: &Value, facts: &TokenFacts, tokenizer: &Tokenizer) -> Vec<u32> {
     let mut ids = files::token_ids(&generation_config["eos_token_id"]);
     if ids.is_empty() {
         ids = files::token_ids(&config["eos_token_id"]);

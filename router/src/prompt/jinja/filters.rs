@@ -57,7 +57,9 @@ fn join(state: &mut State, value: &Value, separator: Option<&Value>, named: Kwar
     let attribute = named.get::<Option<Value>>("attribute")?;
     named.assert_all_used()?;
     let items = match attribute {
-        Some(attribute) => state.apply_filter("map", &[value.clone(), Kwargs::from_iter([("attribute", attribute)]).into()])?,
+        Some(attribute) => {
+            state.apply_filter("map", &[value.clone(), Kwargs::from_iter([("attribute", attribute)]).into()])?
+        }
         None => value.clone(),
     };
     let parts: Vec<String> = items.try_iter()?.map(|item| python::text(&item).into_owned()).collect();
@@ -96,7 +98,11 @@ fn wrong(filter: &str, rule: &str) -> Error {
 }
 
 /// Positional arguments behind the value, then named ones, in the order of `names`.
-pub fn arguments<const N: usize>(names: [&str; N], given: Rest<Value>, named: &Kwargs) -> Result<[Option<Value>; N], Error> {
+pub fn arguments<const N: usize>(
+    names: [&str; N],
+    given: Rest<Value>,
+    named: &Kwargs,
+) -> Result<[Option<Value>; N], Error> {
     let mut values = given.0.into_iter();
     let mut out = [const { None }; N];
     for (slot, name) in out.iter_mut().zip(names) {

@@ -29,8 +29,9 @@ fn map(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let keys = || Ok::<_, Error>(value.try_iter()?.collect::<Vec<Value>>());
     match method {
         "keys" => from_args::<()>(args).and_then(|()| Ok(Value::from(keys()?))),
-        "values" => from_args::<()>(args)
-            .and_then(|()| Ok(Value::from(keys()?.iter().map(|key| value.get_item(key)).collect::<Result<Vec<_>, _>>()?))),
+        "values" => from_args::<()>(args).and_then(|()| {
+            Ok(Value::from(keys()?.iter().map(|key| value.get_item(key)).collect::<Result<Vec<_>, _>>()?))
+        }),
         "items" => {
             from_args::<()>(args)?;
             let pair = |key: Value| Ok(Value::from(Tuple::from([key.clone(), value.get_item(&key)?])));

@@ -33,9 +33,7 @@ pub fn environment(source: &str, clock: Clock) -> Result<Environment<'static>, E
     environment.set_syntax(syntax.build()?);
     environment.set_undefined_behavior(UndefinedBehavior::Lenient);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_formatter(|out, _, value| {
-        out.write_str(&python::text(value)).map_err(Error::from)
-    });
+    environment.set_formatter(|out, _, value| out.write_str(&python::text(value)).map_err(Error::from));
     environment.set_unknown_method_callback(methods::call);
     filters::add(&mut environment);
     environment.add_function("raise_exception", raise_exception);

@@ -75,8 +75,7 @@ struct Directive<'a> {
 impl<'a> Directive<'a> {
     /// Reads the directive that `source` begins with, and says how long it is.
     fn parse(source: &'a str) -> (Self, usize) {
-        let mut directive =
-            Self { source, padding: None, is_upper: false, is_swapped: false, width: 0, letter: None };
+        let mut directive = Self { source, padding: None, is_upper: false, is_swapped: false, width: 0, letter: None };
         let mut characters = source.char_indices().skip(1).peekable();
         while let Some((_, flag)) = characters.next_if(|(_, flag)| "-_0^#".contains(*flag)) {
             match flag {

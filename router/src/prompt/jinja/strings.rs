@@ -89,9 +89,7 @@ fn asked(text: &str, method: &str, args: &[Value]) -> Result<bool, Error> {
         "isascii" => text.is_ascii(),
         "islower" => has_case(char::is_lowercase, char::is_uppercase),
         "isupper" => has_case(char::is_uppercase, char::is_lowercase),
-        "istitle" => {
-            text.chars().any(char::is_alphabetic) && titled(text, |last| !last.is_alphabetic()) == text
-        }
+        "istitle" => text.chars().any(char::is_alphabetic) && titled(text, |last| !last.is_alphabetic()) == text,
         "isidentifier" => {
             all(|character| character == '_' || character.is_alphanumeric())
                 && !text.starts_with(|first: char| first.is_numeric())
@@ -104,7 +102,9 @@ fn asked(text: &str, method: &str, args: &[Value]) -> Result<bool, Error> {
 
 /// Decimal digits of the scripts in wide use; fractions, Roman numerals and the like are numeric without being decimal.
 fn is_decimal(character: char) -> bool {
-    let zeros = [0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50, 0xED0, 0xF20, 0xFF10];
+    let zeros = [
+        0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50, 0xED0, 0xF20, 0xFF10,
+    ];
     zeros.iter().any(|zero| (*zero..zero + 10).contains(&(character as u32)))
 }
 
@@ -200,11 +200,8 @@ fn split_lines(text: &str, args: &[Value]) -> Result<Value, Error> {
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(is_line_end).unwrap_or(rest.len());
-        let after = if rest[end..].starts_with("\r\n") {
-            2
-        } else {
-            rest[end..].chars().next().map_or(0, char::len_utf8)
-        };
+        let after =
+            if rest[end..].starts_with("\r\n") { 2 } else { rest[end..].chars().next().map_or(0, char::len_utf8) };
         lines.push(&rest[..if keeps_ends { end + after } else { end }]);
         rest = &rest[end + after..];
     }

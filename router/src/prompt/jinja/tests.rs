@@ -22,7 +22,10 @@ fn generation_tags_vanish() {
 #[test]
 fn json_is_left_as_python_writes_it() {
     assert_eq!(render("{{ ('it\\'s <b> & \"q\"' ~ text) | tojson }}").unwrap(), "\"it's <b> & \\\"q\\\" <b> \"");
-    assert_eq!(render("{{ {'b': 1, 'a': [2]} | tojson(indent=2) }}").unwrap(), "{\n  \"b\": 1,\n  \"a\": [\n    2\n  ]\n}");
+    assert_eq!(
+        render("{{ {'b': 1, 'a': [2]} | tojson(indent=2) }}").unwrap(),
+        "{\n  \"b\": 1,\n  \"a\": [\n    2\n  ]\n}"
+    );
 }
 
 #[test]

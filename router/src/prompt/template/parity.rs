@@ -59,7 +59,8 @@ fn outcome(case: &Case, tokens: &Map<String, Value>) -> Result<String, ServiceEr
     let body = Body::from_slice(format!("{{\"messages\": {}}}", text(&case.messages)).as_bytes()).unwrap();
     let job = chat::parse_body(&body, &LIMITS).unwrap();
     let Json::Object(kwargs) = &case.kwargs else { panic!("kwargs are an object") };
-    let field = |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: "kwargs".into() };
+    let field =
+        |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: "kwargs".into() };
     let kwargs: Vec<Field> = kwargs.iter().map(field).collect();
     template.render(&Conversation { kwargs: &kwargs, ..template.conversation(&job) }, |_, text| text.to_owned())
 }
@@ -77,7 +78,8 @@ fn templates_render_as_in_transformers() {
             _ => false,
         };
         if !is_equal {
-            differing.push(format!("{}\n expected {:?} {:?}\n found    {found:?}", case.name, case.expected, case.error));
+            differing
+                .push(format!("{}\n expected {:?} {:?}\n found    {found:?}", case.name, case.expected, case.error));
         }
     }
     let (differ, all) = (differing.len(), fixture.cases.len());
@@ -112,7 +114,10 @@ fn filters_tests_methods_and_values_are_those_of_transformers() {
             _ => false,
         };
         if !is_equal {
-            differing.push(format!("{}\n expected {:?} {:?}\n found    {found:?}", case.template, case.expected, case.error));
+            differing.push(format!(
+                "{}\n expected {:?} {:?}\n found    {found:?}",
+                case.template, case.expected, case.error
+            ));
         }
     }
     let (differ, all) = (differing.len(), fixture.cases.len());

@@ -167,7 +167,9 @@ fn chunks(line: &str, breaks_hyphens: bool) -> Vec<String> {
         let is_space = character.is_whitespace();
         let begins = match last {
             None => true,
-            Some(last) => last.is_whitespace() != is_space || (breaks_hyphens && last == '-' && character.is_alphabetic()),
+            Some(last) => {
+                last.is_whitespace() != is_space || (breaks_hyphens && last == '-' && character.is_alphabetic())
+            }
         };
         match chunks.last_mut() {
             Some(chunk) if !begins => chunk.push(character),
@@ -207,8 +209,10 @@ fn urlencode(value: &Value) -> Result<String, Error> {
             Ok(pairs?.join("&"))
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            let pairs: Result<Vec<_>, Error> =
-                value.try_iter()?.map(|item| Ok(pair(&item.get_item(&0.into())?, &item.get_item(&1.into())?))).collect();
+            let pairs: Result<Vec<_>, Error> = value
+                .try_iter()?
+                .map(|item| Ok(pair(&item.get_item(&0.into())?, &item.get_item(&1.into())?)))
+                .collect();
             Ok(pairs?.join("&"))
         }
         _ => Ok(encoded(value, false)),
