@@ -50,6 +50,9 @@ fn verdict(error: &LoadError, others: Vec<&'static str>) -> Check {
         LoadError::Gguf(_) => {
             (error.to_string(), "take another GGUF file of the model, or its own repository".to_owned())
         }
+        LoadError::Generation { key, .. } => {
+            (error.to_string(), format!("take {key} out of the file to serve without it; answers may differ then"))
+        }
         _ => (error.to_string(), "the file is damaged or edited; download it again".to_owned()),
     };
     Check::failed(NAME, found, advice)

@@ -41,7 +41,7 @@ pub fn is_its_own(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Failed(status) if is_from_service(status))
 }
 
-/// The party at fault where a prefill leg failed; `gives_up`: the node itself says so, and had something to ship. It
+/// The party at fault where a prefill leg failed; `gives_up`: it says that decode or the way there failed. It
 /// cannot tell the decode node from the way to it.
 pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
     match code {

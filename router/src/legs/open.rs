@@ -165,9 +165,9 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
 
 /// A prefill leg that failed.
 pub fn prefill_failure(trouble: Trouble, placement: &Placement) -> LegFailure {
-    let is_its_own = node_error::is_its_own(&trouble);
     let error = node_error::from_trouble(trouble, Role::Prefill);
-    let blame = node_error::prefill_blame(is_its_own && placement.decision.inputs.ships, error.code);
+    let gives_up = error.at_peer || error.code == ErrorCode::KvRefused;
+    let blame = node_error::prefill_blame(gives_up && placement.decision.inputs.ships, error.code);
     LegFailure::new(placement, error, blame)
 }
 

@@ -330,7 +330,7 @@ fn epoch(epoch: &Option<Epoch>) -> (String, u32) {
 
 /// What a prefill node says whose decode node takes nothing.
 fn lost_link() -> ServiceError {
-    ServiceError::new(secateur_proto::ErrorCode::Unavailable, "the connection to decode was lost")
+    ServiceError::new(secateur_proto::ErrorCode::Unavailable, "the connection to decode was lost").at_peer()
 }
 
 /// The same for a token wherever it is drawn.
