@@ -132,7 +132,8 @@ pub async fn serve(
     let prefiller =
         Arc::new(Prefiller::new(identity, engine, pool, Peers::new(channels.clone()), ship_patience, lines));
     let mut host = Host::new(prefiller.clone(), channels.clone(), shutdown);
-    host.routes()
-        .add_service(PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(PREFILL_REQUEST_BYTES_MAX));
+    host.routes().add_service(
+        PrefillServer::new(PrefillService(prefiller)).max_decoding_message_size(PREFILL_REQUEST_BYTES_MAX),
+    );
     host.serve(listener, guard).await
 }

@@ -191,7 +191,9 @@ async fn a_router_whose_certificates_do_not_fit_says_so() {
     let address = decode.address.to_string();
     let others = theirs.flags();
     let router = ["router", "--model", &model, "--prefill", &address, "--decode", &address];
-    for (flags, why) in [(slices(&others), "does not agree on TLS"), (Vec::new(), "wants TLS, and this router was told to use none")] {
+    for (flags, why) in
+        [(slices(&others), "does not agree on TLS"), (Vec::new(), "wants TLS, and this router was told to use none")]
+    {
         let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
         // Until the node has loaded its model, it cannot be reached.
         let started = Instant::now();

@@ -120,7 +120,11 @@ mod tests {
         let (mut faults, now) = (Faults::default(), Instant::now());
         faults.failed("p", "d", now);
         faults.tried("p", "d", now);
-        assert_eq!(faults.rest("p", "d", now), Some(REST_FIRST), "while it rests, being used for want of others is no trial");
+        assert_eq!(
+            faults.rest("p", "d", now),
+            Some(REST_FIRST),
+            "while it rests, being used for want of others is no trial"
+        );
         let later = now + REST_FIRST;
         faults.tried("p", "d", later);
         assert!(faults.rest("p", "d", later + SECOND).is_some(), "the others stay away");

@@ -59,7 +59,9 @@ impl Failure {
             Blame::Nobody => 0,
             Blame::Prefill => is_prefill.into(),
             Blame::Decode => is_decode.into(),
-            Blame::Link => u32::from(is_prefill) + u32::from(is_decode) + LINK_WEIGHT * u32::from(is_prefill && is_decode),
+            Blame::Link => {
+                u32::from(is_prefill) + u32::from(is_decode) + LINK_WEIGHT * u32::from(is_prefill && is_decode)
+            }
         }
     }
 

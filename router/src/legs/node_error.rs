@@ -149,7 +149,10 @@ mod tests {
         for code in [ErrorCode::Unavailable, ErrorCode::KvRefused] {
             assert_eq!((prefill_blame(true, code), prefill_blame(false, code)), (Blame::Link, Blame::Prefill));
             assert_eq!(decode_blame(true, code, true), Blame::Link);
-            assert_eq!((decode_blame(false, code, true), decode_blame(true, code, false)), (Blame::Decode, Blame::Decode));
+            assert_eq!(
+                (decode_blame(false, code, true), decode_blame(true, code, false)),
+                (Blame::Decode, Blame::Decode)
+            );
         }
         assert_eq!(prefill_blame(true, ErrorCode::Overloaded), Blame::Prefill);
         assert_eq!(decode_blame(true, ErrorCode::Overloaded, true), Blame::Decode);

@@ -70,10 +70,14 @@ async fn nodes_come_and_go_with_their_name_and_requests_in_flight_go_on() {
     *zone.lock().unwrap() = Some(vec![first.address]);
     soon("the first node serves", || cluster.place(&wish()).is_ok()).await;
     let held = cluster.place(&wish()).unwrap();
-    assert_eq!((held.decode.address.to_string(), held.decode.name.as_deref()), (first.address.to_string(), Some("decode")));
+    assert_eq!(
+        (held.decode.address.to_string(), held.decode.name.as_deref()),
+        (first.address.to_string(), Some("decode"))
+    );
 
     *zone.lock().unwrap() = Some(vec![second.address]);
-    let second_serves = || cluster.place(&wish()).is_ok_and(|other| *other.decode.address == *second.address.to_string());
+    let second_serves =
+        || cluster.place(&wish()).is_ok_and(|other| *other.decode.address == *second.address.to_string());
     soon("the second serves, and the first no more", second_serves).await;
     assert_eq!(cluster.nodes().decode.len(), 2, "the first has a request and is shown");
     assert!(held.decode.view().usable("").is_err() && held.decode.view().is_leaving);

@@ -88,7 +88,10 @@ async fn an_end_token_is_not_counted_whichever_node_drew_it() {
     cluster.prefill[0].script.answer(answer_tokens(""));
     cluster.decode[0].script.answer(answer_tokens(""));
     let reply = cluster.ask(json!({})).await;
-    assert_eq!((&reply["usage"]["completion_tokens"], &reply["choices"][0]["finish_reason"]), (&json!(0), &json!("stop")));
+    assert_eq!(
+        (&reply["usage"]["completion_tokens"], &reply["choices"][0]["finish_reason"]),
+        (&json!(0), &json!("stop"))
+    );
     let page = cluster.get("/metrics").await.text().await.unwrap();
     let counted = page.lines().find(|line| line.starts_with("vllm:generation_tokens_total")).unwrap();
     assert_eq!(counted.rsplit(' ').next().unwrap(), (tokens * tokens).to_string());

@@ -29,7 +29,10 @@ async fn whatever_the_transport_fails_with_is_tried_elsewhere() {
         cluster.decode[0].script.set(Act::Bare(code));
         for _ in 0..4 {
             let reply = cluster.ask(json!({})).await;
-            assert_eq!((&reply["secateur"]["prefill_node"], &reply["secateur"]["decode_node"]), (&json!("p1"), &json!("d1")));
+            assert_eq!(
+                (&reply["secateur"]["prefill_node"], &reply["secateur"]["decode_node"]),
+                (&json!("p1"), &json!("d1"))
+            );
         }
         cluster.decode[1].script.set(Act::Bare(code));
         let response = cluster.post(&question(json!({}))).await;

@@ -133,7 +133,11 @@ fn the_pair_that_just_failed_is_not_the_next_choice() {
         assert_eq!(link(&p[..1], &d[..1], turn), (0, 0, true));
     }
     // An answer that goes on prefers its prefix cache, but not over the link that failed it.
-    let wish = Wish { again: Some(pair("p0", "d0", "m")), failures: vec![failure("p0", "d0", Blame::Link)], ..ten_positions() };
+    let wish = Wish {
+        again: Some(pair("p0", "d0", "m")),
+        failures: vec![failure("p0", "d0", Blame::Link)],
+        ..ten_positions()
+    };
     let choice = choose(&p[..1], &d, "t", &wish, 0).unwrap();
     assert_eq!((choice.prefill, choice.decode), (0, 1));
 }

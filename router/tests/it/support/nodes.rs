@@ -16,10 +16,10 @@ use futures::{Stream, StreamExt, stream};
 use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
-        DType, DecodeDone, DescribeRequest, Epoch, FirstToken, GenerateEvent, GenerateRequest, LinkReport, MeasureLinkRequest,
-        NodeDescription, Opened, PrefillDone, PrefillEvent, PrefillRequest, Probe, ProbeAck, Role, Sampling, ShipCost,
-        TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport,
-        decode_done,
+        DType, DecodeDone, DescribeRequest, Epoch, FirstToken, GenerateEvent, GenerateRequest, LinkReport,
+        MeasureLinkRequest, NodeDescription, Opened, PrefillDone, PrefillEvent, PrefillRequest, Probe, ProbeAck, Role,
+        Sampling, ShipCost, TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport, VisualMethod,
+        VisualPolicy, VisualReport, decode_done,
         decode_server::{Decode, DecodeServer},
         generate_event,
         node_server::{Node, NodeServer},
