@@ -147,7 +147,8 @@ mod tests {
 
     /// The exit status of a program whose engine runs `work` while it serves.
     fn status(work: impl FnOnce(&CancellationToken) + Send + 'static) -> String {
-        let arguments = ["node", "--model", "none", "--listen", "127.0.0.1:0"].map(OsString::from);
+        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo");
+        let arguments = ["node", "--model", demo, "--listen", "127.0.0.1:0"].map(OsString::from);
         let serve = |_: NodeSettings, listener, shutdown: CancellationToken| async move {
             let stop = shutdown.clone();
             let life = Life::begin("test-engine", move || work(&stop))?;

@@ -161,8 +161,8 @@ async fn so_many_requests_are_in_flight() {
     ended.unwrap();
     assert_eq!((rows[0].requests, rows[0].failed), (13, 0));
     assert_eq!(server.flying_max.load(Ordering::SeqCst), 6);
-    // One token by the chunks' side, two by the server's count; gaps need two chunks.
-    assert_eq!(rows[0].summary.itl_ms.p50, None);
+    // One chunk has text; the gap behind it reaches the finish reason.
+    assert!(rows[0].summary.itl_ms.p50.is_some());
 }
 
 #[tokio::test]

@@ -228,10 +228,11 @@ async fn start_full(engine: &Engine, space: &Arc<BlockSpace>, order: &str) -> (C
 /// No wake-up is lost, or this stands still: nothing polls.
 #[tokio::test]
 async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
-    let space = space(2);
+    // An answer of 35 positions needs three blocks.
+    let space = space(3);
     let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
     for round in 0..300 {
-        let arriving = space.lease(1).await.unwrap();
+        let arriving = space.lease(2).await.unwrap();
         let (mut client, leash) = start_full(&engine, &space, "1").await;
         if round % 3 > 0 {
             tokio::task::yield_now().await;
@@ -253,7 +254,8 @@ async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
 /// A table with blocks of another pool, as no request has: growing it is a defect, between two steps.
 #[tokio::test]
 async fn a_panic_between_steps_ends_the_engine_and_every_answer_with_it() {
-    let (space, other) = (space(8), space(8));
+    // Room for as many steps as take a while.
+    let (space, other) = (space(64_000), space(8));
     let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
     let mut sound = start(&engine, &space, "1", 3, 0, 1_000_000).await;
     assert!(matches!(sound.events.recv().await, Some(Ok(Event::Tokens(_)))));

@@ -93,7 +93,11 @@ impl<'a> Fields<'a> {
 
     /// The value of `key` as the client wrote it, for errors; numbers have no bounds there.
     pub fn quoted(&self, key: &str) -> String {
-        let text = self.map.get(key).map(Value::to_string).unwrap_or_default();
+        let text = match self.map.get(key) {
+            // Exponents are written with a sign that hardly any client sends.
+            Some(Value::Number(number)) => number.to_string().replace("e+", "e"),
+            found => found.map(Value::to_string).unwrap_or_default(),
+        };
         text.chars().take(QUOTED_CHARS_MAX).collect()
     }
 

@@ -112,7 +112,7 @@ fn message(role: &str, content: Value) -> Value {
 fn with(message: Value, more: &[(&str, Value)]) -> Value {
     let keys: Vec<Value> = message.try_iter().into_iter().flatten().collect();
     let old = keys.into_iter().map(|key| (key.clone(), message.get_item(&key).unwrap_or_default()));
-    Value::from_iter(old.chain(more.iter().map(|(key, value)| (Value::from(*key), value.clone()))))
+    Value::from_pairs(old.chain(more.iter().map(|(key, value)| (Value::from(*key), value.clone()))))
 }
 
 /// An assistant's message that calls a tool.

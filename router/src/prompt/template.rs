@@ -97,7 +97,7 @@ impl ChatTemplate {
         entries.extend(content.map(|content| ("content".to_owned(), content)));
         entries.extend(message.fields.iter().map(|field| (field.name.clone(), value(&field.value, next_text))));
         alias_reasoning(&mut entries);
-        Value::from_iter(entries)
+        Value::from_pairs(entries)
     }
 
     /// Pictures first, each on its line, then the texts: how vLLM fills templates that know only strings.
@@ -123,7 +123,7 @@ fn rendered(
     let set = [("messages", Value::from(messages)), ("add_generation_prompt", Value::from(true))];
     let fixed = |(name, value): (&str, Value)| (name.to_owned(), value);
     let variables = named.chain(nothing.map(fixed)).chain(kwargs).chain(set.map(fixed));
-    environment.get_template(TEMPLATE)?.render(Value::from_iter(variables))
+    environment.get_template(TEMPLATE)?.render(Value::from_pairs(variables))
 }
 
 fn value(json: &Json, next_text: &impl Fn(&str) -> String) -> Value {
@@ -138,7 +138,7 @@ fn value(json: &Json, next_text: &impl Fn(&str) -> String) -> Value {
         Json::Text(text) => Value::from(next_text(text)),
         Json::List(items) => items.iter().map(|item| value(item, next_text)).collect::<Vec<_>>().into(),
         Json::Object(entries) => {
-            Value::from_iter(entries.iter().map(|(key, entry)| (key.clone(), value(entry, next_text))))
+            Value::from_pairs(entries.iter().map(|(key, entry)| (key.clone(), value(entry, next_text))))
         }
     }
 }

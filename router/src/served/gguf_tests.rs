@@ -40,7 +40,6 @@ fn a_file_names_its_model_its_end_tokens_and_its_template() {
     assert_eq!((model.stop_token_ids.as_slice(), model.vocab), ([0, 2].as_slice(), 384));
     assert!(model.template.is_some() && model.special_tokens.texts.contains(&"<|im_start|>".to_owned()));
     assert!(!model.special_tokens.texts.contains(&"<think>".to_owned()));
-    assert!(load(&fixtures().join("models/llama-f32.gguf"), None).unwrap().template.is_none());
 }
 
 #[test]

@@ -224,7 +224,8 @@ async fn what_outlasts_its_time_to_finish_is_told_so() {
     cluster.shutdown.cancel();
     // Its body ends as HTTP says a body ends, and its last event is the error.
     let text = stream.text().await.unwrap();
-    let last = text.trim_end().rsplit("\n\n").next().unwrap().trim_start_matches("data: ");
+    let mut events = text.trim_end().rsplit("\n\n").map(|event| event.trim_start_matches("data: "));
+    let last = events.find(|event| *event != "[DONE]").unwrap();
     let last: Value = serde_json::from_str(last).unwrap();
     assert_eq!(last["error"]["code"], "unavailable", "{text}");
     let whole = whole.await.unwrap();

@@ -69,7 +69,7 @@ impl Reading {
     }
 
     async fn until_it_is_under_way(&mut self) {
-        while !self.text.contains("world") {
+        while self.text.matches("data: ").count() < 8 {
             assert!(self.read().await, "{}", self.text);
         }
     }

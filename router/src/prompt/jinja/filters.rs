@@ -41,7 +41,7 @@ pub fn dict(pairs: Option<&Value>, named: Kwargs) -> Result<Value, Error> {
     for name in named.args() {
         entries.push((Value::from(name), named.get(name)?));
     }
-    Ok(Value::from_iter(entries))
+    Ok(Value::from_pairs(entries))
 }
 
 /// What the `title` filter begins a word behind.
