@@ -116,10 +116,8 @@ impl BlockSpace {
     pub fn hold_off<T>(&self, running: usize, work: impl FnOnce() -> T) -> T {
         self.running.store(running, Ordering::Relaxed);
         self.held_off.store(true, Ordering::Release);
-        let done = work();
-        self.held_off.store(false, Ordering::Release);
-        self.serve();
-        done
+        let _served_after = HeldOff(self);
+        work()
     }
 
     /// One more block for an answer that runs, if there is one.
@@ -220,6 +218,16 @@ impl BlockSpace {
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
         self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Ends the time in which the engine gives out blocks when it is dropped, also where the engine panics.
+struct HeldOff<'a>(&'a BlockSpace);
+
+impl Drop for HeldOff<'_> {
+    fn drop(&mut self) {
+        self.0.held_off.store(false, Ordering::Release);
+        self.0.serve();
     }
 }
 

@@ -30,7 +30,7 @@ pub struct PrefillSettings {
     /// Pack what is shipped without further loss: auto (unless the link was measured to be faster than packing), on, or off
     #[arg(long, value_enum, default_value = "auto", env = "SECATEUR_LOSSLESS")]
     pub lossless: Lossless,
-    /// What is shipped where neither request nor plan says: auto (by the link), dense, pdtrim or tiered
+    /// What is shipped where neither request nor plan says: auto (by the link), dense (lossless), pdtrim, tiered or small (both lossy)
     #[arg(long, default_value = "tiered", value_parser = parse_transfer, env = "SECATEUR_TRANSFER")]
     pub transfer: NodeTransfer,
     /// How pictures are pruned where a request does not say: ONE[,SEVERAL], for one picture and for several, each auto (as

@@ -32,10 +32,11 @@ fn words(tokens: &[u32]) -> String {
 
 /// Special tokens are left out of an answer's text.
 fn answer_of(tokens: &[u32], family: &str) -> String {
+    // 0 is the unknown token, which transformers leaves out of texts as it does the others.
     let special: &[u32] = match family {
-        "qwen2.5-vl" => &[1, 2, 90, 91, 92, 93],
-        family if VISION.contains(&family) => &[1, 2, 90],
-        _ => &[1, 2],
+        "qwen2.5-vl" => &[0, 1, 2, 90, 91, 92, 93],
+        family if VISION.contains(&family) => &[0, 1, 2, 90],
+        _ => &[0, 1, 2],
     };
     words(&tokens.iter().copied().filter(|token| !special.contains(token)).collect::<Vec<_>>())
 }

@@ -30,7 +30,7 @@ fn write_plan(dir: &Path, fingerprint: &str) {
         "format": 1, "model_fingerprint": fingerprint, "layers": 12, "rule": "subset",
         "calibration": {"name": "none", "digest": "", "samples": 0, "seed": 0},
         "prefill": {"removed": []}, "decode": {"removed": []}, "kv": kv,
-        "tiers": {"first": 2, "last": 4, "middle_bits": 3, "selected_bits": 3},
+        "tiers": {"first": 2, "last": 4, "middle_bits": 6, "selected_bits": 6},
     });
     std::fs::write(dir.join("plan.json"), plan.to_string()).unwrap();
 }

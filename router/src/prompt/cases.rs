@@ -111,13 +111,12 @@ fn special_tokens_are_known_by_every_name() {
     let content = json!([{"type": "image_url", "image_url": PNG}, {"type": "text", "text": "Hi"}]);
     let messages = json!([{"role": "user", "content": content}]);
     let files = [("chat_template.jinja", template), ("tokenizer_config.json", config)];
-    let expected =
-        tokens(&[("chat_template.jinja", "<unk><image>\n{{ messages[0].content[1].text }}")], messages.clone());
-    assert_eq!(expected[..2], [3, 4]);
-    assert_eq!(tokens(&files, messages.clone()), expected);
+    // <unk>, <image>, the end of a line, and the words.
+    let found = tokens(&files, messages.clone());
+    assert_eq!((&found[..3], found.len()), ([3, 4, 203].as_slice(), 4));
     // processor_config.json names the image token too.
     let files = [("chat_template.jinja", template), ("tokenizer_config.json", r#"{"sep_token": "<unk>"}"#)];
-    assert_eq!(tokens(&files, messages), expected);
+    assert_eq!(tokens(&files, messages), found);
 }
 
 #[test]

@@ -214,7 +214,7 @@ async fn shutdown_finishes_what_runs_and_refuses_what_is_new() {
 async fn what_outlasts_its_time_to_finish_is_told_so() {
     let cluster = Cluster::one().await;
     // Longer than a router that stops has patience, without a pause that is taken for a lost node.
-    cluster.decode[0].script.set(Act::Slow(3_500));
+    cluster.decode[0].script.set(Act::Slow(7_000));
     let mut streamed = question(json!({}));
     streamed["stream"] = true.into();
     let stream = cluster.post(&streamed).await;

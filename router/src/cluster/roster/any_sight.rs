@@ -44,7 +44,12 @@ proptest! {
             match event {
                 Event::Found(entry, found) => _ = roster.answered(entry, Ok(found)),
                 Event::Failed(entry) => _ = roster.answered(entry, Err("no answer".to_owned())),
-                Event::Showed(address, sight) => _ = sights.insert(address.to_string(), sight),
+                // Only members are asked.
+                Event::Showed(address, sight) => {
+                    if known.contains(&address.to_string()) {
+                        sights.insert(address.to_string(), sight);
+                    }
+                }
                 Event::Passed(seconds) => now += Duration::from_secs(seconds),
             }
             let turn = roster.turn(&sights, now);

@@ -16,6 +16,23 @@ struct Templates {
     cases: Vec<Case>,
 }
 
+/// What is rendered otherwise than transformers does it, and known to be: names of cases, and expressions.
+#[derive(Deserialize)]
+struct Known {
+    templates: Vec<String>,
+    expressions: Vec<String>,
+}
+
+/// Fails where a case differs that is not known to, and where one is as it should be that is listed as different.
+fn hold(differing: Vec<(String, String)>, known: &[String], all: usize) {
+    let new: Vec<&str> =
+        differing.iter().filter(|(name, _)| !known.contains(name)).map(|(_, found)| found.as_str()).collect();
+    assert!(new.is_empty(), "{} of {all} differ and are not known to:\n{}", new.len(), new.join("\n"));
+    let is_mended = |name: &&String| differing.iter().all(|(other, _)| other != *name);
+    let mended: Vec<&String> = known.iter().filter(is_mended).collect();
+    assert!(mended.is_empty(), "no longer different, take them out of known_differences.json: {mended:?}");
+}
+
 #[derive(Deserialize)]
 struct Case {
     name: String,
@@ -78,12 +95,11 @@ fn templates_render_as_in_transformers() {
             _ => false,
         };
         if !is_equal {
-            differing
-                .push(format!("{}\n expected {:?} {:?}\n found    {found:?}", case.name, case.expected, case.error));
+            let found = format!("{}\n expected {:?} {:?}\n found    {found:?}", case.name, case.expected, case.error);
+            differing.push((case.name.clone(), found));
         }
     }
-    let (differ, all) = (differing.len(), fixture.cases.len());
-    assert!(differing.is_empty(), "{differ} of {all} differ:\n{}", differing.join("\n"));
+    hold(differing, &fixture::<Known>("known_differences.json").templates, fixture.cases.len());
 }
 
 #[derive(Deserialize)]
@@ -114,12 +130,10 @@ fn filters_tests_methods_and_values_are_those_of_transformers() {
             _ => false,
         };
         if !is_equal {
-            differing.push(format!(
-                "{}\n expected {:?} {:?}\n found    {found:?}",
-                case.template, case.expected, case.error
-            ));
+            let found =
+                format!("{}\n expected {:?} {:?}\n found    {found:?}", case.template, case.expected, case.error);
+            differing.push((case.template.clone(), found));
         }
     }
-    let (differ, all) = (differing.len(), fixture.cases.len());
-    assert!(differing.is_empty(), "{differ} of {all} differ:\n{}", differing.join("\n"));
+    hold(differing, &fixture::<Known>("known_differences.json").expressions, fixture.cases.len());
 }
