@@ -2,8 +2,10 @@
 
 use half::{bf16, f16};
 use secateur_transfer::{
-    Codec, DType,
-    codec::{CodeError, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes},
+    Codec, DType, Grain,
+    codec::{
+        CodeError, KvSteps, LayerCoding, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, steps::Notch,
+    },
 };
 
 use crate::{input::Input, memory};
@@ -13,13 +15,17 @@ const EXACT_FORMS: [u8; 2] = [0, 1];
 const RAW: u8 = 0;
 const PLANES: u8 = 1;
 /// What a decoder may take beside memory for each value: tables.
-const TABLES_BYTES: usize = 64 << 10;
+const TABLES_BYTES: usize = 512 << 10;
 /// What a decoder may take for each value of K and V, growing vectors included.
-const BYTES_PER_VALUE: usize = 128;
+const BYTES_PER_VALUE: usize = 160;
+/// What lies further from zero than so many steps becomes that.
+const CODE_MAX: f64 = 32_000.0;
 
 /// How a part is made, and read.
 struct Case {
     codec: Codec,
+    /// Steps of keys, of values, as notches.
+    notches: [u8; 2],
     layout: Layout,
     source: DType,
     target: DType,
@@ -27,13 +33,34 @@ struct Case {
 }
 
 impl Case {
-    fn of(codec: Codec, input: &mut Input<'_>) -> Self {
+    fn of(is_native: bool, input: &mut Input<'_>) -> Self {
+        let grain = Grain::of_quarters(8 + input.below(33) as u8);
+        let codec = grain.filter(|_| !is_native).map_or(Codec::Native, Codec::Steps);
+        let notches = [input.byte(), input.byte()];
         let size = input.byte();
         let (width_max, positions_max) = if size >= 254 { (48, 24) } else { (10, 6) };
         let width = 1 + input.below(width_max);
         let positions = 1 + input.below(positions_max);
         let layout = Layout { width, dtype: input.dtype() };
-        Self { codec, layout, source: input.dtype(), target: input.dtype(), positions }
+        Self { codec, notches, layout, source: input.dtype(), target: input.dtype(), positions }
+    }
+
+    /// What the parts of the layer share, before the first of them.
+    fn coding(&self) -> LayerCoding {
+        let [keys, values] = self.notches.map(Notch);
+        let heads = (1, self.layout.width);
+        let steps = KvSteps::new(1, heads, |_, _, _| keys, |_, _| values);
+        let grain = match self.codec {
+            Codec::Native => None,
+            Codec::Steps(grain) => Some(grain),
+        };
+        LayerCoding::new(&steps, 0, heads, grain)
+    }
+
+    /// The step of keys or of values.
+    fn step(&self, plane: usize) -> f64 {
+        let bits = self.codec.bits().expect("steps");
+        ((f64::from(self.notches[plane]) - 128.0) / 4.0 - bits).exp2()
     }
 
     fn count(&self) -> usize {
@@ -41,11 +68,11 @@ impl Case {
     }
 }
 
-/// Everything, with a codec.
-pub fn check(codec: Codec, bytes: &[u8]) {
+/// Everything, of native spans or of steps.
+pub fn check(is_native: bool, bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let kind = input.below(4);
-    let case = Case::of(codec, &mut input);
+    let case = Case::of(is_native, &mut input);
     match kind {
         0 => {
             let _ = read(&case, input.rest());
@@ -106,9 +133,9 @@ fn code(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) -> Vec<u8> {
     if input.below(4) == 0 {
         let numbers = numbers(case, input);
         let copy = |_, into: &mut Vec<u8>| into.extend_from_slice(&numbers);
-        encoder.encode(input.pick(&Codec::ALL), copy, &mut Vec::new());
+        encoder.encode(input.pick(&[Codec::Native, case.codec]), &mut case.coding(), copy, &mut Vec::new());
     }
-    encoder.encode(case.codec, copy, &mut part);
+    encoder.encode(case.codec, &mut case.coding(), copy, &mut part);
     part
 }
 
@@ -117,18 +144,18 @@ fn code(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) -> Vec<u8> {
 fn read(case: &Case, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut decoder = PartDecoder::new(case.layout, case.target);
     let bytes_max = TABLES_BYTES + 2 * BYTES_PER_VALUE * case.count();
-    let first = memory::within(bytes_max, || copied(decoder.decode(case.codec, case.positions, bytes)));
+    let first = memory::within(bytes_max, || copied(decoder.decode(case.codec, &mut case.coding(), case.positions, bytes)));
     let (rows, used) = first.ok()?;
     assert!((1..=bytes.len()).contains(&used));
     assert_eq!(rows.len(), 2 * case.count() * case.target.size_bytes());
     let form = bytes[0];
     assert!(form == RAW || (form == PLANES) == (case.codec == Codec::Native), "form {form} of {:?}", case.codec);
     if !EXACT_FORMS.contains(&form) {
-        assert!(values(&rows, case.target).iter().all(|value| value.is_finite()), "integers are numbers");
+        assert!(values(&rows, case.target).iter().all(|value| value.is_finite()), "steps are numbers");
     }
-    let alone = copied(decoder.decode(case.codec, case.positions, &bytes[..used]));
+    let alone = copied(decoder.decode(case.codec, &mut case.coding(), case.positions, &bytes[..used]));
     assert_eq!(alone, Ok((rows.clone(), used)), "what was read before, or comes behind, matters");
-    assert!(decoder.decode(case.codec, case.positions, &bytes[..used - 1]).is_err(), "its last byte is not needed");
+    assert!(decoder.decode(case.codec, &mut case.coding(), case.positions, &bytes[..used - 1]).is_err(), "its last byte is not needed");
     Some((rows, used))
 }
 
@@ -153,12 +180,8 @@ fn arrives(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) {
         is_same(case, k, k_back);
         return is_same(case, v, v_back);
     }
-    // K and V each say whether their codes are short.
-    assert!(part.len() <= coded_bytes(case.layout, case.codec, case.positions) + 4, "longer than said");
-    let (width, count) = (case.layout.width, case.count());
-    let group = group(width);
-    is_near(case, k, k_back, |at| at % width, width);
-    is_near(case, v, v_back, |at| at / group, count / group);
+    is_near(case, k, k_back, case.step(0));
+    is_near(case, v, v_back, case.step(1));
 }
 
 /// Every bit of the wire's dtype, as the target holds it.
@@ -184,42 +207,24 @@ fn through(value: f32, from: DType, to: DType) -> f32 {
     }
 }
 
-/// Half a step from what was given, in every group of values that has a scale; of two bits a fifth of the range may be cut.
-fn is_near(case: &Case, given: &[u8], back: &[u8], group_of: impl Fn(usize) -> usize, groups: usize) {
+/// Half a step from what was given, unless that lies beyond the last code.
+fn is_near(case: &Case, given: &[u8], back: &[u8], step: f64) {
     let (given, back) = (values(given, case.source), values(back, case.target));
     assert_eq!(given.len(), back.len());
-    let mut bounds = vec![(f64::INFINITY, f64::NEG_INFINITY); groups];
-    for (at, &value) in given.iter().enumerate() {
-        assert!(value.abs() <= 65_504.0, "{value} has no scale");
-        let (low, high) = &mut bounds[group_of(at)];
-        (*low, *high) = (low.min(value.into()), high.max(value.into()));
-    }
-    let levels = f64::from((1u32 << case.codec.bits().expect("integers")) - 1);
     let exp2 = |exponent: i32| 2f64.powi(exponent);
-    for (at, (&value, &back)) in given.iter().zip(&back).enumerate() {
-        let (low, high) = bounds[group_of(at)];
-        // The smallest value is rounded down to f16, and the step to nearest.
-        let range = high - low + (low.abs().max(high.abs()) * exp2(-10)).max(exp2(-24));
-        let step = range / levels;
-        let cut = if case.codec == Codec::Int2 { 0.2 * range } else { 0.0 };
-        // A short scale's step may be a sixth longer, and its smallest value an eighth of it lower.
-        let of_scales = 0.66 * step + range * exp2(-11) + levels * exp2(-25) + 0.001 * step + cut;
-        let of_f32 = (value.abs() as f64 + range) * exp2(-20);
+    for (&value, &back) in given.iter().zip(&back) {
+        let most = CODE_MAX * step;
+        let (held, exact) = (f64::from(value).clamp(-most, most), f64::from(back));
         let of_target = match case.target {
             DType::F32 => 0.0,
-            DType::Bf16 => (f64::from(value).abs() + of_scales) * exp2(-8),
-            DType::F16 => (f64::from(value).abs() + of_scales) * exp2(-11) + exp2(-25),
+            DType::Bf16 => (held.abs() + step) * exp2(-8),
+            DType::F16 if held.abs() + step > f64::from(f16::MAX.to_f32()) => continue,
+            DType::F16 => (held.abs() + step) * exp2(-11) + exp2(-25),
         };
-        let error = (f64::from(value) - f64::from(back)).abs();
-        let allowed = of_scales + of_f32 + of_target;
-        assert!(error <= allowed, "{value} became {back}, {allowed} is allowed; group {low}..{high}");
+        // Dividing by a step rounds, as multiplying by it does.
+        let allowed = 0.5 * step + held.abs() * exp2(-22) + of_target + exp2(-140);
+        assert!((held - exact).abs() <= allowed, "{value} became {back}, {allowed} from {held} is allowed");
     }
-}
-
-/// Values of V that share a scale (docs/transfer.md).
-fn group(width: usize) -> usize {
-    let divisor = (1..=width.min(128)).rev().find(|&size| width.is_multiple_of(size)).unwrap_or(width);
-    if divisor < 16 { width } else { divisor }
 }
 
 fn values(bytes: &[u8], dtype: DType) -> Vec<f32> {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use prost::Message;
 use secateur_proto::v1::{self, ship_frame::Frame};
 use secateur_transfer::{
-    Extent, KvShape, Manifest, Parties, Receiver, Refusal, TransferPolicy,
-    codec::{Packing, PartEncoder, Plane, Rows},
+    Codec, Extent, KvShape, LayerEntry, Manifest, Parties, Receiver, Refusal, TransferPolicy,
+    codec::{KvSteps, LayerCoding, Packing, PartEncoder, Plane, Rows, steps::Notch},
     digest::Whole,
     frame,
     receive::{Expectation, KvSink},
@@ -19,7 +19,7 @@ use crate::{input::Input, memory};
 const LAYERS: [u32; 3] = [0, 2, 5];
 const FIRST_TOKEN: u32 = 42;
 /// What a frame may take beside its own bytes: the values of one part at a time, of at most 128 positions and 4 values.
-const FRAME_BYTES_MAX: usize = 256 << 10;
+const FRAME_BYTES_MAX: usize = 768 << 10;
 
 /// Rows as they came.
 struct Placed {
@@ -51,7 +51,7 @@ struct Shipment {
     held: u32,
     encoder: PartEncoder,
     /// Of each layer, what is to come.
-    due: Vec<(u32, Vec<Part>, usize)>,
+    due: Vec<(u32, Vec<Part>, usize, LayerCoding)>,
     whole: Whole,
     sequence: u64,
     /// Nothing was changed so far.
@@ -60,13 +60,14 @@ struct Shipment {
 
 impl Shipment {
     fn of(input: &mut Input<'_>) -> Self {
-        let policy = input.pick(&[TransferPolicy::Dense, TransferPolicy::Tiered]);
+        let policy = input.pick(&[TransferPolicy::Dense, TransferPolicy::Tiered, TransferPolicy::Small]);
         let positions = input.pick(&[1, 5, 40, 130, 300]);
         let (kv_heads, head_dim) = input.pick(&[(1, 2), (2, 1), (1, 1), (2, 2)]);
         let shape = KvShape { kv_heads, head_dim, dtype: input.dtype() };
         let extent = Extent { prompt: positions, positions };
         let parties = Parties { epoch: "e".into(), attempt: 1, model_fingerprint: "f".into(), plan_id: String::new() };
-        let manifest = Manifest::new(parties, (policy, None), extent, shape, &LAYERS);
+        let steps = KvSteps::new(LAYERS.len(), shape.heads(), |_, _, _| Notch(128), |_, _| Notch(130));
+        let manifest = Manifest::new(parties, (policy, None), extent, shape, &LAYERS).with_steps(&steps);
         let expected = Expectation {
             model_fingerprint: "f".into(),
             plan_id: String::new(),
@@ -80,7 +81,15 @@ impl Shipment {
         assert_eq!(expected.check(&manifest), Ok(()));
         let held = 16 * (input.byte() as u32 % 4) % positions;
         let every = manifest.part_positions();
-        let due = manifest.layers.iter().map(|entry| (entry.layer, parts(&entry.spans, every, held), 0)).collect();
+        let coding = |place: usize, entry: &LayerEntry| {
+            let grain = entry.spans.iter().find_map(|coded| match coded.codec {
+                Codec::Native => None,
+                Codec::Steps(grain) => Some(grain),
+            });
+            LayerCoding::new(&manifest.steps, place, shape.heads(), grain)
+        };
+        let due = manifest.layers.iter().enumerate();
+        let due = due.map(|(at, entry)| (entry.layer, parts(&entry.spans, every, held), 0, coding(at, entry))).collect();
         let encoder =
             PartEncoder::new(shape.layout(), shape.dtype, input.pick(&[Packing::Never, Packing::WhereSmaller]));
         let whole = Whole::new(&manifest, held);
@@ -105,7 +114,7 @@ impl Shipment {
         let (mut runs, mut payload) = (Vec::new(), Vec::new());
         for _ in 0..1 + input.below(3) {
             let at = input.below(self.due.len());
-            let (layer, parts, next) = &mut self.due[at];
+            let (layer, parts, next, coding) = &mut self.due[at];
             let of: Vec<Part> = parts[*next..].iter().take(1 + input.below(3)).copied().collect();
             if of.is_empty() {
                 continue;
@@ -121,7 +130,7 @@ impl Shipment {
                     into.extend(of.iter().copied().cycle().take(plane_bytes));
                     into.resize(end, 0);
                 };
-                self.encoder.encode(part.codec, copy, &mut payload);
+                self.encoder.encode(part.codec, coding, copy, &mut payload);
             }
         }
         v1::KvFrame { sequence: self.sequence, runs, payload: payload.into(), ..Default::default() }
