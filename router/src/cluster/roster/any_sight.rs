@@ -55,6 +55,8 @@ proptest! {
             let turn = roster.turn(&sights, now);
             for left in &turn.leave {
                 prop_assert!(known.remove(left), "{left} left and was not there");
+                // Who comes back is a stranger until it has answered.
+                sights.remove(left);
             }
             for joiner in &turn.join {
                 prop_assert!(known.insert(joiner.address.clone()), "{} joined twice", joiner.address);
