@@ -80,7 +80,7 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
     let (tokenizer, tokenizer_digest, facts) = load_tokenizer(&documents, &tokenizer_config)?;
 
     let image_token = image_token(&config, &tokenizer);
-    let special_tokens = special_tokens(&tokenizer, image_token.as_ref());
+    let special_tokens = special_tokens(&tokenizer, image_token.as_ref(), facts.unknown());
     let stop_token_ids = stop_token_ids(&config, &generation_config, &facts, &tokenizer);
     let template = load_template(&documents, &tokenizer_config, facts, image_token.as_ref())?;
     let root = secateur_gguf::name(path).unwrap_or_else(|| checkpoint_name(path));
@@ -148,11 +148,14 @@ fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {
     Some(ImageToken { id, text: tokenizer.id_to_token(id)? })
 }
 
-fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>) -> SpecialTokens {
+/// `unknown` becomes of any word that the tokenizer does not know, so that its number gives nothing away.
+fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>, unknown: Option<&str>) -> SpecialTokens {
     let mut special = SpecialTokens::default();
     for (id, token) in tokenizer.get_added_tokens_decoder() {
         if token.special && !token.content.is_empty() {
-            special.ids.insert(id);
+            if unknown != Some(token.content.as_str()) {
+                special.ids.insert(id);
+            }
             special.texts.push(token.content);
         }
     }

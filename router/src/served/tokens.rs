@@ -79,6 +79,12 @@ impl TokenFacts {
         self.named.iter().find(|(known, _)| known == name).map(|(_, token)| token.as_str())
     }
 
+    /// The token that stands for unknown words, and for nothing else.
+    pub fn unknown(&self) -> Option<&str> {
+        let unknown = self.token("unk_token")?;
+        self.named.iter().all(|(name, token)| name == "unk_token" || token != unknown).then_some(unknown)
+    }
+
     /// Adds to `tokenizer` what it does not have.
     pub fn add_to(&self, tokenizer: &mut Tokenizer) -> Result<(), tokenizers::Error> {
         let known: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::served::Up;
 
 /// So much that it runs on for seconds after the signal.
-const STREAMS: usize = 12;
-const TOKENS: u32 = 3_500;
+const STREAMS: usize = 6;
+const TOKENS: u32 = 2_000;
 
 /// A long answer that has begun.
 struct Stream {
