@@ -12,6 +12,7 @@
 //! own to bound.
 
 mod first_message;
+mod give_back;
 mod pace;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -56,6 +57,12 @@ pub(crate) struct Room {
 pub struct Seat {
     share: Arc<Semaphore>,
     _seat: OwnedSemaphorePermit,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        give_back::soon();
+    }
 }
 
 /// The connection that a call came over.

@@ -85,7 +85,7 @@ fn usable(manifest: &Manifest) -> Vec<Key> {
     let BlockKeys { positions, .. } = manifest.keys;
     let under = |key: Key| {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(manifest.policy.as_str().as_bytes()).update(manifest.steps.as_bytes()).update(&key);
+        hasher.update(manifest.policy.to_string().as_bytes()).update(manifest.steps.as_bytes()).update(&key);
         *hasher.finalize().as_bytes()
     };
     let is_ours = positions as usize == BLOCK_POSITIONS;

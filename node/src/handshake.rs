@@ -60,6 +60,7 @@ pub fn sampling(message: Option<v1::Sampling>) -> secateur_model::Sampling {
         seed: sampling.seed,
         top_logprobs: sampling.top_logprobs,
         min_tokens: sampling.min_tokens,
+        forced: sampling.forced,
     }
 }
 

@@ -159,7 +159,7 @@ impl Identity {
             recommended_visual_several: Some(visual::policy_to_proto(self.recommended_visual_several)),
             host_id: self.host_id.clone(),
             kv_dtype: self.kv_shape().dtype.to_proto() as i32,
-            recommended_transfer: self.recommended_transfer.map_or(0, |policy| policy.to_proto() as i32),
+            recommended_transfer: self.recommended_transfer.map_or(0, |policy| policy.to_proto()),
             ship_costs: self.ship_costs(),
             unix_ms: unix_ms(SystemTime::now()),
         }

@@ -45,7 +45,10 @@ pub struct NodeTransfer(pub Option<TransferPolicy>);
 
 impl std::fmt::Display for NodeTransfer {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(self.0.map_or("auto", TransferPolicy::as_str))
+        match self.0 {
+            Some(policy) => policy.fmt(out),
+            None => out.write_str("auto"),
+        }
     }
 }
 
@@ -54,7 +57,7 @@ fn parse_transfer(text: &str) -> Result<NodeTransfer, String> {
         "auto" => Ok(NodeTransfer(None)),
         _ => text.parse().map(|policy| NodeTransfer(Some(policy))).map_err(|_| {
             let known = TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
-            format!("`{text}` is none of auto, {known}")
+            format!("`{text}` is none of auto, {known}, tiered:BITS (2 to 10 in quarters)")
         }),
     }
 }

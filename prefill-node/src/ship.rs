@@ -63,6 +63,8 @@ pub struct Shipped {
     pub bytes_sent: u64,
     /// The same before coding and framing.
     pub bytes_raw: u64,
+    /// With what decode had already.
+    pub bytes_planned: u64,
     /// Positions that decode had already.
     pub positions_held: u32,
     /// On this node's clock.
@@ -113,6 +115,7 @@ impl Shipment {
             (Ok(placed), Some((closed, sender))) if placed.bytes == sender.manifest().total_bytes() => Ok(Shipped {
                 bytes_sent,
                 bytes_raw: sender.bytes_raw(),
+                bytes_planned: placed.bytes,
                 positions_held: held.unwrap_or(0),
                 timeline: Timeline { flight, compute_end: closed.compute_end, encode },
             }),
@@ -224,6 +227,9 @@ impl Shipment {
             bytes_raw: shipped.map_or(0, |shipped| shipped.bytes_raw),
             bytes_dense: dense_bytes(kept, blocks, shape),
             bytes_unpruned: dense_bytes(kept + pruned, whole, shape),
+            bytes_kept: dense_bytes(kept, whole, shape),
+            bytes_planned: shipped.map_or(0, |shipped| shipped.bytes_planned),
+            bits: self.job.transfer.precision(self.identity.plan.as_deref()),
             positions_held: shipped.map_or(0, |shipped| shipped.positions_held),
         };
         account.report(shipped.map(|shipped| &shipped.timeline))
@@ -231,7 +237,7 @@ impl Shipment {
 
     /// The report on a shipment that came to nothing: its bytes went over the wire all the same.
     pub fn report_failed(&self, bytes_sent: u64) -> v1::TransferReport {
-        v1::TransferReport { policy: self.job.transfer.to_proto() as i32, bytes_sent, ..Default::default() }
+        v1::TransferReport { policy: self.job.transfer.to_proto(), bytes_sent, ..Default::default() }
     }
 }
 

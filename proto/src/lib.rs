@@ -14,7 +14,7 @@ pub use error::{ErrorCode, ServiceError};
 pub use name::checkpoint_name;
 
 /// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// Largest request that a prefill node takes: pictures travel in it.
 pub const PREFILL_REQUEST_BYTES_MAX: usize = 256 << 20;

@@ -58,7 +58,7 @@ async fn node() -> Node {
 impl Node {
     async fn open(&self, epoch: &str, max_new_tokens: u32) -> Streaming<GenerateEvent> {
         let request = GenerateRequest {
-            transfer: TransferPolicy::Dense.to_proto() as i32,
+            transfer: TransferPolicy::Dense.to_proto(),
             epoch: Some(secateur_proto::v1::Epoch { id: epoch.to_owned(), attempt: 1 }),
             model_fingerprint: self.description.model_fingerprint.clone(),
             prompt_positions_max: POSITIONS,

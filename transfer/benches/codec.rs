@@ -57,29 +57,29 @@ fn main() {
         };
         let mut encoder = PartEncoder::new(layout, DType::Bf16, packing);
         let mut decoder = PartDecoder::new(layout, DType::Bf16);
-        let (mut coded, mut coding, mut reading) = (Vec::new(), Vec::new(), Vec::new());
-        let mut part = Vec::new();
+        let (mut coded, mut ends, mut coding, mut reading) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             let mut layer = LayerCoding::new(&steps, 0, HEADS, grain);
             let mut reader = LayerCoding::new(&steps, 0, HEADS, grain);
             coded.clear();
+            ends.clear();
             let started = Instant::now();
             for _ in 0..PARTS {
-                part.clear();
                 let copy = |plane, into: &mut Vec<u8>| into.extend_from_slice(if plane == Plane::K { &k } else { &v });
-                encoder.encode(codec, &mut layer, copy, &mut part);
-                coded.push(part.clone());
+                encoder.encode(codec, &mut layer, copy, &mut coded);
+                ends.push(coded.len());
             }
             coding.push(gib / started.elapsed().as_secs_f64());
             let started = Instant::now();
-            for part in &coded {
-                let read = decoder.decode(codec, &mut reader, POSITIONS, part);
-                assert!(read.is_ok_and(|(_, used)| used == part.len()));
+            let mut start = 0;
+            for &end in &ends {
+                let read = decoder.decode(codec, &mut reader, POSITIONS, &coded[start..end]);
+                assert!(read.is_ok_and(|(_, used)| start + used == end));
+                start = end;
             }
             reading.push(gib / started.elapsed().as_secs_f64());
         }
-        let bits =
-            coded.iter().map(|part| part.len() * 8).sum::<usize>() as f64 / (PARTS * 2 * POSITIONS * WIDTH) as f64;
+        let bits = (coded.len() * 8) as f64 / (PARTS * 2 * POSITIONS * WIDTH) as f64;
         let name = codec.bits().map_or("lossless".to_owned(), |grain| format!("grain {grain}"));
         println!("{name}: {bits:.2} bits a value");
         report("  coding", coding);

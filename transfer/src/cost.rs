@@ -31,7 +31,7 @@ pub fn of(policy: TransferPolicy, plan: Option<&Plan>, shape: KvShape, layers: &
     let at = |positions| bytes(policy, plan, shape, layers, positions) as f64;
     let bytes_per_position = (at(LONG) - at(SHORT)) / f64::from(LONG - SHORT);
     let fixed_bytes = at(SHORT) - bytes_per_position * f64::from(SHORT);
-    v1::ShipCost { policy: policy.to_proto() as i32, fixed_bytes, bytes_per_position }
+    v1::ShipCost { policy: policy.to_proto(), fixed_bytes, bytes_per_position }
 }
 
 #[cfg(test)]

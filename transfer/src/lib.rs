@@ -31,4 +31,4 @@ pub use span::{CodedSpan, TokenSpan};
 pub use tiers::Tiers;
 
 /// Version of the transfer format. A receiver refuses every other.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;

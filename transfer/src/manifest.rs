@@ -227,7 +227,7 @@ impl Manifest {
             epoch: Some(v1::Epoch { id: self.parties.epoch.clone(), attempt: self.parties.attempt }),
             model_fingerprint: self.parties.model_fingerprint.clone(),
             plan_id: self.parties.plan_id.clone(),
-            policy: self.policy.to_proto() as i32,
+            policy: self.policy.to_proto(),
             prompt_positions: self.extent.prompt,
             positions: self.extent.positions,
             kv_heads: self.shape.kv_heads,

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
 
-use crate::{span::CodedSpan, tiers::Tiers};
+use crate::{codec::Grain, span::CodedSpan, tiers::Tiers};
+
+/// Tags from here on are `tiered` with so many quarters of a bit more.
+const TIERED_AT: i32 = 256;
 
 /// What is shipped. The default is the reference: everything, as computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -19,6 +22,8 @@ pub enum TransferPolicy {
     Tiered,
     /// The same with coarser steps: about as few bytes as PDTrim publishes.
     Small,
+    /// As `Tiered`, with steps as fine as the request says.
+    TieredAt(Grain),
 }
 
 /// How far a shipment reaches.
@@ -32,28 +37,54 @@ pub struct Extent {
 
 /// No such policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered, small")]
+#[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered, tiered:BITS (2 to 10 in quarters), small")]
 pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
-    /// Every policy, in the order that documents list them.
+    /// Every policy that has a name of its own, in the order that documents list them.
     pub const ALL: [TransferPolicy; 4] =
         [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered, TransferPolicy::Small];
 
-    /// The name on the command line, in JSON and in metrics.
+    /// The name in JSON and in metrics.
     pub fn as_str(self) -> &'static str {
-        match self {
+        match self.named() {
             TransferPolicy::Dense => "dense",
             TransferPolicy::PdTrim => "pdtrim",
-            TransferPolicy::Tiered => "tiered",
+            TransferPolicy::Tiered | TransferPolicy::TieredAt(_) => "tiered",
             TransferPolicy::Small => "small",
+        }
+    }
+
+    /// The policy of [`ALL`](Self::ALL) that it goes by.
+    pub fn named(self) -> TransferPolicy {
+        match self {
+            TransferPolicy::TieredAt(_) => TransferPolicy::Tiered,
+            named => named,
+        }
+    }
+
+    /// Bits a value, about, of what is not shipped as it was computed.
+    pub fn precision(self, plan: Option<&Plan>) -> Option<f64> {
+        match self {
+            TransferPolicy::Dense | TransferPolicy::PdTrim => None,
+            _ => self.tiers(plan).middle.bits(),
+        }
+    }
+
+    /// The same of a policy whose request chose it.
+    pub fn bits(self) -> Option<f64> {
+        match self {
+            TransferPolicy::TieredAt(grain) => Some(grain.bits()),
+            _ => None,
         }
     }
 
     /// Whether a plan says what it needs to know.
     pub fn is_possible_with(self, plan: Option<&Plan>) -> bool {
         match self {
-            TransferPolicy::Dense | TransferPolicy::Tiered | TransferPolicy::Small => true,
+            TransferPolicy::Dense | TransferPolicy::Tiered | TransferPolicy::Small | TransferPolicy::TieredAt(_) => {
+                true
+            }
             TransferPolicy::PdTrim => plan.is_some_and(|plan| !plan.document().kv.is_empty()),
         }
     }
@@ -74,10 +105,20 @@ impl TransferPolicy {
                     ],
                 }
             }
-            TransferPolicy::Tiered => Tiers::of(plan).spans(plan, layer, extent),
-            TransferPolicy::Small => Tiers::SMALL.spans(plan, layer, extent),
+            TransferPolicy::Tiered | TransferPolicy::Small | TransferPolicy::TieredAt(_) => {
+                self.tiers(plan).spans(plan, layer, extent)
+            }
         };
         spans.into_iter().filter(|coded| !coded.span.is_empty()).collect()
+    }
+
+    /// Of the lossy policies.
+    fn tiers(self, plan: Option<&Plan>) -> Tiers {
+        match self {
+            TransferPolicy::TieredAt(grain) => Tiers::of(plan).with(grain),
+            TransferPolicy::Small => Tiers::SMALL,
+            _ => Tiers::of(plan),
+        }
     }
 
     /// Positions below which the receiver may use what it has of an earlier shipment: there this one would bring the same
@@ -86,8 +127,9 @@ impl TransferPolicy {
         match self {
             // Of a prompt the last row is always computed, and something must be shipped.
             TransferPolicy::Dense => Some(extent.prompt.saturating_sub(1)),
-            TransferPolicy::Tiered => Some(Tiers::of(plan).settled(extent.prompt)),
-            TransferPolicy::Small => Some(Tiers::SMALL.settled(extent.prompt)),
+            TransferPolicy::Tiered | TransferPolicy::Small | TransferPolicy::TieredAt(_) => {
+                Some(self.tiers(plan).settled(extent.prompt))
+            }
             TransferPolicy::PdTrim => None,
         }
     }
@@ -97,22 +139,26 @@ impl TransferPolicy {
     pub fn kept_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
         match self {
             TransferPolicy::Dense => Some(extent.positions),
-            TransferPolicy::PdTrim | TransferPolicy::Tiered | TransferPolicy::Small => self.held_max(plan, extent),
+            _ => self.held_max(plan, extent),
         }
     }
 
     /// The wire tag.
-    pub fn to_proto(self) -> v1::TransferPolicy {
+    pub fn to_proto(self) -> i32 {
         match self {
-            TransferPolicy::Dense => v1::TransferPolicy::Dense,
-            TransferPolicy::PdTrim => v1::TransferPolicy::Pdtrim,
-            TransferPolicy::Tiered => v1::TransferPolicy::Tiered,
-            TransferPolicy::Small => v1::TransferPolicy::Small,
+            TransferPolicy::Dense => v1::TransferPolicy::Dense as i32,
+            TransferPolicy::PdTrim => v1::TransferPolicy::Pdtrim as i32,
+            TransferPolicy::Tiered => v1::TransferPolicy::Tiered as i32,
+            TransferPolicy::Small => v1::TransferPolicy::Small as i32,
+            TransferPolicy::TieredAt(grain) => TIERED_AT + i32::from(grain.quarters()),
         }
     }
 
     /// From a wire tag; unknown tags have no policy.
     pub fn from_proto(tag: i32) -> Option<TransferPolicy> {
+        if let Some(grain) = tag.checked_sub(TIERED_AT).and_then(|quarters| u8::try_from(quarters).ok()) {
+            return Grain::of_quarters(grain).map(TransferPolicy::TieredAt);
+        }
         match v1::TransferPolicy::try_from(tag).ok()? {
             v1::TransferPolicy::Unspecified => None,
             v1::TransferPolicy::Dense => Some(TransferPolicy::Dense),
@@ -125,7 +171,8 @@ impl TransferPolicy {
 
 impl fmt::Display for TransferPolicy {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.as_str())
+        out.write_str(self.as_str())?;
+        self.bits().map_or(Ok(()), |bits| write!(out, ":{bits}"))
     }
 }
 
@@ -133,7 +180,11 @@ impl FromStr for TransferPolicy {
     type Err = UnknownPolicy;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or_else(|| UnknownPolicy(text.to_owned()))
+        let found = match text.split_once(':') {
+            Some(("tiered", bits)) => bits.parse().ok().map(TransferPolicy::TieredAt),
+            _ => Self::ALL.into_iter().find(|policy| policy.as_str() == text),
+        };
+        found.ok_or_else(|| UnknownPolicy(text.to_owned()))
     }
 }
 
@@ -169,10 +220,16 @@ pub(crate) mod tests {
 
     #[test]
     fn names_and_tags_round_trip() {
-        for policy in TransferPolicy::ALL {
-            assert_eq!(policy.as_str().parse(), Ok(policy));
-            assert_eq!(TransferPolicy::from_proto(policy.to_proto() as i32), Some(policy));
+        let at = Grain::of_bits(4.25).map(TransferPolicy::TieredAt).unwrap();
+        assert_eq!((at.as_str(), at.to_string().as_str()), ("tiered", "tiered:4.25"));
+        for policy in TransferPolicy::ALL.into_iter().chain([at]) {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+            assert_eq!(TransferPolicy::from_proto(policy.to_proto()), Some(policy));
         }
+        for wrong in ["tiered:", "tiered:4.3", "tiered:11", "small:4", "dense:8", ""] {
+            assert_eq!(wrong.parse::<TransferPolicy>(), Err(UnknownPolicy(wrong.to_owned())));
+        }
+        assert_eq!(TransferPolicy::from_proto(256 + 7), None);
         assert_eq!(TransferPolicy::from_proto(0), None);
         assert_eq!(TransferPolicy::from_proto(99), None);
     }

@@ -5,6 +5,8 @@
 //! | `bytes_sent` | payload and framing handed to the transport for this request |
 //! | `bytes_raw` | what was shipped as values of the wire's dtype, before coding: tokens x K and V bytes of one token, over the layers shipped |
 //! | `bytes_dense` | kept tokens x blocks with KV in the prefill model x K and V bytes of one token |
+//! | `bytes_kept` | the same x all blocks of the checkpoint |
+//! | `bytes_planned` | what policy and plan ship as values of the wire's dtype: `bytes_raw` and what decode had already |
 //! | `bytes_unpruned` | all prompt tokens, no visual token pruned, x all blocks of the checkpoint x K and V bytes of one token |
 //! | `wire_ms` | time in which at least one frame was handed to the transport and not acknowledged |
 //! | `overlap` | share of `wire_ms` before prefill's last block was computed |
@@ -90,6 +92,12 @@ pub struct Account {
     /// See the table above.
     pub bytes_unpruned: u64,
     /// See the table above.
+    pub bytes_kept: u64,
+    /// See the table above.
+    pub bytes_planned: u64,
+    /// Bits a value, about, of what is not shipped as it was computed.
+    pub bits: Option<f64>,
+    /// See the table above.
     pub positions_held: u32,
 }
 
@@ -99,11 +107,14 @@ impl Account {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         let wire_ms = timeline.map_or(0.0, |timeline| milliseconds(timeline.flight.wire()));
         v1::TransferReport {
-            policy: self.policy.to_proto() as i32,
+            policy: self.policy.to_proto(),
             bytes_sent: self.bytes_sent,
             bytes_raw: self.bytes_raw,
             bytes_dense: self.bytes_dense,
             bytes_unpruned: self.bytes_unpruned,
+            bytes_kept: self.bytes_kept,
+            bytes_planned: self.bytes_planned,
+            bits: self.bits.unwrap_or(0.0),
             positions_held: self.positions_held,
             wire_ms,
             overlap: timeline.map_or(0.0, |timeline| timeline.flight.overlap(timeline.compute_end)),
@@ -150,6 +161,9 @@ mod tests {
             bytes_raw: 0,
             bytes_dense: 0,
             bytes_unpruned: 0,
+            bytes_kept: 0,
+            bytes_planned: 0,
+            bits: None,
             positions_held: 0,
         };
         let timeline = Timeline { flight, compute_end: at(145), encode: Duration::ZERO };

@@ -23,7 +23,10 @@ pub struct Tiers {
 
 impl Tiers {
     /// What `tiered` ships where the plan says nothing else. docs/results.md has the measurement.
-    pub const DEFAULT: Tiers = Self::even(6.0);
+    pub const DEFAULT: Tiers = Self::even(Self::DEFAULT_BITS);
+
+    /// Bits a value, about, of `tiered`.
+    pub const DEFAULT_BITS: f64 = 6.0;
 
     /// What `small` ships: about the published 4.95 times fewer bytes than bf16. docs/results.md has the measurement.
     pub const SMALL: Tiers = Self::even(3.25);
@@ -45,6 +48,12 @@ impl Tiers {
             let codec = |bits| Codec::of_bits(bits).unwrap_or(Codec::Native);
             Tiers { first, last, middle: codec(middle_bits), selected: codec(selected_bits) }
         })
+    }
+
+    /// The same with the middle of every layer in steps of `grain`.
+    pub fn with(self, grain: Grain) -> Tiers {
+        let middle = Codec::Steps(grain);
+        Tiers { middle, selected: middle, ..self }
     }
 
     /// Spans of one layer. What follows the prompt is the answer's, and shipped as its end is.

@@ -51,7 +51,13 @@ fn extension(arguments: &BenchArguments, policy: Option<TransferPolicy>) -> Map<
         extension.insert("visual".to_owned(), policy);
     }
     if let Some(policy) = policy {
-        extension.insert("transfer".to_owned(), json!({"policy": policy.as_str()}));
+        extension.insert(
+            "transfer".to_owned(),
+            match policy.bits() {
+                Some(bits) => json!({"policy": policy.as_str(), "bits": bits}),
+                None => json!({"policy": policy.as_str()}),
+            },
+        );
     }
     extension
 }

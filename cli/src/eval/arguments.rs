@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use crate::suite::split::Split;
+use crate::suite::{expected::Match, split::Split};
 use crate::{
     bench::arguments::{Visual, parse_url, parse_visual},
     up::node_options::NodeOptions,
@@ -21,8 +21,8 @@ pub struct EvalArguments {
     /// Checkpoint, a folder or a GGUF file, of the clusters that are started [default: the demo checkpoint in this binary]
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
-    /// Cases, one JSON object a line: {"images": [...], "prompt": "...", "answer": "...", "tags": [...]}; pictures are
-    /// relative to the file [default: eval/suite.jsonl of the checkpoint, if there is one]
+    /// Cases, one JSON object a line: {"images": [...], "prompt": "...", "answer": "...", "tags": [...]}, or with
+    /// "messages", "match", "max_tokens"; pictures are relative to the file [default: eval/suite.jsonl of the checkpoint, if there is one]
     #[arg(long, value_name = "FILE")]
     pub suite: Option<PathBuf>,
     /// Visual pruning to ask for, such as trimtokenator:0.111,coverage:0.111 [default: auto, and what the checkpoint's
@@ -42,13 +42,19 @@ pub struct EvalArguments {
     /// with a plan, which is computed from calibration cases]
     #[arg(long, value_name = "WHICH")]
     split: Option<Split>,
+    /// How answers are matched where a case does not say
+    #[arg(long = "match", value_name = "HOW", value_enum, default_value_t)]
+    pub matching: Match,
+    /// Print the answers that are wrong, and those that differ from dense where a case has no answer
+    #[arg(long)]
+    pub show_wrong: bool,
     /// At most so many cases, taken evenly from the whole split
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Requests in flight
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4_096))]
     pub concurrency: u32,
-    /// Tokens of an answer, at most
+    /// Tokens of an answer, at most, where a case does not say
     #[arg(long, value_name = "N", default_value_t = 48, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: u32,
     /// Seconds after which a request counts as failed

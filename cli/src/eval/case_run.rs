@@ -3,22 +3,47 @@
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use super::{arguments::EvalArguments, combination::Combination, receipt::Receipt};
+use super::{
+    arguments::EvalArguments,
+    combination::Combination,
+    divergence::{Divergence, Step, TOP, steps},
+    receipt::Receipt,
+};
 use crate::bench::client::{Client, error_text};
 use crate::suite::Case;
 
 /// What became of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// It was answered, rightly or not; other servers give no receipt.
-    Answered { is_right: bool, receipt: Option<Receipt> },
+    Answered(Box<Answer>),
     /// There is no answer, which is not a right one.
     Failed,
 }
 
+/// An answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    pub text: String,
+    /// None: the case does not say what is right.
+    pub is_right: Option<bool>,
+    /// Other servers give none.
+    pub receipt: Option<Receipt>,
+    /// What could have stood at each place; only kept of the reference.
+    pub steps: Option<Vec<Step>>,
+    /// Along the reference's answer.
+    pub divergence: Option<Divergence>,
+}
+
 impl Outcome {
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Failed => None,
+        }
+    }
+
     pub fn is_right(&self) -> bool {
-        matches!(self, Outcome::Answered { is_right: true, .. })
+        self.answer().is_some_and(|answer| answer.is_right == Some(true))
     }
 
     pub fn has_failed(&self) -> bool {
@@ -26,10 +51,12 @@ impl Outcome {
     }
 
     pub fn receipt(&self) -> Option<&Receipt> {
-        match self {
-            Outcome::Answered { receipt, .. } => receipt.as_ref(),
-            Outcome::Failed => None,
-        }
+        self.answer()?.receipt.as_ref()
+    }
+
+    /// Whether both are answered by the same words.
+    pub fn is_same_as(&self, other: &Outcome) -> bool {
+        matches!((self.answer(), other.answer()), (Some(one), Some(other)) if one.text == other.text)
     }
 }
 
@@ -42,21 +69,88 @@ pub enum Trouble {
     Failed(String),
 }
 
-/// Asks one case.
-pub async fn ask(client: &Client, body: Vec<u8>, case: &Case) -> Result<Outcome, Trouble> {
-    let exchanged = client.exchange(body).await;
+/// How one case is asked under one combination.
+pub struct CaseRun<'a> {
+    pub client: &'a Client,
+    pub model: &'a str,
+    pub arguments: &'a EvalArguments,
+    pub combination: &'a Combination,
+    pub case: &'a Case,
+    /// Whether something is held against a reference.
+    pub is_compared: bool,
+    /// The reference's answer; none: this is the reference, or there is none.
+    pub reference: Option<&'a Answer>,
+}
+
+impl CaseRun<'_> {
+    /// Asks the case. An error here is this machine's, such as a picture that cannot be read any more.
+    pub async fn ask(&self) -> anyhow::Result<Result<Outcome, Trouble>> {
+        let body = self.body()?;
+        Ok(match exchange(self.client, &body).await {
+            Ok(reply) => self.outcome(&body, &reply).await,
+            Err(trouble) => Err(trouble),
+        })
+    }
+
+    async fn outcome(&self, body: &Value, reply: &Value) -> Result<Outcome, Trouble> {
+        let message = reply["choices"][0]["message"].as_object().ok_or_else(|| not_openai(&reply.to_string()))?;
+        let text = message.get("content").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let own = self.is_compared.then(|| steps(reply)).flatten();
+        let divergence = match (self.reference.and_then(|reference| reference.steps.as_deref()), &own) {
+            (Some(reference), Some(own)) => Some(self.divergence(reference, own, body).await?),
+            _ => None,
+        };
+        Ok(Outcome::Answered(Box::new(Answer {
+            is_right: self.case.answer.as_ref().map(|expected| expected.is_met_by(&text)),
+            text,
+            receipt: Receipt::of(reply),
+            steps: own.filter(|_| self.reference.is_none()),
+            divergence,
+        })))
+    }
+
+    /// Along the reference's answer: where this one's words are others, the reference's are put in its mouth.
+    async fn divergence(&self, reference: &[Step], own: &[Step], body: &Value) -> Result<Divergence, Trouble> {
+        let ids: Vec<u32> = reference.iter().map(|step| step.id).collect();
+        if own.iter().map(|step| &step.id).eq(&ids) {
+            return Ok(Divergence::between(reference, own));
+        }
+        let mut body = body.clone();
+        body["max_tokens"] = ids.len().into();
+        body["secateur"]["forced_token_ids"] = ids.into();
+        let reply = exchange(self.client, &body).await?;
+        Ok(Divergence::between(reference, &steps(&reply).unwrap_or_default()))
+    }
+
+    /// The case's request. Greedy, so that every run gives the same answers.
+    fn body(&self) -> anyhow::Result<Value> {
+        let mut body = json!({
+            "model": self.model,
+            "messages": self.case.messages()?,
+            "temperature": 0,
+            "max_tokens": self.case.max_tokens.unwrap_or(self.arguments.max_tokens),
+            "secateur": self.combination.extension(),
+        });
+        if self.is_compared {
+            body["logprobs"] = true.into();
+            body["top_logprobs"] = TOP.into();
+            body["return_tokens_as_token_ids"] = true.into();
+        }
+        Ok(body)
+    }
+}
+
+async fn exchange(client: &Client, body: &Value) -> Result<Value, Trouble> {
+    let exchanged = client.exchange(body.to_string().into_bytes()).await;
     let (status, text) = exchanged.map_err(|error| Trouble::Failed(format!("{error:#}")))?;
     if !status.is_success() {
         return Err(trouble(status, &text));
     }
-    let reply: Value = serde_json::from_str(&text).map_err(|_| Trouble::Failed(not_openai(&text)))?;
-    let message = reply["choices"][0]["message"].as_object().ok_or_else(|| Trouble::Failed(not_openai(&text)))?;
-    let answer = message.get("content").and_then(Value::as_str).unwrap_or_default();
-    Ok(Outcome::Answered { is_right: answer.trim() == case.answer.trim(), receipt: Receipt::of(&reply) })
+    serde_json::from_str(&text).map_err(|_| not_openai(&text))
 }
 
-fn not_openai(text: &str) -> String {
-    format!("the answer is not an OpenAI server's: {}", error_text(text))
+fn not_openai(text: &str) -> Trouble {
+    Trouble::Failed(format!("the answer is not an OpenAI server's: {}", error_text(text)))
 }
 
 /// A refusal of the extension holds for all cases; any other error, a prompt that is too long for example, for one.
@@ -69,23 +163,6 @@ fn trouble(status: StatusCode, text: &str) -> Trouble {
         }
         _ => Trouble::Failed(format!("{status}: {}", error_text(text))),
     }
-}
-
-/// The case's request. Greedy, so that every run gives the same answers.
-pub fn body(case: &Case, combination: &Combination, model: &str, arguments: &EvalArguments) -> anyhow::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    for image in &case.images {
-        content.push(json!({"type": "image_url", "image_url": {"url": image.url()?}}));
-    }
-    content.push(json!({"type": "text", "text": case.prompt}));
-    let body = json!({
-        "model": model,
-        "messages": [{"role": "user", "content": content}],
-        "temperature": 0,
-        "max_tokens": arguments.max_tokens,
-        "secateur": combination.extension(),
-    });
-    Ok(serde_json::to_vec(&body)?)
 }
 
 #[cfg(test)]

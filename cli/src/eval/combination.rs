@@ -78,6 +78,10 @@ pub fn of(arguments: &EvalArguments, advice: Option<&VisualAdvice>) -> Vec<Combi
             }
         }
     }
+    // Others are held against its answers.
+    if let Some(at) = all.iter().position(|combination| *combination == Combination::reference()) {
+        all[..=at].rotate_right(1);
+    }
     all
 }
 

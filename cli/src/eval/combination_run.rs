@@ -4,7 +4,7 @@ use futures::{StreamExt, stream};
 
 use super::{
     arguments::EvalArguments,
-    case_run::{self, Outcome, Trouble},
+    case_run::{CaseRun, Outcome, Trouble},
     combination::Combination,
     progress::Progress,
 };
@@ -21,6 +21,10 @@ pub struct CombinationRun<'a> {
     pub arguments: &'a EvalArguments,
     pub combination: &'a Combination,
     pub cases: &'a [Case],
+    /// Whether something is held against the reference.
+    pub is_compared: bool,
+    /// The reference, where this is another combination and it was measured.
+    pub reference: Option<&'a Measured>,
 }
 
 /// How a combination ended.
@@ -81,8 +85,16 @@ impl CombinationRun<'_> {
 
     /// An error here is this machine's, such as a picture that cannot be read any more.
     async fn ask(&self, index: usize, case: &Case) -> anyhow::Result<(usize, Result<Outcome, Trouble>)> {
-        let body = case_run::body(case, self.combination, self.model, self.arguments)?;
-        Ok((index, case_run::ask(self.client, body, case).await))
+        let run = CaseRun {
+            client: self.client,
+            model: self.model,
+            arguments: self.arguments,
+            combination: self.combination,
+            case,
+            is_compared: self.is_compared,
+            reference: self.reference.and_then(|reference| reference.outcomes[index].answer()),
+        };
+        Ok((index, run.ask().await?))
     }
 }
 

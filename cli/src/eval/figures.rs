@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::{
     case_run::Outcome,
     combination_run::Measured,
+    divergence::Divergence,
     group::Group,
     receipt::Receipt,
-    statistics::{Estimate, relative, wilson},
+    statistics::{Estimate, mean_over, relative, wilson},
 };
 
 /// One row; names and meaning as in the documented JSON.
@@ -34,11 +35,19 @@ pub struct Row {
 pub struct Figures {
     /// Cases, failed ones included.
     pub n: usize,
-    /// Of these, not answered; they count as wrong.
+    /// Of these, not answered; they count as wrong, and as others than the reference's.
     pub failed: usize,
+    /// Cases that say what is right; accuracy is theirs.
+    pub judged: usize,
     pub accuracy: f64,
     pub accuracy_low: f64,
     pub accuracy_high: f64,
+    /// The share of answers that are the reference's, word for word; absent where there is none.
+    #[serde(flatten)]
+    pub same: Option<Same>,
+    /// How far the next token's distribution is from the reference's along its answers; absent where nothing says.
+    #[serde(flatten)]
+    pub kl: Option<Kl>,
     /// Accuracy over the reference's on the same cases; absent where there is none or it is 0.
     #[serde(flatten)]
     pub relative: Option<Relative>,
@@ -52,6 +61,24 @@ pub struct Relative {
     pub relative: f64,
     pub relative_low: f64,
     pub relative_high: f64,
+}
+
+/// An estimate under the report's names.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Same {
+    pub same: f64,
+    pub same_low: f64,
+    pub same_high: f64,
+}
+
+/// Mean Kullback-Leibler divergence from the reference's distribution, nats a token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Kl {
+    pub kl: f64,
+    pub kl_low: f64,
+    pub kl_high: f64,
+    /// Tokens that it is the mean of.
+    pub kl_tokens: u64,
 }
 
 /// What the receipts say. Null: nothing of the kind in these cases.
@@ -93,15 +120,24 @@ impl Row {
 impl Figures {
     fn of(outcomes: &[Outcome], reference: Option<&[Outcome]>, group: &Group) -> Figures {
         let members: Vec<&Outcome> = group.members.iter().map(|&index| &outcomes[index]).collect();
-        let right = members.iter().filter(|outcome| outcome.is_right()).count();
-        let accuracy = wilson(right, members.len());
+        let judged: Vec<usize> = group.members.iter().copied().filter(|&index| group.is_judged(index)).collect();
+        let accuracy = wilson(judged.iter().filter(|&&index| outcomes[index].is_right()).count(), judged.len());
         let pairs = reference.map(|reference| {
             let pair = |&index: &usize| (outcomes[index].is_right(), reference[index].is_right());
-            group.members.iter().map(pair).collect::<Vec<_>>()
+            judged.iter().map(pair).collect::<Vec<_>>()
         });
+        let same = reference.map(|reference| {
+            let same = group.members.iter().filter(|&&index| outcomes[index].is_same_as(&reference[index])).count();
+            Same::from(wilson(same, members.len()))
+        });
+        let divergences: Vec<Divergence> =
+            members.iter().filter_map(|outcome| outcome.answer()?.divergence).filter(|sum| sum.tokens > 0).collect();
         Figures {
             n: members.len(),
             failed: members.iter().filter(|outcome| outcome.has_failed()).count(),
+            judged: judged.len(),
+            same,
+            kl: Kl::of(&divergences),
             accuracy: accuracy.value,
             accuracy_low: accuracy.low,
             accuracy_high: accuracy.high,
@@ -113,6 +149,33 @@ impl Figures {
     /// With its interval.
     pub fn accuracy(&self) -> Estimate {
         Estimate { value: self.accuracy, low: self.accuracy_low, high: self.accuracy_high }
+    }
+}
+
+impl From<Estimate> for Same {
+    fn from(estimate: Estimate) -> Same {
+        Same { same: estimate.value, same_low: estimate.low, same_high: estimate.high }
+    }
+}
+
+impl Same {
+    /// With its interval.
+    pub fn estimate(&self) -> Estimate {
+        Estimate { value: self.same, low: self.same_low, high: self.same_high }
+    }
+}
+
+impl Kl {
+    /// How far the farther end of the interval is.
+    pub fn reach(&self) -> f64 {
+        (self.kl - self.kl_low).max(self.kl_high - self.kl)
+    }
+
+    fn of(divergences: &[Divergence]) -> Option<Kl> {
+        let pairs: Vec<(f64, u64)> = divergences.iter().map(|sum| (sum.nats, sum.tokens)).collect();
+        let mean = mean_over(&pairs)?;
+        let tokens = divergences.iter().map(|sum| sum.tokens).sum();
+        Some(Kl { kl: mean.value, kl_low: mean.low, kl_high: mean.high, kl_tokens: tokens })
     }
 }
 
@@ -157,14 +220,20 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::{combination::Combination, group::Kind};
+    use crate::eval::{case_run::Answer, combination::Combination, group::Kind};
 
     fn answered(is_right: bool, receipt: Receipt) -> Outcome {
-        Outcome::Answered { is_right, receipt: Some(receipt) }
+        let text = if is_right { "right" } else { "wrong" }.to_owned();
+        Outcome::Answered(Box::new(Answer {
+            text,
+            is_right: Some(is_right),
+            receipt: Some(receipt),
+            ..Answer::default()
+        }))
     }
 
     fn group(members: &[usize]) -> Group {
-        Group { kind: Kind::Family, tag: "t".to_owned(), members: members.to_vec() }
+        Group::judged(Kind::Family, "t", members)
     }
 
     #[test]
@@ -190,6 +259,10 @@ mod tests {
         assert_eq!((all.cost.bytes_sent, all.cost.bytes_ratio), (300, Some(1100.0 / 300.0)));
         assert_eq!((all.cost.tokens_ratio, all.cost.prune_ms), (Some(16.0 / 144.0), Some(2.0)));
         assert_eq!((all.cost.norm_correlation, all.cost.bypassed), (Some(0.5), None));
+
+        // The first answer is the reference's, the second and the third are others, the last one is none.
+        assert_eq!(all.same.map(|same| same.same), Some(0.25));
+        assert_eq!(all.kl, None);
 
         let text = of(&[2]);
         // The reference has nothing right here.
@@ -217,6 +290,7 @@ mod tests {
             "bytes_sent",
             "bytes_unpruned",
             "failed",
+            "judged",
             "keep",
             "n",
             "plan",
@@ -224,6 +298,9 @@ mod tests {
             "relative",
             "relative_high",
             "relative_low",
+            "same",
+            "same_high",
+            "same_low",
             "tag",
             "tokens_ratio",
             "transfer",

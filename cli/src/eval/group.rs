@@ -12,6 +12,8 @@ pub struct Group {
     pub tag: String,
     /// Indices into the cases.
     pub members: Vec<usize>,
+    /// Those of them that do not say what is right.
+    open: Vec<usize>,
 }
 
 /// Which of the tables for a person a group belongs to.
@@ -28,7 +30,7 @@ pub enum Kind {
 
 /// Every group: all, families and other tags as they first appear, depths from the start of the text.
 pub fn of(cases: &[Case]) -> Vec<Group> {
-    let all = Group { kind: Kind::All, tag: ALL.to_owned(), members: (0..cases.len()).collect() };
+    let all = group(cases, Kind::All, ALL, |_| true);
     let families = tags(cases.iter().filter_map(|case| case.tags.first()));
     let details = tags(cases.iter().flat_map(|case| case.tags.iter().skip(1)));
     let details = details.into_iter().filter(|tag| !families.contains(tag)).collect::<Vec<_>>();
@@ -40,8 +42,10 @@ pub fn of(cases: &[Case]) -> Vec<Group> {
 }
 
 fn group(cases: &[Case], kind: Kind, tag: &str, has: impl Fn(&Case) -> bool) -> Group {
-    let members = (0..).zip(cases).filter(|(_, case)| has(case)).map(|(index, _)| index).collect();
-    Group { kind, tag: tag.to_owned(), members }
+    let found = || (0..).zip(cases).filter(|(_, case)| has(case));
+    let members = found().map(|(index, _)| index).collect();
+    let open = found().filter(|(_, case)| case.answer.is_none()).map(|(index, _)| index).collect();
+    Group { kind, tag: tag.to_owned(), members, open }
 }
 
 /// Each once, as they first appear.
@@ -63,6 +67,17 @@ fn depths(cases: &[Case]) -> Vec<f64> {
 }
 
 impl Group {
+    /// Of these cases, all of which say what is right.
+    #[cfg(test)]
+    pub fn judged(kind: Kind, tag: &str, members: &[usize]) -> Group {
+        Group { kind, tag: tag.to_owned(), members: members.to_vec(), open: Vec::new() }
+    }
+
+    /// Whether a member says what is right.
+    pub fn is_judged(&self, member: usize) -> bool {
+        self.open.binary_search(&member).is_err()
+    }
+
     pub fn depth(&self) -> Option<f64> {
         match self.kind {
             Kind::Depth(depth) => Some(depth),
@@ -74,10 +89,10 @@ impl Group {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::tests;
 
     fn case(tags: &[&str], depth: Option<f64>) -> Case {
-        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        Case { id: String::new(), images: Vec::new(), prompt: String::new(), answer: String::new(), tags, depth }
+        tests::case(tags, depth)
     }
 
     #[test]

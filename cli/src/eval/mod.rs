@@ -6,6 +6,7 @@
 //! combination.rs      plan x visual x transfer, with the baselines that judge them
 //! host.rs             where requests go: a running router, or clusters started one after another
 //! case_run.rs         one case: request, answer, whether it is right
+//! divergence.rs       how far the next token's distribution is from the reference's
 //! receipt.rs          the figures of a reply's receipt
 //! combination_run.rs  every case under one combination
 //! group.rs            cases by tag and depth
@@ -13,6 +14,7 @@
 //! figures.rs          a combination's figures for a group of cases
 //! report.rs           the JSON document, warnings
 //! table.rs            the same for a person
+//! wrong.rs            answers that are not what was expected
 //! machine.rs          where it ran
 //! progress.rs         how far it is
 //! ```
@@ -21,6 +23,7 @@ mod arguments;
 mod case_run;
 mod combination;
 mod combination_run;
+mod divergence;
 mod figures;
 mod group;
 mod host;
@@ -32,6 +35,7 @@ mod statistics;
 mod table;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -87,9 +91,14 @@ async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
 }
 
 impl Task {
+    /// Whether there is a reference, and something else to hold against it.
+    fn is_compared(&self) -> bool {
+        self.combinations.len() > 1 && self.combinations.contains(&Combination::reference())
+    }
+
     fn new(arguments: &EvalArguments, host: &Host) -> anyhow::Result<Task> {
         let suite = suite_file(arguments, host)?;
-        let cases = choose(suite::read(&suite)?, arguments.split(), arguments.limit);
+        let cases = choose(suite::read(&suite, arguments.matching)?, arguments.split(), arguments.limit);
         if cases.is_empty() {
             let split = arguments.split().name();
             return Err(usage::usage(format!("{} has no case in the split `{split}`; see --split", suite.display())));
@@ -121,7 +130,16 @@ async fn measure(
         };
         findings.model.clone_from(&model);
         let label = format!("{} of {}: {combination}", index + 1, task.combinations.len());
-        let run = CombinationRun { client: &client, model: &model, arguments, combination, cases: &task.cases };
+        let is_reference = *combination == Combination::reference();
+        let run = CombinationRun {
+            client: &client,
+            model: &model,
+            arguments,
+            combination,
+            cases: &task.cases,
+            is_compared: task.is_compared(),
+            reference: findings.reference().filter(|_| !is_reference),
+        };
         match run.run(&label).await? {
             Ended::Measured(measured) => findings.measured.push(measured),
             Ended::Refused(refused) => {

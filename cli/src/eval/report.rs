@@ -11,7 +11,7 @@ use super::{
     combination_run::{Measured, Refused},
     figures::Row,
     group::{self, Group, Kind},
-    machine, statistics, table,
+    machine, statistics, table, wrong,
 };
 use crate::suite::Case;
 use crate::up::report::progress;
@@ -23,7 +23,7 @@ const NORM_CORRELATION_MAX: f64 = 0.9;
 pub struct Findings<'a> {
     arguments: &'a EvalArguments,
     suite: &'a Path,
-    cases: usize,
+    cases: &'a [Case],
     pub groups: Vec<Group>,
     /// The model's name, as the router has it.
     pub model: String,
@@ -33,9 +33,10 @@ pub struct Findings<'a> {
 
 impl<'a> Findings<'a> {
     /// Nothing yet.
-    pub fn new(arguments: &'a EvalArguments, suite: &'a Path, cases: &[Case]) -> Findings<'a> {
-        let (groups, cases) = (group::of(cases), cases.len());
-        Findings { arguments, suite, cases, groups, model: String::new(), measured: Vec::new(), refused: Vec::new() }
+    pub fn new(arguments: &'a EvalArguments, suite: &'a Path, cases: &'a [Case]) -> Findings<'a> {
+        let groups = group::of(cases);
+        let (measured, refused) = (Vec::new(), Vec::new());
+        Findings { arguments, suite, cases, groups, model: String::new(), measured, refused }
     }
 
     /// Whether there is something to print.
@@ -100,23 +101,24 @@ impl<'a> Findings<'a> {
             "model": self.model,
             "suite": self.suite.display().to_string(),
             "split": self.arguments.split().name(),
-            "cases": self.cases,
+            "cases": self.cases.len(),
             "seed": statistics::SEED,
             "max_tokens": self.arguments.max_tokens,
             "machine": machine::describe(),
             "rows": rows.collect::<Vec<_>>(),
             "refused": refused.collect::<Vec<_>>(),
             "warnings": self.warnings(),
+            "wrong": self.arguments.show_wrong.then(|| wrong::all(self.cases, &self.measured, self.reference())),
         })
     }
 
     fn heading(&self) -> String {
         format!(
-            "{} on {}, split {}: {} cases, greedy, exact answers; ± is the farther end of the 95% interval",
+            "{} on {}, split {}: {} cases, greedy; ± is the farther end of the 95% interval",
             self.model,
             self.suite.display(),
             self.arguments.split().name(),
-            self.cases,
+            self.cases.len(),
         )
     }
 }
@@ -136,6 +138,11 @@ pub fn json(findings: &Findings, error: Option<&anyhow::Error>) -> serde_json::R
 pub fn text(findings: &Findings) {
     println!("{}\n", findings.heading());
     print!("{}", table::tables(findings));
+    if findings.arguments.show_wrong {
+        for wrong in wrong::all(findings.cases, &findings.measured, findings.reference()) {
+            println!("{wrong}");
+        }
+    }
     for refused in &findings.refused {
         println!("refused: {}: {}", refused.combination, refused.message);
     }

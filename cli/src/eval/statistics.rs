@@ -43,14 +43,38 @@ pub fn wilson(right: usize, n: usize) -> Estimate {
 /// for both does not widen it.
 pub fn relative(pairs: &[(bool, bool)]) -> Option<Estimate> {
     let value = ratio(pairs.iter().copied())?;
-    let mut random = ChaCha8Rng::seed_from_u64(SEED);
-    let mut draw = || pairs[((u64::from(random.next_u32()) * pairs.len() as u64) >> 32) as usize];
     // A resample in which the reference has nothing right has no ratio.
-    let mut ratios: Vec<f64> =
-        (0..RESAMPLES).filter_map(|_| ratio(std::iter::repeat_with(&mut draw).take(pairs.len()))).collect();
-    ratios.sort_by(f64::total_cmp);
-    let at = |share: f64| ratios.get(((ratios.len() as f64 - 1.0) * share).round() as usize).copied();
-    Some(Estimate { value, low: at(0.025).unwrap_or(value), high: at(0.975).unwrap_or(value) })
+    let ratios = resampled(pairs, |draws| ratio(draws));
+    let at = |share: f64| quantile(&ratios, share).unwrap_or(value);
+    Some(Estimate { value, low: at(0.025), high: at(0.975) })
+}
+
+/// Mean over the tokens of some cases, each given as its sum and how many tokens it has; none where there are no tokens.
+///
+/// The interval is the percentile bootstrap's over cases: tokens of one answer are not independent.
+pub fn mean_over(cases: &[(f64, u64)]) -> Option<Estimate> {
+    let mean = |cases: &mut dyn Iterator<Item = (f64, u64)>| {
+        let (sum, tokens) = cases.fold((0.0, 0), |(sum, tokens), case| (sum + case.0, tokens + case.1));
+        (tokens > 0).then(|| sum / tokens as f64)
+    };
+    let value = mean(&mut cases.iter().copied())?;
+    let means = resampled(cases, |draws| mean(draws));
+    let at = |share: f64| quantile(&means, share).unwrap_or(value);
+    Some(Estimate { value, low: at(0.025), high: at(0.975) })
+}
+
+/// A figure of resamples of the cases, in order; those that have none are left out.
+fn resampled<T: Copy>(cases: &[T], figure: impl Fn(&mut dyn Iterator<Item = T>) -> Option<f64>) -> Vec<f64> {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut draw = || cases[((u64::from(random.next_u32()) * cases.len() as u64) >> 32) as usize];
+    let mut figures: Vec<f64> =
+        (0..RESAMPLES).filter_map(|_| figure(&mut std::iter::repeat_with(&mut draw).take(cases.len()))).collect();
+    figures.sort_by(f64::total_cmp);
+    figures
+}
+
+fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
+    sorted.get(((sorted.len() as f64 - 1.0) * share).round() as usize).copied()
 }
 
 /// Of pairs (right, reference right).
@@ -93,6 +117,16 @@ mod tests {
         assert!((found.value - 66.0 / 90.0).abs() < 1e-12);
         assert!(found.low < found.value && found.value < found.high);
         assert!(found.low > 0.6 && found.high < 0.87, "{found:?}");
+    }
+
+    #[test]
+    fn a_mean_is_over_tokens_and_its_interval_over_cases() {
+        assert_eq!(mean_over(&[]), None);
+        assert_eq!(mean_over(&[(0.0, 0)]), None);
+        let found = mean_over(&[(3.0, 1), (1.0, 3)]).unwrap();
+        assert!(found.value == 1.0 && found.low < 0.5 && found.high > 2.0, "{found:?}");
+        let even = mean_over(&[(2.0, 4); 50]).unwrap();
+        assert_eq!((even.value, even.low, even.high), (0.5, 0.5, 0.5));
     }
 
     #[test]

@@ -57,11 +57,19 @@ fn plan_name(measured: &Measured) -> String {
 }
 
 fn accuracy(findings: &Findings) -> Vec<Column> {
-    let cell = |figures: &Figures| percent(figures.accuracy());
+    let cell = |figures: &Figures| if figures.judged > 0 { percent(figures.accuracy()) } else { absent() };
     let mut columns: Vec<Column> =
         main_groups(findings).map(|group| column(findings, group, &group.tag, cell)).collect();
     if let Some(all) = findings.groups.iter().find(|group| group.kind == Kind::All) {
         columns.push(column(findings, all, "relative", |figures| relative(figures.relative.as_ref())));
+        if findings.reference().is_some() && findings.measured.len() > 1 {
+            columns.push(column(findings, all, "same", |figures| {
+                figures.same.as_ref().map_or_else(absent, |same| percent(same.estimate()))
+            }));
+            columns.push(column(findings, all, "kl", |figures| {
+                figures.kl.as_ref().map_or_else(absent, |kl| format!("{:.4} ±{:.4}", kl.kl, kl.reach()))
+            }));
+        }
         columns.push(column(findings, all, "fewer bytes", |figures| {
             figures.cost.bytes_ratio.map_or_else(absent, |ratio| format!("{ratio:.2}x"))
         }));
@@ -158,7 +166,7 @@ mod tests {
         let head: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(
             head,
-            ["visual", "transfer", "all", "single", "text", "relative", "fewer", "bytes", "failed"],
+            ["visual", "transfer", "all", "single", "text", "relative", "same", "kl", "fewer", "bytes", "failed"],
             "{text}"
         );
         let reference = text.lines().nth(2).unwrap();

@@ -26,7 +26,7 @@ use tokio::{net::TcpListener, sync::Mutex, time::sleep};
 use super::{
     Task,
     arguments::EvalArguments,
-    case_run::Outcome,
+    case_run::{Answer, Outcome},
     combination::Combination,
     combination_run::{Measured, Refused},
     host::Host,
@@ -36,7 +36,10 @@ use super::{
     verdict,
 };
 use crate::bench::arguments::Visual;
-use crate::suite::Case;
+use crate::suite::{
+    Case,
+    expected::{Expected, Match},
+};
 
 #[derive(Debug, Parser)]
 struct Program {
@@ -53,24 +56,31 @@ pub fn arguments(flags: &[&str]) -> EvalArguments {
     try_arguments(flags).unwrap()
 }
 
-/// Two combinations of four cases, from canned receipts; one request failed, and one method is refused.
-pub fn findings(arguments: &EvalArguments, norm_correlation: f64) -> Findings<'_> {
-    let case = |tags: &[&str], depth: Option<f64>| Case {
+/// A case with an answer.
+pub fn case(tags: &[&str], depth: Option<f64>) -> Case {
+    Case {
         id: String::new(),
         images: Vec::new(),
+        earlier: Vec::new(),
         prompt: String::new(),
-        answer: String::new(),
+        answer: Expected::new("a".to_owned(), Match::Exact).ok(),
+        max_tokens: None,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         depth,
-    };
-    let cases = [
+    }
+}
+
+/// Two combinations of four cases, from canned receipts; one request failed, and one method is refused.
+pub fn findings(arguments: &EvalArguments, norm_correlation: f64) -> Findings<'_> {
+    let cases = vec![
         case(&["single"], None),
         case(&["single"], None),
         case(&["text", "needle"], Some(0.0)),
         case(&["text", "needle"], Some(1.0)),
     ];
+    let cases: &[Case] = cases.leak();
     let suite = Path::new(arguments.suite.as_deref().unwrap());
-    let mut findings = Findings::new(arguments, suite, &cases);
+    let mut findings = Findings::new(arguments, suite, cases);
     let outcome = |is_right: bool, bytes_sent: u64, norm_correlation: Option<f64>| {
         let receipt = Receipt {
             method: if norm_correlation.is_some() { "trimtokenator" } else { "none" }.to_owned(),
@@ -79,7 +89,13 @@ pub fn findings(arguments: &EvalArguments, norm_correlation: f64) -> Findings<'_
             norm_correlation,
             ..Receipt::default()
         };
-        Outcome::Answered { is_right, receipt: Some(receipt) }
+        let text = if is_right { "a" } else { "b" }.to_owned();
+        Outcome::Answered(Box::new(Answer {
+            text,
+            is_right: Some(is_right),
+            receipt: Some(receipt),
+            ..Answer::default()
+        }))
     };
     let pruned = Combination {
         visual: Visual { method: "trimtokenator".to_owned(), keep: Some(0.1) },

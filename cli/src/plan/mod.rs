@@ -46,6 +46,7 @@ use crate::{
     demo,
     suite::{
         self, Case,
+        expected::Match,
         split::{Split, choose},
     },
     up::report::progress,
@@ -88,13 +89,20 @@ fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
 
 fn cases(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Vec<Case>> {
     let limit = Some(arguments.samples);
-    Ok(match &arguments.calibration {
-        Some(file) => choose(suite::read(file)?, Split::All, limit),
+    let cases = match &arguments.calibration {
+        Some(file) => suite::read(file, Match::Exact)?,
         None => {
             let file = suite::file::find(dir, arguments.model.is_none(), "--calibration")?;
-            choose(suite::read(&file)?, Split::Calibration, limit)
+            choose(suite::read(&file, Match::Exact)?, Split::Calibration, None)
         }
-    })
+    };
+    Ok(choose(with_answers(cases), Split::All, limit))
+}
+
+/// Words that a model could have said: neither none nor a pattern.
+fn with_answers(cases: Vec<Case>) -> Vec<Case> {
+    let is_text = |case: &Case| case.answer.as_ref().is_some_and(|answer| answer.name() != "regex");
+    cases.into_iter().filter(is_text).collect()
 }
 
 fn load(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Model> {
@@ -143,9 +151,8 @@ fn digest(cases: &[Case], samples: &[Sample], pruning: Pruning) -> anyhow::Resul
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{pruning:?}").as_bytes());
     for (case, sample) in cases.iter().zip(samples) {
-        hasher.update(case.prompt.as_bytes());
-        for image in &case.images {
-            hasher.update(image.url()?.as_bytes());
+        for message in case.messages()? {
+            hasher.update(message.to_string().as_bytes());
         }
         hasher.update(&(sample.prompt_rows() as u64).to_le_bytes());
         sample.answer().iter().for_each(|token| {

@@ -10,7 +10,7 @@ use secateur_router::{
 };
 use serde_json::json;
 
-use crate::suite::Case;
+use crate::suite::{Case, expected::Expected};
 
 /// What prompts are pruned with, by how many pictures they have.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,7 @@ enum Piece {
 
 /// Lays a case's prompt out: template, tokens, pictures looked at and pruned.
 pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Pruning) -> anyhow::Result<Laid> {
+    let answer = case.answer.as_ref().map(Expected::text).context("it has no answer to calibrate on")?;
     let job = job(case, served)?;
     let limit = u32::try_from(model.info().max_positions).unwrap_or(u32::MAX);
     let prompt = prompt::build(served, &job, limit)?;
@@ -55,16 +56,11 @@ pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Prunin
     for (tokens, indices) in seen.iter().zip(&kept) {
         visual.push(tokens.keep(indices)?);
     }
-    Ok(Laid { segments: pieces(&prompt.tokens, served, visual), answer: case.answer.clone() })
+    Ok(Laid { segments: pieces(&prompt.tokens, served, visual), answer: answer.to_owned() })
 }
 
 fn job(case: &Case, served: &ServedModel) -> anyhow::Result<ChatJob> {
-    let mut content = Vec::with_capacity(case.images.len() + 1);
-    for image in &case.images {
-        content.push(json!({"type": "image_url", "image_url": {"url": image.url()?}}));
-    }
-    content.push(json!({"type": "text", "text": case.prompt}));
-    let body = json!({"messages": [{"role": "user", "content": content}]});
+    let body = json!({"messages": case.messages()?});
     let limits = Limits { images_max: case.images.len().max(1), image_bytes_max: usize::MAX, vocab: served.vocab };
     chat::parse(&body, &limits).with_context(|| format!("case {}", case.id))
 }

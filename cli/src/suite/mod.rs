@@ -1,6 +1,7 @@
 //! Cases out of a JSONL file. What cannot be read is refused with file, line and field: a case that is left out, or asked
 //! without its picture, would be a figure about something else.
 
+pub mod expected;
 pub mod file;
 pub mod split;
 
@@ -11,22 +12,29 @@ use std::{
 
 use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::usage::usage;
+use expected::{Expected, Match};
 
-const FIELDS: [&str; 6] = ["id", "images", "prompt", "answer", "tags", "depth"];
+const FIELDS: [&str; 9] = ["id", "images", "prompt", "messages", "answer", "match", "max_tokens", "tags", "depth"];
 /// The group of every case; a tag of that name would be taken for it.
 pub const ALL: &str = "all";
 
-/// A question with its one right answer.
-#[derive(Clone, Debug, PartialEq)]
+/// A question, with what a right answer is where there is one.
+#[derive(Clone, Debug)]
 pub struct Case {
     /// Its name in messages.
     pub id: String,
+    /// Of the question.
     pub images: Vec<Picture>,
+    /// What was said before, as a request has it.
+    pub earlier: Vec<Value>,
     pub prompt: String,
-    pub answer: String,
+    /// None: an answer is held against the reference's alone.
+    pub answer: Option<Expected>,
+    /// Of the answer, at most; none: as the command line says.
+    pub max_tokens: Option<u32>,
     /// What it is about; the first tag is its family.
     pub tags: Vec<String>,
     /// Where in the text the answer lies, from 0 (start) to 1 (end).
@@ -42,13 +50,13 @@ pub enum Picture {
     File(PathBuf),
 }
 
-/// Every case of the file, in order.
-pub fn read(file: &Path) -> anyhow::Result<Vec<Case>> {
+/// Every case of the file, in order. `how` answers are matched where a case does not say.
+pub fn read(file: &Path, how: Match) -> anyhow::Result<Vec<Case>> {
     let text = fs::read_to_string(file).map_err(|error| usage(format!("--suite {}: {error}", file.display())))?;
     let folder = file.parent().unwrap_or(Path::new(""));
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let cases = lines.map(|(number, line)| {
-        case(line, number, folder).map_err(|reason| usage(format!("{}, line {number}: {reason}", file.display())))
+        case(line, number, folder, how).map_err(|reason| usage(format!("{}, line {number}: {reason}", file.display())))
     });
     let cases: Vec<Case> = cases.collect::<Result<_, _>>()?;
     if cases.is_empty() {
@@ -57,7 +65,7 @@ pub fn read(file: &Path) -> anyhow::Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn case(line: &str, number: usize, folder: &Path) -> Result<Case, String> {
+fn case(line: &str, number: usize, folder: &Path, how: Match) -> Result<Case, String> {
     let fields: Map<String, Value> =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
     // `image` for `images` would be a question without its picture.
@@ -70,11 +78,14 @@ fn case(line: &str, number: usize, folder: &Path) -> Result<Case, String> {
     if tags.iter().any(|tag| tag == ALL || tag.is_empty()) {
         return Err("field `tags` must have no empty tag, and none named `all`, which stands for every case".to_owned());
     }
+    let (earlier, prompt) = question(&fields)?;
     Ok(Case {
         id: text(&fields, "id")?.unwrap_or_else(|| format!("line {number}")),
         images,
-        prompt: required(&fields, "prompt")?,
-        answer: required(&fields, "answer")?,
+        earlier,
+        prompt,
+        answer: answer(&fields, how)?,
+        max_tokens: max_tokens(&fields)?,
         tags,
         depth: depth(&fields)?,
     })
@@ -91,6 +102,54 @@ fn text(fields: &Map<String, Value>, key: &str) -> Result<Option<String>, String
 fn required(fields: &Map<String, Value>, key: &str) -> Result<String, String> {
     let text = text(fields, key)?.filter(|text| !text.trim().is_empty());
     text.ok_or_else(|| format!("field `{key}` is missing or empty"))
+}
+
+/// What was said before, and the question.
+fn question(fields: &Map<String, Value>) -> Result<(Vec<Value>, String), String> {
+    let messages = match (fields.get("messages"), fields.get("prompt")) {
+        (None | Some(Value::Null), _) => return Ok((Vec::new(), required(fields, "prompt")?)),
+        (Some(_), Some(_)) => return Err("fields `prompt` and `messages` exclude each other".to_owned()),
+        (Some(messages), None) => messages,
+    };
+    let wrong = || {
+        "field `messages` must be a list of {\"role\", \"content\"}, both strings, the last one the user's".to_owned()
+    };
+    let messages = messages.as_array().ok_or_else(wrong)?;
+    let message = |message: &Value| {
+        let (role, content) = (message["role"].as_str()?, message["content"].as_str()?);
+        (message.as_object()?.len() == 2).then(|| (role.to_owned(), content.to_owned()))
+    };
+    let mut messages: Vec<(String, String)> = messages.iter().map(message).collect::<Option<_>>().ok_or_else(wrong)?;
+    let (_, prompt) = messages.pop().filter(|(role, _)| role == "user").ok_or_else(wrong)?;
+    let earlier = messages.into_iter().map(|(role, content)| json!({"role": role, "content": content}));
+    Ok((earlier.collect(), prompt))
+}
+
+fn answer(fields: &Map<String, Value>, how: Match) -> Result<Option<Expected>, String> {
+    let how = match text(fields, "match")? {
+        None => how,
+        Some(name) => {
+            let known = || Match::NAMES.map(|(name, _)| name).join(", ");
+            Match::named(&name).ok_or_else(|| format!("field `match` must be one of {}, not `{name}`", known()))?
+        }
+    };
+    match text(fields, "answer")? {
+        None => Ok(None),
+        Some(text) if text.trim().is_empty() => {
+            Err("field `answer` is empty; leave it out where there is none".to_owned())
+        }
+        Some(text) => Expected::new(text, how).map(Some).map_err(|reason| format!("field `answer`: {reason}")),
+    }
+}
+
+fn max_tokens(fields: &Map<String, Value>) -> Result<Option<u32>, String> {
+    match fields.get("max_tokens") {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0) {
+            Some(count) => Ok(Some(count)),
+            None => Err("field `max_tokens` must be a whole number above 0".to_owned()),
+        },
+    }
 }
 
 fn texts(fields: &Map<String, Value>, key: &str) -> Result<Vec<String>, String> {
@@ -124,6 +183,19 @@ fn picture(image: String, folder: &Path) -> Result<Picture, String> {
     }
 }
 
+impl Case {
+    /// The conversation as a request has it.
+    pub fn messages(&self) -> anyhow::Result<Vec<Value>> {
+        let mut content = Vec::with_capacity(self.images.len() + 1);
+        for image in &self.images {
+            content.push(json!({"type": "image_url", "image_url": {"url": image.url()?}}));
+        }
+        content.push(json!({"type": "text", "text": self.prompt}));
+        let question = json!({"role": "user", "content": content});
+        Ok(self.earlier.iter().cloned().chain([question]).collect())
+    }
+}
+
 impl Picture {
     /// As a request has it.
     pub fn url(&self) -> anyhow::Result<String> {
@@ -152,7 +224,7 @@ mod tests {
         fs::write(dir.path().join("a.png"), PNG).unwrap();
         let file = dir.path().join("suite.jsonl");
         fs::write(&file, text).unwrap();
-        let cases = read(&file)?;
+        let cases = read(&file, Match::Exact)?;
         for picture in cases.iter().flat_map(|case| &case.images) {
             assert!(picture.url().unwrap().contains(':'));
         }
@@ -173,6 +245,21 @@ mod tests {
     }
 
     #[test]
+    fn conversations_and_open_questions_are_read() {
+        let cases = read_text(concat!(
+            r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], "max_tokens": 9}"#,
+            "\n",
+            r#"{"prompt": "p", "answer": "A b", "match": "contains"}"#,
+        ))
+        .unwrap();
+        let asked = json!([{"role": "system", "content": "s"},
+            {"role": "user", "content": [{"type": "text", "text": "q"}]}]);
+        assert_eq!(Value::from(cases[0].messages().unwrap()), asked);
+        assert!(cases[0].answer.is_none() && cases[0].max_tokens == Some(9));
+        assert!(cases[1].answer.as_ref().unwrap().is_met_by("So: a B."));
+    }
+
+    #[test]
     fn a_file_becomes_a_data_url() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.png");
@@ -190,6 +277,14 @@ mod tests {
             ("[1]", "not a JSON object"),
             (r#"{"answer": "a"}"#, "`prompt`"),
             (r#"{"prompt": "p", "answer": " "}"#, "`answer`"),
+            (r#"{"prompt": "p", "answer": 3}"#, "`answer`"),
+            (r#"{"prompt": "p", "answer": "(", "match": "regex"}"#, "`answer`"),
+            (r#"{"prompt": "p", "answer": "a", "match": "fuzzy"}"#, "`match`"),
+            (r#"{"prompt": "p", "max_tokens": 0}"#, "`max_tokens`"),
+            (r#"{"prompt": "p", "messages": []}"#, "`messages`"),
+            (r#"{"messages": []}"#, "`messages`"),
+            (r#"{"messages": [{"role": "assistant", "content": "a"}]}"#, "`messages`"),
+            (r#"{"messages": [{"role": "user", "content": ["a"]}]}"#, "`messages`"),
             (r#"{"prompt": 3, "answer": "a"}"#, "`prompt`"),
             (r#"{"prompt": "p", "answer": "a", "id": 1}"#, "`id`"),
             (r#"{"prompt": "p", "answer": "a", "image": ["a.png"]}"#, "`image`"),
@@ -211,12 +306,14 @@ mod tests {
     #[test]
     fn a_suite_without_cases_is_refused() {
         assert!(read_text("\n \n").unwrap_err().is::<Usage>());
-        assert!(read(Path::new("/no/such.jsonl")).unwrap_err().to_string().contains("--suite /no/such.jsonl"));
+        assert!(
+            read(Path::new("/no/such.jsonl"), Match::Exact).unwrap_err().to_string().contains("--suite /no/such.jsonl")
+        );
     }
 
     #[test]
     fn the_demos_suite_is_whole() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo/eval/suite.jsonl");
-        assert_eq!(read(&file).unwrap().len(), 617);
+        assert_eq!(read(&file, Match::Exact).unwrap().len(), 617);
     }
 }

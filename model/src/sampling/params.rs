@@ -25,6 +25,8 @@ pub struct Sampling {
     pub top_logprobs: Option<u32>,
     /// Stop tokens cannot be drawn before the answer has this many tokens.
     pub min_tokens: u32,
+    /// The answer's first tokens, whatever the logits say: what a distribution is asked for behind given words.
+    pub forced: Vec<u32>,
 }
 
 impl Default for Sampling {
@@ -42,6 +44,7 @@ impl Default for Sampling {
             seed: 0,
             top_logprobs: None,
             min_tokens: 0,
+            forced: Vec::new(),
         }
     }
 }

@@ -61,10 +61,19 @@ impl Sampler {
         // Only bias, penalties and bans change logits, and then the drawn token's own has to be kept.
         let unchanged = reference.is_some().then(|| logits.to_vec());
         self.shape(logits);
-        let token = self.pick(logits).ok_or(ModelError::Logits)?;
+        let token = match self.forced(logits.len()) {
+            Some(token) => token,
+            None => self.pick(logits).ok_or(ModelError::Logits)?,
+        };
         self.note(token);
         let logprob = reference.zip(unchanged).map(|(reference, logits)| reference.report(logits[token as usize]));
         Ok(Drawn { token, logprob })
+    }
+
+    /// The next token, where the request says which.
+    fn forced(&self, vocab: usize) -> Option<u32> {
+        let token = *self.sampling.forced.get(usize::try_from(self.index).ok()?)?;
+        ((token as usize) < vocab).then_some(token)
     }
 
     /// Bias, bans and penalties, in vLLM's order.
@@ -212,6 +221,19 @@ mod tests {
         let logprob = drawn.logprob.unwrap();
         assert_eq!((drawn.token, logprob.top[0].0), (0, 1));
         assert!((logprob.logprob - (logprob.top[0].1 - 2.0)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn forced_tokens_come_first_and_leave_the_distribution_as_it_is() {
+        let sampling = Sampling { forced: vec![4, 0], top_logprobs: Some(1), ..Sampling::default() };
+        let mut sampler = Sampler::new(sampling.clone(), Vec::new(), &[], &[]);
+        let drawn: Vec<Drawn> = (0..3).map(|_| sampler.draw(&mut LOGITS.clone()).unwrap()).collect();
+        assert_eq!(drawn.iter().map(|drawn| drawn.token).collect::<Vec<_>>(), [4, 0, 1]);
+        let top: Vec<_> = drawn.iter().map(|drawn| drawn.logprob.clone().unwrap().top).collect();
+        assert!(top[0] == top[2] && top[1] == top[2]);
+        // A replay goes on in the middle of them.
+        let mut replayed = Sampler::new(sampling, Vec::new(), &[], &[4]);
+        assert_eq!(replayed.draw(&mut LOGITS.clone()).unwrap().token, 0);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::{
 };
 pub use choices::{Begin, Begun, Choices, Event};
 use text::AnswerText;
+pub use text::Style;
 pub use total::Total;
 
 /// What the answer needs to know of its request.
@@ -40,8 +41,8 @@ pub struct AnswerContext {
     pub stop: StopConditions,
     /// End tokens, which are no text.
     pub stop_token_ids: HashSet<u32>,
-    /// Alternatives to report beside each token; none: no log probabilities.
-    pub top_logprobs: Option<u32>,
+    /// How log probabilities are reported; none: not at all.
+    pub logprobs: Option<Style>,
     /// Waiting for admission, and of a further choice for the first one.
     pub queued: Duration,
     /// When the router accepted the request.
@@ -79,7 +80,7 @@ impl Answer {
         let now = Instant::now();
         clock.first_token(now - context.accepted);
         Self {
-            text: AnswerText::new(model, &context.before, &context.stop, context.top_logprobs),
+            text: AnswerText::new(model, &context.before, &context.stop, context.logprobs),
             run,
             context,
             completion_tokens: 0,

@@ -27,17 +27,22 @@ pub fn visual(report: &VisualReport) -> Option<VisualReceipt> {
 pub fn transfer(report: &TransferReport) -> TransferReceipt {
     TransferReceipt {
         policy: policy_name(report.policy).to_owned(),
+        bits: (report.bits > 0.0).then_some(report.bits),
         bytes_sent: report.bytes_sent,
         bytes_dense: report.bytes_dense,
         bytes_unpruned: report.bytes_unpruned,
         ratio: ratio(report.bytes_unpruned, report.bytes_sent),
+        saved: None,
         wire_ms: report.wire_ms,
         overlap: report.overlap,
         link_mbit_s: report.link_mbit_s,
         positions_held: report.positions_held,
         encode_ms: report.encode_ms,
         bytes_raw: report.bytes_raw,
+        bytes_kept: report.bytes_kept,
+        bytes_planned: report.bytes_planned,
     }
+    .with_saved()
 }
 
 /// What was decided, and from what.

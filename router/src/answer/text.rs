@@ -21,22 +21,31 @@ pub struct AnswerText {
     /// Stop texts count from the token after these.
     min_tokens: u32,
     tokens: u32,
-    top_logprobs: u32,
+    style: Style,
     /// None: log probabilities are not asked for.
     held: Option<Held<TokenEntry>>,
 }
 
+/// How tokens are reported.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// Alternatives beside each.
+    pub top: u32,
+    /// Names are ids.
+    pub as_ids: bool,
+}
+
 impl AnswerText {
-    /// An empty answer, whose text goes on from that of `before`.
-    pub fn new(model: Arc<ServedModel>, before: &[u32], stop: &StopConditions, top_logprobs: Option<u32>) -> Self {
+    /// An empty answer, whose text goes on from that of `before`. Without a style no log probabilities are reported.
+    pub fn new(model: Arc<ServedModel>, before: &[u32], stop: &StopConditions, style: Option<Style>) -> Self {
         Self {
             detokenizer: Detokenizer::after(model.clone(), before),
             model,
             stops: StopMatcher::new(stop.texts.clone()),
             min_tokens: stop.min_tokens,
             tokens: 0,
-            top_logprobs: top_logprobs.unwrap_or(0),
-            held: top_logprobs.map(|_| Held::default()),
+            style: style.unwrap_or_default(),
+            held: style.map(|_| Held::default()),
         }
     }
 
@@ -91,9 +100,12 @@ impl AnswerText {
     }
 
     fn entry(&self, token: &Token) -> TokenEntry {
-        let scored = |id, logprob| ScoredToken::new(self.model.token_bytes(id), logprob);
+        let scored = |id, logprob| {
+            let token = ScoredToken::new(self.model.token_bytes(id), logprob);
+            if self.style.as_ids { token.named_by_id(id) } else { token }
+        };
         let logprob = token.logprob.clone().unwrap_or_default();
-        let top = logprob.top.iter().take(self.top_logprobs as usize);
+        let top = logprob.top.iter().take(self.style.top as usize);
         TokenEntry {
             token: scored(token.id, logprob.logprob),
             top_logprobs: top.map(|other| scored(other.id, other.logprob)).collect(),
@@ -120,7 +132,7 @@ mod tests {
         let ids = model.tokenizer.encode(text, false).unwrap().get_ids().to_vec();
         let texts = stop.iter().map(|stop| (*stop).to_owned()).collect();
         let stop = StopConditions { texts, min_tokens, ..Default::default() };
-        let mut answer = AnswerText::new(model, &[], &stop, top);
+        let mut answer = AnswerText::new(model, &[], &stop, top.map(|top| Style { top, as_ids: false }));
         let mut pieces = Vec::new();
         for (index, id) in ids.into_iter().enumerate() {
             let top = (0..5).map(|id| TopLogprob { id: 101 + id, logprob: -(id as f32) }).collect();

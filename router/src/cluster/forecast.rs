@@ -2,7 +2,7 @@
 
 use secateur_proto::v1::NodeDescription;
 use secateur_pruning::budget;
-use secateur_transfer::TransferPolicy;
+use secateur_transfer::{Tiers, TransferPolicy};
 use tokio::time::Instant;
 
 use super::{
@@ -74,9 +74,16 @@ fn bytes(prefill: &NodeDescription, positions: u32) -> Vec<(TransferPolicy, u64)
     costs.collect()
 }
 
+/// Of a policy whose request chose its precision: those of the policy that it goes by, in proportion.
+pub fn bytes_of(bytes: &[(TransferPolicy, u64)], policy: TransferPolicy) -> Option<u64> {
+    let (_, named) = bytes.iter().find(|(offered, _)| *offered == policy.named())?;
+    let share = policy.bits().map_or(1.0, |bits| bits / Tiers::DEFAULT_BITS);
+    Some((*named as f64 * share) as u64)
+}
+
 /// Whether the node ships under `policy`, as far as it says.
 pub fn offers(prefill: &NodeDescription, policy: TransferPolicy) -> bool {
-    prefill.ship_costs.is_empty() || prefill.ship_costs.iter().any(|cost| cost.policy == policy.to_proto() as i32)
+    prefill.ship_costs.is_empty() || prefill.ship_costs.iter().any(|cost| cost.policy == policy.named().to_proto())
 }
 
 #[cfg(test)]
@@ -87,7 +94,7 @@ mod tests {
 
     fn node() -> NodeDescription {
         let cost = |policy: TransferPolicy, bytes_per_position| ShipCost {
-            policy: policy.to_proto() as i32,
+            policy: policy.to_proto(),
             fixed_bytes: 50.0,
             bytes_per_position,
         };

@@ -322,9 +322,7 @@ fn not_offered(policy: TransferPolicy, pairs: &[Candidate<'_>]) -> ServiceError 
         .collect();
     let why = match policy {
         TransferPolicy::PdTrim => "needs a plan that selects layers; this cluster runs none",
-        TransferPolicy::Dense | TransferPolicy::Tiered | TransferPolicy::Small => {
-            "is not offered by this cluster's prefill nodes"
-        }
+        _ => "is not offered by this cluster's prefill nodes",
     };
     let text = format!("transfer policy {policy} {why}; possible: auto, {}", offered.join(", "));
     ServiceError::new(ErrorCode::InvalidRequest, text).with_param("secateur.transfer.policy")

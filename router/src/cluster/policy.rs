@@ -14,6 +14,8 @@
 
 use secateur_transfer::TransferPolicy;
 
+use super::forecast::bytes_of;
+
 /// Nobody notices less.
 const SOON_S: f64 = 0.005;
 /// Of prefill's time: what coding could save at most is not worth its loss.
@@ -56,15 +58,14 @@ pub struct Decision {
 impl Inputs {
     /// Whether the prefill node offers `policy`, as far as it says.
     pub fn offers(&self, policy: TransferPolicy) -> bool {
-        self.bytes.is_empty() || self.bytes.iter().any(|(offered, _)| *offered == policy)
+        self.bytes.is_empty() || bytes_of(&self.bytes, policy).is_some()
     }
 
     fn ship_s(&self, policy: TransferPolicy) -> Option<f64> {
         if self.is_colocated || !self.ships {
             return Some(0.0);
         }
-        let (_, bytes) = self.bytes.iter().find(|(offered, _)| *offered == policy)?;
-        Some(*bytes as f64 / self.bytes_per_s?)
+        Some(bytes_of(&self.bytes, policy)? as f64 / self.bytes_per_s?)
     }
 
     fn policy(&self) -> (TransferPolicy, &'static str) {

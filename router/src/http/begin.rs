@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     admission::Ticket,
-    answer::{Answer, AnswerContext, Begin, Begun},
+    answer::{Answer, AnswerContext, Begin, Begun, Style},
     app::App,
     cluster::{Facts, Prefix},
     fit::{Fitted, too_long_after_all},
@@ -129,6 +129,7 @@ impl Candidate {
         };
         let turn = ticket.turn(shared.deadline).await?;
         let order = order(&shared, &prepared, fitted, number, epoch);
+        let sampling = &shared.generation.sampling;
         let context = AnswerContext {
             epoch: order.epoch.clone(),
             before: if prepared.is_continued { window(&order.tokens).to_vec() } else { Vec::new() },
@@ -136,7 +137,7 @@ impl Candidate {
             prompt_tokens_max: fitted.prompt_positions_max,
             stop: shared.generation.stop.clone(),
             stop_token_ids: order.stop_token_ids.iter().copied().collect(),
-            top_logprobs: shared.generation.sampling.top_logprobs,
+            logprobs: sampling.top_logprobs.map(|top| Style { top, as_ids: sampling.tokens_as_ids }),
             queued: waiting.elapsed(),
             accepted: shared.accepted,
         };

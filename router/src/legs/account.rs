@@ -75,6 +75,9 @@ fn together(earlier: &TransferReport, latest: &TransferReport) -> TransferReport
         positions_held: latest.positions_held,
         encode_ms: earlier.encode_ms + latest.encode_ms,
         bytes_raw: earlier.bytes_raw.saturating_add(latest.bytes_raw),
+        bytes_kept: baseline(earlier.bytes_kept, latest.bytes_kept),
+        bytes_planned: earlier.bytes_planned.saturating_add(latest.bytes_planned),
+        bits: latest.bits,
     }
 }
 

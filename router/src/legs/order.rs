@@ -96,7 +96,7 @@ impl Order {
             deadline_ms: self.remaining_ms(),
             emitted: so_far.emitted.clone(),
             prompt_tokens: self.penalized_tokens.clone(),
-            transfer: transfer.to_proto() as i32,
+            transfer: transfer.to_proto(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Order {
             user_spans: self.user_spans.clone(),
             images: self.images.clone(),
             visual: Some(policy_to_proto(visual)),
-            transfer: transfer.to_proto() as i32,
+            transfer: transfer.to_proto(),
             sampling: Some(self.sampling.clone()),
             decode_address: if needs_decode { decode_address.to_owned() } else { String::new() },
             deadline_ms: self.remaining_ms(),

@@ -1,8 +1,9 @@
-//! The request's one extension: `secateur.visual` and `secateur.transfer`.
+//! The request's one extension: `secateur.visual`, `secateur.transfer` and `secateur.forced_token_ids`.
 
 use secateur_proto::{ServiceError, v1};
 use secateur_pruning::{VisualMethod, VisualPolicy};
-use secateur_transfer::{policy::TransferPolicy, visual};
+use secateur_transfer::{Grain, policy::TransferPolicy, visual};
+use serde_json::Value;
 
 use super::fields::Fields;
 
@@ -50,15 +51,44 @@ pub fn policy_name(policy: i32) -> &'static str {
     TransferPolicy::from_proto(policy).unwrap_or_default().as_str()
 }
 
-/// Reads the extension; a transfer policy of none is `auto`. A misspelt key would silently mean another policy, so unknown keys are refused here.
-pub fn parse(fields: &Fields) -> Result<(VisualChoice, Option<TransferPolicy>), ServiceError> {
+/// Most tokens that a request forces.
+const FORCED_MAX: usize = 4_096;
+
+/// What the extension says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Extension {
+    /// Visual pruning.
+    pub visual: VisualChoice,
+    /// What is shipped; none: `auto`.
+    pub transfer: Option<TransferPolicy>,
+    /// The answer's first tokens, whatever the model would have said.
+    pub forced: Vec<u32>,
+}
+
+/// Reads the extension; token ids must be below `vocab`. A misspelt key would silently mean another policy, so unknown keys
+/// are refused here.
+pub fn parse(fields: &Fields, vocab: u32) -> Result<Extension, ServiceError> {
     let Some(extension) = fields.object("secateur")? else {
-        return Ok(Default::default());
+        return Ok(Extension::default());
     };
-    refuse_unknown(&extension, &["visual", "transfer"])?;
+    refuse_unknown(&extension, &["visual", "transfer", "forced_token_ids"])?;
     let visual = extension.object("visual")?.map(|visual| parse_visual(&visual)).transpose()?;
     let transfer = extension.object("transfer")?.map(|transfer| parse_transfer(&transfer)).transpose()?;
-    Ok((visual.unwrap_or_default(), transfer.unwrap_or_default()))
+    Ok(Extension {
+        visual: visual.unwrap_or_default(),
+        transfer: transfer.unwrap_or_default(),
+        forced: extension.get("forced_token_ids").map_or(Ok(Vec::new()), |ids| parse_forced(&extension, ids, vocab))?,
+    })
+}
+
+fn parse_forced(fields: &Fields, ids: &Value, vocab: u32) -> Result<Vec<u32>, ServiceError> {
+    let wrong = || fields.invalid("forced_token_ids", format!("must be a list of token ids, each below {vocab}"));
+    let ids = ids.as_array().ok_or_else(wrong)?;
+    if ids.len() > FORCED_MAX {
+        return Err(fields.invalid("forced_token_ids", format!("must have at most {FORCED_MAX} entries")));
+    }
+    let id = |id: &Value| id.as_u64().and_then(|id| u32::try_from(id).ok()).filter(|id| *id < vocab).ok_or_else(wrong);
+    ids.iter().map(id).collect()
 }
 
 fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
@@ -75,14 +105,24 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
 }
 
 fn parse_transfer(fields: &Fields) -> Result<Option<TransferPolicy>, ServiceError> {
-    refuse_unknown(fields, &["policy"])?;
-    match fields.text("policy")? {
-        None | Some("auto") => Ok(None),
+    refuse_unknown(fields, &["policy", "bits"])?;
+    let policy = match fields.text("policy")? {
+        None | Some("auto") => None,
         Some(name) => {
             let known = || TransferPolicy::ALL.map(TransferPolicy::as_str).join(", ");
-            name.parse().map(Some).map_err(|_| fields.invalid("policy", format!("must be one of auto, {}", known())))
+            let found = TransferPolicy::ALL.into_iter().find(|policy| policy.as_str() == name);
+            Some(found.ok_or_else(|| fields.invalid("policy", format!("must be one of auto, {}", known())))?)
         }
+    };
+    let Some(bits) =
+        fields.number_where("bits", "a multiple of 0.25 from 2 to 10", |bits| Grain::of_bits(bits).is_some())?
+    else {
+        return Ok(policy);
+    };
+    if policy.is_some_and(|policy| policy != TransferPolicy::Tiered) {
+        return Err(fields.invalid("bits", "is for the policy tiered alone"));
     }
+    Ok(Grain::of_bits(bits).map(TransferPolicy::TieredAt))
 }
 
 fn refuse_unknown(fields: &Fields, known: &[&str]) -> Result<(), ServiceError> {
@@ -96,11 +136,15 @@ fn refuse_unknown(fields: &Fields, known: &[&str]) -> Result<(), ServiceError> {
 mod tests {
     use super::*;
     use secateur_proto::ErrorCode;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
-    fn parse_json(extension: Value) -> Result<(VisualChoice, Option<TransferPolicy>), ServiceError> {
+    fn parse_json(extension: Value) -> Result<Extension, ServiceError> {
         let body = json!({"secateur": extension});
-        parse(&Fields::of(&body, "").unwrap())
+        parse(&Fields::of(&body, "").unwrap(), 300)
+    }
+
+    fn parse_visual(extension: Value) -> VisualChoice {
+        parse_json(extension).unwrap().visual
     }
 
     #[test]
@@ -110,30 +154,34 @@ mod tests {
         let several = VisualPolicy::new(VisualMethod::Coverage, 0.5).unwrap();
         let several_card = visual::policy_to_proto(several);
         let both = Recommended { one: Some(&card), several: Some(&several_card) };
-        let (auto, _) = parse_json(json!({"visual": {"method": "auto"}})).unwrap();
+        let auto = parse_visual(json!({"visual": {"method": "auto"}}));
         assert_eq!((auto.resolve(both, 1), auto.resolve(both, 2)), (recommended, several));
         assert_eq!(auto.resolve(Recommended::default(), 1), VisualPolicy::PUBLISHED);
         assert_eq!(auto.resolve(Recommended::default(), 4), VisualPolicy::PUBLISHED_SEVERAL);
         let broken = v1::VisualPolicy { keep: 7.0, ..card };
         let broken = Recommended { one: Some(&broken), several: None };
         assert_eq!(auto.resolve(broken, 1), VisualPolicy::PUBLISHED);
-        let (kept, _) = parse_json(json!({"visual": {"keep": 0.125}})).unwrap();
+        let kept = parse_visual(json!({"visual": {"keep": 0.125}}));
         assert_eq!((kept.resolve(both, 1).method(), kept.resolve(both, 1).keep()), (recommended.method(), 0.125));
         assert_eq!((kept.resolve(both, 3).method(), kept.resolve(both, 3).keep()), (several.method(), 0.125));
-        let (named, _) = parse_json(json!({"visual": {"method": "random"}})).unwrap();
+        let named = parse_visual(json!({"visual": {"method": "random"}}));
         assert_eq!(named.resolve(both, 3).keep(), 0.2);
-        let (none, _) = parse_json(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}})).unwrap();
+        let none = parse_visual(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}}));
         assert_eq!(none.resolve(both, 1), VisualPolicy::KEEP_ALL);
     }
 
     #[test]
     fn a_policy_is_named_or_left_to_the_router() {
-        let policy = |policy: Value| parse_json(json!({"transfer": {"policy": policy}})).unwrap().1;
+        let policy = |policy: Value| parse_json(json!({"transfer": {"policy": policy}})).unwrap().transfer;
         for known in TransferPolicy::ALL {
             assert_eq!(policy(json!(known.as_str())), Some(known));
         }
         assert_eq!((policy(json!("auto")), policy(Value::Null)), (None, None));
-        assert_eq!(parse_json(json!({})).unwrap().1, None);
+        let at = |transfer: Value| parse_json(json!({"transfer": transfer})).unwrap().transfer;
+        let finer = Grain::of_bits(7.5).map(TransferPolicy::TieredAt);
+        assert_eq!((at(json!({"policy": "tiered", "bits": 7.5})), at(json!({"bits": 7.5}))), (finer, finer));
+        assert_eq!(parse_json(json!({})).unwrap(), Extension::default());
+        assert_eq!(parse_json(json!({"forced_token_ids": [0, 299]})).unwrap().forced, [0, 299]);
     }
 
     #[test]
@@ -144,9 +192,17 @@ mod tests {
             (json!({"visual": {"method": "magic"}}), "secateur.visual.method"),
             (json!({"transfer": {"policy": "magic"}}), "secateur.transfer.policy"),
             (json!({"visual": {"keep": 0}}), "secateur.visual.keep"),
+            (json!({"transfer": {"bits": 4.3}}), "secateur.transfer.bits"),
+            (json!({"transfer": {"bits": 1}}), "secateur.transfer.bits"),
+            (json!({"transfer": {"policy": "dense", "bits": 4}}), "secateur.transfer.bits"),
+            (json!({"transfer": {"policy": "tiered:4"}}), "secateur.transfer.policy"),
             (json!({"visual": {"keep": 1.1}}), "secateur.visual.keep"),
             (json!({"visual": "none"}), "secateur.visual"),
             (json!("none"), "secateur"),
+            (json!({"forced_token_ids": [300]}), "secateur.forced_token_ids"),
+            (json!({"forced_token_ids": [-1]}), "secateur.forced_token_ids"),
+            (json!({"forced_token_ids": "hello"}), "secateur.forced_token_ids"),
+            (json!({"forced_token_ids": vec![1; FORCED_MAX + 1]}), "secateur.forced_token_ids"),
         ] {
             let error = parse_json(extension).unwrap_err();
             assert_eq!((error.code, error.param.as_deref()), (ErrorCode::InvalidRequest, Some(param)));

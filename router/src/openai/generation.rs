@@ -4,7 +4,7 @@ use secateur_proto::ServiceError;
 use secateur_transfer::TransferPolicy;
 
 use super::{
-    extension::{self, VisualChoice},
+    extension::{self, Extension, VisualChoice},
     fields::{Fields, unsupported},
     sampling::{self, SamplingChoice},
     stop::{self, StopConditions},
@@ -79,11 +79,12 @@ pub struct Dialect {
 /// Reads everything but the prompt.
 pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Generation, ServiceError> {
     let max_tokens = max_tokens(fields, dialect.max_tokens_default)?;
-    let (visual, transfer) = extension::parse(fields)?;
+    let Extension { visual, transfer, forced } = extension::parse(fields, limits.vocab)?;
+    let sampling = sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?;
     Ok(Generation {
         model: fields.text("model")?.map(str::to_owned),
         choices: choices(fields)?,
-        sampling: sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?,
+        sampling: SamplingChoice { forced, ..sampling },
         stop: stop::parse(fields, limits.vocab, &max_tokens)?,
         max_tokens,
         stream: stream(fields)?,

@@ -48,6 +48,16 @@ impl ScoredToken {
         self.logprob
     }
 
+    /// How many characters its bytes are as text.
+    pub fn length(&self) -> usize {
+        String::from_utf8_lossy(&self.bytes).chars().count()
+    }
+
+    /// The same, named by its id as vLLM writes it.
+    pub fn named_by_id(self, id: u32) -> Self {
+        Self { token: format!("token_id:{id}"), ..self }
+    }
+
     /// A token by its bytes, which may be part of a character only.
     pub fn new(bytes: Vec<u8>, logprob: f32) -> Self {
         let token = String::from_utf8_lossy(&bytes).into_owned();
@@ -71,6 +81,8 @@ mod tests {
             "top_logprobs": [{"token": "a", "logprob": -9999.0, "bytes": [97]}],
         }], "refusal": null});
         assert_eq!(serde_json::to_value(Logprobs::from(vec![entry])).unwrap(), expected);
+        let named = ScoredToken::new("é".into(), -1.0).named_by_id(12);
+        assert_eq!((named.text(), named.length()), ("token_id:12", 1));
         assert_eq!(ScoredToken::new(Vec::new(), f32::NAN).logprob, LOGPROB_MIN);
     }
 }

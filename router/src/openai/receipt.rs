@@ -89,6 +89,8 @@ impl VisualReceipt {
 pub struct TransferReceipt {
     /// The policy.
     pub policy: String,
+    /// Bits a value, about, of what is not shipped as it was computed; null: all is.
+    pub bits: Option<f64>,
     /// Payload and framing handed to the transport.
     pub bytes_sent: u64,
     /// The kept tokens in every prefill block at the model's dtype.
@@ -97,6 +99,8 @@ pub struct TransferReceipt {
     pub bytes_unpruned: u64,
     /// `bytes_unpruned / bytes_sent`; 0 when nothing was sent.
     pub ratio: f64,
+    /// What `ratio` is the product of; null when nothing was sent.
+    pub saved: Option<Saved>,
     /// First byte to acknowledgement.
     pub wire_ms: f64,
     /// Share of `wire_ms` that ran while prefill still computed.
@@ -109,20 +113,62 @@ pub struct TransferReceipt {
     pub encode_ms: f64,
     /// Bytes before coding: what `bytes_sent` would be with every shipped value as it is stored.
     pub bytes_raw: u64,
+    /// The kept tokens in every block of the checkpoint.
+    #[serde(skip)]
+    pub bytes_kept: u64,
+    /// `bytes_raw` with what decode had already.
+    #[serde(skip)]
+    pub bytes_planned: u64,
 }
 
 impl TransferReceipt {
+    /// What the ratio is the product of.
+    pub fn with_saved(mut self) -> Self {
+        self.saved =
+            Saved::of([self.bytes_unpruned, self.bytes_kept, self.bytes_planned, self.bytes_raw, self.bytes_sent]);
+        self
+    }
+
     fn add(&mut self, other: &Self) {
         let overlapped = self.overlap * self.wire_ms + other.overlap * other.wire_ms;
         self.bytes_sent = self.bytes_sent.saturating_add(other.bytes_sent);
         self.bytes_dense = self.bytes_dense.saturating_add(other.bytes_dense);
         self.bytes_unpruned = self.bytes_unpruned.saturating_add(other.bytes_unpruned);
         self.bytes_raw = self.bytes_raw.saturating_add(other.bytes_raw);
+        self.bytes_kept = self.bytes_kept.saturating_add(other.bytes_kept);
+        self.bytes_planned = self.bytes_planned.saturating_add(other.bytes_planned);
         self.wire_ms += other.wire_ms;
         self.encode_ms += other.encode_ms;
         self.positions_held = self.positions_held.saturating_add(other.positions_held);
         self.overlap = if self.wire_ms > 0.0 { overlapped / self.wire_ms } else { 0.0 };
         self.ratio = ratio(self.bytes_unpruned, self.bytes_sent);
+        *self = std::mem::take(self).with_saved();
+    }
+}
+
+/// How many times fewer bytes each means makes them; above 1 is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Saved {
+    /// Visual tokens that were pruned.
+    pub visual: f64,
+    /// Blocks and positions that plan and policy leave out; below 1: further attempts shipped them again.
+    pub blocks: f64,
+    /// Positions that decode had already.
+    pub held: f64,
+    /// Coding, less framing.
+    pub precision: f64,
+}
+
+impl Saved {
+    /// Of bytes each of which is what the means before leave: unpruned, kept, planned, raw, sent.
+    pub fn of(bytes: [u64; 5]) -> Option<Saved> {
+        let [unpruned, kept, planned, raw, sent] = bytes;
+        bytes.iter().all(|bytes| *bytes > 0).then(|| Saved {
+            visual: ratio(unpruned, kept),
+            blocks: ratio(kept, planned),
+            held: ratio(planned, raw),
+            precision: ratio(raw, sent),
+        })
     }
 }
 

@@ -33,6 +33,10 @@ pub struct SamplingChoice {
     pub logit_bias: HashMap<u32, f32>,
     /// Present when log probabilities are asked for: of so many of the most likely tokens beside the drawn one.
     pub top_logprobs: Option<u32>,
+    /// Tokens are named by their ids where log probabilities are reported (vLLM's `return_tokens_as_token_ids`).
+    pub tokens_as_ids: bool,
+    /// The answer's first tokens, of the extension.
+    pub forced: Vec<u32>,
 }
 
 /// Most alternatives that are reported for one token.
@@ -53,6 +57,8 @@ pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<S
         presence_penalty: penalty("presence_penalty")?,
         logit_bias: logit_bias::parse(fields, vocab)?,
         top_logprobs,
+        tokens_as_ids: fields.flag("return_tokens_as_token_ids")?.unwrap_or(false),
+        forced: Vec::new(),
     })
 }
 

@@ -29,7 +29,7 @@ impl TextLogprobs {
             logprobs.tokens.push(token.to_owned());
             logprobs.token_logprobs.push(entry.token.logprob());
             logprobs.text_offset.push(*offset);
-            *offset += token.chars().count();
+            *offset += entry.token.length();
         }
         logprobs
     }

@@ -97,7 +97,6 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("no_stop_trim", is_false),
     ("return_token_ids", is_false),
     ("return_tokens", is_false),
-    ("return_tokens_as_token_ids", is_false),
     ("return_hidden_states", is_false),
     ("response_fields", is_empty),
 ];

@@ -60,6 +60,7 @@ impl GenerationDefaults {
             logit_bias: choice.logit_bias.clone(),
             top_logprobs: choice.top_logprobs,
             min_tokens,
+            forced: choice.forced.clone(),
         }
     }
 }

@@ -29,6 +29,8 @@ async fn a_question_is_answered_with_a_receipt() {
     assert_eq!(receipt["attempts"], 1);
     assert_eq!(receipt["transfer"]["policy"], "dense");
     assert_eq!(receipt["transfer"]["ratio"], 2.0);
+    let saved = json!({"visual": 2.0, "blocks": 0.2, "held": 1.25, "precision": 4.0});
+    assert_eq!((&receipt["transfer"]["saved"], &receipt["transfer"]["bits"]), (&saved, &json!(6.0)));
     assert_eq!(receipt["timing"]["decode_ms"], 4.0);
     assert!(receipt["timing"]["ttft_ms"].as_f64().unwrap() > 0.0);
     let generate = cluster.decode[0].script.generate_request.lock().unwrap().clone().unwrap();

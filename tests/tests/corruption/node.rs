@@ -83,7 +83,7 @@ impl Node {
     /// A request that waits for the shipment.
     pub async fn open(&self, of: &Of) -> Streaming<GenerateEvent> {
         let request = GenerateRequest {
-            transfer: of.policy.to_proto() as i32,
+            transfer: of.policy.to_proto(),
             epoch: Some(Epoch { id: of.epoch.clone(), attempt: of.attempt }),
             model_fingerprint: self.description.model_fingerprint.clone(),
             prompt_positions_max: POSITIONS,

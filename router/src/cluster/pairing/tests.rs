@@ -271,7 +271,7 @@ fn an_unknown_tokenizer_is_not_held_against_a_node() {
 /// A node on a machine; a prefill node ships 1 MB dense and a quarter of that tiered, for each position.
 fn on(host: &str, node: NodeView) -> NodeView {
     let cost = |policy: TransferPolicy, bytes_per_position| ShipCost {
-        policy: policy.to_proto() as i32,
+        policy: policy.to_proto(),
         bytes_per_position,
         ..Default::default()
     };

@@ -368,6 +368,9 @@ fn report(request: &PrefillRequest, visual_tokens: u32, bytes_sent: u64) -> Pref
             positions_held: 3,
             encode_ms: 0.25,
             bytes_raw: 4 * sent,
+            bytes_kept: sent,
+            bytes_planned: 5 * sent,
+            bits: 6.0,
         }),
     }
 }

@@ -1,12 +1,12 @@
 //! One part: K and V of some positions, as codes in bits.
 //!
 //! Layout: a byte whose bits 0 and 1 say that a model of K's, of V's channels follows; these models; the symbols of K and V
-//! ([`rans`]); the low bits of channels that spread far, position by position, K's before V's, the last byte filled with
-//! zeros; how many symbols were escapes (u32) and, for each, its code (i16).
+//! ([`rans`]); the low bits of channels that spread far ([`low_bits`](super::low_bits)), K's before V's; how many symbols were escapes (u32) and, for each, its code (i16).
 
 use super::{
     super::part::CodeError,
     instructions::by_instructions,
+    low_bits::{BitReader, BitWriter},
     model::{LayerModels, PlaneModel, Sums, sums},
     quantize::{find_non_finite, quantize, restore},
     rans::{self, Run},
@@ -73,9 +73,9 @@ impl Coder {
         }
         let run = |plane: usize| Run { symbols: &self.symbols[plane], classes: &models.planes[plane].classes };
         rans::encode(&[run(0), run(1)], &mut self.words, into);
-        let mut bits = BitWriter { into, held: 0, count: 0 };
-        for plane in [0, 1] {
-            bits.low_bits(&self.codes[plane], &models.planes[plane]);
+        let mut bits = BitWriter::new(into);
+        for (codes, model) in self.codes.iter().zip(&models.planes) {
+            model.low_bits.write(codes, &model.centers, &mut bits);
         }
         bits.finish();
         into.extend_from_slice(&(self.escapes.len() as u32).to_le_bytes());
@@ -105,21 +105,21 @@ impl Coder {
                 return Err(CodeError::Form);
             }
         }
-        let (mut decoder, mut rest) = rans::Decoder::new(rest, &mut self.words)?;
+        let (mut decoder, rest) = rans::Decoder::new(rest, &mut self.words)?;
         for plane in [0, 1] {
             self.symbols[plane].resize(positions * width, 0);
             decoder.run(&mut self.symbols[plane], &models.planes[plane].classes)?;
         }
         decoder.finish()?;
-        let mut bits = BitReader { bytes: rest, held: 0, count: 0 };
+        let low_bits = models.planes.iter().map(|model| model.low_bits.count(positions)).sum();
+        let (mut bits, rest) = BitReader::new(rest, low_bits)?;
         for plane in [0, 1] {
             let (codes, model) = (&mut self.codes[plane], &models.planes[plane]);
             codes.resize(positions * width, 0);
             from_symbols(&self.symbols[plane], &model.centers, &model.shifts, codes);
-            bits.low_bits(codes, model)?;
+            model.low_bits.read(codes, width, &mut bits);
         }
-        rest = bits.bytes;
-        rest = self.escapes_back(rest)?;
+        let rest = self.escapes_back(rest)?;
         let plane_bytes = positions * width * dtype.size_bytes();
         values.clear();
         values.resize(2 * plane_bytes, 0);
@@ -136,11 +136,9 @@ impl Coder {
         let (given, rest) = rest.split_at_checked(len).ok_or(CodeError::Short)?;
         let mut given = given.as_chunks::<2>().0.iter();
         for (codes, symbols) in self.codes.iter_mut().zip(&self.symbols) {
-            // Few symbols are escapes, so whole groups are looked at first.
-            for (codes, symbols) in codes.chunks_mut(64).zip(symbols.chunks(64)) {
-                if symbols.iter().fold(0, |most, &symbol| most.max(symbol)) < ESCAPE {
-                    continue;
-                }
+            for (codes, symbols) in
+                codes.chunks_mut(64).zip(symbols.chunks(64)).filter(|(_, symbols)| has_escape(symbols))
+            {
                 for (code, _) in codes.iter_mut().zip(symbols).filter(|(_, symbol)| **symbol == ESCAPE) {
                     *code = i16::from_le_bytes(*given.next().ok_or(CodeError::Short)?);
                 }
@@ -155,16 +153,23 @@ fn to_symbols(codes: &[i16], model: &PlaneModel, symbols: &mut Vec<u8>, escapes:
     let mut most = 0;
     place(codes, &model.centers, &model.shifts, symbols, &mut most);
     if most == ESCAPE {
-        escapes.extend(symbols.iter().zip(codes).filter(|(symbol, _)| **symbol == ESCAPE).map(|(_, code)| *code));
+        for (symbols, codes) in symbols.chunks(64).zip(codes.chunks(64)).filter(|(symbols, _)| has_escape(symbols)) {
+            escapes.extend(symbols.iter().zip(codes).filter(|(symbol, _)| **symbol == ESCAPE).map(|(_, code)| *code));
+        }
     }
 }
 
+/// Few symbols are escapes, so whole groups are looked at first.
+fn has_escape(symbols: &[u8]) -> bool {
+    symbols.iter().fold(0, |most, &symbol| most.max(symbol)) == ESCAPE
+}
+
 by_instructions! {
-    fn place(codes: &[i16], centers: &[i32], shifts: &[u32], symbols: &mut [u8], most: &mut u8) {
+    fn place(codes: &[i16], centers: &[i16], shifts: &[u32], symbols: &mut [u8], most: &mut u8) {
         let width = centers.len();
         for (symbols, codes) in symbols.chunks_exact_mut(width).zip(codes.chunks_exact(width)) {
             for (((symbol, code), center), shift) in symbols.iter_mut().zip(codes).zip(centers).zip(shifts) {
-                let place = ((i32::from(*code) - center) >> shift).wrapping_add(LARGEST) as u32;
+                let place = ((i32::from(*code) - i32::from(*center)) >> shift).wrapping_add(LARGEST) as u32;
                 *symbol = place.min(ESCAPE as u32) as u8;
             }
         }
@@ -173,88 +178,13 @@ by_instructions! {
 }
 
 by_instructions! {
-    fn from_symbols(symbols: &[u8], centers: &[i32], shifts: &[u32], codes: &mut [i16]) {
+    fn from_symbols(symbols: &[u8], centers: &[i16], shifts: &[u32], codes: &mut [i16]) {
         let width = centers.len();
         for (symbols, codes) in symbols.chunks_exact(width).zip(codes.chunks_exact_mut(width)) {
             for (((code, symbol), center), shift) in codes.iter_mut().zip(symbols).zip(centers).zip(shifts) {
-                *code = ((i32::from(*symbol) - LARGEST) << shift).wrapping_add(*center) as i16;
+                *code = ((i32::from(*symbol) - LARGEST) << shift).wrapping_add((*center).into()) as i16;
             }
         }
-    }
-}
-
-/// Channels of a plane whose low bits are written apart: where, how many bits, and the centre.
-fn far_channels(model: &PlaneModel) -> Vec<(usize, u32, i32)> {
-    let far = model.shifts.iter().zip(&model.centers).enumerate().filter(|(_, (shift, _))| **shift > 0);
-    far.map(|(at, (shift, center))| (at, *shift, *center)).collect()
-}
-
-struct BitWriter<'a> {
-    into: &'a mut Vec<u8>,
-    held: u64,
-    count: u32,
-}
-
-impl BitWriter<'_> {
-    fn low_bits(&mut self, codes: &[i16], model: &PlaneModel) {
-        let far = far_channels(model);
-        if far.is_empty() {
-            return;
-        }
-        for row in codes.chunks_exact(model.centers.len()) {
-            for &(at, shift, center) in &far {
-                let low = (i32::from(row[at]) - center) as u64 & ((1 << shift) - 1);
-                self.held |= low << self.count;
-                self.count += shift;
-                if self.count >= 32 {
-                    self.into.extend_from_slice(&(self.held as u32).to_le_bytes());
-                    self.held >>= 32;
-                    self.count -= 32;
-                }
-            }
-        }
-    }
-
-    fn finish(self) {
-        let bytes = self.count.div_ceil(8) as usize;
-        self.into.extend_from_slice(&self.held.to_le_bytes()[..bytes]);
-    }
-}
-
-struct BitReader<'a> {
-    bytes: &'a [u8],
-    held: u64,
-    count: u32,
-}
-
-impl BitReader<'_> {
-    fn low_bits(&mut self, codes: &mut [i16], model: &PlaneModel) -> Result<(), CodeError> {
-        let far = far_channels(model);
-        if far.is_empty() {
-            return Ok(());
-        }
-        for row in codes.chunks_exact_mut(model.centers.len()) {
-            for &(at, shift, _) in &far {
-                if self.count < shift {
-                    self.fill(shift)?;
-                }
-                row[at] = row[at].wrapping_add((self.held & ((1 << shift) - 1)) as i16);
-                self.held >>= shift;
-                self.count -= shift;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes bytes until there are so many bits.
-    fn fill(&mut self, bits: u32) -> Result<(), CodeError> {
-        while self.count < bits {
-            let (&byte, rest) = self.bytes.split_first().ok_or(CodeError::Short)?;
-            self.bytes = rest;
-            self.held |= u64::from(byte) << self.count;
-            self.count += 8;
-        }
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! table.rs        steps of a checkpoint's channels at grain 0
 //! quantize.rs     values to codes and back
 //! model.rs        where a channel's codes lie and how far they spread, known to both sides
+//! low_bits.rs     what channels that spread far leave beside their symbols
 //! rans.rs         codes to bits: interleaved range coder; simd.rs: its loops by instruction set
 //! frequencies.rs  probabilities by spread class; made by frequencies.py
 //! instructions.rs loops compiled for several instruction sets
@@ -20,6 +21,7 @@ mod coder;
 mod frequencies;
 mod grain;
 mod instructions;
+mod low_bits;
 mod model;
 mod quantize;
 mod rans;

@@ -3,14 +3,14 @@
 //! A plane's model is written once and holds for the following parts of its layer until another is written. It changes how
 //! many bits the codes take, and never what they are.
 
-use super::{super::part::CodeError, instructions::by_instructions, rans};
+use super::{super::part::CodeError, instructions::by_instructions, low_bits::LowBits, rans};
 
 /// Codes of one class spread by less than this many steps; of channels that spread further the low bits go apart.
 const LAST_CLASS: u8 = rans::CLASSES as u8 - 1;
 /// Largest spread that a code of 16 bits can have, in quarter octaves.
 const SPREAD_MAX: u8 = LAST_CLASS + 4 * 13;
 /// Bits of a channel's model.
-const CHANNEL_BITS: f64 = 16.0;
+const CHANNEL_BITS: f32 = 16.0;
 
 /// One channel of a plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,56 +32,110 @@ impl Channel {
         u32::from(self.spread) - 4 * self.shift()
     }
 
-    fn deviation(self) -> f64 {
-        ((f64::from(self.spread) - 8.0) / 4.0).exp2()
-    }
-
     /// Bits of a code under this model, but for a constant.
-    fn bits(self, sums: Sums, count: f64) -> f64 {
-        let deviation = self.deviation();
-        deviation.log2()
-            + sums.variance(self.center.into(), count) / (deviation * deviation * 2.0 * std::f64::consts::LN_2)
+    fn bits(self, sums: Sums, inverse_count: f32) -> f32 {
+        let eighths = i32::from(self.spread) - 8;
+        sums.variance(self.center, inverse_count) * half_octaves(-eighths) * HALF_OF_LOG2_E + eighths as f32 / 4.0
     }
 }
 
-/// Sums over a channel's codes.
+/// A code's bits are `log2(deviation) + variance / deviation^2 x log2(e) / 2`.
+const HALF_OF_LOG2_E: f32 = 0.5 * std::f32::consts::LOG2_E;
+
+/// `2^(halves / 2)`.
+#[inline(always)]
+fn half_octaves(halves: i32) -> f32 {
+    let octave = f32::from_bits(((halves.div_euclid(2) + 127) as u32) << 23);
+    if halves.rem_euclid(2) == 1 { octave * std::f32::consts::SQRT_2 } else { octave }
+}
+
+/// Sums over a channel's codes, as distances from the first one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
-    sum: i64,
-    squares: i64,
+    first: i16,
+    sum: i32,
+    squares: f32,
 }
 
 impl Sums {
     /// Mean square distance from `center`.
-    fn variance(self, center: f64, count: f64) -> f64 {
-        (self.squares as f64 - 2.0 * center * self.sum as f64) / count + center * center
+    #[inline(always)]
+    fn variance(self, center: i16, inverse_count: f32) -> f32 {
+        let away = (i32::from(center) - i32::from(self.first)) as f32;
+        let mean = self.sum as f32 * inverse_count;
+        (self.squares * inverse_count - 2.0 * away * mean + away * away).max(0.0)
     }
 
-    fn channel(self, count: f64) -> Channel {
-        let center = (self.sum as f64 / count).round();
+    #[inline(always)]
+    fn channel(self, inverse_count: f32) -> Channel {
+        let center = (i32::from(self.first) as f32 + self.sum as f32 * inverse_count).round_ties_even() as i16;
         // Rounding to whole steps has added a twelfth.
-        let variance = (self.variance(center, count) - 1.0 / 12.0).max(1.0 / 256.0);
-        let spread = (variance.log2() * 2.0 + 8.0).round().clamp(0.0, SPREAD_MAX.into());
-        Channel { center: center as i16, spread: spread as u8 }
+        let variance = (self.variance(center, inverse_count) - 1.0 / 12.0).max(1.0 / 256.0);
+        // The nearest quarter octave of the deviation: half octaves of the variance, from a quarter below.
+        let bits = (variance * HALF_OF_A_HALF_OCTAVE).to_bits();
+        let halves = 2 * ((bits >> 23) as i32 - 127) + i32::from(bits & 0x7f_ffff >= SQRT_2_BITS);
+        Channel { center, spread: (halves + 8).clamp(0, SPREAD_MAX.into()) as u8 }
+    }
+}
+
+/// `2^(1/4)`.
+const HALF_OF_A_HALF_OCTAVE: f32 = 1.189_207_1;
+/// Mantissa of the square root of two.
+const SQRT_2_BITS: u32 = std::f32::consts::SQRT_2.to_bits() & 0x7f_ffff;
+
+/// Channels whose sums are kept in registers.
+const BLOCK: usize = 32;
+
+by_instructions! {
+    /// Sums of each of `into.len()` channels of codes `[positions, width]`.
+    pub fn add_up(codes: &[i16], into: &mut [Sums]) {
+        let width = into.len();
+        let Some(first) = codes.get(..width) else {
+            into.fill(Sums::default());
+            return;
+        };
+        for (block, into) in into.chunks_mut(BLOCK).enumerate() {
+            let at = block * BLOCK;
+            let (mut sum, mut squares) = ([0; BLOCK], [0.0; BLOCK]);
+            match first[at..].first_chunk::<BLOCK>() {
+                Some(first) => for row in codes.chunks_exact(width) {
+                    let Some(row) = row[at..].first_chunk::<BLOCK>() else { continue };
+                    add_row(row, first, &mut sum, &mut squares);
+                },
+                None => for row in codes.chunks_exact(width) {
+                    add_row(&row[at..], &first[at..], &mut sum, &mut squares);
+                },
+            }
+            for (((into, &first), sum), squares) in into.iter_mut().zip(&first[at..]).zip(sum).zip(squares) {
+                *into = Sums { first, sum, squares };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_row(row: &[i16], first: &[i16], sum: &mut [i32; BLOCK], squares: &mut [f32; BLOCK]) {
+    for (((sum, squares), code), first) in sum.iter_mut().zip(squares).zip(row).zip(first) {
+        let away = i32::from(*code) - i32::from(*first);
+        *sum += away;
+        *squares += away as f32 * away as f32;
     }
 }
 
 /// Sums of each of `width` channels of codes `[positions, width]`.
 pub fn sums(codes: &[i16], width: usize, into: &mut Vec<Sums>) {
-    let (mut sum, mut squares) = (vec![0; width], vec![0; width]);
-    add_rows(codes, &mut sum, &mut squares);
-    into.clear();
-    into.extend(sum.into_iter().zip(squares).map(|(sum, squares)| Sums { sum, squares }));
+    into.resize(width, Sums::default());
+    add_up(codes, into);
 }
 
 by_instructions! {
-    fn add_rows(codes: &[i16], sum: &mut [i64], squares: &mut [i64]) {
-        for row in codes.chunks_exact(sum.len()) {
-            for ((sum, squares), &code) in sum.iter_mut().zip(&mut *squares).zip(row) {
-                let code = i32::from(code);
-                *sum += i64::from(code);
-                *squares += i64::from(code * code);
-            }
+    /// The channels of these sums, and how many bits fewer each position takes under them than under `old`, where there are.
+    fn channels_of(sums: &[Sums], inverse_count: f32, old: &[Channel], new: &mut [Channel], saved: &mut f32) {
+        for (new, sums) in new.iter_mut().zip(sums) {
+            *new = sums.channel(inverse_count);
+        }
+        for ((old, new), sums) in old.iter().zip(&*new).zip(sums) {
+            *saved += old.bits(*sums, inverse_count) - new.bits(*sums, inverse_count);
         }
     }
 }
@@ -94,9 +148,11 @@ pub struct PlaneModel {
     /// Their classes, as [`rans::Run`] wants them.
     pub classes: Vec<u32>,
     /// Their centres.
-    pub centers: Vec<i32>,
+    pub centers: Vec<i16>,
     /// How many low bits of each are written apart.
     pub shifts: Vec<u32>,
+    /// Where these lie.
+    pub low_bits: LowBits,
 }
 
 /// Models of keys and of values of one layer, as far as a shipment has come.
@@ -109,22 +165,19 @@ pub struct LayerModels {
 impl PlaneModel {
     fn of(channels: Vec<Channel>) -> Self {
         let classes: Vec<u32> = channels.iter().map(|channel| channel.class()).collect();
-        let centers = channels.iter().map(|channel| channel.center.into()).collect();
-        let shifts = channels.iter().map(|channel| channel.shift()).collect();
-        Self { classes: rans::repeated(&classes), centers, shifts, channels }
+        let centers = channels.iter().map(|channel| channel.center).collect();
+        let shifts: Vec<u32> = channels.iter().map(|channel| channel.shift()).collect();
+        let low_bits = LowBits::of(&shifts);
+        Self { classes: rans::repeated(&classes), centers, shifts, low_bits, channels }
     }
 
     /// Becomes the model of these codes where that is worth writing it. Says whether it did.
     pub fn adapt(&mut self, sums: &[Sums], positions: usize) -> bool {
-        let count = positions as f64;
-        let new: Vec<Channel> = sums.iter().map(|sums| sums.channel(count)).collect();
-        if self.channels.len() == new.len() {
-            let saved =
-                |((old, new), sums): ((&Channel, &Channel), &Sums)| old.bits(*sums, count) - new.bits(*sums, count);
-            let saved: f64 = self.channels.iter().zip(&new).zip(sums).map(saved).sum();
-            if saved * count < CHANNEL_BITS * sums.len() as f64 {
-                return false;
-            }
+        let mut new = vec![Channel::default(); sums.len()];
+        let (inverse_count, mut saved) = (1.0 / positions.max(1) as f32, 0.0);
+        channels_of(sums, inverse_count, &self.channels, &mut new, &mut saved);
+        if self.channels.len() == new.len() && saved * (positions as f32) < CHANNEL_BITS * sums.len() as f32 {
+            return false;
         }
         *self = Self::of(new);
         true

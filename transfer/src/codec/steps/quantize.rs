@@ -7,11 +7,15 @@ use crate::dtype::DType;
 
 /// Codes lie in `-CODE_MAX..=CODE_MAX`; what lies beyond becomes the outermost.
 const CODE_MAX: f32 = 32_000.0;
+/// `1.5 x 2^23`.
+const ROUNDER: f32 = 12_582_912.0;
 
 #[inline(always)]
 fn code(value: f32, steps_per_unit: f32) -> i16 {
-    // Not a number becomes 0; such parts are shipped as they are.
-    (value * steps_per_unit).round_ties_even().clamp(-CODE_MAX, CODE_MAX) as i32 as i16
+    // Of what is no number something comes out; such parts are shipped as they are.
+    let steps = (value * steps_per_unit).clamp(-CODE_MAX, CODE_MAX);
+    // Beside this number a float has no bits for fractions, and its lowest ones are the whole number.
+    (steps + ROUNDER).to_bits() as i16
 }
 
 #[inline(always)]

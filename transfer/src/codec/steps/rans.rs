@@ -41,18 +41,38 @@ impl Slot {
     }
 }
 
-/// What encoding a symbol of a class needs: division by its frequency is a multiplication (Alverson 1991).
+/// What encoding a symbol of a class needs beside the reciprocal of its frequency, side by side in 32 bits.
+#[derive(Clone, Copy)]
+pub struct Share(pub u32);
+
+impl Share {
+    fn new(frequency: u32, shift: u32, bias: u32) -> Self {
+        Share(frequency | shift << 12 | bias << 16)
+    }
+
+    pub fn frequency(self) -> u32 {
+        self.0 & 0xfff
+    }
+
+    /// Behind the high half of the product with the reciprocal.
+    pub fn shift(self) -> u32 {
+        self.0 >> 12 & 0xf
+    }
+
+    /// What is added beside quotient times the complement of the frequency.
+    pub fn bias(self) -> u32 {
+        self.0 >> 16
+    }
+}
+
+/// What coding needs: division by its frequency is a multiplication (Alverson 1991).
 pub struct Tables {
     /// `[class][slot]`.
     pub slots: Vec<u32>,
-    /// `[class][symbol]`: the frequency.
-    pub frequency: Vec<u32>,
-    /// `[class][symbol]`: the reciprocal.
-    pub reciprocal: Vec<u32>,
-    /// `[class][symbol]`: shift behind the reciprocal's high half.
-    pub shift: Vec<u32>,
-    /// `[class][symbol]`: what is added beside quotient times the complement of the frequency.
-    pub bias: Vec<u32>,
+    /// `[class][symbol]`.
+    pub shares: Vec<u32>,
+    /// `[class][symbol]`: the reciprocal of the frequency.
+    pub reciprocals: Vec<u32>,
 }
 
 pub static TABLES: LazyLock<Tables> = LazyLock::new(Tables::new);
@@ -62,17 +82,14 @@ impl Tables {
         let total = 1u32 << SCALE_BITS;
         let mut tables = Tables {
             slots: Vec::with_capacity(CLASSES << SCALE_BITS),
-            frequency: Vec::with_capacity(CLASSES * SYMBOLS),
-            reciprocal: Vec::new(),
-            shift: Vec::new(),
-            bias: Vec::new(),
+            shares: Vec::with_capacity(CLASSES * SYMBOLS),
+            reciprocals: Vec::with_capacity(CLASSES * SYMBOLS),
         };
         for class in &FREQUENCIES {
             let mut start = 0;
             for (symbol, &frequency) in (0u32..).zip(class) {
                 let frequency = u32::from(frequency);
                 tables.slots.extend((0..frequency).map(|bias| Slot::new(frequency, bias, symbol).0));
-                tables.frequency.push(frequency);
                 let (reciprocal, shift, bias) = match frequency {
                     // The quotient becomes `x - 1`, which the bias makes good.
                     1 => (u32::MAX, 0, start + total - 1),
@@ -82,9 +99,8 @@ impl Tables {
                         (reciprocal as u32, shift - 1, start)
                     }
                 };
-                tables.reciprocal.push(reciprocal);
-                tables.shift.push(shift);
-                tables.bias.push(bias);
+                tables.shares.push(Share::new(frequency, shift, bias).0);
+                tables.reciprocals.push(reciprocal);
                 start += frequency;
             }
         }
@@ -180,16 +196,17 @@ pub fn encode_portable(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u1
         let classes = &run.classes[first % width..];
         for lane in (0..symbols.len()).rev() {
             let at = classes[lane] as usize * SYMBOLS + usize::from(symbols[lane]);
-            let frequency = tables.frequency[at];
+            let share = Share(tables.shares[at]);
+            let frequency = share.frequency();
             let mut state = states[lane];
             if state >= frequency << (31 - SCALE_BITS) {
                 end -= 1;
                 words[end] = state as u16;
                 state >>= 16;
             }
-            let high = ((u64::from(state) * u64::from(tables.reciprocal[at])) >> 32) as u32;
-            let quotient = high >> tables.shift[at];
-            states[lane] = state + tables.bias[at] + quotient * ((1 << SCALE_BITS) - frequency);
+            let high = ((u64::from(state) * u64::from(tables.reciprocals[at])) >> 32) as u32;
+            let quotient = high >> share.shift();
+            states[lane] = state + share.bias() + quotient * ((1 << SCALE_BITS) - frequency);
         }
     }
     end
@@ -244,13 +261,14 @@ mod tests {
     fn multiplying_by_the_reciprocal_divides() {
         let tables = &*TABLES;
         for at in 0..CLASSES * SYMBOLS {
-            let frequency = tables.frequency[at];
+            let share = Share(tables.shares[at]);
+            let frequency = share.frequency();
             if frequency == 1 {
                 continue;
             }
             for state in [0, 1, frequency - 1, frequency, 77_777, 0x7fff_ffff, 0x7fff_fffe, 123_456_789] {
-                let high = ((u64::from(state) * u64::from(tables.reciprocal[at])) >> 32) as u32;
-                assert_eq!(high >> tables.shift[at], state / frequency, "{state} / {frequency}");
+                let high = ((u64::from(state) * u64::from(tables.reciprocals[at])) >> 32) as u32;
+                assert_eq!(high >> share.shift(), state / frequency, "{state} / {frequency}");
             }
         }
     }

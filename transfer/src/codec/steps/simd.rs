@@ -82,13 +82,16 @@ mod avx512 {
                 let x = state[half];
                 // SAFETY: as many symbols as there are lanes, sixteen classes; symbols are below 64 and classes are
                 // those of models, or masked off, so gathers stay inside the tables.
-                let (frequency, reciprocal, shift, bias) = unsafe {
+                let (share, reciprocal) = unsafe {
                     let symbol = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(active, symbols.as_ptr().cast()));
                     let class = _mm512_loadu_epi32(classes.as_ptr().cast());
                     let at = _mm512_add_epi32(_mm512_slli_epi32::<6>(class), symbol);
                     let of = |table: &[u32]| _mm512_i32gather_epi32::<4>(at, table.as_ptr().cast());
-                    (of(&tables.frequency), of(&tables.reciprocal), of(&tables.shift), of(&tables.bias))
+                    (of(&tables.shares), of(&tables.reciprocals))
                 };
+                let frequency = _mm512_and_epi32(share, _mm512_set1_epi32(0xfff));
+                let shift = _mm512_and_epi32(_mm512_srli_epi32::<12>(share), _mm512_set1_epi32(0xf));
+                let bias = _mm512_srli_epi32::<16>(share);
                 let limit = _mm512_slli_epi32::<{ 31 - SCALE_BITS }>(frequency);
                 let full = _mm512_mask_cmpge_epu32_mask(active, x, limit);
                 let count = full.count_ones() as usize;

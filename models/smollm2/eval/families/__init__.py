@@ -1,0 +1,1 @@
+"""The families of cases, one a module, and what they share."""
