@@ -23,6 +23,9 @@ pub struct Card {
     /// The same where it has several.
     #[serde(default)]
     pub visual_several: Option<VisualAdvice>,
+    /// How precisely KV has to be shipped.
+    #[serde(default)]
+    pub transfer: Option<TransferAdvice>,
     /// A picture question with a known answer.
     #[serde(default)]
     pub sample: Option<Sample>,
@@ -35,6 +38,15 @@ pub struct VisualAdvice {
     pub method: String,
     /// Share of visual tokens kept, in (0, 1].
     pub keep: f64,
+}
+
+/// How precisely KV has to be shipped, from measurement on this checkpoint (`secateur eval --recommend`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferAdvice {
+    /// Bits a value, about, of the policy `tiered`: 2 to 10 in quarters.
+    pub bits: f64,
+    /// What was measured, in a few words.
+    pub evidence: String,
 }
 
 /// A picture question with a known answer.
@@ -68,6 +80,11 @@ impl Card {
                 return Err(ModelError::config(field, format!("{keep} is not in (0, 1]")));
             }
         }
+        if let Some(TransferAdvice { bits, .. }) = &self.transfer
+            && !((2.0..=10.0).contains(bits) && (bits * 4.0).fract() == 0.0)
+        {
+            return Err(ModelError::config("transfer.bits", format!("{bits} is not a multiple of 0.25 from 2 to 10")));
+        }
         Ok(self)
     }
 }
@@ -97,6 +114,15 @@ mod tests {
         let card = card.unwrap().unwrap();
         assert_eq!(card.visual.unwrap().keep, 0.5);
         assert_eq!(card.sample.unwrap().answer, "that");
+    }
+
+    #[test]
+    fn precision_is_read_and_checked() {
+        let of = |bits: f64| read(&format!(r#"{{"format":1,"transfer":{{"bits":{bits},"evidence":"why"}}}}"#));
+        assert_eq!(of(5.25).unwrap().unwrap().transfer.map(|advice| advice.bits), Some(5.25));
+        for wrong in [1.75, 10.5, 5.3] {
+            assert!(matches!(of(wrong), Err(ModelError::Config { .. })));
+        }
     }
 
     #[test]

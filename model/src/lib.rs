@@ -25,7 +25,7 @@ mod stage;
 mod vision;
 mod whole;
 
-pub use card::{CARD_FILE, Card, Sample, VisualAdvice};
+pub use card::{CARD_FILE, Card, Sample, TransferAdvice, VisualAdvice};
 pub use checkpoint::{WeightMemory, fingerprint};
 pub use device::DeviceKind;
 pub use error::ModelError;

@@ -9,12 +9,16 @@ use std::{
 use anyhow::Context;
 use secateur_common::ids;
 use secateur_gguf::Gguf;
-use secateur_model::{BLOCK_POSITIONS, Card, FloatType, KvPool, LayerSpread, Model, ModelInfo, VisualAdvice};
+use secateur_model::{BLOCK_POSITIONS, FloatType, KvPool, LayerSpread, Model, ModelInfo};
 use secateur_proto::{PROTOCOL_VERSION, checkpoint_name, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{DType, KvShape, TransferPolicy, codec::KvSteps, cost, visual};
 
-use crate::{plan::NodePlan, steps::kv_steps};
+use crate::{
+    advice::{Precision, recommended_visual},
+    plan::NodePlan,
+    steps::kv_steps,
+};
 
 /// Read whole for its digest.
 const TOKENIZER_FILE: &str = "tokenizer.json";
@@ -50,6 +54,8 @@ pub struct Identity {
     pub host_id: String,
     /// What `auto` stands for; none: the router decides by the link.
     pub recommended_transfer: Option<TransferPolicy>,
+    /// What `tiered` stands for.
+    pub tiered: Precision,
     /// Steps of the shipped layers, on a prefill node.
     pub kv_steps: KvSteps,
 }
@@ -67,6 +73,7 @@ impl Identity {
             plan.check(model)?;
         }
         let (recommended_visual, recommended_visual_several) = recommended_visual(dir)?;
+        let tiered = Precision::of(dir, plan.as_ref().map(|plan| &*plan.plan))?;
         let kv_layers: Vec<u32> = model.kv_layers().iter().map(|&layer| layer as u32).collect();
         let sends = |layer: u32| plan.as_ref().is_none_or(|plan| plan.plan.sends(layer as usize));
 
@@ -90,6 +97,7 @@ impl Identity {
             recommended_visual_several,
             host_id: ids::host_id(),
             recommended_transfer: None,
+            tiered,
             kv_steps: KvSteps::default(),
         })
     }
@@ -161,6 +169,8 @@ impl Identity {
             kv_dtype: self.kv_shape().dtype.to_proto() as i32,
             recommended_transfer: self.recommended_transfer.map_or(0, |policy| policy.to_proto()),
             ship_costs: self.ship_costs(),
+            tiered: self.tiered.policy.to_proto(),
+            tiered_evidence: self.tiered.evidence.clone(),
             unix_ms: unix_ms(SystemTime::now()),
         }
     }
@@ -182,38 +192,9 @@ fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// The card's advice for one picture and for several, which rests on measurement, else the published methods at their
-/// published rates.
-pub fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPolicy)> {
-    let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
-    let policy = |advice: Option<VisualAdvice>, published: VisualPolicy| match advice {
-        Some(advice) => VisualPolicy::new(advice.method.parse()?, advice.keep)
-            .context("the checkpoint's card recommends a visual policy that this version does not have"),
-        None => Ok(published),
-    };
-    Ok((policy(one, VisualPolicy::PUBLISHED)?, policy(several, VisualPolicy::PUBLISHED_SEVERAL)?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secateur_pruning::VisualMethod;
-
-    #[test]
-    fn without_a_card_the_published_rate_is_recommended() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, several) = recommended_visual(dir.path()).unwrap();
-        assert_eq!((one.method(), one.keep()), (VisualMethod::TrimTokenator, 1.0 / 9.0));
-        assert_eq!((several.method(), several.keep()), (VisualMethod::TrimTokenatorLc, 0.2));
-    }
-
-    #[test]
-    fn a_card_with_an_unknown_method_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let card = r#"{"format": 1, "visual": {"method": "telepathy", "keep": 0.5}}"#;
-        std::fs::write(dir.path().join("secateur.json"), card).unwrap();
-        assert!(recommended_visual(dir.path()).is_err());
-    }
 
     #[test]
     fn a_folder_without_a_tokenizer_has_no_digest() {

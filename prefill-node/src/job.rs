@@ -193,6 +193,7 @@ fn user_tokens(tokens: &[u32], spans: &[v1::Span], identity: &Identity) -> Resul
 pub(crate) mod tests {
     use super::*;
     use secateur_model::{FloatType, ModelInfo, VisionInfo};
+    use secateur_node::Precision;
 
     pub(crate) fn identity() -> Identity {
         Identity {
@@ -228,6 +229,7 @@ pub(crate) mod tests {
             recommended_visual_several: VisualPolicy::KEEP_ALL,
             host_id: String::new(),
             recommended_transfer: None,
+            tiered: Precision { policy: TransferPolicy::Tiered, evidence: String::new() },
             kv_steps: Default::default(),
         }
     }

@@ -44,7 +44,7 @@ use secateur_proto::{
     PREFILL_REQUEST_BYTES_MAX,
     v1::{self, prefill_server::PrefillServer},
 };
-use secateur_pruning::pdtrim::StageKind;
+use secateur_pruning::{VisualMethod, VisualPolicy, pdtrim::StageKind};
 use secateur_transfer::{DType, TransferPolicy, codec::packing_rate};
 use tokio::net::TcpListener;
 
@@ -96,6 +96,16 @@ fn recommended_transfer(
     Ok(told)
 }
 
+/// One line for each thing that holds where a request does not say, with what it rests on.
+fn say_what_is_lost(identity: &Identity) {
+    tracing::info!(tiered = %identity.tiered.policy, evidence = identity.tiered.evidence, "what lossy transfer is here");
+    let keeps_all = |policy: VisualPolicy| policy.method() == VisualMethod::None;
+    if identity.model.vision.is_some() && keeps_all(identity.recommended_visual) {
+        let advice = "`secateur eval --recommend` finds how many of them it can do without; a request may say";
+        tracing::info!("all visual tokens are kept, as the checkpoint has no card that says otherwise; {advice}");
+    }
+}
+
 /// Loads the model and serves on `listener` until `shutdown` is cancelled and running requests have ended.
 pub async fn serve(
     settings: PrefillSettings,
@@ -122,6 +132,7 @@ pub async fn serve(
         .with_spread(&spread?);
     identity.recommended_transfer = recommended_transfer(settings.transfer.0, plan.as_ref())?;
     settings.visual.apply(&mut identity);
+    say_what_is_lost(&identity);
     tracing::info!(node = %identity.node_id, address = %listener.local_addr()?, kv_blocks = pool.blocks(), kv_bytes = pool.blocks() * pool.block_bytes(), "prefill node is ready");
     let identity = Arc::new(identity);
     let limits = Limits {

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use secateur_model::{FloatType, ModelInfo};
-use secateur_node::{NodePlan, identity::recommended_visual};
+use secateur_node::{NodePlan, advice::recommended_visual};
 use secateur_pruning::pdtrim::Plan;
 use secateur_transfer::{DType, KvShape, TransferPolicy, cost};
 use serde::Serialize;

@@ -29,7 +29,7 @@ pub struct EvalArguments {
     /// card recommends]
     #[arg(long, value_name = "METHOD[:KEEP],...", value_delimiter = ',', value_parser = parse_pruning)]
     pub visual: Vec<Visual>,
-    /// Transfer policies to ask for
+    /// Transfer policies to ask for, such as dense,tiered,tiered:4.5
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "dense", value_parser = parse_policy)]
     pub transfer: Vec<String>,
     /// Pruning plan of the nodes, or `none`; may be repeated, each is measured on a cluster of its own [default: none]
@@ -38,6 +38,16 @@ pub struct EvalArguments {
     /// Measure only what is asked for, without the dense unpruned reference and the baselines random and keep-first
     #[arg(long)]
     pub only_given: bool,
+    /// Find the fewest bits, and where the suite has pictures the fewest visual tokens, with which it shows no loss, and write
+    /// them with the evidence into the checkpoint's card
+    #[arg(long, conflicts_with_all = ["url", "visual", "transfer", "plan", "only_given"])]
+    pub recommend: bool,
+    /// Of --recommend: mean divergence from dense that is no loss, nats a token
+    #[arg(long, value_name = "NATS", default_value_t = 0.002, requires = "recommend")]
+    pub kl_max: f64,
+    /// Of --recommend: share of answers that have to be the same as dense
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, requires = "recommend")]
+    pub same_min: f64,
     /// Which cases: all, calibration (every fourth, the first included) or test (the others) [default: all, or test
     /// with a plan, which is computed from calibration cases]
     #[arg(long, value_name = "WHICH")]
@@ -118,7 +128,11 @@ fn parse_pruning(text: &str) -> Result<Visual, String> {
 }
 
 fn parse_policy(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("must be a policy, such as dense".to_owned()) } else { Ok(text.to_owned()) }
+    match text.split_once(':') {
+        _ if text.is_empty() => Err("must be a policy, such as dense, tiered or tiered:4.5".to_owned()),
+        Some((_, bits)) if bits.parse::<f64>().is_err() => Err(format!("`{bits}` is no number of bits")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn parse_plan(text: &str) -> Result<PruningPlan, String> {
@@ -160,12 +174,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_done_is_bad_usage() {
-        let cases: [&[&str]; 14] = [
+        let cases: [&[&str]; 16] = [
             &["--visual", "trimtokenator:0"],
             &["--visual", "trimtokenator:1.5"],
             &["--visual", "none:0.5"],
             &["--visual", ""],
             &["--transfer", "dense,"],
+            &["--transfer", "tiered:x"],
+            &["--recommend", "--transfer", "dense"],
             &["--plan", "/no/such/folder"],
             &["--split", "train"],
             &["--limit", "0"],

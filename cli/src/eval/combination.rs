@@ -14,6 +14,8 @@ const BASELINES: [&str; 2] = ["random", "keep-first"];
 const UNPRUNED: &str = "none";
 const AUTO: &str = "auto";
 const DENSE: &str = "dense";
+/// The method that lost least wherever it was measured (docs/results.md).
+const BEST: &str = "coverage";
 /// A policy that is about the plan's layers: without a plan there is nothing to ask.
 const OF_A_PLAN: &str = "pdtrim";
 
@@ -27,6 +29,16 @@ pub struct Combination {
 }
 
 impl Combination {
+    /// All visual tokens, and steps of so many bits.
+    pub fn tiered_at(bits: f64) -> Combination {
+        Combination { transfer: format!("tiered:{bits}"), ..Combination::reference() }
+    }
+
+    /// That share of the visual tokens, by the method that loses least; everything sent.
+    pub fn keeping(keep: f64) -> Combination {
+        Combination { visual: visual(BEST, Some(keep)), ..Combination::reference() }
+    }
+
     /// Nothing pruned, everything sent: what others are relative to.
     pub fn reference() -> Combination {
         Combination { plan: None, visual: visual(UNPRUNED, None), transfer: DENSE.to_owned() }
@@ -38,7 +50,11 @@ impl Combination {
         if let Some(keep) = self.visual.keep {
             visual["keep"] = keep.into();
         }
-        json!({"visual": visual, "transfer": {"policy": self.transfer}})
+        let transfer = match self.transfer.split_once(':') {
+            None => json!({"policy": self.transfer}),
+            Some((policy, bits)) => json!({"policy": policy, "bits": bits.parse::<f64>().ok()}),
+        };
+        json!({"visual": visual, "transfer": transfer})
     }
 
     /// The plan's name for a person: its folder's.
@@ -187,5 +203,7 @@ mod tests {
         assert_eq!(Combination::reference().extension(), asked);
         let combination = Combination { visual: visual("random", Some(0.5)), ..Combination::reference() };
         assert_eq!(combination.extension()["visual"], json!({"method": "random", "keep": 0.5}));
+        let finer = Combination { transfer: "tiered:4.5".to_owned(), ..Combination::reference() };
+        assert_eq!(finer.extension()["transfer"], json!({"policy": "tiered", "bits": 4.5}));
     }
 }

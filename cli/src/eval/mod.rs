@@ -14,6 +14,7 @@
 //! figures.rs          a combination's figures for a group of cases
 //! report.rs           the JSON document, warnings
 //! table.rs            the same for a person
+//! recommend.rs        the smallest setting without loss
 //! wrong.rs            answers that are not what was expected
 //! machine.rs          where it ran
 //! progress.rs         how far it is
@@ -30,6 +31,7 @@ mod host;
 mod machine;
 mod progress;
 mod receipt;
+mod recommend;
 mod report;
 mod statistics;
 mod table;
@@ -55,6 +57,7 @@ pub use arguments::EvalArguments;
 use combination::Combination;
 use combination_run::{CombinationRun, Ended};
 use host::Host;
+use recommend::{Recommendation, Search};
 use report::Findings;
 
 /// Runs the command.
@@ -122,34 +125,102 @@ async fn measure(
     host: &mut Host,
     findings: &mut Findings<'_>,
 ) -> anyhow::Result<()> {
-    let mut serving = None;
+    let mut session = Session { arguments, task, host, serving: None };
+    if arguments.recommend {
+        return session.recommend(findings).await;
+    }
     for (index, combination) in task.combinations.iter().enumerate() {
-        let (client, model) = match serving.take() {
+        let label = format!("{} of {}: {combination}", index + 1, task.combinations.len());
+        session.measure(combination, &label, findings).await?;
+    }
+    Ok(())
+}
+
+/// Combinations one after the other; those of one plan on one cluster.
+struct Session<'a> {
+    arguments: &'a EvalArguments,
+    task: &'a Task,
+    host: &'a mut Host,
+    serving: Option<(Option<PathBuf>, Client, String)>,
+}
+
+impl Session<'_> {
+    /// Asks every case under one combination. False: the router refuses it.
+    async fn measure(
+        &mut self,
+        combination: &Combination,
+        label: &str,
+        findings: &mut Findings<'_>,
+    ) -> anyhow::Result<bool> {
+        let (client, model) = match self.serving.take() {
             Some((plan, client, model)) if plan == combination.plan => (client, model),
-            _ => connect(arguments, combination, host).await?,
+            _ => connect(self.arguments, combination, self.host).await?,
         };
         findings.model.clone_from(&model);
-        let label = format!("{} of {}: {combination}", index + 1, task.combinations.len());
         let is_reference = *combination == Combination::reference();
         let run = CombinationRun {
             client: &client,
             model: &model,
-            arguments,
+            arguments: self.arguments,
             combination,
-            cases: &task.cases,
-            is_compared: task.is_compared(),
+            cases: &self.task.cases,
+            is_compared: self.arguments.recommend || self.task.is_compared(),
             reference: findings.reference().filter(|_| !is_reference),
         };
-        match run.run(&label).await? {
-            Ended::Measured(measured) => findings.measured.push(measured),
+        let ended = run.run(label).await?;
+        self.serving = Some((combination.plan.clone(), client, model));
+        match ended {
+            Ended::Measured(measured) => {
+                findings.measured.push(measured);
+                Ok(true)
+            }
             Ended::Refused(refused) => {
                 progress(&format!("{combination} is left out, as the router refuses it: {}", refused.message));
                 findings.refused.push(refused);
+                Ok(false)
             }
         }
-        serving = Some((combination.plan.clone(), client, model));
     }
-    Ok(())
+
+    /// Looks for the smallest settings without loss, and writes what is found into the checkpoint's card.
+    async fn recommend(&mut self, findings: &mut Findings<'_>) -> anyhow::Result<()> {
+        self.measure(&Combination::reference(), "dense", findings).await?;
+        let mut found = Recommendation::default();
+        let at = self.search(&recommend::BITS, Combination::tiered_at, findings).await?;
+        if let Some(&bits) = recommend::BITS.get(at) {
+            found.bits = Some(bits);
+            found.evidence = findings.evidence(&Combination::tiered_at(bits));
+        }
+        if self.task.cases.iter().any(|case| !case.images.is_empty()) {
+            let at = self.search(&recommend::KEEPS, Combination::keeping, findings).await?;
+            found.keep = recommend::KEEPS.get(at).copied();
+        }
+        match found.bits {
+            Some(bits) => progress(&format!("tiered loses nothing with {bits} bits: {}", found.evidence)),
+            None => progress("no precision passes: what is shipped with loss loses something here; ask for dense"),
+        }
+        if let Some(keep) = found.keep {
+            progress(&format!("no family lost more than a point with {keep} of the visual tokens"));
+        }
+        let model = self.host.model().context("--recommend needs --model")?;
+        recommend::write(&found, model)
+    }
+
+    /// The first of ascending settings that passes.
+    async fn search(
+        &mut self,
+        settings: &[f64],
+        combination: fn(f64) -> Combination,
+        findings: &mut Findings<'_>,
+    ) -> anyhow::Result<usize> {
+        let mut search = Search::among(settings.len());
+        while let Some(at) = search.next() {
+            let combination = combination(settings[at]);
+            let is_measured = self.measure(&combination, &combination.to_string(), findings).await?;
+            search.tried(at, is_measured && recommend::passes(findings, self.arguments));
+        }
+        Ok(search.found())
+    }
 }
 
 async fn connect(

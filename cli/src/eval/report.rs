@@ -11,7 +11,7 @@ use super::{
     combination_run::{Measured, Refused},
     figures::Row,
     group::{self, Group, Kind},
-    machine, statistics, table, wrong,
+    machine, recommend, statistics, table, wrong,
 };
 use crate::suite::Case;
 use crate::up::report::progress;
@@ -59,6 +59,15 @@ impl<'a> Findings<'a> {
     /// One combination's row for a group.
     pub fn row(&self, measured: &Measured, group: &Group) -> Row {
         Row::of(measured, self.reference(), group)
+    }
+
+    /// What a setting rests on, in a few words.
+    pub fn evidence(&self, combination: &Combination) -> String {
+        let measured = self.measured.iter().find(|measured| measured.combination == *combination);
+        let all = self.groups.iter().find(|group| group.kind == Kind::All);
+        measured
+            .zip(all)
+            .map_or_else(String::new, |(measured, all)| recommend::evidence(&self.row(measured, all), self.suite))
     }
 
     /// What a reader of the figures must know.

@@ -28,7 +28,7 @@ use secateur_model::{
     FloatType, LoadOptions, Model,
     calibrate::{Calibrator, Phase, Roles, Sample},
 };
-use secateur_node::identity::recommended_visual;
+use secateur_node::advice::recommended_visual;
 use secateur_pruning::{
     VisualPolicy,
     pdtrim::{

@@ -50,6 +50,7 @@ pub fn decision(decision: &Decision) -> DecisionReceipt {
     let inputs = &decision.inputs;
     DecisionReceipt {
         policy: decision.policy.as_str(),
+        evidence: decision.evidence().map(str::to_owned),
         why: decision.why,
         placement: if inputs.is_colocated { SAME_HOST } else { DISAGGREGATED },
         link_mbit_s: inputs.bytes_per_s.map(|bytes_per_s| bytes_per_s * 8.0 / 1e6),

@@ -45,6 +45,8 @@ impl Outlook<'_> {
         Decision::of(Inputs {
             asked: bulk.policy,
             recommended: TransferPolicy::from_proto(pair.prefill_says.recommended_transfer),
+            tiered: tiered(pair.prefill_says),
+            tiered_evidence: pair.prefill_says.tiered_evidence.clone(),
             bytes: bytes(pair.prefill_says, positions),
             is_colocated: pair.is_colocated,
             ships: bulk.ships,
@@ -53,6 +55,12 @@ impl Outlook<'_> {
             prefill_s: pace.map(|pace| pace * f64::from(positions)),
         })
     }
+}
+
+/// What the node says `tiered` stands for; of a strange answer, itself.
+fn tiered(prefill: &NodeDescription) -> TransferPolicy {
+    let said = TransferPolicy::from_proto(prefill.tiered);
+    said.filter(|policy| policy.named() == TransferPolicy::Tiered).unwrap_or(TransferPolicy::Tiered)
 }
 
 /// Positions that the prompt fills after visual pruning; where pictures differ in size, if each were the largest.

@@ -28,6 +28,10 @@ pub struct Inputs {
     pub asked: Option<TransferPolicy>,
     /// What the prefill node says `auto` stands for; none: the link decides.
     pub recommended: Option<TransferPolicy>,
+    /// What `tiered` stands for on this checkpoint.
+    pub tiered: TransferPolicy,
+    /// What its precision rests on.
+    pub tiered_evidence: String,
     /// Bytes of this request under each policy that the prefill node offers; empty: it does not say.
     pub bytes: Vec<(TransferPolicy, u64)>,
     /// Both nodes are on one machine, and KV crosses no network.
@@ -40,6 +44,15 @@ pub struct Inputs {
     pub overlap: f64,
     /// Seconds that prefill will take; none: not measured yet.
     pub prefill_s: Option<f64>,
+}
+
+impl Decision {
+    /// What the precision rests on; none: nothing is lost, or the request chose it.
+    pub fn evidence(&self) -> Option<&str> {
+        let is_advised = self.policy.named() == TransferPolicy::Tiered && self.policy == self.inputs.tiered;
+        let asked = self.inputs.asked.is_none_or(|asked| asked == TransferPolicy::Tiered);
+        (is_advised && asked && !self.inputs.tiered_evidence.is_empty()).then_some(&*self.inputs.tiered_evidence)
+    }
 }
 
 /// What was decided, and from what.
@@ -68,7 +81,15 @@ impl Inputs {
         Some(bytes_of(&self.bytes, policy)? as f64 / self.bytes_per_s?)
     }
 
+    /// With the precision that was measured on this checkpoint, where the request names none.
     fn policy(&self) -> (TransferPolicy, &'static str) {
+        match self.named_policy() {
+            (TransferPolicy::Tiered, why) => (self.tiered, why),
+            other => other,
+        }
+    }
+
+    fn named_policy(&self) -> (TransferPolicy, &'static str) {
         use TransferPolicy::{Dense, Tiered};
         if let Some(asked) = self.asked {
             return (asked, "the request names it");
@@ -120,6 +141,7 @@ mod tests {
             ships: true,
             bytes_per_s: Some(10e6),
             prefill_s: Some(0.5),
+            tiered: Tiered,
             ..Inputs::default()
         }
     }

@@ -23,8 +23,13 @@ impl VisualChoice {
             0 | 1 => (recommended.one, VisualPolicy::PUBLISHED),
             _ => (recommended.several, VisualPolicy::PUBLISHED_SEVERAL),
         };
-        let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok()).unwrap_or(published);
-        let method = self.method.unwrap_or(recommended.method());
+        let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok());
+        let recommended = recommended.unwrap_or(VisualPolicy::KEEP_ALL);
+        let method = self.method.unwrap_or(match (recommended.method(), self.keep) {
+            // Who asks for a share of a checkpoint that nobody measured gets the method that loses least.
+            (VisualMethod::None, Some(_)) => VisualMethod::Coverage,
+            (recommended, _) => recommended,
+        });
         let measured = if recommended.method() == method { recommended.keep() } else { published.keep() };
         let keep = self.keep.unwrap_or(measured);
         // Both sources of a rate have been checked, so nothing is out of range here.
@@ -156,11 +161,13 @@ mod tests {
         let both = Recommended { one: Some(&card), several: Some(&several_card) };
         let auto = parse_visual(json!({"visual": {"method": "auto"}}));
         assert_eq!((auto.resolve(both, 1), auto.resolve(both, 2)), (recommended, several));
-        assert_eq!(auto.resolve(Recommended::default(), 1), VisualPolicy::PUBLISHED);
-        assert_eq!(auto.resolve(Recommended::default(), 4), VisualPolicy::PUBLISHED_SEVERAL);
+        assert_eq!(auto.resolve(Recommended::default(), 1), VisualPolicy::KEEP_ALL);
+        assert_eq!(auto.resolve(Recommended::default(), 4), VisualPolicy::KEEP_ALL);
         let broken = v1::VisualPolicy { keep: 7.0, ..card };
         let broken = Recommended { one: Some(&broken), several: None };
-        assert_eq!(auto.resolve(broken, 1), VisualPolicy::PUBLISHED);
+        assert_eq!(auto.resolve(broken, 1), VisualPolicy::KEEP_ALL);
+        let half = parse_visual(json!({"visual": {"keep": 0.5}})).resolve(Recommended::default(), 1);
+        assert_eq!((half.method(), half.keep()), (VisualMethod::Coverage, 0.5));
         let kept = parse_visual(json!({"visual": {"keep": 0.125}}));
         assert_eq!((kept.resolve(both, 1).method(), kept.resolve(both, 1).keep()), (recommended.method(), 0.125));
         assert_eq!((kept.resolve(both, 3).method(), kept.resolve(both, 3).keep()), (several.method(), 0.125));

@@ -187,6 +187,8 @@ pub const DISAGGREGATED: &str = "disaggregated";
 pub struct DecisionReceipt {
     /// The policy that both nodes were told.
     pub policy: &'static str,
+    /// What the precision rests on; null: nothing is lost, or the request chose it.
+    pub evidence: Option<String>,
     /// In a few words; one of a closed list.
     pub why: &'static str,
     /// [`SAME_HOST`] or [`DISAGGREGATED`].

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 use secateur_model::{BlockTable, FloatType, KvPool, ModelInfo, blocks_for};
-use secateur_node::Identity;
+use secateur_node::{Identity, Precision};
 use secateur_proto::v1;
 use secateur_pruning::VisualPolicy;
 
@@ -51,6 +51,7 @@ pub fn identity(role: v1::Role) -> Arc<Identity> {
         recommended_visual_several: VisualPolicy::KEEP_ALL,
         host_id: "bench".into(),
         recommended_transfer: None,
+        tiered: Precision { policy: secateur_transfer::TransferPolicy::Tiered, evidence: String::new() },
         kv_steps: Default::default(),
     })
 }

@@ -34,7 +34,7 @@ def one(rng: Random, kind: str, size: int, place: int, way: str) -> dict | None:
     wanted = whole(values[at])
     asked = f"{question.format(key=keys[at])} Answer in one short sentence."
     if way == "line":
-        asked = f"Copy the line of '{keys[at]}' from the list above, without any change."
+        asked = f"Complete this line of the list: {lines.format(key=keys[at], value='').strip()}"
     if hits("regex", wanted, listing) != 1 or hits("regex", wanted, asked) or hits("regex", whole(keys[at]), listing) != 1:
         return None
     third = ("early", "middle", "late")[min(2, at * 3 // size)]

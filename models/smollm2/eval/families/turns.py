@@ -102,7 +102,7 @@ def conversation(turns: list, asked: str, wanted: str, tags: list[str]) -> dict 
 def cases() -> list[dict]:
     found = []
     for at in range(48):
-        tries = (one(Random(f"turns {at} {attempt}"), at, at // 12 % 3, at % 2) for attempt in range(200))
+        tries = (one(Random(f"turns {at} {attempt}"), at, (at + at // 12) % 3, (at + at // 24) % 2) for attempt in range(200))
         found.append(next(case for case in tries if case))
     for at in range(12):
         tries = (listed(Random(f"lists {at} {attempt}"), at, at % 3) for attempt in range(200))

@@ -1,0 +1,184 @@
+//! `--recommend`: the smallest setting that a suite shows to lose nothing, into the checkpoint's card.
+//!
+//! A setting passes where no family of cases is answered less often rightly than dense beyond the interval of the
+//! difference, and, of precision, where the divergence from dense and the share of the same answers are within their bounds.
+//! More bits, or more tokens, are taken to lose no more than fewer, so the smallest that passes is found by halving.
+
+use std::{fs, path::Path};
+
+use anyhow::Context;
+use secateur_model::CARD_FILE;
+use serde_json::{Value, json};
+
+use super::{
+    arguments::EvalArguments,
+    combination::Combination,
+    figures::{Figures, Row},
+    group::Kind,
+    report::Findings,
+};
+use crate::up::report::progress;
+
+/// Bits that are tried, ascending.
+pub const BITS: [f64; 14] = [2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 9.0, 10.0];
+/// Shares of visual tokens that are tried, ascending.
+pub const KEEPS: [f64; 6] = [0.111, 0.2, 0.333, 0.5, 0.667, 0.8];
+/// Of accuracy: what pruning pictures may cost in any family.
+const POINT: f64 = 0.01;
+
+/// What a suite allows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recommendation {
+    /// None: not even the finest steps pass.
+    pub bits: Option<f64>,
+    /// None: there are no pictures, or none of their tokens can be spared.
+    pub keep: Option<f64>,
+    /// What the bits rest on.
+    pub evidence: String,
+}
+
+/// Finds the smallest of ascending settings that passes, where all behind one that passes do.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    low: usize,
+    high: usize,
+}
+
+impl Search {
+    /// Among so many settings.
+    pub fn among(count: usize) -> Search {
+        Search { low: 0, high: count }
+    }
+
+    /// The one to try next; none: it is found.
+    pub fn next(&self) -> Option<usize> {
+        (self.low < self.high).then_some((self.low + self.high) / 2)
+    }
+
+    /// Takes note of how that ended.
+    pub fn tried(&mut self, at: usize, passes: bool) {
+        if passes { self.high = at } else { self.low = at + 1 }
+    }
+
+    /// The first that passes; as many as there are: none does.
+    pub fn found(&self) -> usize {
+        self.high
+    }
+}
+
+/// Whether the combination that was measured last loses nothing.
+pub fn passes(findings: &Findings<'_>, arguments: &EvalArguments) -> bool {
+    let Some((reference, measured)) = findings.reference().zip(findings.measured.last()) else { return false };
+    let figures = |measured, group| -> Figures { findings.row(measured, group).figures };
+    let is_precision = measured.combination.visual == Combination::reference().visual;
+    findings.groups.iter().all(|group| {
+        let found = figures(measured, group);
+        match group.kind {
+            Kind::All if is_precision => is_close(&found, arguments),
+            Kind::All => found.failed == 0,
+            Kind::Family if is_precision => !is_below(&found),
+            Kind::Family => found.accuracy >= figures(reference, group).accuracy - POINT,
+            Kind::Detail | Kind::Depth(_) => true,
+        }
+    })
+}
+
+fn is_close(all: &Figures, arguments: &EvalArguments) -> bool {
+    let kl = all.kl.as_ref().map_or(f64::INFINITY, |kl| kl.kl);
+    let same = all.same.as_ref().map_or(0.0, |same| same.same);
+    all.failed == 0 && kl <= arguments.kl_max && same >= arguments.same_min
+}
+
+/// Below dense, beyond the interval of the difference.
+fn is_below(family: &Figures) -> bool {
+    family.relative.as_ref().is_some_and(|relative| relative.relative_high < 1.0)
+}
+
+/// What a setting rests on, in a few words.
+pub fn evidence(row: &Row, suite: &Path) -> String {
+    let figures = &row.figures;
+    let kl = figures.kl.as_ref().map_or(0.0, |kl| kl.kl);
+    let same = figures.same.as_ref().map_or(0.0, |same| 100.0 * same.same);
+    let suite = suite.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{same:.0}% of {} answers the same as dense, KL {kl:.4} nats ({suite}, {})", figures.n, today())
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
+}
+
+/// Puts it into the card, beside whatever the card says otherwise.
+pub fn write(recommendation: &Recommendation, checkpoint: &Path) -> anyhow::Result<()> {
+    let folder = secateur_gguf::companions(checkpoint).context("the checkpoint has no folder for its card")?;
+    let file = folder.join(CARD_FILE);
+    let mut card: Value = match fs::read_to_string(&file) {
+        Ok(text) => serde_json::from_str(&text).with_context(|| format!("{} is not JSON", file.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => json!({"format": 1}),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", file.display())),
+    };
+    if let Some(bits) = recommendation.bits {
+        card["transfer"] = json!({"bits": bits, "evidence": recommendation.evidence});
+    }
+    if let Some(keep) = recommendation.keep {
+        let advice = json!({"method": Combination::keeping(keep).visual.method, "keep": keep});
+        card["visual"].clone_from(&advice);
+        card["visual_several"] = advice;
+    }
+    let text = serde_json::to_string_pretty(&card)?;
+    // Whole or not at all: a node may start meanwhile.
+    let mut new = tempfile::NamedTempFile::new_in(&folder)?;
+    std::io::Write::write_all(&mut new, format!("{text}\n").as_bytes())?;
+    new.persist(&file).with_context(|| format!("cannot write {}", file.display()))?;
+    progress(&format!("written to {}", file.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::tests::{arguments, findings};
+
+    #[test]
+    fn the_smallest_that_passes_is_found() {
+        for count in 0..12 {
+            for first in 0..=count {
+                let (mut search, mut tries) = (Search::among(count), 0);
+                while let Some(at) = search.next() {
+                    search.tried(at, at >= first);
+                    tries += 1;
+                }
+                assert_eq!(search.found(), first);
+                assert!(tries <= 4, "{tries} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fails_or_loses_does_not_pass() {
+        let arguments = arguments(&["--suite", "s.jsonl"]);
+        let mut found = findings(&arguments, 0.0);
+        assert!(!passes(&found, &arguments), "a request failed");
+        found.measured.pop();
+        // The reference against itself, but for a divergence that nobody measured.
+        assert!(!passes(&found, &arguments));
+    }
+
+    #[test]
+    fn a_card_keeps_what_it_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let recommendation = Recommendation { bits: Some(4.5), keep: Some(0.2), evidence: "because".to_owned() };
+        fs::write(
+            dir.path().join(CARD_FILE),
+            r#"{"format": 1, "sample": {"image": "a", "prompt": "p", "answer": "b"}}"#,
+        )
+        .unwrap();
+        write(&recommendation, dir.path()).unwrap();
+        let card = secateur_model::Card::read(dir.path()).unwrap().unwrap();
+        assert_eq!(card.transfer.map(|advice| (advice.bits, advice.evidence)), Some((4.5, "because".to_owned())));
+        assert_eq!(card.visual_several.map(|advice| advice.keep), Some(0.2));
+        assert!(card.sample.is_some());
+        fs::remove_file(dir.path().join(CARD_FILE)).unwrap();
+        write(&Recommendation { bits: Some(6.0), ..Recommendation::default() }, dir.path()).unwrap();
+        assert!(secateur_model::Card::read(dir.path()).unwrap().unwrap().visual.is_none());
+    }
+}
