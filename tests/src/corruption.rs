@@ -84,12 +84,18 @@ impl Random {
 pub fn is_of_process(address: SocketAddr, process: u32) -> bool {
     let Ok(sockets) = fs::read_to_string("/proc/net/tcp") else { return false };
     let port = format!(":{:04X}", address.port());
-    let inode = sockets.lines().find_map(|line| {
-        let mut columns = line.split_whitespace();
-        columns.nth(1).filter(|local| local.ends_with(&port))?;
-        // Behind the local address: remote, state, queues, timer, retransmits, user, timeout, inode.
-        columns.nth(7).map(|inode| format!("socket:[{inode}]"))
-    });
-    let (Some(inode), Ok(files)) = (inode, fs::read_dir(format!("/proc/{process}/fd"))) else { return false };
-    files.flatten().any(|file| fs::read_link(file.path()).is_ok_and(|link| link.to_string_lossy() == inode))
+    // A port can have several sockets: to other peers, and some that are closed and wait.
+    let inodes: Vec<String> = sockets
+        .lines()
+        .filter_map(|line| {
+            let mut columns = line.split_whitespace();
+            columns.nth(1).filter(|local| local.ends_with(&port))?;
+            // Behind the local address: remote, state, queues, timer, retransmits, user, timeout, inode.
+            columns.nth(7).map(|inode| format!("socket:[{inode}]"))
+        })
+        .collect();
+    let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
+    files.flatten().any(|file| {
+        fs::read_link(file.path()).is_ok_and(|link| inodes.iter().any(|inode| link.to_string_lossy() == *inode))
+    })
 }

@@ -28,6 +28,8 @@ pub struct Own {
     is_demo: bool,
     node: NodeOptions,
     log: String,
+    /// Seconds that a request may take.
+    timeout: u64,
     cluster: Option<Cluster>,
 }
 
@@ -39,7 +41,14 @@ impl Host {
         }
         let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
         let (is_demo, node) = (arguments.model.is_none(), arguments.node.clone());
-        Ok(Host::Own(Box::new(Own { model, is_demo, node, log: arguments.log.clone(), cluster: None })))
+        Ok(Host::Own(Box::new(Own {
+            model,
+            is_demo,
+            node,
+            log: arguments.log.clone(),
+            timeout: arguments.timeout().as_secs(),
+            cluster: None,
+        })))
     }
 
     /// The checkpoint's folder; none where only the running router knows.
@@ -81,8 +90,12 @@ impl Own {
         let node = self.node.flags(self.is_demo, plan);
         let only = |flags: [&str; 2]| flags.map(str::to_owned).to_vec();
         // Bytes are a policy's own: not what an earlier case left behind, nor what the link of this machine is worth.
-        let only =
-            Only { prefill: only(["--lossless", "on"]), decode: only(["--keep-finished", "off"]), ..Only::default() };
+        let timeout = self.timeout.to_string();
+        let only = Only {
+            prefill: only(["--lossless", "on"]),
+            decode: only(["--keep-finished", "off"]),
+            router: only(["--request-timeout", &timeout]),
+        };
         Start { model: self.model.clone(), prefill: 1, decode: 1, node, only, port: 0, log: self.log.clone() }
     }
 

@@ -100,6 +100,31 @@ pub fn text(outcome: &Outcome, once: bool) {
     }
 }
 
+/// What the ratio is made of, and what the precision rests on; empty where nothing was saved.
+fn saved(receipt: &Value) -> String {
+    let saved = &receipt["transfer"]["saved"];
+    let part = |key: &str, words: &str| {
+        let factor = saved[key].as_f64().filter(|factor| (factor - 1.0).abs() >= 0.005)?;
+        Some(format!("{factor:.2}x by {words}"))
+    };
+    let parts = [
+        part("visual", "pruned visual tokens"),
+        part("blocks", "blocks and positions left out"),
+        part("held", "what decode had"),
+        part("precision", "precision"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    let lossy = match (receipt["transfer"]["bits"].as_f64(), receipt["decision"]["evidence"].as_str()) {
+        (None, _) => "; what is shipped loses no bit".to_owned(),
+        (Some(_), Some(evidence)) => format!(" (lossy, {evidence})"),
+        (Some(bits), None) => format!(" (lossy, {bits} bits)"),
+    };
+    format!("         {}{lossy}\n", parts.join(", "))
+}
+
 /// The receipt's lines. Of pictures it speaks where there were any.
 fn receipt(receipt: &Value) -> [String; 2] {
     let (visual, transfer, timing) = (&receipt["visual"], &receipt["transfer"], &receipt["timing"]);
@@ -124,7 +149,8 @@ fn receipt(receipt: &Value) -> [String; 2] {
             number(&transfer["ratio"]),
         ),
         format!(
-            "         {} -> {}, first token after {:.1} ms, {:.2} ms per token",
+            "{}         {} -> {}, first token after {:.1} ms, {:.2} ms per token",
+            saved(receipt),
             receipt["prefill_node"].as_str().unwrap_or("?"),
             receipt["decode_node"].as_str().unwrap_or("?"),
             number(&timing["ttft_ms"]),
@@ -136,6 +162,20 @@ fn receipt(receipt: &Value) -> [String; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_is_told_by_its_parts() {
+        let transfer = json!({"saved": {"visual": 4.97, "blocks": 1.0, "held": 1.0, "precision": 2.5}, "bits": 6.0});
+        let lossy = json!({"transfer": transfer, "decision": {"evidence": "6 bits: measured"}});
+        assert_eq!(
+            saved(&lossy),
+            "         4.97x by pruned visual tokens, 2.50x by precision (lossy, 6 bits: measured)\n"
+        );
+        assert!(receipt(&lossy)[1].starts_with("         4.97x by"));
+        let exact = json!({"transfer": {"saved": {"visual": 2.0, "precision": 1.0}, "bits": null}});
+        assert_eq!(saved(&exact), "         2.00x by pruned visual tokens; what is shipped loses no bit\n");
+        assert_eq!(saved(&json!({"transfer": {"saved": null}})), "");
+    }
 
     #[test]
     fn a_receipt_speaks_of_pictures_where_there_were_any() {
