@@ -30,7 +30,25 @@ struct Ordered {
 }
 
 #[derive(Debug, Default)]
-struct MessageFields(Vec<(String, Json)>);
+struct MessageFields {
+    others: Vec<(String, Json)>,
+    places: Places,
+}
+
+/// Where role and content stand among a message's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Keys before the role.
+    pub role: usize,
+    /// Keys before the content.
+    pub content: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { role: 0, content: 1 }
+    }
+}
 
 impl Body {
     /// Parses `bytes`. They are read a second time only where a message has fields of its own.
@@ -48,7 +66,12 @@ impl Body {
 
     /// What the message at `index` says besides role and content, null left out.
     pub fn message_fields(&self, index: usize) -> &[(String, Json)] {
-        self.ordered.messages.get(index).map_or(&[], |message| &message.0)
+        self.ordered.messages.get(index).map_or(&[], |message| &message.others)
+    }
+
+    /// Where its role and content stand among these.
+    pub fn message_places(&self, index: usize) -> Places {
+        self.ordered.messages.get(index).map(|message| message.places).unwrap_or_default()
     }
 
     /// `chat_template_kwargs`.
@@ -60,11 +83,12 @@ impl Body {
 impl From<Value> for Body {
     /// For bodies that never were text: the order of keys is that of `value`.
     fn from(value: Value) -> Self {
-        let fields = |message: &Value| {
-            MessageFields(match Json::from(message) {
+        let fields = |message: &Value| MessageFields {
+            others: match Json::from(message) {
                 Json::Object(entries) => entries.into_iter().filter(|(key, value)| is_field(key, value)).collect(),
                 _ => Vec::new(),
-            })
+            },
+            places: Places::default(),
         };
         let messages = value["messages"].as_array().map(|messages| messages.iter().map(fields).collect());
         let kwargs = value.get("chat_template_kwargs").map(Json::from);
@@ -109,18 +133,21 @@ impl<'de> Visitor<'de> for FieldsReader {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<MessageFields, A::Error> {
         let mut fields: Vec<(String, Json)> = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
-            // Content may be megabytes of pictures.
-            if READ_BY_NAME.contains(&key.as_str()) {
-                entries.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = entries.next_value::<Json>()?;
+            // Content may be megabytes of pictures: of these two only the place is kept.
+            let is_read_by_name = READ_BY_NAME.contains(&key.as_str());
+            let value = match is_read_by_name {
+                true => entries.next_value::<IgnoredAny>().map(|_| Json::Null)?,
+                false => entries.next_value::<Json>()?,
+            };
             fields.retain(|(name, _)| *name != key);
-            if is_field(&key, &value) {
+            if is_read_by_name || value != Json::Null {
                 fields.push((key, value));
             }
         }
-        Ok(MessageFields(fields))
+        let place = |key: &str, otherwise: usize| fields.iter().position(|(name, _)| name == key).unwrap_or(otherwise);
+        let places = Places { role: place("role", 0), content: place("content", 1) };
+        fields.retain(|(key, value)| is_field(key, value));
+        Ok(MessageFields { others: fields, places })
     }
 }
 
@@ -138,6 +165,10 @@ mod tests {
         assert_eq!(fields.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["z", "a"]);
         assert_eq!(fields[0].1, serde_json::from_str::<Json>(r#"{"b": 1, "a": 2}"#).unwrap());
         assert_eq!(body.template_kwargs(), Some(&serde_json::from_str::<Json>(r#"{"y": 1, "x": 2}"#).unwrap()));
+        assert_eq!(
+            (body.message_places(0), body.message_places(1)),
+            (Places { role: 0, content: 2 }, Places::default())
+        );
         assert!(body.message_fields(1).is_empty());
         assert_eq!(body["messages"][0]["content"], "hi");
     }

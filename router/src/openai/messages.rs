@@ -5,7 +5,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
-    body::Body,
+    body::{Body, Places},
     fields::{Fields, invalid, unsupported},
     generation::Limits,
     image_url,
@@ -23,6 +23,8 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// Everything else that the client said of it (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
     pub fields: Vec<Field>,
+    /// Where role and content stand among these.
+    pub places: Places,
 }
 
 /// How content was sent.
@@ -88,14 +90,14 @@ pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Messa
             param: message.path(name),
         };
         let others = body.message_fields(index).iter().map(field).collect();
-        messages.push(parse_message(&message, others, limits, &mut pictures)?);
+        messages.push(parse_message(&message, (others, body.message_places(index)), limits, &mut pictures)?);
     }
     Ok((messages, pictures))
 }
 
 fn parse_message(
     fields: &Fields,
-    others: Vec<Field>,
+    (others, places): (Vec<Field>, Places),
     limits: &Limits,
     pictures: &mut Vec<Picture>,
 ) -> Result<Message, ServiceError> {
@@ -105,7 +107,7 @@ fn parse_message(
     }
     let (form, parts) = parse_content(fields, role, limits, pictures)?;
     let role = if role == "developer" { "system" } else { role };
-    Ok(Message { role: role.to_owned(), form, parts, fields: others })
+    Ok(Message { role: role.to_owned(), form, parts, fields: others, places })
 }
 
 fn parse_content(

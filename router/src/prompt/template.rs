@@ -88,14 +88,23 @@ impl ChatTemplate {
     }
 
     fn message(&self, message: &Message, next_text: &impl Fn(&str) -> String) -> Value {
-        let mut entries = vec![("role".to_owned(), Value::from(message.role.as_str()))];
         let content = match self.takes.form(&message.role, message.form) {
             Form::Absent => None,
             Form::Parts => Some(message.parts.iter().map(|part| part_value(part, next_text)).collect()),
             Form::Text => Some(Value::from(self.joined(message, next_text))),
         };
-        entries.extend(content.map(|content| ("content".to_owned(), content)));
-        entries.extend(message.fields.iter().map(|field| (field.name.clone(), value(&field.value, next_text))));
+        let others = message.fields.iter().map(|field| (field.name.clone(), value(&field.value, next_text)));
+        let mut entries: Vec<(String, Value)> = others.collect();
+        let role = (message.places.role, "role", Some(Value::from(message.role.as_str())));
+        let mut named = [role, (message.places.content, "content", content)];
+        named.sort_by_key(|(place, ..)| *place);
+        for (place, name, value) in named {
+            // Where content is none, what is behind it moves up.
+            entries.splice(
+                place.min(entries.len())..place.min(entries.len()),
+                value.map(|value| (name.to_owned(), value)),
+            );
+        }
         alias_reasoning(&mut entries);
         Value::from_pairs(entries)
     }
@@ -245,7 +254,7 @@ mod tests {
             r#"[{"role": "user", "zeta": {"b": 1, "a": [2.5, null]}, "content": "hi", "name": "ann", "n": null}]"#;
         assert_eq!(
             rendered(source, messages).unwrap(),
-            "role=user;content=hi;zeta={'b': 1, 'a': [2.5, None]};name=ann;"
+            "role=user;zeta={'b': 1, 'a': [2.5, None]};content=hi;name=ann;"
         );
     }
 

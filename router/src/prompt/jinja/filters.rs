@@ -7,6 +7,7 @@ use minijinja::{
 
 use super::{json, python, refused, strings};
 
+mod numbers;
 mod prose;
 
 /// Adds them all.
@@ -22,6 +23,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("upper", |value: &Value| python::text(value).to_uppercase());
     environment.add_filter("list", list);
     environment.add_filter("random", random);
+    numbers::add(environment);
     prose::add(environment);
     environment.add_test("sequence", is_sequence);
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);

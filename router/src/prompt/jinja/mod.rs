@@ -12,7 +12,11 @@ mod python;
 mod strftime;
 mod strings;
 
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value, syntax::SyntaxConfig};
+use minijinja::{
+    AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Value,
+    syntax::SyntaxConfig,
+    value::{Kwargs, Rest},
+};
 use minijinja_contrib::globals;
 
 pub use strftime::Clock;
@@ -37,9 +41,12 @@ pub fn environment(source: &str, clock: Clock) -> Result<Environment<'static>, E
     environment.set_unknown_method_callback(methods::call);
     filters::add(&mut environment);
     environment.add_function("raise_exception", raise_exception);
-    environment.add_function("strftime_now", move |format: String| strftime::format(&clock.now(), &format));
+    environment.add_function("strftime_now", move |format: Option<String>, named: Kwargs| -> Result<String, Error> {
+        let format = format.map_or_else(|| named.get::<String>("format"), Ok)?;
+        Ok(strftime::format(&clock.now(), &format))
+    });
     environment.add_function("dict", filters::dict);
-    environment.add_function("cycler", globals::cycler);
+    environment.add_function("cycler", |items: Rest<Value>| globals::cycler(items.0));
     environment.add_function("joiner", globals::joiner);
     environment.remove_global("debug");
     environment.add_template_owned(TEMPLATE, generation::without_tags(source))?;
