@@ -4,7 +4,7 @@
 //! - [`trimtokenator`]: visual tokens of one picture, by text alignment, then diversity (arXiv 2509.00320).
 //! - [`trimtokenator_lc`]: the same for several pictures under one budget (arXiv 2512.22748).
 //! - [`coverage`]: our own composition, facility location over picture and text.
-//! - [`farthest_point`], [`random`]: baselines.
+//! - [`conditional_dpp`], [`farthest_point`], [`random`]: baselines.
 //! - [`pdtrim`]: blocks to drop and tokens to send, per stage, as a plan (arXiv 2509.04467).
 //! - [`select()`]: one entry point for all of them.
 //! - [`budget`]: how many tokens a keep rate leaves.
@@ -12,6 +12,7 @@
 
 mod argmin;
 pub mod budget;
+pub mod conditional_dpp;
 pub mod coverage;
 mod diversity;
 pub mod farthest_point;

@@ -1,7 +1,7 @@
 //! One entry point for every method: visual tokens in, kept indices out.
 
 use crate::{
-    VisualMethod, VisualPolicy, budget,
+    VisualMethod, VisualPolicy, budget, conditional_dpp,
     coverage::{self, CoverageOptions},
     farthest_point,
     picture::PictureTokens,
@@ -43,7 +43,7 @@ pub enum SelectError {
 ///
 /// How many are kept, where `n_t` is the length of a crop:
 /// - `none`: all.
-/// - `trimtokenator`, `farthest-point`, `random`, `keep-first`: of each crop of each picture `budget::kept(n_t, keep)`.
+/// - `trimtokenator`, `conditional-dpp`, `farthest-point`, `random`, `keep-first`: of each crop of each picture `budget::kept(n_t, keep)`.
 /// - `trimtokenator-lc`: of several pictures [one budget](crate::trimtokenator_lc) over all their crops' tokens; of one
 ///   the same as `trimtokenator`.
 /// - `coverage`: the same sum as `trimtokenator` for one picture and as `trimtokenator-lc` for several, spent where it
@@ -74,6 +74,7 @@ pub fn select_with(
             bypassed = covered.bypassed;
             in_pictures(pictures, covered.kept)
         }
+        VisualMethod::ConditionalDpp => per_crop(&|_, rows, keep| conditional_dpp::select(rows, text, keep)),
         VisualMethod::FarthestPoint => per_crop(&|_, rows, keep| farthest_point::select(rows, keep)),
         VisualMethod::Random => per_crop(&|at, rows, keep| random::select(rows.len(), keep, at.picture, at.tile)),
         VisualMethod::KeepFirst => per_crop(&|_, _, keep| (0..keep).collect()),

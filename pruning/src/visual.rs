@@ -13,6 +13,8 @@ pub enum VisualMethod {
     TrimTokenatorLc,
     /// Facility location over picture and text, our own composition: [`crate::coverage`].
     Coverage,
+    /// Baseline: CDPruner, [`crate::conditional_dpp`].
+    ConditionalDpp,
     /// Baseline: max-min distance, [`crate::farthest_point`].
     FarthestPoint,
     /// Baseline: a uniform draw, [`crate::random`].
@@ -23,11 +25,12 @@ pub enum VisualMethod {
 
 impl VisualMethod {
     /// Every method, in the order that documents list them.
-    pub const ALL: [VisualMethod; 7] = [
+    pub const ALL: [VisualMethod; 8] = [
         VisualMethod::None,
         VisualMethod::TrimTokenator,
         VisualMethod::TrimTokenatorLc,
         VisualMethod::Coverage,
+        VisualMethod::ConditionalDpp,
         VisualMethod::FarthestPoint,
         VisualMethod::Random,
         VisualMethod::KeepFirst,
@@ -40,6 +43,7 @@ impl VisualMethod {
             VisualMethod::TrimTokenator => "trimtokenator",
             VisualMethod::TrimTokenatorLc => "trimtokenator-lc",
             VisualMethod::Coverage => "coverage",
+            VisualMethod::ConditionalDpp => "conditional-dpp",
             VisualMethod::FarthestPoint => "farthest-point",
             VisualMethod::Random => "random",
             VisualMethod::KeepFirst => "keep-first",
