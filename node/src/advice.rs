@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(recommended_visual(dir.path()).unwrap(), (VisualPolicy::KEEP_ALL, VisualPolicy::KEEP_ALL));
         let found = Precision::of(dir.path(), None).unwrap();
         assert_eq!(found.policy, TransferPolicy::Tiered);
-        assert!(found.evidence.starts_with("6 bits: the default"), "{}", found.evidence);
+        assert!(found.evidence.starts_with("7.5 bits: the default"), "{}", found.evidence);
     }
 
     #[test]

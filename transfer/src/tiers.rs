@@ -26,7 +26,7 @@ impl Tiers {
     pub const DEFAULT: Tiers = Self::even(Self::DEFAULT_BITS);
 
     /// Bits a value, about, of `tiered`.
-    pub const DEFAULT_BITS: f64 = 6.0;
+    pub const DEFAULT_BITS: f64 = 7.5;
 
     /// What `small` ships: about the published 4.95 times fewer bytes than bf16. docs/results.md has the measurement.
     pub const SMALL: Tiers = Self::even(3.25);

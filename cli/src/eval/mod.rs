@@ -194,6 +194,9 @@ impl Session<'_> {
         if self.task.cases.iter().any(|case| !case.images.is_empty()) {
             let at = self.search(&recommend::KEEPS, Combination::keeping, findings).await?;
             found.keep = recommend::KEEPS.get(at).copied();
+            if found.keep.is_none() {
+                progress("no share of the visual tokens passes; what the card says of them stays as it is");
+            }
         }
         match found.bits {
             Some(bits) => progress(&format!("tiered loses nothing with {bits} bits: {}", found.evidence)),
