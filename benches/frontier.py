@@ -1,9 +1,10 @@
 """Draws what each precision costs on real models: bits a value against KL divergence, and against answers that are the same.
 
-    python benches/frontier.py OUT.svg NAME=EVAL.json [NAME=EVAL.json ...]     # matplotlib
+    python benches/frontier.py OUT.svg NAME=EVAL.json[@32] [NAME=EVAL.json ...]     # matplotlib
 
-Each EVAL.json is the document of `secateur eval --json --visual none --transfer dense,tiered:3,...`. Bits are those that
-were sent: 16 (bf16) over how many times fewer bytes than unpruned the receipts say, framing included.
+Each EVAL.json is the document of `secateur eval --json --visual none --transfer dense,tiered:3,...`, with @32 of a run with
+`--dtype f32`. Bits are those that were sent: 16 (or 32) over how many times fewer bytes than unpruned the receipts say,
+framing included.
 """
 
 import json
@@ -16,9 +17,11 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 
-def points(path: Path) -> list[dict]:
+def points(given: str) -> list[dict]:
+    name, _, width = given.partition("@")
+    path, width = Path(name), int(width or 16)
     rows = [row for row in json.loads(path.read_text())["rows"] if row["tag"] == "all" and row.get("depth") is None]
-    found = [row | {"bits": 16 / row["bytes_ratio"]} for row in rows]
+    found = [row | {"bits": width / row["bytes_ratio"]} for row in rows]
     return sorted(found, key=lambda row: row["bits"])
 
 
@@ -27,7 +30,7 @@ def main() -> None:
     plt.rcParams.update({"font.size": 9, "svg.hashsalt": "frontier", "axes.spines.top": False, "axes.spines.right": False})
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
     for name, path in given:
-        rows = points(Path(path))
+        rows = points(path)
         lossy = [row for row in rows if row.get("kl") and row["kl"] > 1e-7]
         bits = [row["bits"] for row in lossy]
         error = [[row["kl"] - row["kl_low"] for row in lossy], [row["kl_high"] - row["kl"] for row in lossy]]
@@ -42,6 +45,8 @@ def main() -> None:
     middle.set(xlabel="bits a value, sent", ylabel="answers the same as dense, %")
     middle.axhline(90, color="grey", linewidth=0.7, linestyle="--")
     right.set(xlabel="bits a value, sent", ylabel="accuracy, %")
+    middle.set_xlim(right=17)
+    right.set_xlim(right=17)
     left.legend(frameon=False)
     figure.savefig(out, metadata={"Date": None})
 
