@@ -7,6 +7,7 @@ use secateur_model::{BlockTable, FloatType, KvPool, ModelInfo, blocks_for};
 use secateur_node::{Identity, Precision};
 use secateur_proto::v1;
 use secateur_pruning::VisualPolicy;
+use secateur_transfer::codec::{KvSteps, steps::Notch};
 
 /// Blocks with KV.
 const LAYERS: usize = 16;
@@ -52,7 +53,8 @@ pub fn identity(role: v1::Role) -> Arc<Identity> {
         host_id: "bench".into(),
         recommended_transfer: None,
         tiered: Precision { policy: secateur_transfer::TransferPolicy::Tiered, evidence: String::new() },
-        kv_steps: Default::default(),
+        // Fitting what `plane` draws: without steps everything would be shipped as it is.
+        kv_steps: KvSteps::new(LAYERS, (KV_HEADS, HEAD_DIM), |_, _, _| Notch::nearest(4.0), |_, _| Notch::nearest(4.0)),
     })
 }
 
