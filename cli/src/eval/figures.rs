@@ -168,7 +168,7 @@ impl Same {
 impl Kl {
     /// How far the farther end of the interval is.
     pub fn reach(&self) -> f64 {
-        (self.kl - self.kl_low).max(self.kl_high - self.kl)
+        Estimate { value: self.kl, low: self.kl_low, high: self.kl_high }.reach()
     }
 
     fn of(divergences: &[Divergence]) -> Option<Kl> {

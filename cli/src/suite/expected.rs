@@ -30,13 +30,15 @@ enum Rule {
 }
 
 impl Match {
-    /// As in a suite and on the command line.
-    pub const NAMES: [(&str, Match); 3] =
-        [("exact", Match::Exact), ("contains", Match::Contains), ("regex", Match::Regex)];
-
-    /// By its name.
+    /// By its name, the same in a suite as on the command line.
     pub fn named(name: &str) -> Option<Match> {
-        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, how)| how)
+        Match::from_str(name, false).ok()
+    }
+
+    /// All names.
+    pub fn names() -> String {
+        let known = Self::value_variants().iter().filter_map(Match::to_possible_value);
+        known.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
     }
 }
 

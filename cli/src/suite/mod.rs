@@ -129,8 +129,8 @@ fn answer(fields: &Map<String, Value>, how: Match) -> Result<Option<Expected>, S
     let how = match text(fields, "match")? {
         None => how,
         Some(name) => {
-            let known = || Match::NAMES.map(|(name, _)| name).join(", ");
-            Match::named(&name).ok_or_else(|| format!("field `match` must be one of {}, not `{name}`", known()))?
+            let wrong = || format!("field `match` must be one of {}, not `{name}`", Match::names());
+            Match::named(&name).ok_or_else(wrong)?
         }
     };
     match text(fields, "answer")? {
