@@ -78,6 +78,14 @@ pub enum ModelError {
     /// Pictures given to a model that was loaded without vision, or has none.
     #[error("this model was loaded without vision and cannot look at pictures")]
     NoVision,
+    /// A visual method that acts before the tower, on a tower that it cannot act on.
+    #[error("the visual method `{method}` cannot be used with this checkpoint: {problem}")]
+    View {
+        /// The method.
+        method: secateur_pruning::VisualMethod,
+        /// Why not.
+        problem: &'static str,
+    },
     /// A picture that cannot be decoded or is too large.
     #[error(transparent)]
     Picture(#[from] PictureError),

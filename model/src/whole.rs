@@ -1,8 +1,8 @@
 //! A model on its own: prompts run whole, on memory of their own. For tests, calibration and evaluation; serving batches.
 
 use crate::error::ModelError;
-use crate::kv::{BLOCK_POSITIONS, BlockTable, KvPool, blocks_for};
-use crate::language::{Feed, Input, Segment, Wanted, Workspace};
+use crate::kv::{BlockTable, KvPool, blocks_for};
+use crate::language::{Feed, Input, Prompt, Segment, Wanted, Workspace};
 use crate::model::Model;
 use crate::sampling::{Sampler, Sampling};
 
@@ -20,29 +20,67 @@ impl Model {
 
     /// The `count` most likely next tokens, one after another.
     pub fn greedy(&self, segments: &[Segment<'_>], count: usize) -> Result<Vec<u32>, ModelError> {
-        let prompt = self.prompt(segments)?;
-        let (pool, mut table) = self.own_table(prompt.len() + count)?;
+        let mut answers = self.greedy_all(&[segments], count, &[])?;
+        Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// The same for several prompts in one pass each step. An answer ends with one of the `stops`, which is its last token,
+    /// or after `count` tokens.
+    pub fn greedy_all(
+        &self,
+        prompts: &[&[Segment<'_>]],
+        count: usize,
+        stops: &[u32],
+    ) -> Result<Vec<Vec<u32>>, ModelError> {
+        let prompts = prompts.iter().map(|segments| self.prompt(segments)).collect::<Result<Vec<Prompt>, _>>()?;
+        let mut answers: Vec<Vec<u32>> = vec![Vec::new(); prompts.len()];
+        let (pool, mut tables) = self.own_tables(prompts.iter().map(|prompt| prompt.len() + count))?;
         let mut space = Workspace::default();
         let mut sampler = Sampler::new(Sampling::default(), Vec::new(), &[], &[]);
-        let mut tokens: Vec<u32> = Vec::with_capacity(count);
-        while tokens.len() < count {
-            let input = match tokens.last() {
-                None => Input::Prompt(&prompt, 0..prompt.len()),
-                Some(&id) => Input::Token { id, position: prompt.next_position() + tokens.len() as u32 - 1 },
+        for _ in 0..count {
+            let is_running = |answer: &[u32]| answer.last().is_none_or(|last| !stops.contains(last));
+            let running: Vec<usize> = (0..answers.len()).filter(|&at| is_running(&answers[at])).collect();
+            let feed = |((at, table), prompt): ((usize, _), _)| {
+                running.contains(&at).then(|| Feed { input: next(prompt, &answers[at]), table, wanted: Wanted::Last })
             };
-            let mut feeds = [Feed { input, table: &mut table, wanted: Wanted::Last }];
+            let mut feeds: Vec<Feed<'_>> = tables.iter_mut().enumerate().zip(&prompts).filter_map(feed).collect();
+            if feeds.is_empty() {
+                break;
+            }
             self.forward(&pool, &mut feeds, &mut space, &mut |_| {})?;
-            tokens.push(sampler.draw(space.logits())?.token);
+            for (&at, logits) in running.iter().zip(space.logits().chunks_exact_mut(self.info().vocab)) {
+                answers[at].push(sampler.draw(logits)?.token);
+            }
         }
-        Ok(tokens)
+        Ok(answers)
     }
 
     fn own_table(&self, positions: usize) -> Result<(KvPool, BlockTable), ModelError> {
-        let blocks = blocks_for(positions.max(1));
-        let pool = self.kv_pool_of(blocks)?;
-        let mut table = BlockTable::new(&pool);
-        table.grow(pool.lease(blocks).ok_or_else(|| ModelError::cache("a new pool is not free"))?);
-        debug_assert!(table.capacity() == blocks * BLOCK_POSITIONS);
+        let (pool, mut tables) = self.own_tables([positions].into_iter())?;
+        let table = tables.pop().ok_or_else(|| ModelError::cache("no table was made"))?;
         Ok((pool, table))
+    }
+
+    fn own_tables(
+        &self,
+        positions: impl Iterator<Item = usize> + Clone,
+    ) -> Result<(KvPool, Vec<BlockTable>), ModelError> {
+        let blocks = positions.map(|positions| blocks_for(positions.max(1)));
+        let pool = self.kv_pool_of(blocks.clone().sum())?;
+        let table = |blocks: usize| {
+            let mut table = BlockTable::new(&pool);
+            table.grow(pool.lease(blocks).ok_or_else(|| ModelError::cache("a new pool is not free"))?);
+            Ok(table)
+        };
+        let tables = blocks.map(table).collect::<Result<_, ModelError>>()?;
+        Ok((pool, tables))
+    }
+}
+
+/// The rows that follow: the whole prompt, or the answer's last token.
+fn next<'a>(prompt: &'a Prompt, answer: &[u32]) -> Input<'a> {
+    match answer.last() {
+        None => Input::Prompt(prompt, 0..prompt.len()),
+        Some(&id) => Input::Token { id, position: prompt.next_position() + answer.len() as u32 - 1 },
     }
 }

@@ -1,4 +1,4 @@
-//! What holds on a checkpoint where a request does not say, and what that rests on.
+//! Default policies of a checkpoint for requests that do not choose, and the evidence for them.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use secateur_model::{Card, VisualAdvice};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
 use secateur_transfer::{Grain, Tiers, TransferPolicy};
 
-/// The card's advice for one picture and for several, which rests on measurement. Of a checkpoint that nobody measured
-/// every visual token is kept: at any share below, some checkpoint or kind of picture lost more than a point
-/// (docs/results.md).
+/// Visual policies that the checkpoint's card recommends for one picture and for several, based on measurement. For a
+/// checkpoint without measurements every visual token is kept: at any smaller share, some checkpoint or kind of picture
+/// lost more than a point (docs/results.md).
 pub fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPolicy)> {
     let (one, several) = Card::read(dir)?.map(|card| (card.visual, card.visual_several)).unwrap_or_default();
     let policy = |advice: Option<VisualAdvice>| match advice {
@@ -20,17 +20,18 @@ pub fn recommended_visual(dir: &Path) -> anyhow::Result<(VisualPolicy, VisualPol
     Ok((policy(one)?, policy(several)?))
 }
 
-/// What `tiered` stands for on a checkpoint, and what its precision rests on.
+/// The policy that `tiered` stands for on a checkpoint, and the evidence for its precision.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Precision {
-    /// `tiered`, or with bits of its own.
+    /// `tiered`, or `tiered` at a number of bits of the checkpoint's own.
     pub policy: TransferPolicy,
-    /// In a few words.
+    /// Evidence for the precision, in a few words.
     pub evidence: String,
 }
 
 impl Precision {
-    /// A plan's own tiers, else the card's advice, else what lost nothing on the models that were measured.
+    /// The plan's own tiers, else the card's advice, else the default precision, which lost nothing on the models that
+    /// were measured.
     pub fn of(dir: &Path, plan: Option<&Plan>) -> anyhow::Result<Precision> {
         if plan.is_some_and(|plan| plan.document().tiers.is_some()) {
             return Ok(Precision { policy: TransferPolicy::Tiered, evidence: "the plan's own".to_owned() });
@@ -47,7 +48,7 @@ impl Precision {
     }
 }
 
-/// What the default precision rests on.
+/// Evidence for the default precision.
 const DEFAULT_EVIDENCE: &str = "the default, measured on SmolLM2-135M and Qwen2.5-Coder-0.5B, not on this checkpoint";
 
 #[cfg(test)]

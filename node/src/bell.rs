@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// A bell that one thread listens to and any number ring. Clones are the same bell.
+/// A bell that one thread waits on and any number of threads ring. Clones are the same bell.
 ///
-/// No call is lost: a bell that was rung while nobody listened ends the next wait at once. Rings between two waits count as
-/// one, so a waiter looks at everything that may have changed.
+/// No ring is lost: if the bell was rung while nobody waited, the next wait returns at once. Rings between two waits
+/// count as one, so the waiter must check everything that may have changed.
 #[derive(Clone, Debug, Default)]
 pub struct Bell(Arc<Inner>);
 
@@ -20,19 +20,19 @@ struct Inner {
 pub struct RingOnDrop(Bell);
 
 impl Bell {
-    /// Wakes the listener, now or at its next wait.
+    /// Wakes the waiting thread, or ends its next wait at once.
     pub fn ring(&self) {
         *self.locked() = true;
         self.0.changed.notify_one();
     }
 
-    /// Returns once the bell was rung since the last wait.
+    /// Blocks until the bell has been rung since the previous wait.
     pub fn wait(&self) {
         let woken = self.0.changed.wait_while(self.locked(), |was_rung| !*was_rung);
         *woken.unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
     }
 
-    /// A value whose drop rings.
+    /// A value that rings this bell when it is dropped.
     pub fn on_drop(&self) -> RingOnDrop {
         RingOnDrop(self.clone())
     }
@@ -80,7 +80,7 @@ mod tests {
                 }
             }
         });
-        // Ends only if no last ring is lost.
+        // This loop ends only if the last ring is not lost.
         while made.load(Ordering::Relaxed) < CHANGES {
             bell.wait();
         }

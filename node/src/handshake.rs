@@ -1,4 +1,5 @@
-//! What a request must agree to before any work is done for it: the same model, the same plan. Fail closed.
+//! Checks before any work is done for a request: it must name the same model and the same plan as this node, else it is
+//! refused (fail closed). Also conversions between messages and the model's types.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use secateur_proto::{ErrorCode, ServiceError, v1};
 
 use crate::identity::Identity;
 
-/// The longest work that a request may ask for.
+/// Longest deadline that a request may ask for.
 const DEADLINE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Refuses a request made for another model or plan.
@@ -24,14 +25,14 @@ pub fn check_model(identity: &Identity, model_fingerprint: &str, plan_id: &str) 
     Ok(())
 }
 
-/// The request's epoch, which every request has.
+/// The request's epoch; a request without one, or with an id that is empty or longer than 64 bytes, is refused.
 pub fn epoch(epoch: Option<v1::Epoch>) -> Result<v1::Epoch, ServiceError> {
     epoch.filter(|epoch| !epoch.id.is_empty() && epoch.id.len() <= 64).ok_or_else(|| {
         ServiceError::new(ErrorCode::InvalidRequest, "an epoch of 1 to 64 characters is needed").with_param("epoch")
     })
 }
 
-/// How long the request may take.
+/// The request's deadline as a duration from now; refused unless it is 1 ms to [`DEADLINE_MAX`].
 pub fn deadline(deadline_ms: u64) -> Result<Duration, ServiceError> {
     let deadline = Duration::from_millis(deadline_ms);
     if deadline.is_zero() || deadline > DEADLINE_MAX {
@@ -41,10 +42,10 @@ pub fn deadline(deadline_ms: u64) -> Result<Duration, ServiceError> {
     Ok(deadline)
 }
 
-/// Sampling as the model knows it.
+/// Converts a sampling message into the model's sampling settings.
 pub fn sampling(message: Option<v1::Sampling>) -> secateur_model::Sampling {
     let sampling = message.unwrap_or_default();
-    // In the message, 0 is "not set" for what has another neutral value.
+    // The neutral value of these fields is 1; in the message, 0 means "not set".
     let or_one = |value: f32| if value > 0.0 { value } else { 1.0 };
     let mut logit_bias: Vec<(u32, f32)> = sampling.logit_bias.into_iter().collect();
     logit_bias.sort_unstable_by_key(|&(token, _)| token);
@@ -64,13 +65,13 @@ pub fn sampling(message: Option<v1::Sampling>) -> secateur_model::Sampling {
     }
 }
 
-/// Log probabilities as a message.
+/// Converts a token's log probabilities into a message.
 pub fn logprob(found: TokenLogprob) -> v1::TokenLogprob {
     let top = found.top.into_iter().map(|(id, logprob)| v1::TopLogprob { id, logprob }).collect();
     v1::TokenLogprob { logprob: found.logprob, top }
 }
 
-/// The load of a node's KV pool, of which `reclaimable` blocks are held by nothing but a cache.
+/// The load of a node's KV pool. `reclaimable` blocks are held only by a cache and count as free.
 pub fn load(pool: &KvPool, reclaimable: usize) -> v1::Load {
     let used = pool.blocks().saturating_sub(pool.free_blocks() + reclaimable);
     v1::Load {
@@ -83,14 +84,17 @@ pub fn load(pool: &KvPool, reclaimable: usize) -> v1::Load {
     }
 }
 
-/// What a failure of the model means to the one who asked.
+/// Maps a failure of the model to the error that the caller gets.
 pub fn model_failure(error: ModelError) -> ServiceError {
     let code = match &error {
         ModelError::Cancelled => ErrorCode::Cancelled,
         ModelError::ContextTooLong { .. } => ErrorCode::ContextLengthExceeded,
         ModelError::Picture(_) => ErrorCode::InvalidImage,
+        ModelError::View { .. } => {
+            return ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("visual.method");
+        }
         ModelError::NoVision | ModelError::Token { .. } | ModelError::EmptyPrompt => ErrorCode::InvalidRequest,
-        // The one failure inside a model that names nothing but itself.
+        // Its text names no file or other detail of this machine, so the caller may see it.
         ModelError::Logits => {
             tracing::error!(%error, "the model failed");
             ErrorCode::Internal

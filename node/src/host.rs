@@ -18,38 +18,40 @@ use crate::{
     link::{Acks, Links},
 };
 
-/// How long running requests may go on once the node was told to stop.
+/// How long running requests may continue after the node was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
-/// How long what runs may take to say its last words once the engine has ended.
+/// How long running requests get to send their final error once the engine has ended.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
-/// How often a quiet peer is pinged, so that a living one has something to say.
+/// Interval of keep-alive pings on a quiet connection: a live peer answers them.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// The HTTP/2 library's own limit on the answer, only a backstop: connections are watched (`secateur_channel`), and on a slow
-/// link an answer comes behind what a shipment has put into the buffers on the way.
+/// The HTTP/2 library's own limit on a ping's answer. It is only a backstop: `secateur_channel` watches connections
+/// itself, and on a slow link the answer queues behind the bytes of a shipment that are already in buffers.
 const KEEPALIVE_PATIENCE: Duration = Duration::from_secs(60);
-/// Largest message of the services that say something of the node.
+/// Largest message of the services that report on the node (health, reflection).
 const SMALL_MESSAGE_BYTES_MAX: usize = 4 << 10;
-/// The same where a link is measured, with frames of a shipment's size.
+/// Largest message of the `Node` service, whose link measurement sends frames as large as a shipment's.
 const PROBE_BYTES_MAX: usize = 2 << 20;
-/// Requests that may wait where a role does not say.
+/// Queue limit for the default intake, used until the role sets its own with [`Host::with_intake`].
 const QUEUE_LIMIT: u32 = 256;
-/// Name under which `grpc.health.v1` answers for "can take requests", beside the empty name and `liveness`.
+/// Service name under which `grpc.health.v1` reports whether the node can take requests, beside the empty name and
+/// `liveness`.
 const READINESS: &str = "readiness";
 const LIVENESS: &str = "liveness";
 
-/// What a node can say of itself at this moment.
+/// Source of a node's description for the `Node` service.
 pub trait Describe: Send + Sync + 'static {
-    /// The description, given whether the node is draining.
+    /// The node's description at this moment; `draining` is passed through into it.
     fn describe(&self, draining: bool) -> v1::NodeDescription;
 }
 
-/// Hosts a role's services until it is told to stop and what runs has ended, or until its engine ends.
+/// gRPC server of a node's services. It serves until it is told to stop and running requests have ended, or until the
+/// engine ends.
 pub struct Host {
     routes: RoutesBuilder,
     shutdown: CancellationToken,
     intake: Intake,
     life: Life,
-    // The description's owner holds the engine: it must not end before this host does.
+    // The describer owns the engine: holding it here keeps the engine alive as long as this host.
     describer: Arc<dyn Describe>,
     links: Links,
 }
@@ -62,22 +64,22 @@ impl Host {
         Self { routes, shutdown, intake, life, describer, links: Links::new(channels) }
     }
 
-    /// The same within other limits on what callers may have under way.
+    /// This host with other limits on what callers may have in flight.
     pub fn with_intake(self, intake: Intake) -> Self {
         Self { intake, ..self }
     }
 
-    /// The same for a node that cannot go on without an engine.
+    /// This host with its end tied to the engine thread's: serving ends with an error when `life` ends.
     pub fn with_life(self, life: &Life) -> Self {
         Self { life: life.clone(), ..self }
     }
 
-    /// Where the role adds its services.
+    /// The route table to which the role adds its services.
     pub fn routes(&mut self) -> &mut RoutesBuilder {
         &mut self.routes
     }
 
-    /// Serves on `listener` behind `guard`; returns once stopped, with an error if the engine ended before that.
+    /// Serves on `listener` behind `guard`; returns once stopped, with an error if the engine ended first.
     pub async fn serve(mut self, listener: TcpListener, guard: Guard) -> anyhow::Result<()> {
         let (reporter, health) = tonic_health::server::health_reporter();
         for service in ["", READINESS, LIVENESS] {
@@ -125,13 +127,13 @@ impl Host {
     }
 }
 
-/// Resolves when what runs has had its time after a stop.
+/// Resolves [`DRAIN_MAX`] after the stop was asked for, when running requests have used up their time.
 async fn overdue(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(DRAIN_MAX).await;
 }
 
-/// Resolves when what ran has had its time after the engine's end.
+/// Resolves [`LAST_WORDS_MAX`] after the engine's end, when requests have had time to send their final error.
 async fn silenced(life: &Life) {
     life.ended().await;
     tokio::time::sleep(LAST_WORDS_MAX).await;

@@ -1,4 +1,4 @@
-//! What a node says of itself: the part that does not change while it runs.
+//! A node's description of itself: the part that does not change while the node runs.
 
 use std::{
     path::Path,
@@ -20,43 +20,44 @@ use crate::{
     steps::kv_steps,
 };
 
-/// Read whole for its digest.
+/// Tokenizer file in the checkpoint folder, read whole for its digest.
 const TOKENIZER_FILE: &str = "tokenizer.json";
 
-/// Who this node is and what it runs.
+/// Identity of a node: its names, its checkpoint and plan, and its recommended policies.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    /// Name in receipts and logs.
+    /// Name of the node in receipts and logs.
     pub node_id: String,
-    /// This process, and no other or later one.
+    /// Id of this process; a restarted node has another one.
     pub instance_id: String,
-    /// Prefill or decode.
+    /// Role of the node: prefill or decode.
     pub role: v1::Role,
     /// Name of the checkpoint.
     pub model_name: String,
-    /// The checkpoint.
+    /// Facts of the loaded checkpoint.
     pub model: ModelInfo,
     /// Blocks that have KV on this node, ascending.
     pub kv_layers: Vec<u32>,
-    /// Those of them whose KV goes from prefill to decode, which are all that decode has.
+    /// The blocks of [`Identity::kv_layers`] whose KV is shipped from prefill to decode; on a decode node these are all
+    /// of them.
     pub shipped_layers: Vec<u32>,
-    /// Digest of the pruning plan in force; empty: none.
+    /// Digest of the pruning plan in force; empty if there is none.
     pub plan_id: String,
-    /// The plan.
+    /// The pruning plan in force, if any.
     pub plan: Option<Arc<Plan>>,
-    /// blake3 of tokenizer.json, or of what a GGUF file says of its tokenizer, in hex; empty: the folder has none.
+    /// blake3 of tokenizer.json, or of a GGUF file's tokenizer metadata, in hex; empty if the folder has no tokenizer.
     pub tokenizer_digest: String,
-    /// What `auto` stands for here where a request has one picture.
+    /// Visual policy that `auto` stands for on this node if a request has one picture.
     pub recommended_visual: VisualPolicy,
-    /// The same where it has several.
+    /// Visual policy that `auto` stands for on this node if a request has several pictures.
     pub recommended_visual_several: VisualPolicy,
-    /// The machine that it runs on.
+    /// Id of the machine on which the node runs.
     pub host_id: String,
-    /// What `auto` stands for; none: the router decides by the link.
+    /// Transfer policy that `auto` stands for; `None` if the router decides by the link.
     pub recommended_transfer: Option<TransferPolicy>,
-    /// What `tiered` stands for.
+    /// Transfer policy and precision that `tiered` stands for.
     pub tiered: Precision,
-    /// Steps of the shipped layers, on a prefill node.
+    /// Quantization steps of the shipped layers; empty except on a prefill node.
     pub kv_steps: KvSteps,
 }
 
@@ -102,7 +103,7 @@ impl Identity {
         })
     }
 
-    /// Geometry of the KV that this node makes or takes.
+    /// Shape of the KV that this node computes or receives.
     pub fn kv_shape(&self) -> KvShape {
         let dtype = match self.model.dtype {
             FloatType::F32 => DType::F32,
@@ -112,7 +113,8 @@ impl Identity {
         KvShape { kv_heads: self.model.kv_heads as u32, head_dim: self.model.head_dim as u32, dtype }
     }
 
-    /// The same, knowing what a pass showed of each block with KV here: what is shipped with loss has steps.
+    /// This identity with quantization steps for KV that is shipped with loss, derived from `spread`: the statistics
+    /// that a pass of the model gave for each block of [`Identity::kv_layers`].
     pub fn with_spread(mut self, spread: &[LayerSpread]) -> Self {
         let heads = self.kv_shape().heads();
         let places = self.shipped_layers.iter().filter_map(|layer| self.kv_layers.binary_search(layer).ok());
@@ -125,13 +127,13 @@ impl Identity {
         self.kv_layers.len() as u64 * self.kv_shape().bytes_per_token()
     }
 
-    /// Positions that one request can fill at most: what the model allows and the pool holds.
+    /// Most positions that one request can fill: the smaller of what the model allows and what the pool holds.
     pub fn positions_max(&self, pool: &KvPool) -> u32 {
         let held = pool.blocks() * BLOCK_POSITIONS;
         u32::try_from(held.min(self.model.max_positions)).unwrap_or(u32::MAX)
     }
 
-    /// What shipping costs under each policy that is possible here.
+    /// Cost of shipping under each transfer policy that is possible on this node; empty unless it is a prefill node.
     fn ship_costs(&self) -> Vec<v1::ShipCost> {
         if self.role != v1::Role::Prefill {
             return Vec::new();
@@ -141,8 +143,8 @@ impl Identity {
         possible.map(|policy| cost::of(policy, plan, self.kv_shape(), &self.shipped_layers)).collect()
     }
 
-    /// As a message, with the load of this moment. A router fits prompts, replays of them, and answers into what the pool
-    /// can ever hold, so a small pool shortens answers instead of refusing them.
+    /// The identity as a message, with the load of this moment. A router fits prompts, their replays and answers into
+    /// the most that the pool can hold (`max_positions`), so a small pool shortens answers instead of refusing them.
     pub fn describe(&self, pool: &KvPool, load: v1::Load, draining: bool) -> v1::NodeDescription {
         let vision = self.model.vision.as_ref();
         v1::NodeDescription {
@@ -176,7 +178,7 @@ impl Identity {
     }
 }
 
-/// Milliseconds since 1970; a clock that stands before that is as wrong as one that stands at it.
+/// Milliseconds since 1970; 0 for an earlier time, which only a wrong clock gives.
 pub fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,38 +1,42 @@
-//! What callers may have under way with a node, by what the node's calls carry.
+//! Limits on what callers may have in flight at a node: one set for nodes that take requests, one for nodes to which KV
+//! is shipped.
 
 use std::time::Duration;
 
 use secateur_channel::Intake;
 
-/// Connections at the same time: routers, the other role's nodes, and whoever asks for health.
+/// Connections open at the same time: routers, nodes of the other role, and health checks.
 const CONNECTIONS: usize = 1_024;
-/// Calls of one connection at the same time at least. A router's probes share its connection with its requests, so there must
-/// always be one left: the queue's own limit is to refuse first.
+/// Lower bound of the limit on concurrent calls per connection. A router's probes share its connection with its
+/// requests, so a stream must always be left for them: the queue's limit has to refuse requests before this one does.
 const STREAMS_MIN: u32 = 1_024;
-/// Calls of one connection for each request that may wait.
+/// Concurrent calls per connection for each place in the request queue.
 const STREAMS_PER_PLACE: u32 = 4;
-/// As [`Intake::first_message_max`].
+/// Value of [`Intake::first_message_max`].
 const FIRST_MESSAGE_MAX: Duration = Duration::from_secs(10);
-/// As [`Intake::room_max`].
+/// Value of [`Intake::room_max`].
 const ROOM_MAX: Duration = Duration::from_secs(20);
 
-/// Unread bytes of a request. All streams of a connection together fit the connection's window, so that requests that wait
-/// for room never hold up one that has it. 64 KiB in flight are 500 Mbit/s for each request at 1 ms round trip.
+/// HTTP/2 stream window of a request: the unread bytes that it may have in flight. The windows of all streams of a
+/// connection together fit the connection's window, so requests that wait for room never hold up one that has it. 64
+/// KiB in flight are 500 Mbit/s for each request at 1 ms round trip.
 const REQUEST_WINDOW_BYTES: u32 = 64 << 10;
-/// Large requests, which carry pictures, that are received at the same time: of one connection, and in all.
+/// Bytes of large requests, those that carry pictures, received at the same time: per connection, and for the whole
+/// node.
 const REQUESTS_BYTES: [usize; 2] = [64 << 20, 128 << 20];
 
-/// What a shipment may have in flight: enough for 25 Gb/s at 1 ms round trip.
+/// HTTP/2 stream window of a shipment: the unread bytes that it may have in flight, enough for 25 Gb/s at 1 ms round
+/// trip.
 const SHIPMENT_WINDOW_BYTES: u32 = 4 << 20;
-/// The same of all shipments of one peer. A shipment is read as it comes from its manifest on, so what is in flight passes
-/// through here and does not stay.
+/// HTTP/2 connection window shared by all shipments of one peer. Once its manifest has been received, a shipment is
+/// read as it arrives, so these bytes pass through the node and do not accumulate.
 const SHIPMENTS_WINDOW_BYTES: u32 = 48 << 20;
-/// Manifests of up to so many bytes wait for nothing: those of 8,000 positions.
+/// Size up to which a manifest is received without waiting for room: manifests of up to 8,000 positions fit.
 const MANIFEST_FREE_BYTES: usize = 16 << 10;
-/// Larger manifests that are received at the same time: of one connection, and in all.
+/// Bytes of larger manifests received at the same time: per connection, and for the whole node.
 const MANIFESTS_BYTES: [usize; 2] = [16 << 20, 32 << 20];
 
-/// For a node whose calls are requests.
+/// Intake limits of a node whose calls are requests.
 pub fn of_requests(queue_limit: u32) -> Intake {
     let streams = streams(queue_limit);
     let [connection_bytes, node_bytes] = REQUESTS_BYTES;
@@ -49,7 +53,7 @@ pub fn of_requests(queue_limit: u32) -> Intake {
     }
 }
 
-/// For a node to which KV is shipped.
+/// Intake limits of a node to which KV is shipped.
 pub fn of_shipments(queue_limit: u32) -> Intake {
     let [connection_bytes, node_bytes] = MANIFESTS_BYTES;
     Intake {
@@ -65,7 +69,7 @@ pub fn of_shipments(queue_limit: u32) -> Intake {
     }
 }
 
-/// The most that HTTP/2 has.
+/// Largest flow-control window that HTTP/2 allows.
 const WINDOW_BYTES_MAX: u32 = (1 << 31) - 1;
 
 fn streams(queue_limit: u32) -> u32 {

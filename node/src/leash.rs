@@ -1,4 +1,4 @@
-//! Work that must not outlive the one who asked for it.
+//! Cancellation on drop, for work that must not outlive the request that it is done for.
 
 use secateur_common::shutdown::CancellationToken;
 
@@ -9,7 +9,7 @@ use crate::bell::{Bell, RingOnDrop};
 #[derive(Debug)]
 pub struct Leash {
     token: CancellationToken,
-    // Dropped after the token was cancelled: the engine looks at the token when it wakes.
+    // Dropped after the token was cancelled, so that the engine finds it cancelled when it wakes.
     _wakes: Option<RingOnDrop>,
 }
 
@@ -19,7 +19,8 @@ impl Leash {
         Self { token, _wakes: None }
     }
 
-    /// The same for work on a thread that sleeps on `bell`.
+    /// Ties `token` to the life of the returned value and rings `bell` after cancelling, for work on a thread that
+    /// waits on the bell.
     pub fn waking(token: CancellationToken, bell: &Bell) -> Self {
         Self { token, _wakes: Some(bell.on_drop()) }
     }

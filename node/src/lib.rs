@@ -1,11 +1,12 @@
-//! What the prefill and the decode program share, so that neither has to know the other: [`settings`], [`identity`]
-//! (what a node says of itself), [`advice`] (what holds where a request does not say),
-//! [`handshake`] (what a request must agree to), [`host`] (gRPC with health, reflection
-//! and graceful stop), [`respond`] (the frame around a request), [`memory`] (the KV pool), [`plan`] (the pruning plan),
-//! [`prefix`] (finished KV by what it was computed from), [`program`] (the way from arguments to a serving process), [`life`] (the
-//! engine thread, whose end is the node's), [`bell`] (its wake-up call), [`steps`] (how finely KV is shipped), [`leash`]
-//! (cancel on drop), [`places`] (a queue's bound), [`link`] (how fast the way to another node is), [`intake`] (what callers
-//! may have under way).
+//! Code shared by the prefill and the decode program, so that neither depends on the other: [`settings`], [`identity`]
+//! (the node's unchanging description of itself), [`advice`] (defaults for what a request leaves open), [`handshake`]
+//! (checks of a request against this node's model and plan), [`host`] (gRPC with health, reflection and graceful stop),
+//! [`respond`] (event stream, deadline and cancellation of a request), [`memory`] (the size of the KV pool), [`plan`]
+//! (the pruning plan), [`prefix`] (cached KV blocks, keyed by the rows that they were computed from), [`program`] (from
+//! arguments to a serving process), [`life`] (the engine thread, whose end is the node's), [`bell`] (the engine's
+//! wake-up call), [`steps`] (quantization steps of KV that is shipped with loss), [`leash`] (cancel on drop),
+//! [`places`] (a queue's bound), [`link`] (measured speed of the link to another node), [`intake`] (limits on what
+//! callers may have in flight).
 
 pub mod advice;
 pub mod bell;

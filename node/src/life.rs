@@ -20,8 +20,8 @@ pub struct Life {
 }
 
 impl Life {
-    /// Starts `work` on a thread with that name. Its end, by return or panic, shows in [`Life::ended`] after everything that
-    /// it owned was dropped.
+    /// Starts `work` on a thread with the given name. [`Life::ended`] resolves when the thread ends, by return or
+    /// panic, after everything that `work` owned was dropped.
     pub fn begin(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let life = Self::default();
         let end = Leash::new(life.ended.clone());
@@ -37,7 +37,7 @@ impl Life {
         self.ended.cancelled().await;
     }
 
-    /// Whether it has ended.
+    /// Whether the thread has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.is_cancelled()
     }

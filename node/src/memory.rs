@@ -1,32 +1,33 @@
-//! KV memory: how much, and the pool that it becomes.
+//! KV memory: how much of it a node takes, and the pool made from it.
 
 use anyhow::Context;
 use secateur_model::{KvPool, Model};
 
 use crate::settings::NodeSettings;
 
-/// Used where the system does not say what is free.
+/// KV memory taken if the system does not report its free memory.
 const FALLBACK_BYTES: u64 = 1 << 30;
 
-/// The node's KV pool: as large as the settings say, else a quarter of the memory that is free now. Weights are mapped by
-/// this time, and a second node, working memory and the system have to live beside it.
+/// Creates the node's KV pool: as large as the settings say, else a quarter of the memory that is free now. Weights are
+/// mapped by this time; the rest is left to a second node, working memory and the system.
 pub fn kv_pool(settings: &NodeSettings, model: &Model) -> anyhow::Result<KvPool> {
     let bytes = settings.kv_memory.map_or_else(default_kv_bytes, |size| size.as_u64());
     model.kv_pool(bytes).context("cannot set up KV memory (--kv-memory)")
 }
 
-/// What a node takes that was not told how much.
+/// Bytes of KV memory that a node takes without `--kv-memory`.
 pub fn default_kv_bytes() -> u64 {
     free_bytes().map_or(FALLBACK_BYTES, |bytes| bytes / 4)
 }
 
-/// Memory that can be had now, on this machine and within this container's limit; none where the system does not say.
+/// Bytes of memory available now, on this machine and within this container's limit; `None` if the system does not
+/// report it.
 pub fn free_bytes() -> Option<u64> {
     let free = std::fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(available_bytes);
     [free, container_bytes()].into_iter().flatten().min()
 }
 
-/// What is left to a container whose memory is limited (cgroup v2, else v1).
+/// Bytes left to this container if its memory is limited (cgroup v2, else v1).
 fn container_bytes() -> Option<u64> {
     let read = |file: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok();
     let left = |[limit, used, stat]: [&str; 3], idle: &str| {
@@ -38,8 +39,9 @@ fn container_bytes() -> Option<u64> {
     })
 }
 
-/// `limit` less `used`, of which the line `idle` of `stat` is pages of files that nobody looks at any more: the system
-/// drops them when somebody wants memory. None without a limit: then v2 says "max", and v1 more than any machine has.
+/// `limit` minus `used`, where the bytes on the line `idle` of `stat` do not count as used: they are inactive pages of
+/// files, which the system drops when memory is wanted. `None` without a limit under cgroup v2, which then says "max";
+/// v1 then gives more than any machine has.
 fn left_bytes(limit: &str, used: &str, stat: &str, idle: &str) -> Option<u64> {
     let (limit, used): (u64, u64) = (limit.trim().parse().ok()?, used.trim().parse().ok()?);
     let idle = stat.lines().find_map(|line| line.strip_prefix(idle)?.strip_prefix(' ')?.trim().parse().ok());

@@ -1,37 +1,37 @@
-//! A queue's bound: a caller takes a place or is refused, and whoever stops waiting gives its place up.
+//! A queue's bound: a caller takes a place or is refused, and a caller that stops waiting gives its place up.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A fixed number of places. Clones share them.
+/// A fixed number of places in a queue. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Places {
     free: Arc<Semaphore>,
     limit: u32,
 }
 
-/// A place among those that wait; given up on drop, also when the waiting future is dropped.
+/// One caller's place in the queue; released on drop, so also when the waiting future is dropped.
 #[derive(Debug)]
 pub struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
 impl Places {
-    /// `limit` places, all free.
+    /// Creates `limit` places, all free.
     pub fn new(limit: u32) -> Self {
         Self { free: Arc::new(Semaphore::new(limit as usize)), limit }
     }
 
-    /// A place; `None` if all are taken.
+    /// Takes a place; `None` if all are taken.
     pub fn take(&self) -> Option<Place> {
         self.free.clone().try_acquire_owned().ok().map(Place)
     }
 
-    /// Places that are taken.
+    /// Number of places that are taken.
     pub fn taken(&self) -> u32 {
         self.limit.saturating_sub(u32::try_from(self.free.available_permits()).unwrap_or(u32::MAX))
     }
 
-    /// Places there are.
+    /// Number of places, taken or free.
     pub fn limit(&self) -> u32 {
         self.limit
     }
@@ -57,7 +57,7 @@ mod tests {
         assert_eq!(places.taken(), 1);
     }
 
-    /// A caller that is refused must not hold, even for a moment, what another one could take.
+    /// A refused caller must not hold, even for a moment, a place that another caller could take.
     #[test]
     fn a_refusal_counts_for_nothing() {
         let (places, is_over) = (Places::new(2), AtomicBool::new(false));

@@ -1,4 +1,5 @@
-//! The pruning plan that a node runs: read, checked against the checkpoint, and put as the model's stage.
+//! The pruning plan that a node runs: read from a folder, checked against the checkpoint, and turned into the model's
+//! stage.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,22 +10,22 @@ use anyhow::{Context, bail};
 use secateur_model::{BlockRole, Model, RepairFile, Stage};
 use secateur_pruning::pdtrim::{self, Bypass, Plan, Role, StageKind};
 
-/// The plan itself.
+/// File of the plan itself, in a plan folder.
 pub const PLAN_FILE: &str = "plan.json";
-/// What it puts in the place of blocks, where it has any.
+/// File of the tensors that the plan puts in the place of blocks; only in a plan folder that needs it.
 pub const REPAIRS_FILE: &str = "plan.safetensors";
 
-/// Stands for the checkpoint's own plan, where it has one.
+/// Value of `--plan` that stands for the checkpoint's own plan, if it has one.
 const AUTO: &str = "auto";
-/// Where that lies in the checkpoint's folder, or beside its only file.
+/// Subfolder of the checkpoint's own plan, in the checkpoint's folder or beside its GGUF file.
 const OWN_FOLDER: &str = "plan";
 
-/// A plan folder.
+/// A plan as read from its folder.
 #[derive(Clone, Debug)]
 pub struct NodePlan {
-    /// The plan.
+    /// The parsed plan.
     pub plan: Arc<Plan>,
-    /// Digest of the folder's files, in hex: what nodes and router compare.
+    /// Digest of the folder's files, in hex; nodes and router compare it.
     pub id: String,
     repairs: Option<RepairFile>,
 }
@@ -42,13 +43,14 @@ impl NodePlan {
         };
         let text = std::str::from_utf8(&json).with_context(|| format!("{} is not text", path.display()))?;
         let plan = Plan::parse(text).with_context(|| format!("{} is not a plan", path.display()))?;
-        // One reading for both: the tensors that give the plan its id are those that the model will load.
+        // The tensors are read once, so that those hashed into the plan's id are those that the model will load.
         let repairs = plan.needs_tensors().then(|| RepairFile::open(&dir.join(REPAIRS_FILE))).transpose()?;
         let id = pdtrim::id(&json, repairs.as_ref().map(RepairFile::bytes));
         Ok(Self { plan: Arc::new(plan), id, repairs })
     }
 
-    /// The folder that `given` means for the checkpoint in `model`: itself, or with `auto` the checkpoint's own, if it has one.
+    /// The plan folder that the setting `given` means for the checkpoint in `model`: `given` itself, or for `auto` the
+    /// checkpoint's own plan folder, if it has one.
     pub fn folder(given: &Path, model: &Path) -> Option<PathBuf> {
         if given != Path::new(AUTO) {
             return Some(given.to_owned());
@@ -57,8 +59,8 @@ impl NodePlan {
         own.join(PLAN_FILE).is_file().then_some(own)
     }
 
-    /// The plan that `given` means, if there is one; refused if it was made for another checkpoint than that in `model`,
-    /// before anything of that is loaded.
+    /// The plan that the setting `given` means, if there is one. A plan made for another checkpoint than the one in
+    /// `model` is refused, before any of the checkpoint is loaded.
     pub fn of(given: Option<&Path>, model: &Path) -> anyhow::Result<Option<Self>> {
         let Some(dir) = given.and_then(|given| Self::folder(given, model)) else { return Ok(None) };
         let plan = Self::open(&dir)?;
@@ -69,7 +71,7 @@ impl NodePlan {
         Ok(Some(plan))
     }
 
-    /// What a stage does with the checkpoint's blocks.
+    /// The model's stage that this plan gives to `kind`: the role of each of the checkpoint's blocks.
     pub fn stage(&self, kind: StageKind) -> Stage {
         let role = |layer| match self.plan.role(kind, layer) {
             Role::Run => BlockRole::Run,
@@ -90,7 +92,7 @@ impl NodePlan {
         if document.layers != info.layers {
             bail!("the plan is for {} blocks, the checkpoint has {}", document.layers, info.layers);
         }
-        // What lies outside a window would be counted as inside it once tokens are missing.
+        // With tokens missing between first and last, tokens outside the sliding window would be counted as inside it.
         if let Some(layer) = model.windowed_layers().find(|&layer| self.plan.retention(layer).is_some()) {
             bail!("kv: layer {layer} has a sliding window; first and last tokens alone cannot stand for it");
         }

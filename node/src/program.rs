@@ -1,4 +1,4 @@
-//! From arguments to a serving process, the same way for both roles.
+//! Start-up of a node program, from arguments to a serving process; the same for both roles.
 
 use std::{error::Error, ffi::OsString, io::Write as _, process::ExitCode};
 
@@ -21,8 +21,8 @@ use crate::{
 /// Exit status for bad usage or configuration.
 const USAGE: u8 = 2;
 
-/// Parses, configures, binds, announces and serves; returns the process's exit status. `check` is what the command line
-/// cannot know to be wrong.
+/// Parses, configures, binds, announces and serves; returns the process's exit status. `check` refuses settings that
+/// the command-line parser cannot know to be wrong.
 pub fn run<S, F>(
     command: Command,
     arguments: impl IntoIterator<Item = OsString>,
@@ -48,7 +48,7 @@ where
     }
     let shared = node(&layered.settings).clone();
     if shared.layers.print_config {
-        // Standard output is what this flag is for.
+        // This flag's purpose is to write to standard output.
         #[allow(clippy::print_stdout)]
         {
             print!("{}", layered.to_toml());
@@ -64,7 +64,7 @@ where
         }
     };
     let ended = runtime.block_on(start(shared, layered.settings, serve));
-    // A read of standard input may still be going on in the background; it must not hold the process.
+    // A read of standard input may still block in the background; it must not hold up the process's exit.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,15 +90,15 @@ where
     let listener = TcpListener::bind(shared.listen).await.map_err(|error| {
         anyhow::anyhow!("cannot listen on {}: {error}; choose another address with --listen", shared.listen)
     })?;
-    // A folder that cannot be served is told before anybody is told where this listens.
+    // A checkpoint that cannot be served is reported before the address is announced.
     preflight(&shared)?;
     // Announced before the model is loaded: the router waits for readiness, not for the port.
     announce::listening(listener.local_addr()?)?;
     serve(settings, listener, stop).await
 }
 
-/// What can be known without reading weights: device, plan, configuration, and that every file of weights is there and
-/// whole.
+/// Checks what can be checked without reading weights: the device, the plan, the configuration, and that every weight
+/// file is there and whole.
 fn preflight(settings: &NodeSettings) -> anyhow::Result<()> {
     settings.device.check()?;
     if let Some(folder) = settings.plan.as_deref().and_then(|given| NodePlan::folder(given, &settings.model)) {
@@ -109,7 +109,7 @@ fn preflight(settings: &NodeSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An error with what led to it. A model's error has its cause in its own words, which are not said twice.
+/// The error with its chain of causes. The chain stops at a model's error, whose text already includes its cause.
 fn told(error: &anyhow::Error) -> String {
     let mut words = Vec::new();
     for cause in error.chain() {
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// The exit status of a program whose engine runs `work` while it serves.
+    /// Runs a node program whose engine runs `work` while it serves; returns the exit status.
     fn status(work: impl FnOnce(&CancellationToken) + Send + 'static) -> String {
         let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo");
         let arguments = ["node", "--model", demo, "--listen", "127.0.0.1:0"].map(OsString::from);
@@ -155,7 +155,7 @@ mod tests {
             let host = Host::new(Arc::new(Nobody), Channels::default(), shutdown).with_life(&life);
             host.serve(listener, Guard::default()).await
         };
-        // The type has no comparison.
+        // `ExitCode` has no comparison, so its debug text is compared.
         format!("{:?}", run(Command::new("node"), arguments, |settings| settings, |_| Ok(()), serve))
     }
 
@@ -169,7 +169,7 @@ mod tests {
     fn a_node_that_is_stopped_exits_with_status_0() {
         let work = |stop: &CancellationToken| {
             stop.cancel();
-            // Longer than the host needs to stop.
+            // Outlives the host's stop, so that the engine does not end first.
             std::thread::sleep(std::time::Duration::from_secs(2));
         };
         assert_eq!(status(work), format!("{:?}", ExitCode::SUCCESS));

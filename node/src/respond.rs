@@ -1,4 +1,5 @@
-//! The frame around every request: a stream of events that ends with the work, a deadline, or the one who asked.
+//! The frame around every request: a stream of events that ends when the work ends, the deadline passes, or the caller
+//! drops the stream.
 
 use std::{future::Future, time::Duration};
 
@@ -9,7 +10,7 @@ use tonic::{Response, Status};
 
 use crate::Life;
 
-/// Where a request's events go.
+/// Sending end of a request's event stream.
 #[derive(Debug)]
 pub struct Responses<T>(mpsc::Sender<Result<T, Status>>);
 
@@ -20,28 +21,29 @@ impl<T> Clone for Responses<T> {
 }
 
 impl<T> Responses<T> {
-    /// Sends an event; waits while the router is slow.
+    /// Sends an event; waits while the router is slow (backpressure). Fails if the router has dropped the stream.
     pub async fn send(&self, event: T) -> Result<(), ServiceError> {
         let gone = |_| ServiceError::new(ErrorCode::Cancelled, "the router went away");
         self.0.send(Ok(event)).await.map_err(gone)
     }
 }
 
-/// What a request is called in the log, and how long it may take.
+/// Terms on which a request runs: its names in the log, its deadline, and the engine that it depends on.
 #[derive(Clone, Debug)]
 pub struct Terms {
-    /// What is done, for example `decode`.
+    /// Name of the work, for example `decode`; used in logs and error messages.
     pub stage: &'static str,
     /// The request's id.
     pub request_id: String,
-    /// From now.
+    /// Longest time that the work may take, from the call of [`respond`].
     pub deadline: Duration,
-    /// Of the engine that does the work: the request fails when it ends.
+    /// Life of the engine that does the work: the request fails when the engine ends.
     pub life: Life,
 }
 
-/// Runs `work` and streams what it sends. It is dropped, and with it all that it holds, when the stream is dropped, which
-/// is how a router says that nobody waits any more, when the deadline passes, or when the engine ends.
+/// Runs `work` and streams the events that it sends; `room` is the number of events that may be buffered. The future of
+/// `work`, with all that it holds, is dropped when the stream is dropped (which is how a router cancels a request),
+/// when the deadline passes, or when the engine ends.
 pub fn respond<T, F>(
     terms: Terms,
     room: usize,

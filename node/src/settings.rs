@@ -11,7 +11,7 @@ use secateur_model::{DeviceKind, FloatType, LoadOptions, Stage, WeightFormat};
 /// Settings of both node programs.
 #[derive(Clone, Debug, Args)]
 pub struct NodeSettings {
-    /// Where the settings come from.
+    /// Sources of the settings: configuration file, environment and command line.
     #[command(flatten)]
     pub layers: Layers,
     /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file
@@ -24,23 +24,23 @@ pub struct NodeSettings {
     /// Address to listen on; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "SECATEUR_LISTEN")]
     pub listen: SocketAddr,
-    /// Listen on an address that is not loopback although nothing protects it: only where the network itself is trusted
+    /// Listen on an address that is not loopback although connections are not protected; use only on a trusted network
     #[arg(long, env = "SECATEUR_INSECURE", value_parser = clap::builder::BoolishValueParser::new())]
     pub insecure: bool,
-    /// What protects the connections to other programs
+    /// Protection of the connections to other programs
     #[command(flatten)]
     pub link: LinkSecurity,
     /// Name of this node in receipts and logs [default: the role and a random tail]
     #[arg(long, value_name = "NAME", env = "SECATEUR_NODE_ID")]
     pub node_id: Option<String>,
-    /// Where to compute: cpu (this version has no other)
+    /// Device to compute on: cpu (this version has no other)
     #[arg(long, default_value = "cpu", value_parser = parse_device, env = "SECATEUR_DEVICE")]
     pub device: DeviceKind,
     /// Format of weights and KV: f32, bf16 or f16; [default: the checkpoint's own]
     #[arg(long, value_parser = parse_dtype, env = "SECATEUR_DTYPE")]
     pub dtype: Option<FloatType>,
-    /// How the language model's matrices are kept: native (as --dtype says), or int8 (half the memory and time of bf16, at
-    /// a small loss of quality)
+    /// Format of the language model's matrices in memory: native (as --dtype says), or int8 (half the memory and time
+    /// of bf16, at a small loss of quality)
     #[arg(long, default_value = "native", value_parser = parse_weights, env = "SECATEUR_WEIGHTS")]
     pub weights: WeightFormat,
     /// Threads that compute [default: one for each core]
@@ -52,10 +52,10 @@ pub struct NodeSettings {
     /// Requests that may wait; one more is refused with 429
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536), env = "SECATEUR_QUEUE_LIMIT")]
     pub queue_limit: u32,
-    /// What to log, as tracing directives
+    /// Log filter, as tracing directives
     #[arg(long, default_value = "info", env = "SECATEUR_LOG")]
     pub log: String,
-    /// How to write log lines
+    /// Format of log lines
     #[arg(long, value_enum, default_value = "text", env = "SECATEUR_LOG_FORMAT")]
     pub log_format: LogFormat,
     /// Stop when standard input ends
@@ -63,24 +63,24 @@ pub struct NodeSettings {
     pub stdin_lifeline: bool,
 }
 
-/// Why a node must not listen as configured. The program exits with status 2.
+/// Reason why a node must not listen as configured. The program exits with status 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// A certificate, a key or the secret.
+    /// A certificate, a key or the shared secret is unusable.
     #[error(transparent)]
     Security(#[from] SecurityError),
-    /// The address can be reached by anybody.
+    /// The address is reachable from outside the machine and nothing protects it.
     #[error(transparent)]
     Exposed(#[from] ExposedError),
 }
 
 impl NodeSettings {
-    /// Whether the node may listen where it is told to, protected as it is told to be.
+    /// Checks that the node may listen on its address with the protection that is configured.
     pub fn check_listen(&self) -> Result<(), ListenError> {
         Ok(check_exposure(self.listen, &self.link.guard()?, self.insecure)?)
     }
 
-    /// What to load for the language model of one stage; the vision tower has to be asked for.
+    /// Load options for the language model of one stage; the vision tower has to be requested on top.
     pub fn load_options(&self, stage: Stage) -> LoadOptions {
         LoadOptions {
             stage,
@@ -93,7 +93,7 @@ impl NodeSettings {
     }
 }
 
-/// `on` or `off`.
+/// Parses `on` or `off`.
 pub fn parse_switch(text: &str) -> Result<bool, String> {
     match text {
         "on" => Ok(true),

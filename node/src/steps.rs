@@ -1,22 +1,25 @@
-//! Steps of KV that is shipped with loss, from what a pass of the model showed.
+//! Quantization steps of KV that is shipped with loss, derived from statistics of a pass of the model.
 //!
-//! A key's error changes a logit by its product with a query over the root of the width: a channel that queries look at twice
-//! as strongly gets steps half as large, and a head whose queries are large finer ones than a head whose queries are small. A
-//! value's error is judged against how far values of its layer spread. docs/transfer.md has the formulas.
+//! An error in a key changes an attention logit by its product with the query, over the root of the head width. So a
+//! channel in which queries are twice as large gets steps half as large, and a head with large queries gets finer steps
+//! than a head with small ones. The error of a value is judged against the standard deviation of its layer's values.
+//! docs/transfer.md has the formulas.
 
 use secateur_model::LayerSpread;
 use secateur_transfer::codec::{KvSteps, steps::Notch};
 
-/// A step of values at grain 0, in standard deviations of the layer's values; at grain 4 bits it is a quarter of one.
+/// Step of values at grain 0, in standard deviations of the layer's values; at a grain of 4 bits it is a quarter of one
+/// standard deviation.
 const VALUE_STEP: f64 = 4.0;
-/// Standard deviation of what the error of a key's channel does to a logit, times the root of the channels, at grain 0.
+/// Standard deviation of a logit's change by the error of one channel of a key, times the root of the number of
+/// channels, at grain 0.
 const LOGIT_NOISE: f64 = 2.4;
 
-/// Steps of every layer of `spread`.
+/// Steps of every layer of `spread`, for `heads` = (KV heads, channels of a head).
 pub fn kv_steps(spread: &[LayerSpread], heads: (usize, usize)) -> KvSteps {
     let (_, head_dim) = heads;
     let pairs = head_dim.div_ceil(2);
-    // A value that is rounded to steps is off by the root of a twelfth of one.
+    // Rounding to a step has an error with a standard deviation of the step times the root of 1/12.
     let key = |layer: usize, head: usize, pair: usize| {
         let squares = spread[layer].query_squares[head * pairs + pair];
         Notch::nearest(LOGIT_NOISE * 12f64.sqrt() / squares.sqrt())

@@ -1,4 +1,5 @@
-//! What the engine needs of a model. A trait, so that load tests of thousands of prompts can run on a simulated one.
+//! The operations that the engine needs of a model. A trait, so that load tests of thousands of prompts can run on a
+//! simulated model.
 
 use std::ops::Range;
 
@@ -13,38 +14,39 @@ use crate::{
     prune::{Pruner, Seen},
 };
 
-/// Rows of one prompt in a step.
+/// The rows of one prompt that a step computes.
 pub struct Chunk<'a> {
     /// The prompt.
     pub prompt: &'a Prompt,
-    /// Which rows; they begin where the table ends.
+    /// Range of rows in the prompt; it begins where the table ends.
     pub rows: Range<usize>,
-    /// Its KV, with room for the rows.
+    /// Block table of the prompt's KV, with room for the rows.
     pub table: &'a mut BlockTable,
-    /// Draws the first token, which the last chunk of a prompt brings.
+    /// Sampler for the first token, which is drawn after the prompt's last chunk.
     pub sampler: &'a mut Sampler,
-    /// Where that token goes.
+    /// The first token, written by [`Compute::run`] for the last chunk of a prompt.
     pub drawn: Option<Result<Drawn, ModelError>>,
 }
 
 impl Chunk<'_> {
-    /// Whether it is the last one of its prompt.
+    /// Whether this is the last chunk of its prompt.
     pub fn is_last(&self) -> bool {
         self.rows.end == self.prompt.len()
     }
 }
 
-/// Something that can see pictures and prefill prompts.
+/// A model that can encode pictures and prefill prompts.
 pub trait Compute: Send + 'static {
-    /// Visual tokens of pictures, unpruned.
+    /// Runs pictures through the vision tower; returns the unpruned visual tokens of each.
     fn see(&mut self, pictures: &[Picture]) -> Result<Vec<VisualTokens>, ModelError>;
-    /// Prunes what was seen and lays the prompt out.
+    /// Prunes visual tokens and lays out the prompt's rows.
     fn assemble(&mut self, job: &Job, seen: Vec<Seen>) -> Result<(Prompt, v1::VisualReport), ModelError>;
-    /// Computes the chunks; `on_layer` is told when a layer's KV of all of them is stored.
+    /// Computes the chunks in one pass. `on_layer` is called with a layer's index as soon as the layer's KV of all
+    /// chunks is stored.
     fn run(&mut self, chunks: &mut [Chunk<'_>], on_layer: &mut dyn FnMut(usize)) -> Result<(), ModelError>;
 }
 
-/// The model itself.
+/// [`Compute`] on a real model.
 pub struct ModelCompute {
     model: Model,
     pool: KvPool,

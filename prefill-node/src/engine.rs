@@ -46,13 +46,13 @@ use crate::{
     stall::Shortage,
 };
 
-/// Prompts that are laid out and wait for blocks: what their pictures became is in memory.
+/// Most prompts that may be laid out and wait for blocks: each holds its visual tokens in memory.
 const LAID_MAX: usize = 32;
 
 /// The handle to the engine thread.
 pub struct Engine {
     incoming: Sender<(Work, Place)>,
-    // Behind the queue's end: a thread that it wakes finds the queue closed.
+    // Declared after `incoming`, so dropped after it: the engine thread that its drop wakes finds the queue closed.
     _wakes: RingOnDrop,
     bell: Bell,
     life: Life,
@@ -68,7 +68,7 @@ impl Engine {
         let (sender, incoming) = channel();
         let (gauges, shortage) = (Arc::new(Gauges::default()), Shortage::default());
         let (prefix, bell) = (SharedPrefix::default(), Bell::default());
-        // Blocks come back when shipments end, on other threads.
+        // Blocks are released on other threads too, when shipments end.
         let (freed, idle) = (bell.clone(), bell.clone());
         pool.on_release(move || freed.ring());
         prefix.on_idle(move || idle.ring());
@@ -97,8 +97,8 @@ impl Engine {
         Ok(Self { incoming: sender, _wakes, bell, life, queue, shortage, gauges, prefix })
     }
 
-    /// A place in the queue, or the word that it is full. Taken before anything is done for a request, so that whatever a
-    /// request waits for, it is counted.
+    /// Takes a place in the queue; an error if the queue is full. A place is taken before any work for a request, so
+    /// that a waiting request is counted whatever it waits for.
     pub fn take_place(&self) -> Result<Place, ServiceError> {
         self.queue.take().ok_or_else(|| {
             let limit = self.queue.limit();
@@ -107,7 +107,7 @@ impl Engine {
         })
     }
 
-    /// Queues a job, which keeps `place` until it has its blocks.
+    /// Hands a job to the engine thread. The job keeps `place` until it has its blocks.
     pub fn submit(&self, work: Work, place: Place) -> Result<(), ServiceError> {
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
         self.incoming.send((work, place)).map_err(stopped)?;
@@ -115,45 +115,47 @@ impl Engine {
         Ok(())
     }
 
-    /// What cancels a job when nobody waits for it any more, and wakes the engine to see it.
+    /// A cancellation token for a job, and the leash whose drop cancels it and wakes the engine to see that.
     pub fn leash(&self) -> (CancellationToken, Leash) {
         let cancelled = CancellationToken::new();
         (cancelled.clone(), Leash::waking(cancelled, &self.bell))
     }
 
-    /// The life of its thread.
+    /// The life of the engine thread.
     pub fn life(&self) -> &Life {
         &self.life
     }
 
-    /// What it says of itself.
+    /// The engine's gauges.
     pub fn gauges(&self) -> &Gauges {
         &self.gauges
     }
 
-    /// Whether prompts wait for blocks.
+    /// The flag that says whether prompts wait for blocks.
     pub fn shortage(&self) -> &Shortage {
         &self.shortage
     }
 
-    /// Blocks that only the prefix cache holds.
+    /// Number of blocks that only the prefix cache holds.
     pub fn reclaimable(&self) -> usize {
         self.prefix.reclaimable()
     }
 
-    /// Requests that wait for blocks, or for their pictures to be decoded or looked at.
+    /// The queue's places, one for each request that waits: for blocks, for its pictures to be decoded, or for the
+    /// vision tower.
     pub fn queue(&self) -> &Places {
         &self.queue
     }
 }
 
-/// What the engine thread owns.
+/// The state that the engine thread owns.
 struct Core<C> {
     compute: C,
     incoming: Receiver<(Work, Place)>,
-    /// Rung for whatever a waiting engine may go on with: a job, a cancellation, a free block, the last handle's end.
+    /// Rung for every event on which a waiting engine may continue: a new job, a cancellation, a freed block, the end
+    /// of the handle.
     bell: Bell,
-    /// In the order in which they came.
+    /// All jobs of the engine, in order of arrival.
     jobs: Vec<Entry>,
     pool: KvPool,
     prefix: SharedPrefix,
@@ -163,7 +165,8 @@ struct Core<C> {
     gauges: Arc<Gauges>,
 }
 
-/// What came of a step: for each job, the first token if it is through, or why there is none.
+/// Result of a step: for each job, its first token once its prompt is complete, or the error of drawing it; or one
+/// error for the whole step.
 type Outcome = Result<Vec<Option<Result<Token, ServiceError>>>, ServiceError>;
 
 struct Token {
@@ -172,8 +175,8 @@ struct Token {
 }
 
 impl<C: Compute> Core<C> {
-    /// Takes in what has come and lets go of what nobody waits for; sleeps when there is nothing to do. False: no handle
-    /// is left.
+    /// Takes in new jobs and drops cancelled ones; sleeps while there is nothing to compute. Returns false when the
+    /// engine's handle is gone and there is nothing left to compute.
     fn take_in(&mut self) -> bool {
         self.let_go();
         if self.waits() {
@@ -194,13 +197,13 @@ impl<C: Compute> Core<C> {
         laid == self.jobs.len() || (laid >= LAID_MAX && !self.jobs.iter().any(Entry::runs))
     }
 
-    /// Drops the jobs that nobody waits for.
+    /// Drops cancelled jobs.
     fn let_go(&mut self) {
         self.jobs.retain(|entry| !entry.work.cancelled.is_cancelled());
         self.count();
     }
 
-    /// Takes in the jobs that have come. False: no handle is left.
+    /// Takes in new jobs. Returns false when the engine's handle is gone.
     fn receive(&mut self) -> bool {
         loop {
             match self.incoming.try_recv() {
@@ -211,13 +214,14 @@ impl<C: Compute> Core<C> {
         }
     }
 
-    /// Gives blocks to those that wait, and says whether some go on waiting.
+    /// Gives blocks to waiting prompts, and tells shipments whether some prompts still wait.
     fn admit(&mut self) {
         let all_run = self.give_out();
         self.shortage.set(!all_run);
     }
 
-    /// First come, first served; false when there are no blocks for the next one.
+    /// Leases blocks to laid-out prompts, first come, first served. Returns false if there are not enough blocks for
+    /// the next prompt in line.
     fn give_out(&mut self) -> bool {
         for at in 0..self.jobs.len() {
             let Stage::Laid(laid, _) = &self.jobs[at].stage else { continue };
@@ -242,20 +246,21 @@ impl<C: Compute> Core<C> {
         true
     }
 
-    /// Free blocks; what only the prefix cache holds is freed for them.
+    /// Leases `count` blocks, evicting blocks that only the prefix cache holds where needed. `None` if even that is not
+    /// enough.
     fn lease(&mut self, count: usize) -> Option<Vec<Block>> {
         loop {
             if let Some(blocks) = self.pool.lease(count) {
                 return Some(blocks);
             }
-            // At least one: some may have become free since.
+            // Evict at least one, although blocks may have become free since the lease failed.
             if !self.prefix.evict(count.saturating_sub(self.pool.free_blocks()).max(1)) {
                 return None;
             }
         }
     }
 
-    /// How many rows of each job the next step computes; 0 for those that wait.
+    /// Number of rows of each job that the next step computes; 0 for a job that waits.
     fn schedule(&self) -> Vec<usize> {
         let remaining = |entry: &Entry| match &entry.stage {
             Stage::Running(running) => Some(running.laid.prompt.len() - running.table.len()),
@@ -266,7 +271,7 @@ impl<C: Compute> Core<C> {
         self.jobs.iter().map(|entry| remaining(entry).and_then(|_| granted.next()).unwrap_or(0)).collect()
     }
 
-    /// Computes a step. Ship tasks are told of each block as it is done.
+    /// Computes a step. Ship tasks are told of each model block's KV as soon as it is stored.
     fn compute(&mut self, rows: &[usize]) -> Outcome {
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
         let mut shipping: Vec<&Reporter> = Vec::new();
@@ -298,7 +303,8 @@ impl<C: Compute> Core<C> {
         Ok(rows.iter().map(token).collect())
     }
 
-    /// Sends first tokens; jobs that are through leave, and their blocks stay with shipment and prefix cache.
+    /// Sends first tokens. Finished jobs leave the engine; their blocks stay with the shipment and the prefix cache. If
+    /// the step failed as a whole, all running jobs fail with its error.
     fn publish(&mut self, outcome: Outcome) {
         let tokens = match outcome {
             Ok(tokens) => tokens,
@@ -354,7 +360,8 @@ fn fail(work: Work, error: ServiceError) {
     let _ = work.result.send(Err(error));
 }
 
-/// A defect that panics, in a kernel for example, fails what was computed and not the node.
+/// Turns a panic of `work` into an error, so that a defect, in a kernel for example, fails the jobs being computed and
+/// not the node.
 fn contained<T>(what: &'static str, work: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(ModelError::Defect { what }))
 }

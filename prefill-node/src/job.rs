@@ -1,4 +1,4 @@
-//! One prefill request, validated: from here on nothing about it can be malformed.
+//! One prefill request, validated: code that holds a [`Job`] needs no further checks of it.
 
 use std::{
     ops::Range,
@@ -26,35 +26,35 @@ pub enum Piece {
 /// A validated request.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// Who and for what; travels in the manifest.
+    /// Epoch, attempt, model and plan of the request; sent in the manifest.
     pub parties: Parties,
-    /// For logs.
+    /// The request's id, for logs.
     pub request_id: String,
     /// Text tokens with one image token for each picture.
     pub tokens: Vec<u32>,
     /// `tokens` cut at its image tokens.
     pub pieces: Vec<Piece>,
-    /// Tokens that the user wrote.
+    /// Text tokens of the user's own words, without template and image tokens.
     pub user_tokens: Vec<u32>,
     /// Encoded pictures in prompt order.
     pub images: Vec<Bytes>,
-    /// How visual tokens are pruned.
+    /// Policy for pruning visual tokens.
     pub visual: VisualPolicy,
-    /// What is shipped.
+    /// Transfer policy.
     pub transfer: TransferPolicy,
-    /// How the first token is drawn.
+    /// Sampling settings for the first token.
     pub sampling: Sampling,
     /// Tokens that end the answer.
     pub stop_token_ids: Vec<u32>,
-    /// A replay: tokens of the answer that exist already, which follow the prompt.
+    /// Tokens of the answer that exist already, appended to the prompt; empty unless the request is a replay.
     pub emitted: Vec<u32>,
-    /// How decode stores KV; none: as here.
+    /// Number format in which decode stores KV; `None`: the same as here.
     pub decode_dtype: Option<DType>,
-    /// Where the KV goes; none: nowhere.
+    /// Decode node to which the KV is shipped; `None` if it is not shipped.
     pub decode: Option<Peer>,
-    /// How long the work may take.
+    /// Longest time that the request may take.
     pub deadline: Duration,
-    /// When the request came.
+    /// Time at which the request arrived.
     pub accepted: Instant,
 }
 
@@ -112,12 +112,12 @@ impl Job {
 }
 
 impl Job {
-    /// "host:port" of the decode node; empty: the KV goes nowhere.
+    /// "host:port" of the decode node; empty if the KV is not shipped.
     pub fn decode_address(&self) -> &str {
         self.decode.as_ref().map(|peer| peer.address.as_str()).unwrap_or_default()
     }
 
-    /// The prompt's text tokens, pictures left out.
+    /// The prompt's text tokens, without image tokens.
     pub fn text_tokens(&self) -> impl Iterator<Item = u32> + '_ {
         let of = |piece: &Piece| match piece {
             Piece::Text(range) => range.clone(),
@@ -127,7 +127,8 @@ impl Job {
     }
 }
 
-/// What cannot fit costs nothing: every picture becomes at least one position, so this is known before any is seen.
+/// Refuses a prompt that cannot fit before any work is done for it: every picture becomes at least one position, so
+/// tokens and emitted tokens are a lower bound of its length.
 fn check_length(request: &v1::PrefillRequest, identity: &Identity) -> Result<(), ServiceError> {
     let (positions, limit) = (request.tokens.len() + request.emitted.len(), identity.model.max_positions);
     if positions > limit {
@@ -145,7 +146,7 @@ fn image_token(identity: &Identity) -> Option<u32> {
     identity.model.vision.as_ref().map(|vision| vision.image_token_id)
 }
 
-/// Cuts the prompt at its image tokens; there must be one for each picture, and not more positions than the model has.
+/// Cuts the prompt at its image tokens; there must be exactly one for each picture.
 fn pieces(tokens: &[u32], images: usize, identity: &Identity) -> Result<Vec<Piece>, ServiceError> {
     if tokens.is_empty() {
         return Err(invalid("tokens", "the prompt is empty".to_owned()));
@@ -247,7 +248,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A validated job of text alone.
+    /// A validated job without pictures.
     pub(crate) fn text_job(tokens: Vec<u32>) -> Job {
         let mut identity = identity();
         (identity.model.vocab, identity.model.max_positions) = (1 << 30, 1 << 20);

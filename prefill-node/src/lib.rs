@@ -2,18 +2,18 @@
 //!
 //! ```text
 //! service.rs    Prefill.Run: validate ▸ decode pictures ▸ queue ▸ stream FirstToken, PrefillDone
-//! job.rs        a request, validated
-//! pictures.rs   decoding pictures, and what known ones became
+//! job.rs        a validated request
+//! pictures.rs   decoding of pictures, and a cache keyed by digest
 //! engine.rs     one thread owns the computation: take in, look, admit, schedule, compute, publish
 //! schedule.rs   how many rows of each prompt a step computes (plain data)
-//! compute.rs    what the engine needs of a model: see, lay out, run
-//! prune.rs      which visual tokens are kept, and what was chosen before
-//! progress.rs   how far a prompt's KV is: written by the engine, followed by its ship task
+//! compute.rs    the trait that the engine needs of a model: see, lay out, run
+//! prune.rs      which visual tokens are kept, with a cache of earlier choices
+//! progress.rs   how much of a prompt's KV is computed: written by the engine, followed by its ship task
 //! ship.rs       one task per request pushes its KV to decode, while the next rows compute
-//! lines.rs      what is known of the way to each decode node
+//! lines.rs      measured speed of the link to each decode node, and whether packing pays on it
 //! stall.rs      how long a shipment may hold blocks while decode takes nothing
 //! peers.rs      connections to decode nodes, kept between requests
-//! recommended.rs  how pictures are pruned where a request does not say
+//! recommended.rs  the setting --visual: how pictures are pruned by default
 //! rehearsal.rs  shipping without a model, for measurements
 //! ```
 
@@ -67,14 +67,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     program::run(command(), arguments, |settings: &PrefillSettings| &settings.node, check, serve)
 }
 
-/// What the command line cannot know to be wrong. This node is called, and calls decode nodes.
+/// Checks that the command-line parser cannot make: this node both accepts connections and opens them to decode nodes,
+/// so both sides of its protection must be usable.
 fn check(settings: &PrefillSettings) -> Result<(), ListenError> {
     settings.node.check_listen()?;
     settings.node.link.channels()?;
     Ok(())
 }
 
-/// A name for how this node keeps numbers.
+/// Name of the number formats of weights and KV on this node; part of the prefix cache's keys.
 fn computed_as(dtype: DType, weights: WeightFormat) -> &'static str {
     match (weights, dtype) {
         (WeightFormat::Int8, DType::F32) => "int8, f32",
@@ -86,7 +87,7 @@ fn computed_as(dtype: DType, weights: WeightFormat) -> &'static str {
     }
 }
 
-/// What is shipped where a request does not say: as this node was told, if its plan can.
+/// The transfer policy for requests that do not choose one: the setting `told`, refused if the plan does not allow it.
 fn recommended_transfer(
     told: Option<TransferPolicy>,
     plan: Option<&NodePlan>,
@@ -96,7 +97,7 @@ fn recommended_transfer(
     Ok(told)
 }
 
-/// One line for each thing that holds where a request does not say, with what it rests on.
+/// Logs the defaults that may lose quality (lossy transfer, visual pruning), with the evidence for them.
 fn say_what_is_lost(identity: &Identity) {
     tracing::info!(tiered = %identity.tiered.policy, evidence = identity.tiered.evidence, "what lossy transfer is here");
     let keeps_all = |policy: VisualPolicy| policy.method() == VisualMethod::None;

@@ -1,48 +1,50 @@
-//! What is known of the way to each decode node, and whether packing pays on it: a codec that is slower than the link only
-//! holds up what it makes smaller.
+//! Measured speed of the link to each decode node, and whether lossless packing pays on it: a codec that is slower than
+//! the link delays the KV more than the saved bytes speed it up.
 
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use secateur_transfer::codec::Packing;
 
-/// Shipments smaller than this measure a round trip, not a rate.
+/// Bytes below which a shipment is not counted: it measures the link's round trip, not its rate.
 const TELLING_BYTES: u64 = 256 << 10;
-/// Nodes come and go under ever new addresses. With more than so many, what was measured is measured anew.
+/// Most rates that are kept: nodes come and go under ever new addresses. At the limit all rates are forgotten and
+/// measured again.
 const RATES_MAX: usize = 4_096;
-/// Weight of the newest shipment.
+/// Weight of the newest shipment in the exponential moving average of a link's rate.
 const NEWEST: f64 = 0.3;
 
-/// When KV is packed without loss.
+/// Setting for lossless packing of KV.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Lossless {
-    /// Unless the link was measured to be faster than packing.
+    /// Pack unless the link was measured to be faster than packing
     #[default]
     Auto,
-    /// Always.
+    /// Always pack
     On,
-    /// Never.
+    /// Never pack
     Off,
 }
 
-/// The ways to decode nodes.
+/// Measured rates of the links to decode nodes.
 pub struct Lines {
     lossless: Lossless,
-    /// How fast values are packed here, bytes per second.
+    /// Rate of packing on this node, bytes per second.
     packing_rate: f64,
-    // Bytes per second by address. Held only to look up or insert, never across an await.
+    // Measured rates by address, bytes per second. The lock is held only to look up or insert, never across an await.
     rates: Mutex<HashMap<String, f64>>,
 }
 
 impl Lines {
-    /// Nothing is known yet but how fast this node packs.
+    /// Creates the table without any measured link; `packing_rate` is this node's rate of packing, in bytes per second.
     pub fn new(lossless: Lossless, packing_rate: f64) -> Self {
         Self { lossless, packing_rate, rates: Mutex::default() }
     }
 
-    /// Whether to pack what goes to `address`.
+    /// Whether to pack KV for the decode node at `address`.
     pub fn packing(&self, address: &str) -> Packing {
         let pays = match self.lossless {
-            // What is not known is taken to be slow: packing for nothing costs a little time, not packing much of it.
+            // An unknown link is taken to be slow: packing for a fast link costs little time, not packing for a slow
+            // one costs much.
             Lossless::Auto => self.rates().get(address).is_none_or(|rate| *rate < self.packing_rate),
             Lossless::On => true,
             Lossless::Off => false,
@@ -50,7 +52,7 @@ impl Lines {
         if pays { Packing::WhereSmaller } else { Packing::Never }
     }
 
-    /// Takes note of a shipment.
+    /// Records a shipment: `bytes` sent to `address`, and the time that they were on the wire.
     pub fn learn(&self, address: &str, bytes: u64, wire: Duration) {
         if bytes < TELLING_BYTES || wire.is_zero() {
             return;

@@ -5,30 +5,30 @@ use std::{collections::HashMap, sync::Mutex};
 use secateur_channel::{Channels, Link, OpenError};
 use secateur_proto::{ErrorCode, ServiceError};
 
-/// Nodes come and go under ever new addresses. With more than so many, all channels are made anew: shipments under way
-/// keep theirs, the next ones connect again.
+/// Most channels that are kept: nodes come and go under ever new addresses. At the limit all channels are forgotten;
+/// running shipments keep theirs, later ones connect again.
 const LINKS_MAX: usize = 4_096;
 
 /// A decode node, as the router found it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
-    /// "host:port".
+    /// Address of the node, as "host:port".
     pub address: String,
-    /// The host name that led there; none: the address itself was configured.
+    /// Host name whose lookup gave the address; `None` if the address itself was configured.
     pub name: Option<String>,
 }
 
-/// Channels to peers. A channel reconnects by itself and resolves the name anew when it does. A peer that vanished, was cut
-/// off or stopped is noticed within seconds, and shipments to it fail.
+/// Channels to peers. A channel reconnects by itself, and then resolves its host name again. A peer that vanished, was
+/// cut off or stopped is noticed within seconds, and shipments to it fail.
 #[derive(Default)]
 pub struct Peers {
     channels: Channels,
-    // Held only to look up or insert, never across an await.
+    // The lock is held only to look up or insert, never across an await.
     links: Mutex<HashMap<Peer, Link>>,
 }
 
 impl Peers {
-    /// Connections that `channels` open.
+    /// Creates an empty set of connections, which are opened through `channels`.
     pub fn new(channels: Channels) -> Self {
         Self { channels, links: Mutex::default() }
     }

@@ -1,4 +1,4 @@
-//! Pictures: decoding them, and remembering what they became, unpruned, by the digest of their bytes.
+//! Decoding of pictures, and a cache of values by digest, such as the unpruned visual tokens of a picture.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,25 +9,42 @@ use bytes::Bytes;
 use secateur_model::{ModelError, Picture, PictureLimits};
 use secateur_node::handshake::model_failure;
 use secateur_proto::{ErrorCode, ServiceError};
+use secateur_pruning::PictureView;
 
 pub use secateur_node::prefix::PictureDigest;
 
-/// Decodes encoded pictures; an error names the one at fault.
-pub fn decode(encoded: &[Bytes]) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
+/// Decodes encoded pictures, of which the tower is to be shown `view`; an error names the one at fault. A picture shown in
+/// another way is another picture to every cache.
+pub fn decode(encoded: &[Bytes], view: PictureView) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
     let one = |(index, bytes): (usize, &Bytes)| {
-        // A decoder that panics on a damaged file says no more than that it is damaged.
+        // A panic of the decoder on a damaged file is reported as an undecodable picture.
         let picture = catch_unwind(|| Picture::decode(bytes, &PictureLimits::default()))
             .map_err(|_| ServiceError::new(ErrorCode::InvalidImage, "the picture cannot be decoded"))
             .map_err(|error| error.with_param(format!("images[{index}]")))?;
         let picture = picture
             .map_err(|error| model_failure(ModelError::Picture(error)).with_param(format!("images[{index}]")))?;
-        Ok((*blake3::hash(bytes).as_bytes(), picture))
+        Ok((digest(bytes, view), picture.with_view(view)))
     };
     encoded.iter().enumerate().map(one).collect()
 }
 
-/// What came of something, by its digest: what pictures became, what was chosen of them. The least recently used goes first
-/// once more than so many bytes are held.
+fn digest(bytes: &[u8], view: PictureView) -> PictureDigest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(bytes);
+    match view {
+        PictureView::Whole => {}
+        PictureView::Smaller(share) => {
+            hasher.update(b"smaller").update(&share.to_le_bytes());
+        }
+        PictureView::Distinct => {
+            hasher.update(b"distinct");
+        }
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// An LRU cache of values by digest, bounded in bytes: visual tokens by the picture's digest, selections by the digest
+/// of what they depend on.
 pub struct DigestCache<T> {
     limit: usize,
     held: usize,
@@ -48,7 +65,7 @@ impl<T: Clone> DigestCache<T> {
         Self { limit, held: 0, clock: 0, entries: HashMap::new(), ages: BTreeMap::new() }
     }
 
-    /// What came of something that was there before.
+    /// The value cached for `digest`, which becomes the most recently used.
     pub fn get(&mut self, digest: &PictureDigest) -> Option<T> {
         self.clock += 1;
         let entry = self.entries.get_mut(digest)?;
@@ -58,7 +75,8 @@ impl<T: Clone> DigestCache<T> {
         Some(entry.became.clone())
     }
 
-    /// Remembers what came of something.
+    /// Caches a value of `bytes` bytes, evicting the least recently used ones. A value larger than the cache is not
+    /// kept.
     pub fn insert(&mut self, digest: PictureDigest, became: T, bytes: usize) {
         if bytes > self.limit || self.get(&digest).is_some() {
             return;
@@ -89,7 +107,7 @@ mod tests {
         assert_eq!(cache.get(&[1; 32]), Some(1));
         cache.insert([4; 32], 4, 3);
         assert_eq!([1, 2, 3, 4].map(|name| cache.get(&[name; 32]).is_some()), [true, false, true, true]);
-        // What is larger than the cache does not empty it.
+        // A value that is larger than the cache does not empty it.
         cache.insert([5; 32], 5, 11);
         assert_eq!(cache.get(&[4; 32]), Some(4));
         assert_eq!(cache.held, 9);
@@ -97,7 +115,7 @@ mod tests {
 
     #[test]
     fn an_undecodable_picture_is_named() {
-        let error = decode(&[Bytes::from_static(b"no picture")]).unwrap_err();
+        let error = decode(&[Bytes::from_static(b"no picture")], PictureView::Whole).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("images[0]"));
     }
 }

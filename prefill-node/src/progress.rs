@@ -1,89 +1,90 @@
-//! How far a prompt's KV is: written by the engine, followed by the ship task. A state and not a queue, so that a slow link
-//! never stalls the engine and what is ready together is shipped together.
+//! Progress of a prompt's KV: written by the engine, followed by the ship task. It is a state and not a queue, so that
+//! a slow link never stalls the engine, and KV that becomes ready together is shipped together.
 
 use std::{sync::Arc, time::Instant};
 
 use secateur_node::prefix::{Key, UsedView};
 use tokio::sync::watch;
 
-/// A prompt that has its blocks.
+/// A prompt that is laid out and has its blocks.
 pub struct Laid {
-    /// Positions that it fills.
+    /// Number of positions that the prompt fills.
     pub positions: u32,
-    /// The rotary position behind it.
+    /// The rotary position that follows the prompt.
     pub next_position: u32,
-    /// What its full blocks are computed from.
+    /// Prefix-cache keys of the prompt's full blocks.
     pub keys: Vec<Key>,
-    /// Where its KV lies, or will; keeps it there.
+    /// View of the blocks into which the engine writes the prompt's KV; it keeps them leased.
     pub view: UsedView,
 }
 
 /// The end of a prompt's computation.
 #[derive(Clone, Copy, Debug)]
 pub struct Closed {
-    /// The token that was drawn.
+    /// The first token of the answer.
     pub first_token: u32,
-    /// When the last block was computed.
+    /// Time at which the last model block was computed.
     pub compute_end: Instant,
 }
 
-/// How far a prompt's KV is.
+/// State of a prompt's KV.
 #[derive(Clone, Default)]
 pub struct Progress {
-    /// None: it has no blocks yet.
+    /// The prompt's layout; `None` until it has its blocks.
     pub laid: Option<Arc<Laid>>,
-    /// Positions whose KV is there in every block.
+    /// Number of positions whose KV is stored in every model block.
     pub positions: u32,
-    /// Positions that the step under way computes, up to here.
+    /// End of the positions that the current step computes.
     pub step_end: u32,
-    /// Blocks whose KV of the step under way is there.
+    /// Number of model blocks whose KV of the current step is stored.
     pub blocks: usize,
-    /// None: something is still computed.
+    /// The end of the computation; `None` while it continues.
     pub closed: Option<Closed>,
 }
 
 impl Progress {
-    /// Positions whose KV is there in the block with this place among those with KV.
+    /// Number of positions whose KV is stored in the model block at index `slot` of those with KV.
     pub fn in_block(&self, slot: usize) -> u32 {
         if slot < self.blocks { self.step_end } else { self.positions }
     }
 }
 
-/// The engine's end.
+/// The engine's side: reports progress.
 pub struct Reporter(watch::Sender<Progress>);
 
-/// The ship task's end.
+/// The ship task's side: follows progress.
 pub type Follower = watch::Receiver<Progress>;
 
-/// Both ends.
+/// Creates a progress state and returns both of its sides.
 pub fn progress() -> (Reporter, Follower) {
     let (sender, follower) = watch::channel(Progress::default());
     (Reporter(sender), follower)
 }
 
-// A ship task that has ended cancels the job, or reports its own error: nobody listening is no concern of the engine's.
+// The engine ignores whether a ship task still follows: one that has ended cancels the job or reports its own error.
 impl Reporter {
-    /// The prompt has its blocks, and the first `positions` of them are finished ones of the prefix cache.
+    /// Reports that the prompt has its blocks, and that the KV of its first `positions` positions is there already,
+    /// from the prefix cache.
     pub fn laid(&self, laid: Laid, positions: u32) {
         self.0.send_modify(|progress| (progress.laid, progress.positions) = (Some(Arc::new(laid)), positions));
     }
 
-    /// A step begins that computes positions up to `end`.
+    /// Reports the beginning of a step that computes positions up to `end`.
     pub fn step(&self, end: u32) {
         self.0.send_modify(|progress| (progress.step_end, progress.blocks) = (end, 0));
     }
 
-    /// The step's KV is there in the block with this place, as in all before it.
+    /// Reports that the step's KV is stored in the model block at index `slot`, and in all before it.
     pub fn block(&self, slot: usize) {
         self.0.send_modify(|progress| progress.blocks = slot + 1);
     }
 
-    /// The step is done, in every block.
+    /// Reports that the step's KV is stored in every model block.
     pub fn stepped(&self) {
         self.0.send_modify(|progress| (progress.positions, progress.blocks) = (progress.step_end, 0));
     }
 
-    /// The prompt is done.
+    /// Reports the end of the prompt's computation.
     pub fn close(&self, closed: Closed) {
         self.0.send_modify(|progress| progress.closed = Some(closed));
     }

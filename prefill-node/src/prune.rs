@@ -1,7 +1,7 @@
-//! Which visual tokens of a request are kept: the policy's choice, remembered.
+//! Visual pruning of a request: the policy's selection of tokens, with a cache of selections.
 //!
-//! What a picture became is in the picture cache, whatever the words; which of its tokens are kept is remembered for the
-//! same pictures, the same words and the same policy.
+//! The picture cache has all visual tokens of a picture, whatever the request's text. The selection of tokens to keep
+//! is cached here, for the same pictures, the same text and the same policy.
 
 use std::{sync::Arc, time::Instant};
 
@@ -18,10 +18,10 @@ use crate::{
 /// Memory for selections: a few thousand of them.
 const REMEMBERED_BYTES: usize = 16 << 20;
 
-/// A picture that was looked at.
+/// A picture's digest and its visual tokens, unpruned.
 pub type Seen = (PictureDigest, VisualTokens);
 
-/// Prunes, and remembers what it chose.
+/// Prunes visual tokens, and caches its selections.
 pub struct Pruner {
     chosen: DigestCache<Arc<Selection>>,
 }
@@ -33,23 +33,24 @@ impl Default for Pruner {
 }
 
 impl Pruner {
-    /// The tokens that are kept of each picture, and the account of it.
+    /// Returns the tokens that are kept of each picture, and the report on the pruning.
     pub fn prune(
         &mut self,
         model: &Model,
         job: &Job,
         seen: Vec<Seen>,
     ) -> Result<(Vec<VisualTokens>, v1::VisualReport), ModelError> {
-        let before: usize = seen.iter().map(|(_, tokens)| tokens.len()).sum();
+        let before: usize = seen.iter().map(|(_, tokens)| tokens.unpruned()).sum();
+        let shown: usize = seen.iter().map(|(_, tokens)| tokens.len()).sum();
         let started = Instant::now();
         let mut report = v1::VisualReport {
             method: visual::method_to_proto(job.visual.method()) as i32,
             images: seen.len() as u32,
             tokens_before: before as u32,
-            tokens_after: before as u32,
+            tokens_after: shown as u32,
             ..v1::VisualReport::default()
         };
-        if seen.is_empty() || job.visual.method() == VisualMethod::None || job.visual.keep() >= 1.0 {
+        if seen.is_empty() || acts_before_the_tower(job.visual.method()) || job.visual.keep() >= 1.0 {
             return Ok((seen.into_iter().map(|(_, tokens)| tokens).collect(), report));
         }
         let selection = self.selection(model, job, &seen)?;
@@ -78,7 +79,12 @@ impl Pruner {
     }
 }
 
-/// What a selection depends on.
+/// Nothing is left to choose where the tower was shown everything, or only what is wanted.
+fn acts_before_the_tower(method: VisualMethod) -> bool {
+    matches!(method, VisualMethod::None | VisualMethod::Downsample | VisualMethod::Distinct)
+}
+
+/// Digest of everything that a selection depends on: policy, pictures and the user's text.
 fn key(job: &Job, seen: &[Seen]) -> PictureDigest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(job.visual.method().as_str().as_bytes());

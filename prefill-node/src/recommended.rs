@@ -1,12 +1,12 @@
-//! `--visual`: how pictures are pruned where a request does not say, as this node was told or else as the checkpoint's
-//! card has it.
+//! The setting `--visual`: how pictures are pruned if a request does not choose. Without it, the checkpoint's card
+//! decides.
 
 use std::{fmt, str::FromStr};
 
 use secateur_node::Identity;
 use secateur_pruning::{VisualMethod, VisualPolicy};
 
-/// What a node was told, for one picture and for several; none: what the card recommends.
+/// Visual policies set for this node, for one picture and for several; `None`: what the checkpoint's card recommends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeVisual {
     one: Option<VisualPolicy>,
@@ -14,7 +14,7 @@ pub struct NodeVisual {
 }
 
 impl NodeVisual {
-    /// Puts what was told in the place of the card's advice.
+    /// Replaces the card's recommendation in `identity` by the policies that were set.
     pub fn apply(self, identity: &mut Identity) {
         if let Some(policy) = self.one {
             identity.recommended_visual = policy;
@@ -28,7 +28,7 @@ impl NodeVisual {
 impl FromStr for NodeVisual {
     type Err = String;
 
-    /// `ONE[,SEVERAL]`, each `auto` or `METHOD[:KEEP]`; without SEVERAL, ONE is for both.
+    /// Parses `ONE[,SEVERAL]`, each `auto` or `METHOD[:KEEP]`; without SEVERAL, ONE is for both.
     fn from_str(text: &str) -> Result<Self, String> {
         let (one, several) = text.split_once(',').unwrap_or((text, text));
         let one = policy(one, VisualPolicy::PUBLISHED)?;
@@ -43,14 +43,15 @@ impl fmt::Display for NodeVisual {
             Some(policy) if policy.method() == VisualMethod::None => policy.method().to_string(),
             Some(policy) => format!("{}:{}", policy.method(), policy.keep()),
         };
-        match self.one == self.several {
-            true => out.write_str(&word(self.one)),
-            false => write!(out, "{},{}", word(self.one), word(self.several)),
+        if self.one == self.several {
+            out.write_str(&word(self.one))
+        } else {
+            write!(out, "{},{}", word(self.one), word(self.several))
         }
     }
 }
 
-/// A method without a rate keeps the `published` one.
+/// Parses `auto` (`None`) or `METHOD[:KEEP]`; without KEEP, the rate of `published` is used.
 fn policy(text: &str, published: VisualPolicy) -> Result<Option<VisualPolicy>, String> {
     let text = text.trim();
     if text == "auto" {

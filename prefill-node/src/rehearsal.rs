@@ -1,4 +1,4 @@
-//! Shipments of KV that no model computed, through all that a real one passes: for measuring what shipping costs.
+//! Shipments of made-up KV through the same code as real ones, for measuring the cost of shipping.
 
 use std::{
     sync::Arc,
@@ -19,38 +19,38 @@ use crate::{
     stall::{Patience, Shortage},
 };
 
-/// How long a shipment waits for a receiver that takes nothing.
+/// How long a rehearsed shipment waits for a receiver that takes nothing.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A prompt's KV, made up, as the engine leaves a computed one.
+/// Made-up KV of a prompt, stored as the engine stores computed KV.
 pub struct Rehearsal {
     identity: Arc<Identity>,
     table: BlockTable,
 }
 
-/// What is shipped of it, and to whom.
+/// Parameters of one rehearsed shipment.
 #[derive(Clone, Copy, Debug)]
 pub struct Part<'a> {
-    /// The epoch that the receiver has opened, attempt 0.
+    /// Id of the epoch that the receiver has opened; its attempt is 0.
     pub epoch: &'a str,
     /// The transfer policy.
     pub transfer: TransferPolicy,
-    /// Of what is shipped as it is.
+    /// Packing of losslessly shipped KV.
     pub packing: Packing,
 }
 
 /// A rehearsed shipment that was acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// Payload and framing, bytes.
+    /// Bytes sent: payload and framing.
     pub bytes_sent: u64,
-    /// The same before coding and framing.
+    /// Bytes of the same KV before coding and framing.
     pub bytes_raw: u64,
 }
 
 impl Rehearsal {
-    /// KV of `positions` positions in `pool`, all of which it takes; `plane(layer, is_key)` gives K or V of a layer in the
-    /// pool's format.
+    /// Makes up KV of `positions` positions in blocks leased from `pool`; `plane(slot, is_key)` gives K or V of the
+    /// layer at index `slot` of those with KV, in the pool's format.
     pub fn new(
         identity: Arc<Identity>,
         pool: &KvPool,
@@ -66,12 +66,12 @@ impl Rehearsal {
         Ok(Self { identity, table })
     }
 
-    /// Ships it once.
+    /// Ships the KV once, over `channel`.
     pub async fn ship(&self, channel: Link, part: Part<'_>) -> Result<Sent, ServiceError> {
         let positions = self.table.len();
         let job = self.job(part);
         let (reporter, follower) = progress();
-        // Keys of their own, so that nothing of an earlier shipment is held.
+        // Block keys depend on the epoch, so that the receiver does not hold any of them from an earlier shipment.
         let keys = (0..self.table.full_blocks().len()).map(|block| {
             *blake3::Hasher::new().update(part.epoch.as_bytes()).update(&block.to_le_bytes()).finalize().as_bytes()
         });

@@ -1,12 +1,14 @@
-//! How many rows of each prompt the next step computes. Plain data: tested without a model or a runtime.
+//! The prefill schedule: how many rows of each prompt the next step computes. Plain data, tested without a model or a
+//! runtime.
 
-/// The oldest prompt gets at least this part of a step, however many short ones come after it.
+/// The oldest prompt gets at least one part in this many of a step, however many short prompts come after it.
 const SHARE_OF_OLDEST: usize = 4;
 
-/// Rows for each prompt, given how many each has left, in the order in which requests came; `budget` in all.
+/// Rows that the next step computes of each prompt. `remaining` is the number of rows that each has left, in order of
+/// arrival; `budget` is the total number of rows of a step.
 ///
-/// The oldest prompt always moves. What it leaves goes to those that are nearest to their first token, so that a long
-/// prompt does not stall short ones, and what they leave goes to the longer ones.
+/// The oldest prompt always advances. The rest of the budget goes to the prompts that are nearest to their first token,
+/// so that a long prompt does not stall short ones, and what those leave goes to the longer ones.
 pub fn chunks(remaining: &[usize], budget: usize) -> Vec<usize> {
     let mut granted = vec![0; remaining.len()];
     let mut left = budget.max(1);
@@ -42,7 +44,7 @@ mod tests {
         let granted = chunks(&remaining, 512);
         assert_eq!(granted[..5], [128, 100, 100, 100, 84]);
         assert_eq!(granted.iter().sum::<usize>(), 512);
-        // Ten short prompts of 1,000 rows in all are through after three steps.
+        // Ten short prompts of 1,000 rows in all are done after three steps.
         for _ in 0..3 {
             let granted = chunks(&remaining, 512);
             for (rest, rows) in remaining.iter_mut().zip(granted) {

@@ -1,4 +1,5 @@
-//! `Prefill.Run`: the first token as soon as it exists, then, when decode has the KV, the account of the shipment.
+//! The `Prefill.Run` call: it sends the first token as soon as it exists and, when decode has the KV, the account of
+//! the shipment.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -28,28 +29,29 @@ use crate::{
     stall::Patience,
 };
 
-/// Events of one response: first token and done, or what was spent and an error.
+/// Most events of one response: the first token, then `Done`, or `Spent` and an error.
 const EVENTS: usize = 3;
 
-/// What serves every request.
+/// State shared by all requests of a prefill node.
 pub struct Prefiller {
     identity: Arc<Identity>,
     engine: Engine,
     pool: KvPool,
     peers: Peers,
     lines: Lines,
-    /// Requests whose decoded pictures are in memory.
+    /// Permits for requests whose decoded pictures are in memory.
     decoding: Arc<Semaphore>,
-    /// Of every shipment.
+    /// Patience of every shipment with its receiver.
     patience: Patience,
 }
 
-/// How many requests' pictures may be decoded and not looked at yet: they are large, and wait here as they came.
+/// Most requests whose pictures may be decoded and wait for the vision tower: decoded pictures are large, so further
+/// requests wait with theirs still encoded.
 const DECODED_REQUESTS: usize = 4;
 
 impl Prefiller {
-    /// Serves over a running engine; shipments that stall give way after `ship_patience`, and what goes as it is, is packed
-    /// as `lines` say.
+    /// Serves requests with a running engine. Stalled shipments are given up after `ship_patience`; `lines` decides
+    /// whether losslessly shipped KV is packed.
     pub fn new(
         identity: Arc<Identity>,
         engine: Engine,
@@ -68,7 +70,7 @@ impl Prefiller {
         self.engine.life()
     }
 
-    /// One request from its pictures to the account of its shipment.
+    /// Runs one request, from decoding its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
         let place = self.engine.take_place()?;
         let channel = job.decode.as_ref().map(|peer| self.peers.channel(peer)).transpose()?;
@@ -88,14 +90,14 @@ impl Prefiller {
                 None => Ok(None),
             }
         };
-        // Where the engine stops, its error is the one that ends this; where the shipment fails, this future is dropped,
-        // and the leash takes the job out of the engine.
+        // If the engine stops, `announce` returns its error; if the shipment fails, this future ends and the leash
+        // cancels the job in the engine.
         let (prefilled, shipped) = tokio::try_join!(announce(&responses, prefilled), ship)?;
         let done = account(&shipment, prefilled, shipped);
         send(&responses, Event::Done(done)).await
     }
 
-    /// Ships, and tells the router of bytes that were sent in vain.
+    /// Ships the KV; if that fails, reports the bytes that were sent in vain to the router.
     async fn ship(
         &self,
         shipment: &Shipment,
@@ -122,13 +124,13 @@ impl Prefiller {
     }
 }
 
-/// Decodes a job's pictures beside the engine, which only computes.
+/// Decodes a job's pictures on a blocking thread, beside the engine thread.
 async fn decode_pictures(job: Arc<Job>) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
     if job.images.is_empty() {
         return Ok(Vec::new());
     }
     let stopped = |_| ServiceError::new(ErrorCode::Internal, "decoding a picture failed; the node's log says why");
-    tokio::task::spawn_blocking(move || pictures::decode(&job.images)).await.map_err(stopped)?
+    tokio::task::spawn_blocking(move || pictures::decode(&job.images, job.visual.view())).await.map_err(stopped)?
 }
 
 fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) -> v1::PrefillDone {
@@ -136,7 +138,7 @@ fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) 
     v1::PrefillDone { visual: Some(prefilled.visual), transfer: Some(transfer) }
 }
 
-/// Sends the first token at once, while the shipment may still be on its way.
+/// Sends the first token to the router as soon as it exists, without waiting for the shipment.
 async fn announce(
     responses: &Responses<v1::PrefillEvent>,
     prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>,

@@ -1,4 +1,4 @@
-//! Pushing one prompt's KV to decode: one call, what is finished of every block, while the next rows still compute.
+//! Pushing one prompt's KV to decode, in one call: finished rows of every layer are sent while the next rows compute.
 //!
 //! ```text
 //! laid out ──▶ manifest ──▶ Received(0) ──▶ Ready(held) ──▶ frame … frame ──▶ closing ──▶ Placed
@@ -39,65 +39,65 @@ use crate::{
 
 /// Messages between the ship task and the transport: enough to keep the transport busy, few enough to bound memory.
 const FRAMES_IN_FLIGHT: usize = 2;
-/// Largest reply of decode.
+/// Largest reply of decode, in bytes.
 const REPLY_BYTES_MAX: usize = 64 << 10;
-/// How long a shipment whose stream broke waits for decode to say why.
+/// How long a shipment whose stream broke waits for decode's reason.
 const REFUSAL_PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is shipped, and from what it is accounted.
+/// Everything that a shipment and its account need besides the KV.
 pub struct Shipment {
     /// The request.
     pub job: Arc<Job>,
-    /// This node: its blocks, its plan and the geometry of its KV.
+    /// Identity of this node: its layers, its plan and the shape of its KV.
     pub identity: Arc<Identity>,
-    /// With a receiver that takes nothing.
+    /// Patience with a receiver that takes nothing.
     pub patience: Patience,
-    /// Of what is shipped as it is.
+    /// Packing of losslessly shipped KV.
     pub packing: Packing,
 }
 
 /// A shipment that decode acknowledged.
 #[derive(Clone, Debug)]
 pub struct Shipped {
-    /// Payload and framing.
+    /// Bytes sent: payload and framing.
     pub bytes_sent: u64,
-    /// The same before coding and framing.
+    /// Bytes of the shipped KV before coding and framing.
     pub bytes_raw: u64,
-    /// With what decode had already.
+    /// Bytes before coding and framing, including KV that decode had already.
     pub bytes_planned: u64,
-    /// Positions that decode had already.
+    /// Number of positions whose KV decode had already.
     pub positions_held: u32,
-    /// On this node's clock.
+    /// Times of the shipment, on this node's clock.
     pub timeline: Timeline,
 }
 
-/// A shipment that came to nothing.
+/// A shipment that failed.
 #[derive(Debug)]
 pub struct Failed {
-    /// Why.
+    /// The error that ended the shipment.
     pub error: ServiceError,
-    /// What it had sent by then.
+    /// Bytes that had been sent by then.
     pub bytes_sent: u64,
 }
 
-/// A shipment under way.
+/// State of a running shipment.
 struct Shipping {
-    /// None while it codes.
+    /// The sender; `None` while a blocking task codes a frame with it.
     sender: Option<Sender>,
-    /// Of the messages that it made.
+    /// Bytes of the messages that the sender has made.
     bytes_sent: u64,
     flight: Flight,
     encode: Duration,
-    /// Decode has the manifest.
+    /// Whether decode has acknowledged the manifest.
     is_known: bool,
-    /// What decode has already, once it is ready.
+    /// Number of positions that decode has already; `None` until decode is ready.
     held: Option<u32>,
-    /// Set when the closing frame is made.
+    /// The end of the computation; set when the closing frame is made.
     closing: Option<Closed>,
 }
 
 impl Shipment {
-    /// Ships what `progress` says is there; returns when decode has acknowledged all.
+    /// Ships KV as `progress` reports it to be stored; returns when decode has acknowledged all of it.
     pub async fn run(&self, channel: Link, mut progress: Follower) -> Result<Shipped, Failed> {
         let Ok(laid) = progress.wait_for(|progress| progress.laid.is_some()).await.map(|found| found.laid.clone())
         else {
@@ -145,13 +145,14 @@ impl Shipment {
         Extent { prompt: laid.positions - self.job.emitted.len() as u32, positions: laid.positions }
     }
 
-    /// What decode stores narrower is narrowed here; what it stores wider, it widens itself.
+    /// Number format on the wire, the narrower one of both nodes': this node narrows values that decode stores
+    /// narrower; decode itself widens values that it stores wider.
     fn wire_dtype(&self) -> DType {
         let own = self.identity.kv_shape().dtype;
         self.job.decode_dtype.filter(|theirs| theirs.size_bytes() < own.size_bytes()).unwrap_or(own)
     }
 
-    /// The conversation with decode.
+    /// Runs the exchange of messages with decode until it has placed all KV.
     async fn drive(
         &self,
         shipping: &mut Shipping,
@@ -173,7 +174,8 @@ impl Shipment {
         let mut is_current = false;
         let mut taken = Instant::now();
         loop {
-            // What decode says is heard while the next frame is coded: when it comes is when the link brought it.
+            // Coding runs beside this loop, so that replies are read while the next frame is coded and their times are
+            // those of the link.
             if pending.is_none() && coding.is_none() && !is_current && shipping.may_send() {
                 let now = progress.borrow_and_update().clone();
                 is_current = true;
@@ -193,7 +195,7 @@ impl Shipment {
                 coded = coded(&mut coding), if coding.is_some() => {
                     coding = None;
                     pending = shipping.take(coded?)?;
-                    // There may be more of the same.
+                    // After a frame, the same progress may hold enough for another one.
                     is_current = pending.is_none();
                 }
                 permit = frames.reserve(), if pending.is_some() => {
@@ -235,24 +237,25 @@ impl Shipment {
         account.report(shipped.map(|shipped| &shipped.timeline))
     }
 
-    /// The report on a shipment that came to nothing: its bytes went over the wire all the same.
+    /// The report on a failed shipment, whose bytes went over the wire nevertheless.
     pub fn report_failed(&self, bytes_sent: u64) -> v1::TransferReport {
         v1::TransferReport { policy: self.job.transfer.to_proto(), bytes_sent, ..Default::default() }
     }
 }
 
 impl Shipping {
-    /// Decode is ready, and not everything is sent.
+    /// Whether decode is ready for frames and the closing frame is not made yet.
     fn may_send(&self) -> bool {
         self.held.is_some() && self.closing.is_none()
     }
 
-    /// What decode owes it.
+    /// The reply that decode owes this shipment.
     fn waits_for(&self) -> WaitsFor {
         if self.is_known && self.held.is_none() { WaitsFor::Room } else { WaitsFor::Progress }
     }
 
-    /// Codes the next message beside the runtime, if there is enough for one: it takes milliseconds.
+    /// Starts coding the next frame, if there is enough KV for one. Coding takes milliseconds, so it runs on a blocking
+    /// thread, not on the runtime. `None` if no sender is free.
     fn code(&mut self, source: &Source, progress: Progress) -> Option<JoinHandle<Coded>> {
         let mut sender = self.sender.take()?;
         let source = source.clone();
@@ -264,7 +267,8 @@ impl Shipping {
         }))
     }
 
-    /// The message that was coded, or the last one; none: there is not enough for one yet.
+    /// Takes the sender back and returns the message to send: the coded frame, or the closing frame once everything is
+    /// sent. `None` if there is not enough KV for a frame yet.
     fn take(&mut self, coded: Coded) -> Result<Option<ShipFrame>, ServiceError> {
         let Coded { mut sender, frame, closed, took } = coded;
         self.encode += took;
@@ -280,7 +284,7 @@ impl Shipping {
         Ok(message)
     }
 
-    /// What decode says; the end of it, if it is that.
+    /// Handles a reply of decode; returns `Placed` if it is the final one.
     fn hear(
         &mut self,
         reply: Result<Option<ShipReply>, Status>,
@@ -308,7 +312,7 @@ impl Shipping {
     }
 }
 
-/// A frame that was coded, and who coded it.
+/// A coded frame, with the sender that coded it.
 struct Coded {
     sender: Sender,
     frame: Option<ShipFrame>,
@@ -316,7 +320,7 @@ struct Coded {
     took: Duration,
 }
 
-/// Waits for what is coded; without anything, for ever.
+/// Waits for the frame that is being coded; for ever if there is none.
 async fn coded(coding: &mut Option<JoinHandle<Coded>>) -> Result<Coded, ServiceError> {
     let failed = |_| ServiceError::new(ErrorCode::Internal, "coding KV failed; the node's log says why");
     match coding {
@@ -325,7 +329,7 @@ async fn coded(coding: &mut Option<JoinHandle<Coded>>) -> Result<Coded, ServiceE
     }
 }
 
-/// What decode said; what the transport says instead means that it is gone.
+/// The error for a failed call: decode's own, or "lost" if the status is the transport's and not decode's.
 fn said(status: Status) -> ServiceError {
     if !is_from_service(&status) {
         return lost();
@@ -334,7 +338,8 @@ fn said(status: Status) -> ServiceError {
     if error.code == ErrorCode::Unavailable { error.at_peer() } else { error }
 }
 
-/// Why decode takes no more: what it says of it, else that it was lost.
+/// The reason why decode takes no more frames: its own error if it sends one in time, else that the connection was
+/// lost.
 async fn why(mut replies: Streaming<ShipReply>) -> ServiceError {
     let refusal = async {
         loop {
@@ -355,8 +360,8 @@ fn lost() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, "the connection to decode was lost").at_peer()
 }
 
-/// The engine stopped before the prompt was done. It says why on its own way to the response, which then drops this
-/// future; an error from here could only hide that one.
+/// Never resolves, for use after the engine stopped before the prompt was done. The engine's own error reaches the
+/// response another way, and the response then drops this future; an error from here could only hide that one.
 async fn engine_stopped<T>() -> T {
     std::future::pending().await
 }

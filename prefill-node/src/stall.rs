@@ -1,8 +1,9 @@
-//! How long a shipment waits while decode takes nothing of it.
+//! Limits on how long a shipment waits while decode takes nothing of it.
 //!
-//! A decode node that is full may be waited for; but it would come to hold the whole pool of every prefill node that ships
-//! to it, and prompts for other decode nodes with it. So that ends when somebody wants the blocks. One that has room and
-//! takes nothing all the same has lost part of the shipment, or its head: waiting longer helps nobody.
+//! A shipment may wait for a full decode node. But its KV blocks stay leased meanwhile, and a full decode node could
+//! tie up the whole pool of every prefill node that ships to it, with it the prompts for other decode nodes. So the
+//! wait ends when other prompts want the blocks. A decode node that has room and still takes nothing has lost part of
+//! the shipment or does not work any more: waiting longer does not help.
 
 use std::{
     future::Future,
@@ -16,24 +17,24 @@ use std::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tokio::time::{sleep, sleep_until};
 
-/// How often a shipment that has waited long enough looks whether somebody wants its blocks.
+/// Interval at which a shipment that has waited long enough checks whether prompts want its blocks.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Where decode owes a word, patience lasts so many times as long: a frame of 1 MiB may share a slow link with as many others
-/// as a router lets run (64 of them take 54 seconds at 10 Mbit/s).
+/// Factor on the patience where decode owes a reply: a frame of 1 MiB may share a slow link with as many others as a
+/// router lets run (64 of them take 54 seconds at 10 Mbit/s).
 const OWED: u32 = 2;
 
-/// Whether a prompt waits for blocks: said by the engine, heard by shipments.
+/// Flag that a prompt waits for blocks: set by the engine, read by shipments.
 #[derive(Clone, Debug, Default)]
 pub struct Shortage(Arc<AtomicBool>);
 
 impl Shortage {
-    /// Says so.
+    /// Sets or clears the flag.
     pub fn set(&self, is_there: bool) {
         self.0.store(is_there, Ordering::Relaxed);
     }
 
-    /// Whether it was said.
+    /// Whether a prompt waits for blocks.
     pub fn is_there(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -42,23 +43,23 @@ impl Shortage {
 /// A shipment's patience with its receiver.
 #[derive(Clone, Debug)]
 pub struct Patience {
-    /// How long it waits at least.
+    /// Least time that the shipment waits.
     pub limit: Duration,
-    /// What ends it after that, where decode has no room.
+    /// Flag that ends the wait after `limit` if decode has no room.
     pub shortage: Shortage,
 }
 
-/// What a shipment waits for.
+/// The reply that a shipment waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitsFor {
-    /// Decode's word that it has the manifest, or takes a frame.
+    /// Decode's acknowledgement of the manifest or of a frame.
     Progress,
-    /// Room at decode.
+    /// Decode's word that it has leased blocks for the shipment.
     Room,
 }
 
 impl Patience {
-    /// Waits until decode has taken the first message.
+    /// Waits for `taken`, which resolves when decode has taken the first message; an error if that takes too long.
     pub async fn wait<T>(&self, taken: impl Future<Output = T>) -> Result<T, ServiceError> {
         tokio::select! {
             biased;
@@ -67,8 +68,8 @@ impl Patience {
         }
     }
 
-    /// Resolves when decode has taken nothing since `since` for long enough, and, where it has no room, somebody wants the
-    /// blocks. The error makes the router go on with another pair.
+    /// Resolves when decode has taken nothing for too long since `since` and, if decode has no room, other prompts want
+    /// the blocks. The error makes the router retry with another pair.
     pub async fn overdue(&self, since: Instant, waits_for: WaitsFor) -> ServiceError {
         let limit = match waits_for {
             WaitsFor::Progress => self.limit * OWED,

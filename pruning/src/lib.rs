@@ -32,4 +32,4 @@ pub use coverage::CoverageOptions;
 pub use picture::{PictureTokens, TilesError};
 pub use rows::{Rows, RowsError};
 pub use select::{SelectError, Selection, select, select_with};
-pub use visual::{VisualMethod, VisualPolicy, VisualPolicyError};
+pub use visual::{PictureView, VisualMethod, VisualPolicy, VisualPolicyError};

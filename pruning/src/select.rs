@@ -42,7 +42,7 @@ pub enum SelectError {
 /// embeddings of the user's words, template and system tokens excluded; it may have no rows, but has the width.
 ///
 /// How many are kept, where `n_t` is the length of a crop:
-/// - `none`: all.
+/// - `none`, `downsample`, `distinct`: all; the last two act before the tower, by [`VisualPolicy::view`].
 /// - `trimtokenator`, `conditional-dpp`, `farthest-point`, `random`, `keep-first`: of each crop of each picture `budget::kept(n_t, keep)`.
 /// - `trimtokenator-lc`: of several pictures [one budget](crate::trimtokenator_lc) over all their crops' tokens; of one
 ///   the same as `trimtokenator`.
@@ -66,7 +66,9 @@ pub fn select_with(
     let per_crop = |crop: &dyn Fn(Place, Rows<'_>, usize) -> Vec<usize>| each_crop(pictures, keep, crop);
     let mut bypassed = 0;
     let kept = match policy.method() {
-        VisualMethod::None => pictures.iter().map(|picture| (0..picture.rows().len()).collect()).collect(),
+        VisualMethod::None | VisualMethod::Downsample | VisualMethod::Distinct => {
+            pictures.iter().map(|picture| (0..picture.rows().len()).collect()).collect()
+        }
         VisualMethod::TrimTokenator => trimtokenator(pictures, text, keep),
         VisualMethod::TrimTokenatorLc => several(pictures, text, keep),
         VisualMethod::Coverage => {

@@ -21,11 +21,27 @@ pub enum VisualMethod {
     Random,
     /// Baseline: the first tokens of every crop.
     KeepFirst,
+    /// Baseline: the picture made smaller before the tower, so that it has that share of its tokens.
+    Downsample,
+    /// Patches whose pixels repeat a neighbour's are not shown to the tower (PixelPrune's lossless case).
+    Distinct,
+}
+
+/// What the vision tower is shown of a picture. All but the whole picture act before the tower, and save its time too.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum PictureView {
+    /// All of it, as the checkpoint's processor says.
+    #[default]
+    Whole,
+    /// A smaller copy, which has about this share of the whole's tokens, (0, 1].
+    Smaller(f64),
+    /// Only tokens of whose pixels at least one differs from those of the token on the left and of the one above.
+    Distinct,
 }
 
 impl VisualMethod {
     /// Every method, in the order that documents list them.
-    pub const ALL: [VisualMethod; 8] = [
+    pub const ALL: [VisualMethod; 10] = [
         VisualMethod::None,
         VisualMethod::TrimTokenator,
         VisualMethod::TrimTokenatorLc,
@@ -34,6 +50,8 @@ impl VisualMethod {
         VisualMethod::FarthestPoint,
         VisualMethod::Random,
         VisualMethod::KeepFirst,
+        VisualMethod::Downsample,
+        VisualMethod::Distinct,
     ];
 
     /// The name on the command line, in JSON and in metrics.
@@ -47,6 +65,8 @@ impl VisualMethod {
             VisualMethod::FarthestPoint => "farthest-point",
             VisualMethod::Random => "random",
             VisualMethod::KeepFirst => "keep-first",
+            VisualMethod::Downsample => "downsample",
+            VisualMethod::Distinct => "distinct",
         }
     }
 }
@@ -100,12 +120,13 @@ impl VisualPolicy {
     /// Keeps everything.
     pub const KEEP_ALL: VisualPolicy = VisualPolicy { method: VisualMethod::None, keep: 1.0 };
 
-    /// A method with `keep` in (0, 1]. The method `none` keeps everything, whatever the rate.
+    /// A method with `keep` in (0, 1]. `none` keeps everything and `distinct` all that differs, whatever the rate.
     pub fn new(method: VisualMethod, keep: f64) -> Result<Self, VisualPolicyError> {
         if !(keep > 0.0 && keep <= 1.0) {
             return Err(VisualPolicyError::KeepOutOfRange(keep));
         }
-        Ok(if method == VisualMethod::None { Self::KEEP_ALL } else { Self { method, keep } })
+        let keep = if matches!(method, VisualMethod::None | VisualMethod::Distinct) { 1.0 } else { keep };
+        Ok(Self { method, keep })
     }
 
     /// The method.
@@ -116,6 +137,15 @@ impl VisualPolicy {
     /// Share of visual tokens kept, (0, 1].
     pub fn keep(&self) -> f64 {
         self.keep
+    }
+
+    /// What the tower is shown under this policy.
+    pub fn view(&self) -> PictureView {
+        match self.method {
+            VisualMethod::Downsample if self.keep < 1.0 => PictureView::Smaller(self.keep),
+            VisualMethod::Distinct => PictureView::Distinct,
+            _ => PictureView::Whole,
+        }
     }
 }
 
@@ -138,5 +168,14 @@ mod tests {
             assert!(VisualPolicy::new(VisualMethod::TrimTokenator, keep).is_err(), "{keep}");
         }
         assert_eq!(VisualPolicy::new(VisualMethod::None, 0.1), Ok(VisualPolicy::KEEP_ALL));
+    }
+
+    #[test]
+    fn two_methods_change_what_the_tower_is_shown() {
+        let view = |method, keep| VisualPolicy::new(method, keep).unwrap().view();
+        assert_eq!(view(VisualMethod::Downsample, 0.25), PictureView::Smaller(0.25));
+        assert_eq!(view(VisualMethod::Downsample, 1.0), PictureView::Whole);
+        assert_eq!(view(VisualMethod::Distinct, 0.25), PictureView::Distinct);
+        assert_eq!(view(VisualMethod::Coverage, 0.25), PictureView::Whole);
     }
 }

@@ -253,7 +253,7 @@ fn scores_and_logs_are_checked() {
 fn log(energy: f64) -> StageLog {
     let removed = BlockSet::of([2, 5]).unwrap();
     let run = SeedRun { seed: 7, removed, energy, start_temperature: 0.1, accepted: 3 };
-    StageLog { dense: Some(2.5), evaluations: 40, runs: vec![run] }
+    StageLog { dense: Some(2.5), evaluations: 40, measured: 0.25, runs: vec![run] }
 }
 
 #[test]
@@ -307,7 +307,7 @@ prop_compose! {
                 distill_threshold: Some(0.95),
                 ..Scores::default()
             },
-            search: SearchLog { prefill: None, decode: Some(StageLog { dense: None, evaluations: 1, runs: vec![run] }) },
+            search: SearchLog { prefill: None, decode: Some(StageLog { dense: None, evaluations: 1, measured: 1.0, runs: vec![run] }) },
             ..document()
         }
     }

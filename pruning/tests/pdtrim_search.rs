@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use secateur_pruning::pdtrim::{
     BlockSet, StageKind,
     redundancy::DISTILL_THRESHOLD,
-    search::{Constraint, Memo, Outcome, Phase, Schedule, Search, SearchError, Task, TaskError},
+    search::{Constraint, Energy, Memo, Outcome, Phase, Schedule, Search, SearchError, Task, TaskError},
 };
 
 /// Pseudo-random, but the same on every machine: a loss of `a_i` per block and `b_ij` per pair.
@@ -294,6 +294,61 @@ fn progress_follows_the_schedule() {
     }
     let (low, high) = outcome.log.spread().unwrap();
     assert!(low == outcome.energy && high >= low);
+}
+
+/// Samples that each answer for themselves: the energy, and a part of the sample's own that differs from set to set.
+struct Sampled<'a> {
+    energy: &'a Synthetic,
+    samples: usize,
+    spread: f64,
+}
+
+impl Sampled<'_> {
+    fn nats_of(&self, set: BlockSet, sample: usize) -> f64 {
+        // Evenly in [-1, 1), by set and sample.
+        let key =
+            set.iter().fold(sample as u64 + 1, |key, block| key.wrapping_mul(0x0100_0000_01B3) ^ (block as u64 + 7));
+        let own = Synthetic::new(1, key, 0.0).single[0] * 2.0 - 1.0;
+        2.0 * (self.energy.of(set) + self.spread * own)
+    }
+
+    fn mean(&self, set: BlockSet) -> f64 {
+        (0..self.samples).map(|sample| self.nats_of(set, sample)).sum::<f64>() / (2 * self.samples) as f64
+    }
+}
+
+impl Energy for Sampled<'_> {
+    type Error = Infallible;
+
+    fn parts(&self) -> Vec<Vec<usize>> {
+        vec![vec![2; 8]; self.samples / 8]
+    }
+
+    fn nats(&mut self, removed: BlockSet, part: usize) -> Result<Vec<f64>, Infallible> {
+        Ok((part * 8..part * 8 + 8).map(|sample| self.nats_of(removed, sample)).collect())
+    }
+}
+
+#[test]
+fn a_race_ends_where_measuring_everything_does_for_a_fraction_of_it() {
+    for seed in 0..10 {
+        let energy = Synthetic::new(14, seed, 1.5);
+        let similarity = energy.similarity();
+        let constraint = constraint(14, BlockSet::EMPTY, 5);
+        let mut sampled = Sampled { energy: &energy, samples: 256, spread: 0.5 };
+        let mut search = Search::new(task(&similarity, constraint, seed)).unwrap();
+        let raced = search.run(&mut sampled, |_| ()).unwrap();
+        let whole = |set| Ok::<_, Infallible>(sampled.mean(set));
+        let all = Search::new(task(&similarity, constraint, seed)).unwrap().run(&mut { whole }, |_| ()).unwrap();
+        assert_eq!(raced.removed, all.removed, "seed {seed}");
+        assert!((raced.energy - sampled.mean(raced.removed)).abs() < 1e-9, "the result is measured on all samples");
+        assert!(raced.log.measured < 0.5, "seed {seed}: {}", raced.log.measured);
+
+        // What was left is enough to end there again.
+        let mut resumed =
+            Search::new(task(&similarity, constraint, seed)).unwrap().resume(search.memo().clone()).unwrap();
+        assert_eq!(resumed.run(&mut sampled, |_| ()).unwrap(), Outcome { evaluations: 0, ..raced });
+    }
 }
 
 #[test]

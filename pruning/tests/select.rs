@@ -114,7 +114,7 @@ fn promised(method: VisualMethod, keep: f64, pictures: &[PictureTokens<'_>]) -> 
     let together = budget::kept(prunable, keep).max(floors);
     let shown = pictures.iter().filter(|picture| crops(picture).iter().any(|&tokens| tokens > 0)).count();
     let kept = match method {
-        VisualMethod::None => prunable,
+        VisualMethod::None | VisualMethod::Downsample | VisualMethod::Distinct => prunable,
         VisualMethod::TrimTokenatorLc | VisualMethod::Coverage if shown > 1 => together,
         _ => per_crop(),
     };

@@ -1,4 +1,4 @@
-//! What all handlers share.
+//! The state that all HTTP handlers share.
 
 use std::{
     sync::{
@@ -19,31 +19,31 @@ use crate::{
     served::ServedModel,
 };
 
-/// The router's parts, each behind its own lock or none.
+/// The router's parts, each behind its own lock or without one.
 pub struct App {
-    /// Tokenizer, template, defaults.
+    /// The served model's tokenizer, chat template and sampling defaults.
     pub model: Arc<ServedModel>,
-    /// The nodes; shared with the requests in flight, which may need others.
+    /// The nodes; shared with the requests in flight, which choose other nodes when theirs fail.
     pub cluster: Arc<Cluster>,
-    /// Bounds on requests.
+    /// Bounds on the number of requests and on the memory they hold.
     pub admission: Admission,
-    /// Counters.
+    /// The metrics of the router.
     pub metrics: Arc<Metrics>,
-    /// Bounds on one request.
+    /// Bounds on the content of one request.
     pub limits: Limits,
-    /// Largest body.
+    /// Largest request body, in bytes.
     pub body_bytes_max: usize,
-    /// Most connections of clients.
+    /// Most client connections at once.
     pub connections_max: usize,
-    /// From accepted to given up.
+    /// Time from accepting a request to its deadline.
     pub request_timeout: Duration,
-    /// Digests of the accepted keys; empty: no key is needed.
+    /// Digests of the accepted API keys; if empty, clients need no key.
     pub api_keys: Vec<blake3::Hash>,
-    /// When the process began to serve, in Unix seconds; `created` of the model.
+    /// Time at which the process began to serve, in Unix seconds; reported as the model's `created`.
     pub started: u64,
-    /// Cancelled when what runs has had its time to finish: it ends with an error then.
+    /// Token cancelled when the drain deadline has passed: requests that still run then end with an error.
     pub overdue: CancellationToken,
-    /// Set once, when shutdown begins; read by health and by every new request.
+    /// Whether shutdown has begun. Set once; read by the health route and by every new request.
     is_draining: AtomicBool,
 }
 
@@ -68,7 +68,7 @@ pub struct Parts {
 }
 
 impl App {
-    /// Puts the parts together.
+    /// Builds the state from its parts.
     pub fn new(parts: Parts) -> Self {
         Self {
             metrics: Arc::new(Metrics::new(&parts.model.name)),
@@ -86,7 +86,7 @@ impl App {
         }
     }
 
-    /// From now on new requests are refused.
+    /// Begins to drain: new requests are refused from now on.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
     }
@@ -97,12 +97,12 @@ impl App {
         self.cluster.facts().map(|_| ())
     }
 
-    /// The error of what still runs when its time to finish is over.
+    /// The error of requests that still run when the drain deadline has passed.
     pub fn cut() -> ServiceError {
         ServiceError::new(ErrorCode::Unavailable, "this router is stopping and could not finish the answer; try again")
     }
 
-    /// Refuses while draining.
+    /// Returns an error while draining.
     pub fn accepting(&self) -> Result<(), ServiceError> {
         if self.is_draining.load(Ordering::Relaxed) {
             return Err(ServiceError::new(
@@ -113,13 +113,13 @@ impl App {
         Ok(())
     }
 
-    /// The longest prompt that anything here could take.
+    /// The longest context in positions: the smaller of the nodes' limit and the model's, as far as they are known.
     pub fn max_positions(&self) -> u32 {
         let from_nodes = self.cluster.facts().ok().map(|facts| facts.max_positions);
         [from_nodes, self.model.max_positions].into_iter().flatten().min().unwrap_or(u32::MAX)
     }
 
-    /// Gauges of this moment.
+    /// Takes the current values of all gauges.
     pub fn snapshot(&self) -> Snapshot {
         let snapshot = self.cluster.nodes();
         let nodes = snapshot.nodes().map(|node| {
@@ -146,7 +146,7 @@ impl App {
     }
 }
 
-/// Now, for `created`.
+/// The current time in Unix seconds, for `created` fields.
 pub fn unix_seconds() -> u64 {
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())

@@ -6,12 +6,12 @@ use clap::{Args, Command, ValueEnum};
 use secateur_channel::{AddressError, LinkSecurity, check_address};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 
-/// Memory for requests, in the largest bodies: by the router's shares for one peer and for large requests, the largest body
-/// then has six times its size for itself.
+/// Default of `--max-held-bytes`, in multiples of the largest body. One peer may hold half of all memory, and large
+/// requests three quarters of that, so the largest body may take six times its size once it is parsed.
 const HELD_BODIES: u64 = 16;
 const HELD_BYTES_LEAST: u64 = 512 * 1024 * 1024;
 
-/// Everything that can be set, by flag, environment or file.
+/// The router's settings, from flags, environment and file.
 #[derive(Clone, Debug, Args)]
 pub struct RouterSettings {
     /// Where the settings come from
@@ -127,20 +127,21 @@ impl RouterSettings {
     }
 }
 
-/// Which pairs of nodes may serve.
+/// Which pairs of nodes may serve a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PlacementMode {
-    /// Any; one on one machine where waiting for it costs less than shipping over the measured link
+    /// Any pair; a pair on one machine is preferred where waiting for it costs less than shipping over the measured
+    /// link
     #[default]
     Auto,
-    /// Any; on which machines nodes are does not count
+    /// Any pair, whatever machines its nodes run on
     Disaggregated,
-    /// Only those on one machine, so that KV crosses no network
+    /// Only pairs on one machine, so that KV crosses no network
     Colocated,
 }
 
 impl PlacementMode {
-    /// The word on the command line and in JSON.
+    /// The mode's name on the command line and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             PlacementMode::Auto => "auto",

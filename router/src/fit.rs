@@ -1,4 +1,4 @@
-//! Whether prompt and answer fit the model's positions, and those of the pair of nodes with the most room.
+//! Checks that prompt and answer fit the model's context and the pair of nodes with the most room.
 
 use secateur_proto::{ErrorCode, ServiceError};
 
@@ -10,24 +10,24 @@ use crate::{
 /// A request's share of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fitted {
-    /// Text tokens.
+    /// Text tokens of the prompt.
     pub text_tokens: u32,
-    /// Text and all visual tokens, before pruning: an upper bound, and what the client is told it sent until the prefill
-    /// node has counted.
+    /// Text and visual tokens of the prompt before pruning, at most. Until the prefill node has counted, the client's
+    /// usage shows this upper bound.
     pub prompt_positions_max: u32,
-    /// What may be left for the answer, or what was asked for if that is less.
+    /// Most tokens of the answer: the rest of the context, or the client's limit if that is less.
     pub max_new_tokens: u32,
-    /// What a pair needs to hold: the prompt, and the answer as far as it was asked for and fits anywhere. An answer
-    /// without a bound of its own may go to a small pair, and ends where that one is full.
+    /// Positions that a pair must have room for: the prompt, and the answer if the client gave a limit that fits the
+    /// largest pair. An answer without a limit may go to a smaller pair, and ends where that pair's context is full.
     pub positions_needed: u32,
 }
 
-/// Counts the prompt of `tokens` tokens, in which each picture is one, and bounds the answer.
+/// Counts the prompt of `tokens` tokens, in which each picture is one token, and bounds the answer.
 ///
-/// Where pictures become more or fewer visual tokens by their size, only the prefill node, which decodes them, can say
-/// that a prompt is too long; here a picture is then held to be one token, so that nothing is refused that could fit.
+/// Where the number of visual tokens depends on a picture's size, only the prefill node, which decodes it, can tell
+/// that a prompt is too long. Such a picture counts as one token here, so that nothing is refused that could fit.
 ///
-/// A prompt that is too long is blamed on `field`.
+/// The error for a prompt that is too long names `field`.
 pub fn fit(
     max_tokens: &MaxTokens,
     pictures: &[Picture],
@@ -62,7 +62,7 @@ pub fn fit(
     let prompt_max = text + visual_max;
     let answer = max_tokens.tokens.map(u64::from).filter(|asked| prompt_max + asked <= context).unwrap_or(1);
     let end = max_tokens.total.map_or(context, |total| u64::from(total).clamp(prompt_min + 1, context));
-    // All fit in 32 bits, as the context does.
+    // These counts are at most the context, which has 32 bits.
     let left = (end - prompt_min) as u32;
     Ok(Fitted {
         text_tokens: text as u32,
@@ -72,14 +72,15 @@ pub fn fit(
     })
 }
 
-/// The words that clients look for in an error about length.
+/// The phrase by which clients recognize an error about length.
 const MAXIMUM_CONTEXT_LENGTH: &str = "maximum context length";
 
 fn maximum_context_length(facts: &Facts) -> String {
     format!("this model's {MAXIMUM_CONTEXT_LENGTH} is {} tokens", facts.max_positions)
 }
 
-/// A prefill node's refusal for length, in the words and with the field that the router's own would have.
+/// Rewrites a prefill node's refusal for length to the wording and field of the router's own; other errors pass
+/// through.
 pub fn too_long_after_all(error: ServiceError, facts: &Facts, field: &str) -> ServiceError {
     if error.code != ErrorCode::ContextLengthExceeded || error.message.contains(MAXIMUM_CONTEXT_LENGTH) {
         return error;
@@ -93,7 +94,7 @@ pub fn too_long_after_all(error: ServiceError, facts: &Facts, field: &str) -> Se
 mod tests {
     use super::*;
 
-    /// A request for so many tokens about so many pictures.
+    /// A request's `max_tokens` and its number of pictures.
     type Job = (Option<u32>, usize);
 
     fn fit((max_tokens, pictures): Job, tokens: usize, facts: &Facts) -> Result<Fitted, ServiceError> {
@@ -140,7 +141,7 @@ mod tests {
         let needed = |asked, pictures| fit((asked, pictures), 12, &facts()).unwrap().positions_needed;
         assert_eq!([Some(5), Some(88), Some(89), None].map(|asked| needed(asked, 0)), [17, 100, 13, 13]);
         assert_eq!(needed(Some(70), 2), 100);
-        // Pictures of unknown size: only the largest pair can surely say that it is too long.
+        // Pictures of unknown size: only the largest pair can decide whether the prompt is too long.
         let vary = Facts { visual_tokens_vary: true, ..facts() };
         assert_eq!(fit((Some(5), 9), 30, &vary).unwrap().positions_needed, 100);
     }

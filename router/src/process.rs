@@ -1,4 +1,4 @@
-//! From arguments to an exit status: what `main` is, here and in `secateur router`.
+//! From arguments to an exit status: the body of `main`, shared with `secateur router`.
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
@@ -17,7 +17,7 @@ pub fn run_to_exit(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let ended = runtime.block_on(run(arguments));
-    // A read of standard input may still be going on in the background; it must not hold the process.
+    // A read of standard input may still block in the background; it must not keep the process from exiting.
     runtime.shutdown_background();
     match ended {
         Ok(()) => ExitCode::SUCCESS,

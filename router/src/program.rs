@@ -1,4 +1,4 @@
-//! The stand-alone program, also what `secateur router` runs.
+//! The stand-alone router program; `secateur router` runs the same.
 
 use std::{ffi::OsString, io::Write};
 
@@ -15,37 +15,37 @@ use crate::{
     serve::{ServeError, load, serve_model},
 };
 
-/// Why the program ends otherwise than by being stopped.
+/// Why the program ends without having been stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// Bad usage or configuration, or a request for help.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A certificate, a key or the secret.
+    /// A certificate, a key or the cluster secret cannot be used.
     #[error(transparent)]
     Security(#[from] SecurityError),
-    /// The address is in use, or not ours.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
     Bind {
-        /// As configured.
+        /// The address as configured.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Standard output is gone.
+    /// Standard output is closed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
 }
 
 impl ProgramError {
-    /// 2 for bad usage or configuration, 0 for help, 1 for failure.
+    /// The process's exit status: 2 for bad usage or configuration, 0 for help, 1 for failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             ProgramError::Config(ConfigError::Usage(error)) => u8::try_from(error.exit_code()).unwrap_or(2),
-            // What cannot be used, a model folder, an address, a certificate, is a setting that cannot be used.
+            // A model folder, address or certificate that cannot be used counts as a bad setting.
             ProgramError::Config(_)
             | ProgramError::Security(_)
             | ProgramError::Serve(ServeError::Load(_) | ServeError::Open(_) | ServeError::Security(_)) => 2,
@@ -54,10 +54,11 @@ impl ProgramError {
     }
 }
 
-/// Parses `arguments` (program name first), listens, says where on standard output, and serves until stopped.
+/// Parses `arguments` (program name first), listens, announces the address on standard output, and serves until
+/// stopped.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), ProgramError> {
     let layered = config::parse::<RouterSettings>(command(), arguments)?;
-    // Files that cannot be used are told before anybody is told where this listens.
+    // Certificates and keys that cannot be used are reported before the address is announced.
     layered.settings.link.channels()?;
     if layered.settings.layers.print_config {
         std::io::stdout().write_all(layered.to_toml().as_bytes())?;
@@ -71,7 +72,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     }
     let bind = |source| ProgramError::Bind { address: settings.listen.clone(), source };
     let listener = listen(&settings.listen).await.map_err(bind)?;
-    // A folder that cannot be served is told before anybody is told where this listens.
+    // A model folder that cannot be served is reported before the address is announced.
     let model = load(&settings).await?;
     announce::listening(listener.local_addr().map_err(bind)?)?;
     serve_model(model, settings, listener, stop).await?;

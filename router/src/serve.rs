@@ -1,4 +1,4 @@
-//! Puts the router together and serves.
+//! Assembles the router from its settings and serves.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,13 +22,13 @@ const IMAGE_BYTES_MAX: usize = 20 * 1024 * 1024;
 /// Why the router cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The model folder.
+    /// The model folder cannot be used.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// A node address.
+    /// A node address cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A certificate, a key or the secret.
+    /// A certificate, a key or the cluster secret cannot be used.
     #[error(transparent)]
     Security(#[from] SecurityError),
     /// Loading the model folder ended in a panic.
@@ -36,7 +36,7 @@ pub enum ServeError {
     LoadPanicked,
 }
 
-/// Serves on `listener` until `shutdown` is cancelled, then finishes what runs and returns.
+/// Serves on `listener` until `shutdown` is cancelled, then finishes the requests in flight and returns.
 pub async fn serve(
     settings: RouterSettings,
     listener: TcpListener,
@@ -46,7 +46,7 @@ pub async fn serve(
     serve_model(model, settings, listener, shutdown).await
 }
 
-/// Reads what the router needs of the model folder.
+/// Reads the parts of the model folder that the router needs.
 pub async fn load(settings: &RouterSettings) -> Result<ServedModel, ServeError> {
     let (folder, name) = (settings.model.clone(), settings.served_model_name.clone());
     let model = tokio::task::spawn_blocking(move || served::load(&folder, name.as_deref()));
@@ -98,7 +98,8 @@ pub async fn serve_model(
     Ok(())
 }
 
-/// Digests of the keys. An empty one, as an unset variable of a compose file gives, is none: nobody could send it.
+/// Digests of the API keys. An empty key, which an unset variable in a compose file produces, is dropped: no client
+/// could send it.
 fn keys(keys: &[String]) -> Vec<blake3::Hash> {
     let keys = keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty());
     keys.map(|key| blake3::hash(key.as_bytes())).collect()

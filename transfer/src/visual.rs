@@ -14,6 +14,8 @@ pub fn method_to_proto(method: VisualMethod) -> v1::VisualMethod {
         VisualMethod::FarthestPoint => v1::VisualMethod::FarthestPoint,
         VisualMethod::Random => v1::VisualMethod::Random,
         VisualMethod::KeepFirst => v1::VisualMethod::KeepFirst,
+        VisualMethod::Downsample => v1::VisualMethod::Downsample,
+        VisualMethod::Distinct => v1::VisualMethod::Distinct,
     }
 }
 
@@ -29,6 +31,8 @@ pub fn method_from_proto(tag: i32) -> Option<VisualMethod> {
         v1::VisualMethod::FarthestPoint => Some(VisualMethod::FarthestPoint),
         v1::VisualMethod::Random => Some(VisualMethod::Random),
         v1::VisualMethod::KeepFirst => Some(VisualMethod::KeepFirst),
+        v1::VisualMethod::Downsample => Some(VisualMethod::Downsample),
+        v1::VisualMethod::Distinct => Some(VisualMethod::Distinct),
     }
 }
 

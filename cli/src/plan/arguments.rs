@@ -69,6 +69,16 @@ pub struct PlanArguments {
     /// Cases used at most, taken evenly
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(4..=65_536))]
     pub samples: u32,
+    /// Whose answers calibration is on: suite (the cases'), or own (what the whole model itself says to each prompt, so that
+    /// cases need no answer, and what is lost is lost against the whole model)
+    #[arg(long, value_name = "WHOSE", default_value = "suite")]
+    pub answers: Answers,
+    /// Tokens of an own answer at most
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    pub answer_tokens: u32,
+    /// Rows that a calibration case's prompt may have, visual tokens that are kept included; longer ones are left out
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt_tokens: u32,
     /// Visual pruning of the calibration prompts, such as coverage:0.111 [default: what the checkpoint's card recommends]
     #[arg(long, value_name = "METHOD[:KEEP]", value_parser = parse_visual)]
     pub visual: Option<Visual>,
@@ -103,6 +113,15 @@ pub struct PlanArguments {
 enum RuleName {
     Subset,
     Relaxed,
+}
+
+/// Whose answers calibration is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Answers {
+    /// The cases'.
+    Suite,
+    /// The whole model's own.
+    Own,
 }
 
 /// What stands in for removed blocks.

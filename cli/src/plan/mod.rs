@@ -52,6 +52,7 @@ use crate::{
     up::report::progress,
     usage::{self, usage},
 };
+use arguments::Answers;
 pub use arguments::PlanArguments;
 
 /// Runs the command.
@@ -70,7 +71,7 @@ fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
     let model = load(arguments, &dir)?;
     progress(&format!("laying out {} calibration cases", cases.len()));
     let pruning = pruning(arguments, &dir)?;
-    let samples = samples(pruning, &cases, &served, &model)?;
+    let (cases, samples) = samples(arguments, pruning, cases, &served, &model)?;
     let calibration = Calibration {
         name: arguments.calibration.as_ref().map_or_else(
             || "the checkpoint's own suite, every fourth case".to_owned(),
@@ -96,7 +97,18 @@ fn cases(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Vec<Case>> {
             choose(suite::read(&file, Match::Exact)?, Split::Calibration, None)
         }
     };
-    Ok(choose(with_answers(cases), Split::All, limit))
+    let cases = match arguments.answers {
+        Answers::Suite => with_answers(cases),
+        Answers::Own => cases,
+    };
+    Ok(mixed(choose(cases, Split::All, limit)))
+}
+
+/// In an order that has nothing to do with what they ask, the same for each run: searches look at the first samples first,
+/// and suites are ordered by tag.
+fn mixed(mut cases: Vec<Case>) -> Vec<Case> {
+    cases.sort_by_cached_key(|case| *blake3::hash(case.id.as_bytes()).as_bytes());
+    cases
 }
 
 /// Words that a model could have said: neither none nor a pattern.
@@ -113,12 +125,41 @@ fn load(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Model> {
     Model::load(dir, &options).with_context(|| format!("cannot load the checkpoint in {}", dir.display()))
 }
 
+/// The cases whose prompts are short enough, and their samples.
+fn samples(
+    arguments: &PlanArguments,
+    pruning: Pruning,
+    cases: Vec<Case>,
+    served: &ServedModel,
+    model: &Model,
+) -> anyhow::Result<(Vec<Case>, Vec<Sample>)> {
+    let limit = arguments.prompt_tokens as usize;
+    let (mut short, mut laid): (Vec<Case>, Vec<Laid>) = (Vec::new(), Vec::new());
+    let asked = cases.len();
+    for case in cases {
+        let prompt = samples::lay_out(&case, served, model, pruning).with_context(|| format!("case {}", case.id))?;
+        if prompt.rows() <= limit {
+            short.push(case);
+            laid.push(prompt);
+        }
+    }
+    match (asked - short.len(), short.len()) {
+        (0, _) => {}
+        (_, 0) => return Err(usage(format!("--prompt-tokens {limit}: no calibration case has so short a prompt"))),
+        (long, _) => progress(&format!("left out {long} cases with prompts of more than {limit} tokens")),
+    }
+    let samples = match arguments.answers {
+        Answers::Suite => likelier_spelling(&laid, served, model)?,
+        Answers::Own => {
+            progress("asking the whole model for its own answers");
+            samples::with_own_answers(&laid, served, model, arguments.answer_tokens as usize)?
+        }
+    };
+    Ok((short, samples))
+}
+
 /// The samples of whichever spelling of the answers, with a space in front or without, the model finds likelier.
-fn samples(pruning: Pruning, cases: &[Case], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
-    let laid = cases
-        .iter()
-        .map(|case| samples::lay_out(case, served, model, pruning).with_context(|| format!("case {}", case.id)))
-        .collect::<anyhow::Result<Vec<Laid>>>()?;
+fn likelier_spelling(laid: &[Laid], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
     let mut best: Option<(f64, Vec<Sample>)> = None;
     for lead in ["", " "] {
         let samples = laid.iter().map(|laid| laid.sample(served, model, lead)).collect::<anyhow::Result<Vec<_>>>()?;
@@ -181,7 +222,12 @@ fn compute(
             seeds: (0..u64::from(arguments.seeds)).map(|run| arguments.seed.wrapping_add(run)).collect(),
             ..Schedule::seeded(arguments.seed)
         },
-        context: format!("{fingerprint} {} {}", arguments.dtype, calibration.digest),
+        context: format!(
+            "{fingerprint} {} {} in {} parts",
+            arguments.dtype,
+            calibration.digest,
+            calibrator.parts().len()
+        ),
         folder: &arguments.out,
     };
     let mut shown = Progress::default();

@@ -98,6 +98,13 @@ pub fn print(arguments: &PlanArguments, planned: &Planned, took: Duration) -> an
         if let Some((low, high)) = log.as_ref().and_then(StageLog::spread) {
             println!("search          {stage}: loss {low:.4} to {high:.4} over the seeds");
         }
+        if let Some(log) = log {
+            println!(
+                "measured        {stage}: {} sets, each on {:.0}% of the samples",
+                log.evaluations,
+                log.measured * 100.0
+            );
+        }
     }
     println!(
         "pdtrim          first and last tokens alone in {} of {} blocks: {layers:?}",
@@ -135,6 +142,7 @@ fn tried(tried: &Tried) -> Value {
 fn log(log: &StageLog) -> Value {
     json!({
         "evaluations": log.evaluations,
+        "measured": log.measured,
         "spread": log.spread().map(|(low, high)| json!({"low": low, "high": high})),
         "seeds": log.runs.iter().map(|run| json!({"seed": run.seed, "removed": run.removed, "nll": run.energy})).collect::<Vec<_>>(),
     })

@@ -21,10 +21,17 @@ pub struct Pruning {
     pub several: VisualPolicy,
 }
 
+impl Pruning {
+    fn of(self, pictures: usize) -> VisualPolicy {
+        if pictures > 1 { self.several } else { self.one }
+    }
+}
+
 /// A prompt laid out, and the text of its answer.
 pub struct Laid {
     segments: Vec<Piece>,
-    answer: String,
+    /// `None` where the case has none.
+    answer: Option<String>,
 }
 
 enum Piece {
@@ -34,13 +41,13 @@ enum Piece {
 
 /// Lays a case's prompt out: template, tokens, pictures looked at and pruned.
 pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Pruning) -> anyhow::Result<Laid> {
-    let answer = case.answer.as_ref().map(Expected::text).context("it has no answer to calibrate on")?;
     let job = job(case, served)?;
     let limit = u32::try_from(model.info().max_positions).unwrap_or(u32::MAX);
     let prompt = prompt::build(served, &job, limit)?;
     let mut pictures = Vec::with_capacity(job.pictures.len());
     for picture in &job.pictures {
-        pictures.push(Picture::decode(&picture.bytes, &PictureLimits::default())?);
+        let policy = pruning.of(job.pictures.len());
+        pictures.push(Picture::decode(&picture.bytes, &PictureLimits::default())?.with_view(policy.view()));
     }
     let seen = if pictures.is_empty() { Vec::new() } else { model.see(&pictures)? };
     let words: Vec<u32> = prompt
@@ -50,13 +57,13 @@ pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Prunin
         .copied()
         .filter(|id| served.image_token.as_ref().is_none_or(|image| image.id != *id))
         .collect();
-    let policy = if seen.len() > 1 { pruning.several } else { pruning.one };
-    let kept = model.choose(policy, &seen, &words)?.kept;
+    let kept = model.choose(pruning.of(seen.len()), &seen, &words)?.kept;
     let mut visual = Vec::with_capacity(seen.len());
     for (tokens, indices) in seen.iter().zip(&kept) {
         visual.push(tokens.keep(indices)?);
     }
-    Ok(Laid { segments: pieces(&prompt.tokens, served, visual), answer: answer.to_owned() })
+    let answer = case.answer.as_ref().map(|answer| Expected::text(answer).to_owned());
+    Ok(Laid { segments: pieces(&prompt.tokens, served, visual), answer })
 }
 
 fn job(case: &Case, served: &ServedModel) -> anyhow::Result<ChatJob> {
@@ -79,20 +86,54 @@ fn pieces(tokens: &[u32], served: &ServedModel, visual: Vec<secateur_model::Visu
 }
 
 impl Laid {
-    /// The sample in which the answer follows the prompt, `lead` in front of it, and the end token behind it.
+    /// Rows of the prompt.
+    pub fn rows(&self) -> usize {
+        let of = |piece: &Piece| match piece {
+            Piece::Text(tokens) => tokens.len(),
+            Piece::Visual(tokens) => tokens.len(),
+        };
+        self.segments.iter().map(of).sum()
+    }
+
+    /// The sample in which the case's answer follows the prompt, `lead` in front of it, and the end token behind it.
     pub fn sample(&self, served: &ServedModel, model: &Model, lead: &str) -> anyhow::Result<Sample> {
-        let text = format!("{lead}{}", self.answer);
-        let encoding = served.tokenizer.encode(text, false).map_err(|error| anyhow::anyhow!("{error}"))?;
-        let mut answer = encoding.get_ids().to_vec();
+        let answer = self.answer.as_ref().context("a case has no answer to calibrate on; --answers own makes one")?;
+        let encoding = served.tokenizer.encode(format!("{lead}{answer}"), false);
+        let mut answer = encoding.map_err(|error| anyhow::anyhow!("{error}"))?.get_ids().to_vec();
         answer.extend(served.stop_token_ids.first());
-        let segments: Vec<Segment<'_>> = self
-            .segments
-            .iter()
-            .map(|piece| match piece {
+        Ok(model.sample(&self.segments(), &answer)?)
+    }
+
+    fn segments(&self) -> Vec<Segment<'_>> {
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for piece in &self.segments {
+            segments.push(match piece {
                 Piece::Text(tokens) => Segment::Text(tokens),
                 Piece::Visual(tokens) => Segment::Visual(tokens.clone()),
-            })
-            .collect();
-        Ok(model.sample(&segments, &answer)?)
+            });
+        }
+        segments
     }
+}
+
+/// Prompts that are answered in one pass each step.
+const ANSWERED_TOGETHER: usize = 16;
+
+/// The samples in which the whole model's own greedy answers, of at most `tokens` tokens, follow the prompts.
+pub fn with_own_answers(
+    laid: &[Laid],
+    served: &ServedModel,
+    model: &Model,
+    tokens: usize,
+) -> anyhow::Result<Vec<Sample>> {
+    let mut samples = Vec::with_capacity(laid.len());
+    for some in laid.chunks(ANSWERED_TOGETHER) {
+        let prompts: Vec<Vec<Segment<'_>>> = some.iter().map(Laid::segments).collect();
+        let segments: Vec<&[Segment<'_>]> = prompts.iter().map(Vec::as_slice).collect();
+        let answers = model.greedy_all(&segments, tokens, &served.stop_token_ids)?;
+        for (prompt, answer) in segments.iter().zip(answers) {
+            samples.push(model.sample(prompt, &answer)?);
+        }
+    }
+    Ok(samples)
 }

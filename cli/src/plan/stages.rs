@@ -1,6 +1,9 @@
 //! The two searches: which blocks prefill leaves out, then which ones decode does.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use secateur_model::{
@@ -10,10 +13,13 @@ use secateur_model::{
 use secateur_pruning::pdtrim::{
     BlockSet, Rule, StageKind,
     redundancy::DISTILL_THRESHOLD,
-    search::{Constraint, Memo, Outcome, Progress, Schedule, Search, StageLog, Task},
+    search::{Constraint, Energy, Memo, Outcome, Progress, Schedule, Search, StageLog, Task},
 };
 
 use crate::usage::usage;
+
+/// How long what was measured may be in memory only.
+const WRITTEN_EVERY: Duration = Duration::from_secs(2);
 
 /// What both searches share.
 pub struct Searches<'a> {
@@ -33,6 +39,27 @@ pub struct Found {
     pub removed: BlockSet,
     /// How they were found; `None` where nothing is removed.
     pub log: Option<StageLog>,
+}
+
+/// The loss of the calibration answers where a set is tried for a stage.
+struct Answers<'a, 'b, 'm> {
+    searches: &'a Searches<'b>,
+    stage: StageKind,
+    before: BlockSet,
+    calibrator: &'a mut Calibrator<'m>,
+}
+
+impl Energy for Answers<'_, '_, '_> {
+    type Error = ModelError;
+
+    fn parts(&self) -> Vec<Vec<usize>> {
+        self.calibrator.parts()
+    }
+
+    fn nats(&mut self, removed: BlockSet, part: usize) -> Result<Vec<f64>, ModelError> {
+        let (prefill, decode) = self.searches.roles(self.stage, self.calibrator.layers(), removed, self.before);
+        self.calibrator.nats(part, &prefill, &decode)
+    }
 }
 
 impl Searches<'_> {
@@ -73,19 +100,18 @@ impl Searches<'_> {
         if let Some(memo) = read(&file)?.filter(|memo| memo.context() == context) {
             search = search.resume(memo)?;
         }
-        let mut energy = |removed: BlockSet| -> Result<f64, ModelError> {
-            let (prefill, decode) = self.roles(stage, layers, removed, before);
-            calibrator.loss(&prefill, &decode)
-        };
-        let mut written = 0;
-        let outcome: Outcome = search.run(&mut energy, |step| {
+        let mut answers = Answers { searches: self, stage, before, calibrator };
+        let (mut written, mut last) = (0, Instant::now());
+        let found = search.run(&mut answers, |step| {
             progress(&step);
-            // Each energy is many passes; what was measured is not to be lost.
-            if step.memo.len() > written {
-                written = step.memo.len();
+            // Each loss is a pass; what was measured is not to be lost.
+            if step.memo.samples() > written && last.elapsed() >= WRITTEN_EVERY {
+                (written, last) = (step.memo.samples(), Instant::now());
                 write(&file, step.memo);
             }
-        })?;
+        });
+        write(&file, search.memo());
+        let outcome: Outcome = found?;
         let log = StageLog { dense: Some(dense), ..outcome.log };
         Ok(Found { removed: outcome.removed, log: Some(log) })
     }

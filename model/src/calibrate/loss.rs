@@ -11,25 +11,25 @@ use crate::model::Model;
 
 /// Measures what leaving blocks out costs, on a model that is loaded whole.
 ///
-/// It remembers the last pass: KV of every sample, and, as far as `cache_bytes` allow, the residual stream in front of
-/// every block. The next pass restarts at the first block whose role changed.
+/// It remembers the last pass of every batch: KV of its samples, and, as far as `cache_bytes` allow, the residual stream in
+/// front of every block. The next pass of the batch restarts at the first block whose role changed.
 pub struct Calibrator<'a> {
     pub(super) model: &'a Model,
     pub(super) held: Held,
     pub(super) space: Workspace,
-    prefill: Passed,
-    decode: Passed,
+    prefill: Vec<Passed>,
+    decode: Vec<Passed>,
     cache_bytes: usize,
     blocks_run: u64,
     blocks_saved: u64,
 }
 
-/// What is left of the last pass of one phase.
-#[derive(Default)]
+/// What is left of the last pass of one batch in one phase.
 struct Passed {
     /// `None`: there was none, or what it left is not to be used.
     roles: Option<Roles>,
-    boundaries: Vec<Option<Boundaries>>,
+    /// `None`: there is no memory for them.
+    boundaries: Option<Boundaries>,
     /// Sum of the losses of each sample.
     losses: Vec<f64>,
 }
@@ -50,9 +50,12 @@ impl<'a> Calibrator<'a> {
             return Err(ModelError::EmptyPrompt);
         }
         let held = Held::new(model, samples)?;
-        let (prefill, decode) = (Passed::default(), Passed::default());
         let space = Workspace::default();
-        Ok(Calibrator { model, held, space, prefill, decode, cache_bytes, blocks_run: 0, blocks_saved: 0 })
+        let (prefill, decode) = (Vec::new(), Vec::new());
+        let mut calibrator =
+            Calibrator { model, held, space, prefill, decode, cache_bytes, blocks_run: 0, blocks_saved: 0 };
+        calibrator.forget();
+        Ok(calibrator)
     }
 
     /// Blocks of the checkpoint.
@@ -75,20 +78,38 @@ impl<'a> Calibrator<'a> {
         self.blocks_saved as f64 / (self.blocks_run + self.blocks_saved).max(1) as f64
     }
 
-    /// Mean negative log-likelihood of the answers' tokens, in nats per token: the first token of each from the prompt's
-    /// pass, the others from the answer's.
+    /// Tokens of each sample's answer, part by part: what one pass computes together.
+    pub fn parts(&self) -> Vec<Vec<usize>> {
+        let tokens = |batch: &Range<usize>| self.held.samples[batch.clone()].iter().map(|sample| sample.answer.len());
+        self.held.batches.iter().map(|batch| tokens(batch).collect()).collect()
+    }
+
+    /// Negative log-likelihood of each answer of one part, summed over its tokens, nats: the first token of each from the
+    /// prompt's pass, the others from the answer's.
+    pub fn nats(&mut self, part: usize, prefill: &Roles, decode: &Roles) -> Result<Vec<f64>, ModelError> {
+        let changed =
+            |passed: &Passed, roles: &Roles| passed.roles.as_ref().map_or(0, |last| last.first_difference(roles));
+        let prompts_changed = changed(&self.prefill[part], prefill);
+        let answers_changed = changed(&self.decode[part], decode).min(prompts_changed);
+        self.pass(Phase::Prefill, part, prefill, prompts_changed, Repairs::default())?;
+        self.pass(Phase::Decode, part, decode, answers_changed, Repairs::default())?;
+        Ok(self.losses_of(part).collect())
+    }
+
+    /// Mean negative log-likelihood of the answers' tokens, in nats per token.
     pub fn loss(&mut self, prefill: &Roles, decode: &Roles) -> Result<f64, ModelError> {
-        let changed = self.prefill.roles.as_ref().map_or(0, |last| last.first_difference(prefill));
-        let answers_changed = self.decode.roles.as_ref().map_or(0, |last| last.first_difference(decode));
-        self.phase(Phase::Prefill, prefill, changed, Repairs::default())?;
-        self.phase(Phase::Decode, decode, changed.min(answers_changed), Repairs::default())?;
+        for part in 0..self.held.batches.len() {
+            self.nats(part, prefill, decode)?;
+        }
         Ok(self.mean_loss(|_| true).unwrap_or(f64::NAN))
     }
 
     /// The same with repairs in the place of removed blocks. Nothing of it is remembered.
     pub fn loss_with(&mut self, prefill: &Roles, decode: &Roles, repairs: Repairs<'_>) -> Result<Loss, ModelError> {
-        self.phase(Phase::Prefill, prefill, 0, repairs)?;
-        self.phase(Phase::Decode, decode, 0, repairs)?;
+        for part in 0..self.held.batches.len() {
+            self.pass(Phase::Prefill, part, prefill, 0, repairs)?;
+            self.pass(Phase::Decode, part, decode, 0, repairs)?;
+        }
         let all = self.mean_loss(|_| true).unwrap_or(f64::NAN);
         let held_out = self.mean_loss(|sample| self.held.is_held_out(sample)).unwrap_or(all);
         self.forget();
@@ -97,54 +118,55 @@ impl<'a> Calibrator<'a> {
 
     /// What the last passes left is not what [`Calibrator::loss`] would leave.
     pub(super) fn forget(&mut self) {
-        (self.prefill, self.decode) = (Passed::default(), Passed::default());
+        (self.prefill, self.decode) = (self.unpassed(Phase::Prefill), self.unpassed(Phase::Decode));
+    }
+
+    /// Sums of the losses of a part's samples, as the last passes found them.
+    fn losses_of(&self, part: usize) -> impl Iterator<Item = f64> + '_ {
+        self.prefill[part].losses.iter().zip(&self.decode[part].losses).map(|(first, others)| first + others)
     }
 
     /// Of the samples chosen; `None`: of none.
     fn mean_loss(&self, is_chosen: impl Fn(usize) -> bool) -> Option<f64> {
+        let losses = (0..self.held.batches.len()).flat_map(|part| self.losses_of(part));
         let (mut sum, mut tokens) = (0.0, 0);
-        for (at, sample) in self.held.samples.iter().enumerate().filter(|(at, _)| is_chosen(*at)) {
-            sum += self.prefill.losses[at] + self.decode.losses[at];
+        for ((_, sample), loss) in
+            self.held.samples.iter().enumerate().zip(losses).filter(|((at, _), _)| is_chosen(*at))
+        {
+            sum += loss;
             tokens += sample.answer.len();
         }
         (tokens > 0).then(|| sum / tokens as f64)
     }
 
-    fn phase(&mut self, phase: Phase, roles: &Roles, first: usize, repairs: Repairs<'_>) -> Result<()> {
-        if first >= roles.len() {
-            self.blocks_saved += roles.len() as u64;
+    /// Runs one part in front of `first` and behind.
+    fn pass(&mut self, phase: Phase, part: usize, roles: &Roles, first: usize, repairs: Repairs<'_>) -> Result<()> {
+        let layers = roles.len();
+        if first >= layers {
+            self.blocks_saved += layers as u64;
             return Ok(());
         }
-        let layers = roles.len();
-        let mut passed = std::mem::take(self.passed(phase));
+        let passed = self.passed(phase, part);
         passed.roles = None;
-        passed.losses.resize(self.held.samples.len(), 0.0);
-        if passed.boundaries.is_empty() {
-            passed.boundaries = self.allotted(phase);
-        }
-        for (at, batch) in self.held.batches.clone().into_iter().enumerate() {
-            let boundaries = passed.boundaries[at].as_mut();
-            let from = if boundaries.as_ref().is_some_and(|held| held.has(first)) { first } else { 0 };
-            self.blocks_saved += from as u64;
-            self.blocks_run += (layers - from) as u64;
-            let trial = Trial { roles, from, boundaries, repairs: repairs.of(phase) };
-            let losses = self.batch(phase, batch.clone(), trial)?;
-            passed.losses[batch].copy_from_slice(&losses);
-        }
-        passed.roles = Some(roles.clone());
-        *self.passed(phase) = passed;
+        let mut boundaries = passed.boundaries.take();
+        let from = if boundaries.as_ref().is_some_and(|held| held.has(first)) { first } else { 0 };
+        self.blocks_saved += from as u64;
+        self.blocks_run += (layers - from) as u64;
+        let trial = Trial { roles, from, boundaries: boundaries.as_mut(), repairs: repairs.of(phase) };
+        let losses = self.batch(phase, self.held.batches[part].clone(), trial)?;
+        *self.passed(phase, part) = Passed { roles: Some(roles.clone()), boundaries, losses };
         Ok(())
     }
 
-    fn passed(&mut self, phase: Phase) -> &mut Passed {
+    fn passed(&mut self, phase: Phase, part: usize) -> &mut Passed {
         match phase {
-            Phase::Prefill => &mut self.prefill,
-            Phase::Decode => &mut self.decode,
+            Phase::Prefill => &mut self.prefill[part],
+            Phase::Decode => &mut self.decode[part],
         }
     }
 
-    /// Memory for the boundaries of those batches that fit; prompts have most of it.
-    fn allotted(&self, phase: Phase) -> Vec<Option<Boundaries>> {
+    /// Before any pass. There is memory for the boundaries of those batches that fit; prompts have most of it.
+    fn unpassed(&self, phase: Phase) -> Vec<Passed> {
         let layers = self.layers();
         let row = layers * self.model.info().hidden * size_of::<f32>();
         let mut left = match phase {
@@ -155,13 +177,13 @@ impl<'a> Calibrator<'a> {
             let answers = phase == Phase::Decode;
             self.held.samples[batch.clone()].iter().map(|sample| sample.range(answers).len()).sum()
         };
-        let allot = |batch: &Range<usize>| {
+        let unpassed = |batch: &Range<usize>| {
             let bytes = rows(batch) * row;
             let fits = bytes <= left;
             left -= if fits { bytes } else { 0 };
-            fits.then(|| Boundaries::new(layers))
+            Passed { roles: None, boundaries: fits.then(|| Boundaries::new(layers)), losses: vec![0.0; batch.len()] }
         };
-        self.held.batches.iter().map(allot).collect()
+        self.held.batches.iter().map(unpassed).collect()
     }
 
     /// Runs one batch; the sum of the losses of each of its samples.

@@ -9,8 +9,9 @@ use crate::kv::{BlockTable, KvPool, blocks_for};
 use crate::language::{Feed, Input, Prompt, Segment, Wanted};
 use crate::model::Model;
 
-/// Rows that one pass computes at most, unless one sample alone has more.
-const BATCH_ROWS: usize = 2_048;
+/// Rows that one pass computes at most, unless one sample alone has more: enough to keep every core busy, few enough that
+/// a set which is clearly worse shows it on a part of the samples.
+const BATCH_ROWS: usize = 1_024;
 /// One sample of so many is held out from fits, to judge them by.
 const HELD_OUT: usize = 4;
 

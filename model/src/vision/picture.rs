@@ -1,14 +1,17 @@
 //! Pictures from the outside: decoded under limits, and brought to RGB as transformers does.
 
 use image::{DynamicImage, ImageFormat, RgbImage};
+use secateur_pruning::PictureView;
 
 use crate::vision::resample::Pixels;
 use crate::vision::{exif, gif, jpeg, png, webp};
 
 /// An RGB picture of 8 bits a channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     pixels: RgbImage,
+    /// What the tower is shown of it.
+    view: PictureView,
 }
 
 /// What a picture may cost. Checked against its header before memory is taken.
@@ -75,14 +78,24 @@ impl Picture {
             _ => webp::decode(bytes, limits)?,
         };
         decoded.apply_orientation(exif::orientation(&exif.unwrap_or_default()));
-        Ok(Picture { pixels: to_rgb(decoded) })
+        Ok(Picture { pixels: to_rgb(decoded), view: PictureView::Whole })
     }
 
     /// A picture of `width * height * 3` bytes, row by row; `None` if there are more or fewer.
     pub fn from_rgb(width: u32, height: u32, bytes: Vec<u8>) -> Option<Picture> {
         let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3 && !bytes.is_empty();
         let pixels = whole.then(|| RgbImage::from_raw(width, height, bytes)).flatten()?;
-        Some(Picture { pixels })
+        Some(Picture { pixels, view: PictureView::Whole })
+    }
+
+    /// The same picture, of which the tower is shown something else.
+    pub fn with_view(self, view: PictureView) -> Picture {
+        Picture { view, ..self }
+    }
+
+    /// What the tower is shown of it.
+    pub fn view(&self) -> PictureView {
+        self.view
     }
 
     /// Width in pixels, at least 1.

@@ -27,6 +27,8 @@ struct Whole {
     /// M-RoPE: how many positions the picture takes.
     advance: Option<u32>,
     tiles: Vec<Range<usize>>,
+    /// Tokens that it has where the tower is shown all of it and none is pruned.
+    tokens: usize,
 }
 
 /// Rows of f32 on the host.
@@ -41,21 +43,35 @@ pub struct Rows {
 impl VisualTokens {
     /// The unpruned tokens of a picture, [tokens, width], whose positions follow one another. `tiles` are row ranges.
     pub(crate) fn in_line(data: Vec<f32>, width: usize, tiles: Vec<Range<usize>>) -> VisualTokens {
-        VisualTokens::whole(data, width, None, Whole { advance: None, tiles })
-    }
-
-    /// The unpruned tokens of a picture, line by line of a grid `columns` wide, whose positions are the grid's.
-    pub(crate) fn in_grid(data: Vec<f32>, width: usize, columns: usize) -> VisualTokens {
         let tokens = data.len() / width;
-        let place = |token: usize| [0, (token / columns) as u32, (token % columns) as u32];
-        let advance = Some((tokens / columns).max(columns) as u32);
-        let whole = Whole { advance, tiles: std::iter::once(0..tokens).collect() };
-        VisualTokens::whole(data, width, Some((0..tokens).map(place).collect()), whole)
+        let origins = (0..tokens as u32).collect();
+        let picture = Arc::new(Whole { advance: None, tiles, tokens });
+        VisualTokens { data: Arc::new(data), width, origins, offsets: None, picture }
     }
 
-    fn whole(data: Vec<f32>, width: usize, offsets: Option<Arc<[[u32; 3]]>>, picture: Whole) -> VisualTokens {
-        let origins = (0..(data.len() / width) as u32).collect();
-        VisualTokens { data: Arc::new(data), width, origins, offsets, picture: Arc::new(picture) }
+    /// Tokens of a picture whose positions are those of a grid of `rows` and `columns`: `shown` are the cells that the tower
+    /// was shown, line by line, ascending.
+    pub(crate) fn in_grid(
+        data: Vec<f32>,
+        width: usize,
+        (rows, columns): (usize, usize),
+        shown: &[usize],
+    ) -> VisualTokens {
+        let place = |&cell: &usize| [0, (cell / columns) as u32, (cell % columns) as u32];
+        let tiles = std::iter::once(0..shown.len()).collect();
+        VisualTokens {
+            data: Arc::new(data),
+            width,
+            origins: shown.iter().map(|&cell| cell as u32).collect(),
+            offsets: Some(shown.iter().map(place).collect()),
+            picture: Arc::new(Whole { advance: Some(rows.max(columns) as u32), tiles, tokens: rows * columns }),
+        }
+    }
+
+    /// The same tokens, of a picture that would have had so many if the tower had been shown all of it.
+    pub(crate) fn out_of(self, tokens: usize) -> VisualTokens {
+        let Whole { advance, tiles, .. } = &*self.picture;
+        VisualTokens { picture: Arc::new(Whole { advance: *advance, tiles: tiles.clone(), tokens }), ..self }
     }
 
     /// How many there are.
@@ -66,6 +82,11 @@ impl VisualTokens {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many the picture has where the tower is shown all of it and none is pruned.
+    pub fn unpruned(&self) -> usize {
+        self.picture.tokens
     }
 
     /// Numbers in a token, which is the width of the language model.
@@ -171,9 +192,18 @@ mod tests {
 
     #[test]
     fn places_in_a_grid_outlive_pruning() {
-        let grid = VisualTokens::in_grid(vec![0.0; 6], 1, 3);
+        let grid = VisualTokens::in_grid(vec![0.0; 6], 1, (2, 3), &[0, 1, 2, 3, 4, 5]);
         let kept = grid.keep(&[5, 1]).unwrap();
         assert_eq!(kept.offsets().unwrap(), [[0, 1, 2], [0, 0, 1]]);
         assert_eq!((kept.origins(), kept.advance(), grid.advance()), (&[5, 1][..], 3, 3));
+        assert_eq!((kept.len(), kept.unpruned()), (2, 6));
+    }
+
+    #[test]
+    fn cells_that_the_tower_was_not_shown_leave_the_others_in_place() {
+        let some = VisualTokens::in_grid(vec![0.0; 2], 1, (2, 3), &[1, 5]);
+        assert_eq!(some.offsets().unwrap(), [[0, 0, 1], [0, 1, 2]]);
+        assert_eq!((some.origins(), some.advance(), some.tiles()[0].clone()), (&[1, 5][..], 3, 0..2));
+        assert_eq!((some.len(), some.unpruned()), (2, 6));
     }
 }

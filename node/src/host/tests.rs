@@ -1,4 +1,5 @@
-//! What HTTP/2 lets shipments do to each other, and who is served at all.
+//! Tests that shipments on one connection do not stall each other, that only trusted callers are served, and that the
+//! host ends with its engine.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -26,9 +27,10 @@ use tonic_health::pb::{
 
 use super::*;
 
-/// Shipments that wait for blocks. Together they have more in flight than a connection window of the usual sizes.
+/// Number of shipments that wait for blocks. Together they have more in flight than a connection window of a usual
+/// size.
 const WAITING: usize = 8;
-/// Of one shipment, in frames of 1 MiB: twice what a stream may have in flight.
+/// Number of frames of one shipment, of 1 MiB each: twice what a stream may have in flight.
 const FRAMES: usize = 8;
 const FRAME_BYTES: usize = 1 << 20;
 
@@ -40,7 +42,8 @@ impl Describe for Nobody {
     }
 }
 
-/// Has blocks for none of the first shipments, and for every later one.
+/// A receiver that has no blocks for the first [`WAITING`] shipments, and blocks for every later one. Holds the number
+/// of shipments so far.
 #[derive(Default)]
 struct Receiver(AtomicUsize);
 
@@ -62,7 +65,7 @@ impl KvTransfer for Receiver {
     }
 }
 
-/// Frames of a shipment; `taken` counts those that the transport takes.
+/// Frames of a shipment; `taken` counts the frames that the transport has taken.
 fn frames(taken: &Arc<AtomicUsize>) -> impl tokio_stream::Stream<Item = ShipFrame> + use<> {
     let taken = taken.clone();
     tokio_stream::iter(0..FRAMES).map(move |at| {
@@ -87,7 +90,7 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
         let (mut client, frames) = (KvTransferClient::new(channel.clone()), frames(&taken));
         tokio::spawn(async move { client.ship(frames).await });
     }
-    // Each fills its stream's window, whatever that does to the connection's.
+    // Each waiting shipment fills its stream's window; wait until no more frames are taken.
     let (mut before, mut since) = (0, Instant::now());
     while since.elapsed() < Duration::from_millis(400) {
         sleep(Duration::from_millis(20)).await;
@@ -104,7 +107,7 @@ async fn shipments_that_wait_do_not_stall_another_on_their_connection() {
     assert_eq!(replies.message().await.unwrap().unwrap().reply, placed);
 }
 
-/// A host that wants `secret`, and where it listens.
+/// Starts a host that demands `secret`; returns its address.
 async fn guarded(secret: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -164,7 +167,7 @@ async fn the_engines_end_is_the_nodes_end() {
     assert!(!serving.is_finished());
     drop(goes_on);
     assert_eq!(health.message().await.unwrap().unwrap().status(), ServingHealth::NotServing);
-    // Although a call still runs: the watch.
+    // The host ends although a call still runs: the health watch.
     let served = timeout(Duration::from_secs(20), serving).await.expect("it serves on").unwrap();
     assert!(served.unwrap_err().to_string().contains("engine"));
     assert!(Endpoint::from_shared(address).unwrap().connect().await.is_err(), "it listens on");

@@ -1,4 +1,5 @@
-//! The sending end: small probes for the round trip, then frames of a shipment's size for the rate.
+//! The sending end of a link measurement: small probes for the round trip, then frames of a shipment's size for the
+//! rate.
 
 use std::time::Duration;
 
@@ -18,16 +19,16 @@ use tonic::{Status, Streaming};
 
 use super::{Bounds, SEND_MAX};
 
-/// Frames between sender and transport, as a shipment has.
+/// Frames buffered between sender and transport, as many as for a shipment.
 const FRAMES_IN_FLIGHT: usize = 4;
-/// Small probes, of which the first opens ways and does not count.
+/// Number of small probes for the round trip; the first only warms up the connection and is not counted.
 const PINGS: usize = 21;
-/// Round trips are few where each takes long, but not fewer than this.
+/// Least number of small probes: pinging stops after [`PINGING_MAX`], but not before this many.
 const PINGS_MIN: usize = 4;
 const PINGING_MAX: Duration = Duration::from_millis(500);
-/// The slowest link gets this long for its first frame and its round trips.
+/// Time that a slow link gets for the round trips and its first frame, on top of [`SEND_MAX`].
 const PATIENCE: Duration = Duration::from_secs(10);
-/// For the other node to see the end, so that it is free for the next measurement.
+/// How long to wait until the other node has seen the end, so that it is free for the next measurement.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// An open stream to the other node's sink.
@@ -59,13 +60,13 @@ impl Way {
         Ok(Self { probes, acks })
     }
 
-    /// Median of several.
+    /// Median of several round trips.
     async fn round_trip(&mut self) -> Result<Duration, ServiceError> {
         let started = Instant::now();
         let mut found = Vec::with_capacity(PINGS);
         while found.len() < PINGS && (found.len() < PINGS_MIN || started.elapsed() < PINGING_MAX) {
             let sent = Instant::now();
-            // Where the stream broke, the answer says why.
+            // If the stream broke, `ack` below returns the reason.
             let _ = self.probes.send(v1::Probe::default()).await;
             self.ack().await?;
             found.push(sent.elapsed());
@@ -73,7 +74,7 @@ impl Way {
         Ok(median(&mut found[1..]))
     }
 
-    /// Payload that arrived, and in what time.
+    /// Payload bytes that were acknowledged, and the time until their acknowledgement.
     async fn rate(&mut self, bounds: Bounds) -> Result<(u64, Duration), ServiceError> {
         let started = Instant::now();
         let probes = self.probes.clone();
@@ -84,7 +85,7 @@ impl Way {
         loop {
             tokio::select! {
                 () = &mut sending, if is_sending => is_sending = false,
-                // Without a first frame there is nothing to say.
+                // The time limit applies only after the first acknowledgement: before it there is no rate to report.
                 () = sleep_until(started + bounds.time), if arrived.is_some() => break,
                 ack = self.ack() => {
                     let bytes = ack?.bytes;
@@ -102,19 +103,20 @@ impl Way {
         self.acks.message().await.map_err(failure)?.ok_or_else(lost)
     }
 
-    /// Ends the stream and waits a little until the other node has.
+    /// Ends the stream and waits up to [`GOODBYE_MAX`] until the other node has ended it too.
     async fn close(mut self) {
         drop(self.probes);
         let end = async { while let Ok(Some(_)) = self.acks.message().await {} };
-        // One that is slower ends with the stream.
+        // On a timeout, dropping the stream ends the measurement at the other node.
         let _ = timeout(GOODBYE_MAX, end).await;
     }
 }
 
-/// Frames of a shipment's size until so many bytes are sent, or nobody takes them.
+/// Sends frames of a shipment's size until `bytes` are sent, or the receiver of `probes` is gone.
 async fn send(probes: mpsc::Sender<v1::Probe>, bytes: u64) {
     let mut payload = vec![0; FRAME_BYTES];
-    // A way that packs what it carries must not look faster than it is for KV, which packs badly.
+    // The payload is incompressible: a link that compresses its traffic must not look faster than it is for KV, which
+    // compresses badly.
     blake3::Hasher::new().finalize_xof().fill(&mut payload);
     let payload = v1::Probe { payload: payload.into() }.payload;
     let mut left = bytes;
@@ -136,7 +138,7 @@ fn lost() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, "the connection to the other node was lost")
 }
 
-/// What the transport says may name addresses, so only its kind is told.
+/// The error for the caller. The transport's own text may name addresses, so only the kind of failure is passed on.
 fn failure(status: Status) -> ServiceError {
     if is_from_service(&status) {
         return status.into();

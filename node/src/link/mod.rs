@@ -1,8 +1,8 @@
-//! How fast the way to another node is, through the stack that shipments take: the same gRPC, frames and windows.
+//! Measurement of the link to another node, through the same stack as shipments: the same gRPC, frames and windows.
 //!
-//! One node sends ([`Links::measure`]), the other swallows and acknowledges ([`Links::sink`]); both roles have both. A node
-//! is part of one measurement at a time, so that two do not share a link unawares, and every one is bounded in bytes and
-//! time, so that it cannot hold up shipments for long.
+//! One node sends ([`Links::measure`]), the other discards and acknowledges ([`Links::sink`]); nodes of both roles can
+//! do both. A node takes part in one measurement at a time, so that two do not share a link without knowing, and every
+//! measurement is bounded in bytes and time, so that it cannot hold up shipments for long.
 
 mod measure;
 mod sink;
@@ -16,34 +16,35 @@ use tonic::{Status, Streaming};
 
 use crate::{Place, Places};
 
-/// Payload of one measurement at most.
+/// Most payload bytes of one measurement.
 pub const BYTES_MAX: u64 = 1 << 30;
-/// Duration of one measurement at most, pings apart.
+/// Longest duration of one measurement, without its pings.
 pub const SEND_MAX: Duration = Duration::from_secs(10);
 
-/// Acknowledgements to the measuring node.
+/// Stream of acknowledgements to the measuring node.
 pub type Acks = ReceiverStream<Result<v1::ProbeAck, Status>>;
 
-/// A node's part in measurements.
+/// A node's side of link measurements, as sender and as receiver.
 #[derive(Debug)]
 pub struct Links {
     channels: Channels,
     turn: Places,
 }
 
-/// The way to `address` ("host:port"); connects when first used.
+/// Opens a link to `address` ("host:port"); it connects when first used.
 pub fn open(channels: &Channels, address: &str) -> Result<Link, ServiceError> {
     open_as(channels, address, None)
 }
 
-/// The same to an address that was found under a host name, which a certificate bears.
+/// Opens a link to `address`, which was found by looking up the host name `name`: that name, not the address, must be
+/// in the peer's certificate.
 pub fn open_as(channels: &Channels, address: &str, name: Option<&str>) -> Result<Link, ServiceError> {
     channels
         .open_watched(address, name)
         .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("address"))
 }
 
-/// What a measurement may take.
+/// Limits of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bounds {
     bytes: u64,
@@ -51,12 +52,12 @@ struct Bounds {
 }
 
 impl Links {
-    /// Measures what `channels` open.
+    /// Links that are opened through `channels`.
     pub fn new(channels: Channels) -> Self {
         Self { channels, turn: Places::new(1) }
     }
 
-    /// Measures the way to the node at `request.address`.
+    /// Measures the link to the node at `request.address`.
     pub async fn measure(&self, request: &v1::MeasureLinkRequest) -> Result<v1::LinkReport, ServiceError> {
         let bounds = Bounds::of(request)?;
         let channel = open(&self.channels, &request.address)?;
@@ -64,7 +65,7 @@ impl Links {
         measure::run(channel, bounds).await
     }
 
-    /// Swallows what a measuring node sends.
+    /// Discards and acknowledges the probes of a measuring node.
     pub fn sink(&self, probes: Streaming<v1::Probe>) -> Result<Acks, ServiceError> {
         Ok(sink::run(probes, self.turn("the other node is part of another measurement")?))
     }

@@ -1,4 +1,4 @@
-//! The receiving end: counts and forgets.
+//! The receiving end of a link measurement: counts probe bytes, acknowledges them and discards them.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::{Acks, BYTES_MAX, SEND_MAX};
 use crate::Place;
 
 const ACKS_IN_FLIGHT: usize = 64;
-/// Pings, a slow link's first frame, and the sending.
+/// Longest life of a measurement's stream: pings and a slow link's first frame, then [`SEND_MAX`] of sending.
 const SINK_MAX: Duration = Duration::from_secs(20).saturating_add(SEND_MAX);
 
-/// Swallows `probes`, holding `turn` until they end.
+/// Discards `probes` and acknowledges them, holding `turn` until they end.
 pub fn run(probes: Streaming<v1::Probe>, turn: Place) -> Acks {
     let (acks, stream) = mpsc::channel(ACKS_IN_FLIGHT);
     tokio::spawn(async move {
@@ -23,7 +23,7 @@ pub fn run(probes: Streaming<v1::Probe>, turn: Place) -> Acks {
             Ok(Err(refused)) => Some(refused),
             Err(_) => Some(ServiceError::new(ErrorCode::Timeout, "the measurement took too long").into()),
         };
-        // Free before the other node hears of the end, so that it may begin anew at once.
+        // Released before the other node sees the end of the stream, so that it can start another measurement at once.
         drop(turn);
         if let Some(refused) = refused {
             let _ = acks.send(Err(refused)).await;

@@ -1,4 +1,4 @@
-//! Two hosts that measure the way between them, and what they refuse.
+//! Tests with two hosts that measure the link between them, and of the measurements that they refuse.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ impl Describe for Nobody {
     }
 }
 
-/// A host, its address and a client of it.
+/// Starts a host; returns its address and a client connected to it.
 async fn host() -> (String, NodeClient<Link>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -101,7 +101,7 @@ async fn a_sender_that_vanishes_leaves_the_node_free() {
     let (probes, outgoing) = mpsc::channel(1);
     let acks = to.sink(ReceiverStream::new(outgoing)).await.unwrap().into_inner();
     drop((probes, acks));
-    // The reset is on its way, so it may take a moment.
+    // The stream's reset still has to arrive, so the node may be taken for a moment.
     let again = async {
         loop {
             let (_probes, outgoing) = mpsc::channel::<Probe>(1);

@@ -1,8 +1,9 @@
-//! The prefix cache: finished KV blocks by what they were computed from. Plain data; what a block is, is the caller's.
+//! The prefix cache: finished KV blocks, keyed by the rows that they were computed from. Plain data without locks,
+//! generic over the block type.
 //!
-//! A block's key is the digest of every row up to its end: token ids, and for visual tokens the picture's digest and the
-//! token's place in the picture. So two prompts share a block exactly when all that its KV depends on is the same; the
-//! visual policy counts through the tokens that it kept.
+//! A block's key is the digest of every row up to its end: token ids, and for visual tokens the picture's digest and
+//! the token's place in the picture. So two prompts share a block exactly when everything that its KV depends on is the
+//! same; the visual policy enters through the tokens that it kept.
 
 use std::{
     cmp::Reverse,
@@ -11,14 +12,14 @@ use std::{
 
 use secateur_model::{BLOCK_POSITIONS, PromptRow};
 
-/// Digest of everything up to the end of a block.
+/// Digest of all rows of a prompt up to the end of a block.
 pub type Key = [u8; 32];
 
 /// Digest of a picture's bytes.
 pub type PictureDigest = [u8; 32];
 
-/// The keys of a prompt's full blocks, in order. `computed_as`: how numbers are kept while computing, which KV depends on as
-/// it does on the prompt.
+/// The keys of a prompt's full blocks, in order. `computed_as` names the number formats of the computation, on which KV
+/// depends as it does on the prompt.
 pub fn keys(computed_as: &str, rows: &[PromptRow], pictures: &[PictureDigest]) -> Vec<Key> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&(computed_as.len() as u64).to_le_bytes()).update(computed_as.as_bytes());
@@ -29,7 +30,8 @@ pub fn keys(computed_as: &str, rows: &[PromptRow], pictures: &[PictureDigest]) -
                     PromptRow::Token(token) => {
                         hasher.update(&[0]).update(&token.to_le_bytes());
                     }
-                    // Where a picture begins counts: the same one twice in a row is not the same as once.
+                    // The first row of a picture has its own tag, so that the same picture twice in a row differs from
+                    // once.
                     PromptRow::Visual { picture, row, origin } => {
                         hasher
                             .update(&[1 + u8::from(row == 0)])
@@ -43,14 +45,15 @@ pub fn keys(computed_as: &str, rows: &[PromptRow], pictures: &[PictureDigest]) -
         .collect()
 }
 
-/// When an entry was used, and how deep in its prompt it is: of those used together, the deepest goes first.
+/// Eviction order of an entry: time of its last use, then its depth in the prompt, so that of entries used together the
+/// deepest is evicted first.
 type Age = (u64, Reverse<usize>, Key);
 
 struct Entry<B> {
     block: B,
     used: u64,
     depth: usize,
-    /// Prompts that compute with it or ship it.
+    /// Number of prompts that compute with this block or ship it.
     users: usize,
 }
 
@@ -60,10 +63,10 @@ impl<B> Entry<B> {
     }
 }
 
-/// Blocks by key. What is in use stays until it was given back as often as it was taken.
+/// Reference-counted KV blocks by key. A block that is in use stays until it was given back as often as it was taken.
 pub struct PrefixCache<B> {
     entries: HashMap<Key, Entry<B>>,
-    /// Those that nobody uses, in the order in which they go.
+    /// Entries without users, in eviction order.
     idle: BTreeSet<Age>,
     clock: u64,
 }
@@ -75,7 +78,8 @@ impl<B> Default for PrefixCache<B> {
 }
 
 impl<B: Clone> PrefixCache<B> {
-    /// Takes the blocks of the longest known prefix: they belong to so many of the first keys.
+    /// Takes the blocks of the longest cached prefix. The result has one block for each of the first keys, up to the
+    /// first key that is unknown.
     pub fn take(&mut self, keys: &[Key]) -> Vec<B> {
         self.clock += 1;
         let mut found = Vec::new();
@@ -90,8 +94,8 @@ impl<B: Clone> PrefixCache<B> {
         found
     }
 
-    /// Remembers the blocks of a prompt. What is known already stays; the keys of what was not are returned, and these
-    /// blocks are taken.
+    /// Adds the blocks of a prompt. Blocks that are cached already stay as they are; the keys of the newly added blocks
+    /// are returned, and those blocks count as taken.
     pub fn insert(&mut self, keys: &[Key], blocks: &[B]) -> Vec<Key> {
         self.clock += 1;
         let mut new = Vec::new();
@@ -100,7 +104,7 @@ impl<B: Clone> PrefixCache<B> {
                 new.push(*key);
                 Entry { block: block.clone(), used: self.clock, depth, users: 1 }
             });
-            // A prompt's beginning is as young as its end, so that it is not forgotten first.
+            // A prompt's first blocks get the age of its last, so that they are not evicted before it.
             let before = entry.age(*key);
             entry.used = self.clock;
             if entry.users == 0 {
@@ -111,7 +115,7 @@ impl<B: Clone> PrefixCache<B> {
         new
     }
 
-    /// Gives taken blocks back.
+    /// Gives back blocks that were taken or newly inserted.
     pub fn give_back(&mut self, keys: &[Key]) {
         for key in keys {
             let Some(entry) = self.entries.get_mut(key) else { continue };
@@ -122,14 +126,13 @@ impl<B: Clone> PrefixCache<B> {
         }
     }
 
-    /// Forgets the block that has not been used for the longest time, of those that nobody uses now. `None`: there is
-    /// none.
+    /// Evicts the least recently used of the blocks without users. `None` if every block is in use.
     pub fn evict(&mut self) -> Option<B> {
         let (_, _, key) = self.idle.pop_first()?;
         self.entries.remove(&key).map(|entry| entry.block)
     }
 
-    /// How many blocks there are that nobody uses.
+    /// Number of blocks without users, which can be evicted.
     pub fn idle(&self) -> usize {
         self.idle.len()
     }
@@ -163,7 +166,7 @@ mod tests {
         assert_ne!(keys("f32", &rows(0), &[one]), keys("f32", &rows(0), &[two]));
         assert_ne!(keys("f32", &rows(0), &[one]), keys("bf16", &rows(0), &[one]));
         assert_ne!(keys("f32", &rows(0), &[one]), keys("f32", &rows(1), &[one]));
-        // Which picture of the prompt it is does not matter.
+        // The index of the picture within the prompt does not matter.
         let second: Vec<PromptRow> = (0..16).map(|row| PromptRow::Visual { picture: 1, row, origin: row }).collect();
         assert_eq!(keys("f32", &second, &[two, one]), keys("f32", &rows(0), &[one]));
     }
@@ -189,7 +192,7 @@ mod tests {
         cache.give_back(&new);
         cache.give_back(&old);
         assert_eq!((cache.idle(), cache.evict()), (4, Some("old 1")));
-        // Looking it up made the other one the oldest, but what is in use stays.
+        // Taking `new` made `old` the least recently used, but its block that is in use stays.
         assert_eq!(cache.take(&new).len(), 2);
         assert_eq!(cache.take(&old).len(), 1);
         cache.give_back(&old[..1]);
@@ -198,7 +201,7 @@ mod tests {
         assert_eq!([cache.evict(), cache.evict(), cache.evict()], [Some("new 1"), Some("new 0"), None]);
     }
 
-    /// The same by counting references and looking through everything.
+    /// Reference implementation of the cache: a linear scan over `Arc` reference counts.
     #[derive(Default)]
     struct Naive {
         entries: Vec<(Key, u64, usize, Arc<u32>)>,
@@ -238,7 +241,7 @@ mod tests {
         }
     }
 
-    /// A prompt that is being computed or shipped: what it holds in either cache.
+    /// A prompt that is being computed or shipped, with what it holds in either cache.
     struct Prompt {
         keys: Vec<Key>,
         taken: Vec<Key>,
@@ -254,7 +257,7 @@ mod tests {
             let mut made = 0;
             for (step, number, len) in steps {
                 match step {
-                    // A prompt begins; half of them begin alike.
+                    // A prompt begins; it may share its first rows with another prompt.
                     0 => {
                         let mut rows = text(number / 2..number / 2 + 32);
                         rows.extend(text(number * 1_000..number * 1_000 + 16 * len as u32));
@@ -265,7 +268,7 @@ mod tests {
                         let taken = keys[..blocks.len()].to_vec();
                         prompts.push(Prompt { keys, taken, blocks, held });
                     }
-                    // It is computed.
+                    // A prompt is computed.
                     1 if !prompts.is_empty() => {
                         let at = len % prompts.len();
                         let prompt = &mut prompts[at];
@@ -277,7 +280,7 @@ mod tests {
                         prompt.taken.extend(cache.insert(&prompt.keys, &prompt.blocks));
                         naive.insert(&prompt.keys, &prompt.held);
                     }
-                    // It ends, or is given up.
+                    // A prompt ends, or is given up.
                     2 if !prompts.is_empty() => {
                         let prompt = prompts.swap_remove(len % prompts.len());
                         cache.give_back(&prompt.taken);

@@ -1,9 +1,9 @@
-//! Finished KV blocks by what they were computed from: prefill finds prompts that begin alike, decode what it was shipped
-//! for an earlier turn of a conversation.
+//! Cache of finished KV blocks, keyed by the rows that they were computed from. Prefill reuses blocks of prompts that
+//! begin alike, decode those that were shipped to it for an earlier turn of a conversation.
 //!
 //! ```text
-//! cache.rs    which blocks there are, who uses them, which goes first (plain data)
-//! shared.rs   the same for a whole node: what a prompt uses stays known until all are done with it
+//! cache.rs    the blocks by key, their users and the eviction order (plain data, no locks)
+//! shared.rs   one cache shared by a whole node: a prompt's blocks stay cached until every user has dropped them
 //! ```
 
 mod cache;

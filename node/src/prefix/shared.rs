@@ -1,4 +1,4 @@
-//! The prefix cache as all of a node share it: what a prompt uses stays known until all are done with it.
+//! The prefix cache as a whole node shares it: blocks in use stay cached until every user has dropped them.
 
 use std::{
     ops::Deref,
@@ -12,7 +12,7 @@ use super::{Key, PrefixCache};
 type Hook = Box<dyn Fn() + Send + Sync>;
 
 /// The prefix cache of a node. Clones share it.
-// Held for a lookup only, never while something is computed.
+// The cache's lock is held for lookups only, never during a computation.
 #[derive(Clone, Default)]
 pub struct SharedPrefix(Arc<Inner>);
 
@@ -22,55 +22,56 @@ struct Inner {
     on_idle: OnceLock<Hook>,
 }
 
-/// What a prompt uses of the cache; given back on drop.
+/// The cached blocks that a prompt uses; given back on drop.
 pub struct Used {
     prefix: SharedPrefix,
-    // Grows once, when the prompt is through.
+    // Extended once, by `SharedPrefix::insert`, when the prompt has been computed.
     keys: Mutex<Vec<Key>>,
 }
 
-/// A prompt's KV on its way, and with it the right to what it uses.
+/// A view of a prompt's KV while it is shipped. It also keeps the prompt's cached blocks in use.
 #[derive(Clone)]
 pub struct UsedView {
     view: KvView,
-    // Behind the view: what is given back can be evicted at once, and is to be free then.
+    // Declared after `view`, so dropped after it: blocks that are given back can be evicted at once, and must not be
+    // held by the view any more.
     _used: Arc<Used>,
 }
 
 impl SharedPrefix {
-    /// Calls `hook` whenever blocks were given back, which can then be evicted, on the thread that did. It can be set once,
-    /// and must be quick.
+    /// Sets the hook that is called whenever blocks were given back and may be evicted, on the thread that gave them
+    /// back. It can be set once, and must be quick.
     pub fn on_idle(&self, hook: impl Fn() + Send + Sync + 'static) {
         // A second hook would be a mistake in the program that starts the node; the first one stays.
         let _ = self.0.on_idle.set(Box::new(hook));
     }
 
-    /// The blocks of the longest known prefix.
+    /// Takes the blocks of the longest cached prefix; they stay in use until the returned [`Used`] is dropped.
     pub fn take(&self, keys: &[Key]) -> (Vec<Arc<Block>>, Arc<Used>) {
         let blocks = self.locked().take(keys);
         let keys = Mutex::new(keys[..blocks.len()].to_vec());
         (blocks, Arc::new(Used { prefix: self.clone(), keys }))
     }
 
-    /// Remembers a prompt's blocks.
+    /// Adds a prompt's blocks to the cache; the new ones count as in use by `used`.
     pub fn insert(&self, keys: &[Key], blocks: &[Arc<Block>], used: &Used) {
         let new = self.locked().insert(keys, blocks);
         used.keys().extend(new);
     }
 
-    /// Forgets up to `count` blocks that nobody uses and frees them together. False: there is none.
+    /// Evicts up to `count` blocks without users and frees them together. Returns false if there was none.
     pub fn evict(&self, count: usize) -> bool {
         let evicted: Vec<Arc<Block>> = {
             let mut cache = self.locked();
             std::iter::from_fn(|| cache.evict()).take(count).collect()
         };
         let was_there = !evicted.is_empty();
-        // Freed here, without the lock.
+        // The blocks are freed here, after the cache's lock was released.
         Block::free_together(evicted.into_iter().filter_map(Arc::into_inner));
         was_there
     }
 
-    /// Blocks that nobody uses.
+    /// Number of cached blocks without users.
     pub fn reclaimable(&self) -> usize {
         self.locked().idle()
     }
@@ -81,7 +82,7 @@ impl SharedPrefix {
 }
 
 impl Used {
-    /// The same for what is shipped of it.
+    /// Ties `view`, the KV that is shipped of this prompt, to the use of its cached blocks.
     pub fn view(self: &Arc<Self>, view: KvView) -> UsedView {
         UsedView { view, _used: self.clone() }
     }
@@ -110,7 +111,7 @@ impl Deref for UsedView {
 }
 
 impl From<KvView> for UsedView {
-    /// Of a prompt that uses nothing.
+    /// The view of a prompt that uses no cached block.
     fn from(view: KvView) -> Self {
         SharedPrefix::default().take(&[]).1.view(view)
     }

@@ -12,20 +12,21 @@ use secateur_proto::v1;
 use super::work::Work;
 use crate::progress::{self, Reporter};
 
-/// A job and how far it is.
+/// A job and its stage.
 pub(super) struct Entry {
     pub work: Work,
     pub stage: Stage,
 }
 
 pub(super) enum Stage {
-    /// Its pictures have not been looked at. It has its place in the queue until it gets its blocks, or ends without them.
+    /// The job waits for the vision tower and its layout. It keeps its place in the queue until it gets its blocks, or
+    /// ends without them.
     Queued(Place),
-    /// It waits for blocks.
+    /// The prompt is laid out and waits for blocks.
     Laid(Laid, Place),
-    /// Its rows are computed, step by step.
+    /// The prompt has its blocks; its rows are computed step by step.
     Running(Box<Running>),
-    /// Between two of these.
+    /// Placeholder while `Entry::become_next` replaces the stage.
     Moving,
 }
 
@@ -39,7 +40,8 @@ pub(super) struct Laid {
 pub(super) struct Running {
     pub laid: Laid,
     pub table: BlockTable,
-    /// Behind the table: what is given back can be evicted at once, and is to be free then.
+    /// The cached blocks in use. Declared after `table`, so dropped after it: blocks that are given back can be evicted
+    /// at once, and must not be held by the table any more.
     pub used: Arc<Used>,
     pub cached: usize,
     pub sampler: Sampler,
@@ -50,9 +52,9 @@ impl Entry {
         Entry { work, stage: Stage::Queued(place) }
     }
 
-    /// Its prompt is laid out.
+    /// Moves on to [`Stage::Laid`]: the prompt is laid out.
     pub fn lay(&mut self, laid: Laid) {
-        // What they became is in the prompt; the pixels, and the right to hold them, go.
+        // The visual tokens are in the prompt now; the pixels and the permit to hold them are released.
         (self.work.pictures, self.work.decoding) = (Vec::new(), None);
         self.become_next(|stage| match stage {
             Stage::Queued(place) => Stage::Laid(laid, place),
@@ -60,10 +62,11 @@ impl Entry {
         });
     }
 
-    /// It has its blocks.
+    /// Moves on to [`Stage::Running`]: the prompt has its blocks, the first `cached` positions with KV from the prefix
+    /// cache.
     pub fn run(&mut self, table: BlockTable, used: Arc<Used>, cached: usize) {
         let job = &self.work.job;
-        // Text alone, as decode has it: a placeholder is not something that was said.
+        // The sampler gets text tokens only, as on decode: an image placeholder is not part of the text.
         let text: Vec<u32> = job.text_tokens().collect();
         let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &text, &job.emitted);
         self.become_next(|stage| match stage {
@@ -87,7 +90,7 @@ impl Entry {
 }
 
 impl Running {
-    /// Tells the ship task how long the prompt is, and what is there of it.
+    /// Reports the prompt's layout to the ship task, and how many of its positions the prefix cache has filled.
     pub fn announce(&self, progress: &Reporter) {
         let positions = self.laid.prompt.len();
         let laid = progress::Laid {

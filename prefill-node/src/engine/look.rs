@@ -1,4 +1,4 @@
-//! Looking at pictures and laying prompts out, between two steps.
+//! Runs pictures through the vision tower and lays prompts out, between two steps.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -12,21 +12,23 @@ use secateur_proto::{ErrorCode, ServiceError};
 use super::{Core, LAID_MAX, contained, entry::Laid, fail, work::Work};
 use crate::{compute::Compute, pictures::DigestCache, prune::Seen};
 
-/// Pictures that are looked at between two steps: enough to fill the processor, few enough not to stall prompts.
+/// Most pictures that go through the vision tower between two steps: enough to fill the processor, few enough not to
+/// stall prompts.
 const PICTURES_PER_STEP: usize = 4;
 
-/// What pictures became that were looked at just now.
+/// Visual tokens of the pictures that went through the vision tower just now, by digest.
 type Fresh = HashMap<PictureDigest, VisualTokens>;
 
 impl<C: Compute> Core<C> {
-    /// Looks at the pictures of the jobs that came first, all in one batch, and lays their prompts out.
+    /// Runs the pictures of the oldest queued jobs through the vision tower in one batch, and lays these jobs' prompts
+    /// out.
     pub(super) fn look(&mut self) {
         let places = LAID_MAX.saturating_sub(self.laid());
         let mut room = PICTURES_PER_STEP;
         let mut chosen = 0;
         for entry in self.jobs.iter().filter(|entry| entry.is_queued()).take(places) {
             let pictures = entry.work.pictures.len();
-            // A job with more pictures than fit is looked at alone.
+            // A job with more pictures than fit into a batch is taken alone.
             if pictures > room && chosen > 0 {
                 break;
             }
@@ -52,7 +54,8 @@ impl<C: Compute> Core<C> {
         }
     }
 
-    /// Looks at those pictures of the first `chosen` queued jobs that are not known. Failures show when they are laid out.
+    /// Runs the pictures of the first `chosen` queued jobs that are not cached through the vision tower, as one batch.
+    /// If that fails, or only one picture is unknown, `lay_out` runs them one by one and reports errors.
     fn see_unknown(&mut self, chosen: usize) -> Fresh {
         let queued = self.jobs.iter().filter(|entry| entry.is_queued()).take(chosen);
         let mut unknown: Vec<&(PictureDigest, Picture)> = Vec::new();

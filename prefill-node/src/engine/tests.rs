@@ -1,4 +1,5 @@
-//! Load on a simulated model: thousands of prompts in seconds, on the real engine, pool, scheduler and prefix cache.
+//! Load tests with a simulated model: thousands of prompts in seconds, on the real engine, pool, scheduler and prefix
+//! cache.
 
 use std::{sync::atomic::AtomicUsize, time::Duration};
 
@@ -11,10 +12,10 @@ use crate::{
 use secateur_model::{FloatType, Picture, Prompt};
 use tokio::sync::oneshot;
 
-/// Prompts of this length make the simulated model's numbers overflow.
+/// Length of prompts for which the simulated model's logits are not numbers.
 const OVERFLOWS: u32 = 777;
 
-/// Counts the rows that it computes; the first token is the prompt's length.
+/// A simulated model that counts the rows that it computes; its first token is the prompt's length.
 #[derive(Clone, Default)]
 struct Simulated {
     rows: Arc<AtomicUsize>,
@@ -110,7 +111,7 @@ async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
     assert_eq!(engine.queue().taken(), 0);
 }
 
-/// What the engine's thread does after an answer is there a moment later.
+/// Waits until `condition` holds: the engine thread releases blocks and places a moment after it has sent an answer.
 async fn settles(condition: impl Fn() -> bool) {
     for _ in 0..2_000 {
         if condition() {
@@ -127,7 +128,7 @@ async fn a_prompt_that_begins_like_another_computes_only_its_own_rows() {
     let engine = Engine::start(simulated.clone(), pool.clone(), LIMITS).unwrap();
     let first = finish(submit(&engine, (0..100).collect()).unwrap()).await;
     assert_eq!(first.cached_positions, 0);
-    // The same prompt once more: all but the rows behind the last full block, and at least one.
+    // The same prompt again: all is cached but the rows after the last full block, and always at least the last row.
     let again = finish(submit(&engine, (0..100).collect()).unwrap()).await;
     assert_eq!((again.cached_positions, again.prompt_positions), (96, 100));
     let whole = finish(submit(&engine, (0..96).collect()).unwrap()).await;
@@ -160,7 +161,7 @@ async fn logits_that_are_no_numbers_end_their_prompt_and_no_other() {
     assert_eq!(error.code, ErrorCode::Internal);
     assert!(error.message.contains("logits"), "{error}");
     assert_eq!(finish(sound).await.token, 700);
-    // What was computed on the way to no number is not kept for prompts that begin alike.
+    // The KV of the broken prompt is not cached for prompts that begin alike.
     let alike = finish(submit(&engine, (0..100).collect()).unwrap()).await;
     assert_eq!(alike.cached_positions, 0);
     drop(broken.progress);
@@ -173,7 +174,7 @@ async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
     let error = submit(&engine, (0..161).collect()).unwrap().result.await.unwrap().err().unwrap();
     assert_eq!(error.code, ErrorCode::ContextLengthExceeded);
-    // All blocks are held by a shipment that does not move.
+    // All blocks are leased, as by a shipment that makes no progress.
     let held = pool.lease(10).unwrap();
     settles(|| engine.queue().taken() == 0).await;
     let waiting = submit(&engine, vec![1]).unwrap();
@@ -188,7 +189,7 @@ async fn a_cancelled_job_gives_its_place_up_at_once() {
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
     let held = pool.lease(1).unwrap();
     let client = submit(&engine, vec![1]).unwrap();
-    // Shipments that stall hear that their blocks are wanted, for as long as they are.
+    // The shortage flag, which stalled shipments read, is set as long as a prompt waits for blocks.
     settles(|| engine.shortage().is_there()).await;
     drop(client.leash);
     settles(|| engine.queue().taken() == 0 && !engine.shortage().is_there()).await;
@@ -196,7 +197,7 @@ async fn a_cancelled_job_gives_its_place_up_at_once() {
     assert_eq!(finish(submit(&engine, vec![2]).unwrap()).await.token, 1);
 }
 
-/// No wake-up is lost, or this stands still: nothing polls.
+/// Nothing polls, so a lost wake-up would hang this test.
 #[tokio::test]
 async fn a_prompt_that_waits_goes_on_with_the_block_that_becomes_free() {
     let pool = pool(1);
@@ -217,7 +218,7 @@ async fn a_prompt_that_waits_goes_on_with_the_block_that_becomes_free() {
 #[tokio::test]
 async fn a_panic_between_steps_ends_the_engine_and_every_prompt_with_it() {
     let pool = pool(2);
-    // A defect outside of what is computed: where a finished prompt gives its last block back.
+    // A panic outside the contained computation: in the pool's hook, when a finished prompt releases its last block.
     let has_panicked = std::sync::atomic::AtomicBool::new(false);
     pool.on_release(move || assert!(has_panicked.swap(true, Ordering::Relaxed), "a defect"));
     let engine = Engine::start(Simulated::default(), pool, Limits { prefix_cache: false, ..LIMITS }).unwrap();
@@ -225,7 +226,7 @@ async fn a_panic_between_steps_ends_the_engine_and_every_prompt_with_it() {
         (submit(&engine, (0..32).collect()).unwrap(), submit(&engine, (0..32).collect()).unwrap());
     first.progress = progress().1;
     let ended = async {
-        // The second prompt waits for blocks of the first one.
+        // The second prompt waits for blocks of the first.
         assert!(waiting.result.await.is_err());
         engine.life().ended().await;
     };

@@ -1,4 +1,4 @@
-//! What goes into the engine and what comes out.
+//! Input and output of the engine: jobs, results, gauges and limits.
 
 use std::sync::{
     Arc,
@@ -14,11 +14,11 @@ use secateur_node::prefix::PictureDigest;
 
 use crate::{job::Job, progress::Reporter};
 
-/// What the engine found, sent when the first token exists.
+/// Result of a prefill, sent when the first token exists.
 pub struct Prefilled {
-    /// For the router, at once.
+    /// The first token, forwarded to the router at once.
     pub first_token: v1::FirstToken,
-    /// What visual pruning did.
+    /// Report on visual pruning.
     pub visual: v1::VisualReport,
 }
 
@@ -26,43 +26,43 @@ pub struct Prefilled {
 pub struct Work {
     /// The request.
     pub job: Arc<Job>,
-    /// Its pictures, decoded, with their digests.
+    /// The request's pictures, decoded, with their digests.
     pub pictures: Vec<(PictureDigest, Picture)>,
-    /// The right to hold decoded pictures, which are large; given back once they were looked at.
+    /// Permit to hold decoded pictures, which are large; released once they have been through the vision tower.
     pub decoding: Option<OwnedSemaphorePermit>,
-    /// To the ship task, if the KV is shipped.
+    /// Progress reports to the ship task, if the KV is shipped.
     pub progress: Option<Reporter>,
-    /// To the response.
+    /// Channel for the result, to the task that answers the request.
     pub result: oneshot::Sender<Result<Prefilled, ServiceError>>,
-    /// Cancelled when nobody waits any more.
+    /// Token that is cancelled when the request ends before its result.
     pub cancelled: CancellationToken,
 }
 
-/// What the engine says of itself.
+/// Gauges of the engine, written by its thread and read for the node's description.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Jobs that have their blocks.
+    /// Number of jobs that have their blocks.
     pub running: AtomicU32,
-    /// Positions looked up in the prefix cache.
+    /// Total positions looked up in the prefix cache.
     pub prefix_queries: AtomicU64,
-    /// Positions found there.
+    /// Total positions found in the prefix cache.
     pub prefix_hits: AtomicU64,
 }
 
 /// Limits of the engine.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Jobs that may wait.
+    /// Number of jobs that may wait.
     pub queue: u32,
-    /// How numbers are kept: part of what a block is known by.
+    /// Name of the number formats of the computation, part of the prefix cache's keys.
     pub computed_as: &'static str,
-    /// Rows computed in one step.
+    /// Most rows computed in one step.
     pub step_tokens: usize,
-    /// Bytes of visual tokens that are kept for pictures that come again.
+    /// Bytes of the cache of visual tokens, for pictures that come again.
     pub picture_cache: usize,
     /// Whether finished KV is kept for prompts that begin alike.
     pub prefix_cache: bool,
-    /// Whether a prompt's last row is computed by other blocks than the rows before it (a relaxed plan): its KV is not what
-    /// a longer prompt would have there, so its block is not kept.
+    /// Whether a prompt's last row is computed by other model blocks than the rows before it (a relaxed plan). The KV
+    /// of that row then differs from what a longer prompt would have there, so its KV block is not cached.
     pub last_row_apart: bool,
 }

@@ -1,4 +1,4 @@
-//! Who waits is counted, and the queue is as long as it says, whatever requests wait for.
+//! Tests that every waiting request is counted against the queue's limit, whatever it waits for.
 
 use std::sync::{Mutex, mpsc};
 
@@ -16,15 +16,15 @@ use crate::{
     prune::Seen,
 };
 
-/// Four times four pixels.
+/// A PNG file of 4 x 4 pixels.
 const PICTURE: &[u8] =
     b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x04\0\0\0\x04\x08\x02\0\0\0\x26\x93\x09\x29\0\0\0\x10IDAT\
     \x78\xda\x63\x50\x68\xf8\x00\x47\x0c\xc4\x71\x00\x7d\x52\x19\x01\xea\x27\x6b\x9b\0\0\0\0IEND\xae\x42\x60\x82";
 
-/// Longer than what may be decoded at the same time.
+/// Length of the queue: more requests than may have decoded pictures at the same time.
 const QUEUE: u32 = DECODED_REQUESTS as u32 + 3;
 
-/// Looks at no picture until the other end of its channel is dropped.
+/// A model whose vision tower blocks until the other end of the channel is dropped.
 struct Slow(Mutex<mpsc::Receiver<()>>);
 
 impl Compute for Slow {
@@ -78,7 +78,7 @@ async fn requests_with_pictures_wait_in_the_bounded_queue_and_nowhere_else() {
     tokio::time::timeout(Duration::from_secs(20), counted).await.expect("some wait uncounted");
     let refused = ask(&service, QUEUE).await.next().await.unwrap().unwrap_err();
     assert_eq!(ServiceError::from(refused).code, ErrorCode::Overloaded);
-    // Whoever leaves, waiting for whatever, gives its place up.
+    // A request that is dropped gives its place up, whatever it waits for.
     asked.truncate(1);
     let left = async {
         while waiting() > 1 {

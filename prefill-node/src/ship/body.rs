@@ -1,5 +1,5 @@
-//! A call's messages on their way to the transport, each payload as it lies: tonic's own encoder would copy it behind its
-//! header.
+//! Request body of a `Ship` call that hands payloads to the transport without a copy: tonic's own encoder would copy
+//! each payload behind its header.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +19,14 @@ use tonic::{
     codegen::{Service, http::Request},
 };
 
-/// A link whose first call has a body of its own, whatever the generated client gives it.
+/// A link whose first call sends the body given to [`WithBody::new`] in place of the generated client's.
 pub struct WithBody {
     link: Link,
     body: Body,
 }
 
 impl WithBody {
-    /// A call of `messages`, which ends when they do.
+    /// Wraps `link` for a call that streams `messages` and ends when they end.
     pub fn new(link: Link, messages: mpsc::Receiver<ShipFrame>) -> Self {
         Self { link, body: Body::new(Chunks { messages, begun: VecDeque::new() }) }
     }
@@ -47,10 +47,10 @@ impl Service<Request<Body>> for WithBody {
     }
 }
 
-/// The body: messages, chunk by chunk.
+/// The request body: messages, encoded chunk by chunk.
 struct Chunks {
     messages: mpsc::Receiver<ShipFrame>,
-    /// What is left of the message that was begun.
+    /// Chunks of the current message that are not sent yet.
     begun: VecDeque<Bytes>,
 }
 

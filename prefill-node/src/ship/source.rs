@@ -1,4 +1,4 @@
-//! A prompt's KV where the engine writes it, as a shipment's source.
+//! Source of a shipment: a prompt's KV in the blocks into which the engine writes it.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,17 +7,17 @@ use secateur_transfer::{codec::Plane, send::KvSource};
 
 use crate::progress::Laid;
 
-/// KV of a prompt, by the index of the block in the checkpoint.
+/// KV of a prompt, addressed by the layer's index in the checkpoint.
 #[derive(Clone)]
 pub struct Source {
-    /// The prompt.
+    /// The prompt's layout and the view of its blocks.
     pub laid: Arc<Laid>,
-    /// This node, and its blocks that have KV.
+    /// Identity of this node, with the list of its layers that have KV.
     pub identity: Arc<Identity>,
 }
 
 impl Source {
-    /// The place of a layer among the blocks with KV here. Manifests list no others.
+    /// Index of `layer` among the layers with KV on this node. Manifests list no other layers.
     pub fn slot(&self, layer: u32) -> usize {
         self.identity.kv_layers.partition_point(|&other| other < layer)
     }

@@ -1,4 +1,4 @@
-//! Shipments to receivers that are slow, over a real transport.
+//! Tests of shipments to slow, full, silent and stopped receivers, over a real transport.
 
 use secateur_model::{BlockTable, FloatType, KvPool};
 use secateur_proto::v1::{
@@ -21,24 +21,24 @@ use crate::{
     stall::Shortage,
 };
 
-/// 16 MiB, which is more than a transport takes on credit.
+/// Shape of a shipment of 16 MiB, which is more than the transport buffers.
 const LAYERS: usize = 4;
 const POSITIONS: usize = 2_048;
 const BLOCKS: usize = 128;
 
 #[derive(Clone, Copy)]
 enum Receiver {
-    /// Does not even say that it has the manifest.
+    /// Never replies, not even to the manifest.
     Stuck,
-    /// Has the manifest, and never room.
+    /// Acknowledges the manifest, and never has room.
     Full,
-    /// Has room, and says nothing of the frames that come.
+    /// Has room, and never acknowledges a frame.
     Silent,
     /// Takes a frame after each pause.
     Slow(Duration),
-    /// Takes so many, then refuses the rest.
+    /// Takes this many messages, then refuses the rest.
     Strict(usize),
-    /// Takes so many, then stops with everything else on its thread, as a process does that is stopped.
+    /// Takes this many messages, then blocks its whole thread, like a stopped process.
     Frozen(u64),
 }
 
@@ -104,7 +104,7 @@ async fn serve(receiver: Receiver) -> std::net::SocketAddr {
     address
 }
 
-/// A receiver on a thread of its own.
+/// Starts a receiver on a thread and runtime of its own.
 async fn start_apart(receiver: Receiver) -> Link {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -124,7 +124,8 @@ fn link(address: std::net::SocketAddr) -> Link {
     Peers::default().channel(&Peer { address: address.to_string(), name: None }).unwrap()
 }
 
-/// A way to `target` that carries so many bytes a second, with as much in its buffers as the system gives them.
+/// Starts a proxy to `target` that carries `bytes_s` bytes per second, with the system's default socket buffers;
+/// returns its address.
 async fn slow_way(target: std::net::SocketAddr, bytes_s: f64) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -153,7 +154,8 @@ fn pool() -> KvPool {
     KvPool::of_shape(FloatType::F32, 4, 64, LAYERS, BLOCKS).unwrap()
 }
 
-/// A prompt that is computed. A frame of the shipment before it may still be coded, whose blocks come back then.
+/// A prompt that is computed. Waits first until all blocks are free: a frame of the previous shipment may still be
+/// coded and hold its blocks.
 fn computed(pool: &KvPool) -> Follower {
     let started = Instant::now();
     while pool.free_blocks() < BLOCKS {
@@ -204,7 +206,8 @@ async fn a_receiver_without_room_holds_no_blocks_that_others_want() {
     assert_eq!(pool.free_blocks(), BLOCKS);
 }
 
-/// As where a message's length was altered on the way: it waits for the rest of what prefill has sent in full.
+/// A receiver behaves like this if a message's length was altered on the way: it waits for the rest of a message that
+/// prefill has sent in full.
 #[tokio::test]
 async fn a_receiver_that_says_nothing_is_not_waited_for_whoever_wants_the_blocks() {
     for receiver in [Receiver::Stuck, Receiver::Silent] {
@@ -233,16 +236,17 @@ async fn a_refusal_in_the_middle_is_told_as_such() {
     for count in 0..20 {
         let channel = start(Receiver::Strict(1 + count % 10)).await;
         let shipment = shipment(Duration::from_secs(5), &Shortage::default());
-        // Whichever is noticed first, the broken stream or the refusal.
+        // The error is the same whichever is noticed first, the broken stream or the refusal.
         let error = shipment.run(channel, computed(&pool)).await.unwrap_err().error;
         assert_eq!((error.code, error.message.as_str()), (ErrorCode::KvRefused, "damaged"));
     }
 }
 
-/// Its machine goes on acknowledging what comes. The patience of shipments is not what ends this.
+/// The stopped node's kernel still acknowledges packets. The shipment's patience (an hour) is not what ends the wait
+/// here.
 #[tokio::test]
 async fn a_decode_node_that_stops_is_noticed_within_seconds_and_blamed() {
-    // Before it says a word, after the manifest, and in the middle.
+    // Frozen before its first reply, after the manifest, and in the middle.
     for frozen_at in [None, Some(1), Some(4)] {
         let (pool, shortage) = (pool(), Shortage::default());
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -259,7 +263,8 @@ async fn a_decode_node_that_stops_is_noticed_within_seconds_and_blamed() {
     }
 }
 
-/// 16 MiB at 10 Mbit/s, of which megabytes lie in buffers on the way, with answers to pings behind them.
+/// 16 MiB at 10 Mbit/s, of which megabytes lie in buffers on the way, with the answers to keep-alive pings queued
+/// behind them.
 #[tokio::test]
 async fn a_slow_link_is_no_lost_one() {
     let (pool, shortage) = (pool(), Shortage::default());

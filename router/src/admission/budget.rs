@@ -1,12 +1,12 @@
-//! The memory that requests hold: bodies as they arrive, what is made of them, and pictures until the answer's end.
+//! The memory that requests hold: bodies as they arrive, the data parsed from them, and pictures until the answer ends.
 //!
-//! Bytes are weighed when they are there, not when they are announced: a `Content-Length` costs its sender nothing, and
-//! memory that was set aside for it would be denied to those who do send. Hence a body may be refused in its middle, when
-//! others were faster; but never one that has the memory that it needs.
+//! Bytes are counted when they arrive, not when they are announced: a `Content-Length` costs its sender nothing, and
+//! memory reserved for it would be denied to clients that do send. A body may therefore be refused midway because
+//! others took the memory first, but never once it has all the memory it needs.
 //!
-//! Three rules keep the many small requests out of the way of a few large ones. The first [`FREE`] bytes of each count
-//! for nothing, as the number of connections bounds them already. One peer has at most half of all. And holders of more
-//! than [`SMALL_MAX`] have three quarters of either.
+//! Three rules keep a few large requests from crowding out many small ones. The first [`FREE`] bytes of each request
+//! are not counted, since the number of connections bounds them already. One peer may hold at most half of the budget.
+//! Requests of more than [`SMALL_MAX`] bytes may use only three quarters of either bound.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -20,12 +20,12 @@ use super::{
     shares::{Bounds, Shares},
 };
 
-/// Bytes of each request that are not weighed.
+/// Bytes of each request that are not counted.
 pub const FREE: usize = 32 * 1024;
-/// A holder of more is a large one.
+/// Largest size of a small request, in bytes; only three quarters of the budget are open to larger ones.
 const SMALL_MAX: usize = 1024 * 1024;
 
-/// The memory there is.
+/// The memory that all requests share.
 #[derive(Clone, Debug)]
 pub struct Budget {
     bytes_max: usize,
@@ -38,43 +38,43 @@ struct Ledger {
     holders: usize,
 }
 
-/// What one request holds; all of it comes back on drop.
+/// The memory that one request holds; all of it is released on drop.
 #[derive(Debug)]
 pub struct Held {
     budget: Budget,
     peer: Peer,
-    /// Weighed bytes; written with the ledger locked.
+    /// Counted bytes; written with the ledger locked.
     weight: AtomicUsize,
 }
 
 impl Budget {
-    /// At most so many bytes.
+    /// A budget of `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
         Self { bytes_max, ledger: Arc::default() }
     }
 
-    /// A request of `peer` that holds nothing yet.
+    /// Registers a request of `peer`, which holds no bytes yet.
     pub fn holder(&self, peer: Peer) -> Held {
         self.lock().holders += 1;
         Held { budget: self.clone(), peer, weight: AtomicUsize::new(0) }
     }
 
-    /// Requests that hold something or are about to.
+    /// Number of requests that hold memory or are about to.
     pub fn holders(&self) -> usize {
         self.lock().holders
     }
 
-    /// Bytes that all requests hold, but for what is not weighed.
+    /// Counted bytes that all requests hold.
     pub fn bytes(&self) -> usize {
         self.lock().shares.total()
     }
 
-    /// Sums are right whatever happened to another holder.
+    /// Locks the ledger even if another holder panicked: each update leaves the sums right.
     fn lock(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For a holder of `bytes`.
+    /// The bounds for a request that holds `bytes`.
     fn bounds(&self, bytes: usize) -> Bounds {
         let total = if bytes > SMALL_MAX { self.bytes_max / 4 * 3 } else { self.bytes_max };
         Bounds { total, peer: total / 2 }
@@ -82,7 +82,7 @@ impl Budget {
 }
 
 impl Held {
-    /// From now on the request holds `bytes`. What is refused changes nothing.
+    /// Sets the memory that the request holds to `bytes`. An error leaves it unchanged.
     pub fn resize(&self, bytes: usize) -> Result<(), ServiceError> {
         let (bounds, new) = (self.budget.bounds(bytes), bytes.saturating_sub(FREE));
         let mut ledger = self.budget.lock();

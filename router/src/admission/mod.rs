@@ -1,12 +1,12 @@
-//! Bounded admission: so many requests run, so many more wait, and the rest are told at once to come back later.
+//! Bounded admission: a fixed number of requests run, a fixed number wait, and the rest are refused at once (429).
 //!
 //! ```text
-//! arrive ▸ Held: bytes are weighed as they come ▸ Ticket: a place in the house ▸ worker: parse and tokenize ▸ Turn: nodes
+//! arrive ▸ Held: bytes counted as they come ▸ Ticket: admitted ▸ worker: parse and tokenize ▸ Turn: runs at the nodes
 //! ```
 //!
-//! A request takes a [`Ticket`] when its body is there: a sender that takes its time has a connection and the bytes that it
-//! sent, and no place that others wait for. All come back on drop, however the request ends, and none while work that was
-//! begun under them goes on.
+//! A request takes a [`Ticket`] when its whole body has arrived: a slow sender holds a connection and the bytes it has
+//! sent, but no permit that others wait for. Permits and memory are released on drop, however the request ends, but not
+//! while work that was started under them still runs.
 
 mod budget;
 mod peer;
@@ -26,26 +26,26 @@ pub use self::{
     shares::{Bounds, Place, Places},
 };
 
-/// Bodies that arrive slowly. None of them holds more than a connection and what it has sent, which is weighed.
+/// Most bodies that may arrive slowly. Each holds a connection and the bytes it has sent, which are counted.
 const SLOW_BODIES: Bounds = Bounds { total: 1_024, peer: 512 };
-/// Where the number of processors is not known.
+/// Assumed number of processors where the system does not say.
 const PROCESSORS: usize = 4;
 
-/// The bounds.
+/// The permits and the memory budget that bound all requests.
 pub struct Admission {
-    /// Requests in the house: running or waiting.
+    /// Permits of admitted requests, running or waiting.
     entered: Arc<Semaphore>,
     entered_max: usize,
-    /// Requests at the nodes.
+    /// Permits of requests that run at the nodes.
     running: Arc<Semaphore>,
     running_max: usize,
-    /// Requests that are parsed or tokenized.
+    /// Permits of requests that are being parsed or tokenized.
     workers: Arc<Semaphore>,
     budget: Budget,
     slow: Places,
 }
 
-/// A place in the house, and what the request holds there.
+/// The permit of an admitted request, and the memory it holds.
 #[derive(Debug)]
 pub struct Ticket {
     _entered: OwnedSemaphorePermit,
@@ -53,7 +53,7 @@ pub struct Ticket {
     held: Arc<Held>,
 }
 
-/// A place at the nodes.
+/// The permit to run at the nodes.
 #[derive(Debug)]
 pub struct Turn {
     _running: OwnedSemaphorePermit,
@@ -61,9 +61,10 @@ pub struct Turn {
 }
 
 impl Admission {
-    /// At most `concurrent` running and `waiting` more waiting, which hold at most `held_bytes_max`.
+    /// Bounds of at most `concurrent` running and `waiting` waiting requests, which hold at most `held_bytes_max`
+    /// bytes.
     pub fn new(concurrent: usize, waiting: usize, held_bytes_max: usize) -> Self {
-        // More than there are processors, so that a short prompt does not wait for long ones.
+        // Twice the number of processors, so that a short prompt does not wait for long ones.
         let workers = 2 * std::thread::available_parallelism().map_or(PROCESSORS, usize::from);
         Self {
             entered: Arc::new(Semaphore::new(concurrent + waiting)),
@@ -76,18 +77,18 @@ impl Admission {
         }
     }
 
-    /// A request of `peer` whose body is about to be read.
+    /// Registers a request of `peer` whose body is about to be read.
     pub fn holder(&self, peer: Peer) -> Held {
         self.budget.holder(peer)
     }
 
-    /// A place for a body that takes its time.
+    /// Takes a permit for a body that arrives slowly.
     pub fn slow_body(&self, peer: Peer) -> Result<Place, ServiceError> {
         let refused = || ServiceError::new(ErrorCode::Overloaded, "too many bodies arrive slowly; try again soon");
         self.slow.take(peer).ok_or_else(refused)
     }
 
-    /// Enters with what was read, or is told to come back.
+    /// Admits a request that holds its body, or refuses it if running and waiting requests are at their bound.
     pub fn enter(&self, held: Held) -> Result<Ticket, ServiceError> {
         self.ticket(Arc::new(held))
     }
@@ -102,8 +103,8 @@ impl Admission {
         }
     }
 
-    /// Does `job` away from the async threads, when one of few workers is free. The ticket goes with the job: a client that
-    /// leaves ends the waiting, not the work, and what works keeps its place.
+    /// Runs `job` on a blocking thread as soon as a worker permit is free. The ticket moves with the job: if the client
+    /// disconnects, only the waiting ends; the job runs on and keeps its permit until it is done.
     pub async fn work<T: Send + 'static>(
         &self,
         ticket: Ticket,
@@ -124,7 +125,8 @@ impl Admission {
         })
     }
 
-    /// A place in the house for each of `choices` answers to the request that holds `ticket`: each is work of its own.
+    /// Takes an admission permit for each of `choices` answers to the request of `ticket`: each answer is separate
+    /// work.
     pub fn share(&self, ticket: Ticket, choices: usize) -> Result<Vec<Ticket>, ServiceError> {
         if choices > self.entered_max {
             let message =
@@ -139,39 +141,39 @@ impl Admission {
         Ok(tickets)
     }
 
-    /// Requests at the nodes.
+    /// Number of requests that run at the nodes.
     pub fn running(&self) -> usize {
         self.running_max - self.running.available_permits()
     }
 
-    /// Requests that have entered and do not run yet.
+    /// Number of admitted requests that do not run yet.
     pub fn waiting(&self) -> usize {
         self.entered().saturating_sub(self.running())
     }
 
-    /// Requests in the house.
+    /// Number of admitted requests.
     fn entered(&self) -> usize {
         self.entered_max - self.entered.available_permits()
     }
 
-    /// Requests in the house, and those whose bodies arrive.
+    /// Number of admitted requests and of those whose bodies are arriving.
     pub fn present(&self) -> usize {
         self.budget.holders()
     }
 
-    /// Bytes that requests hold, as far as they are weighed.
+    /// Counted bytes that requests hold.
     pub fn held_bytes(&self) -> usize {
         self.budget.bytes()
     }
 }
 
 impl Ticket {
-    /// What the request holds.
+    /// The memory that the request holds.
     pub fn held(&self) -> &Held {
         &self.held
     }
 
-    /// Waits for a place at the nodes, first come, first served.
+    /// Waits for a permit to run at the nodes; permits are given in order of arrival.
     pub async fn turn(self, deadline: Instant) -> Result<Turn, ServiceError> {
         match timeout_at(deadline, self.running.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _running: permit, _ticket: self }),

@@ -1,14 +1,15 @@
-//! Who a connection comes from, as far as bounds for each peer are concerned.
+//! The identity of a client for per-peer bounds.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, or the /64 of an IPv6 address: whoever has one address of a /64 has all of them.
+/// An IPv4 address, or the /64 of an IPv6 address, since a client that has one address of a /64 usually has all of
+/// them.
 ///
-/// Behind a reverse proxy all requests have the proxy's address. A header that says otherwise is not believed, since
-/// anybody can send one.
+/// Behind a reverse proxy all requests have the proxy's address. Headers such as `X-Forwarded-For` are not trusted,
+/// since any client can send them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// An IPv4 address, also one that is written as IPv6.
+    /// An IPv4 address, including one that is mapped to IPv6.
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address.
     V6(u64),

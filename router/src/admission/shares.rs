@@ -1,4 +1,4 @@
-//! An amount that peers share: bounded as a whole, and for each peer.
+//! An amount that peers share, bounded in total and for each peer.
 
 use std::{
     collections::HashMap,
@@ -7,31 +7,31 @@ use std::{
 
 use super::peer::Peer;
 
-/// The most that may be taken.
+/// The largest amounts that may be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// By all peers together.
+    /// Bound for all peers together.
     pub total: usize,
-    /// By one peer.
+    /// Bound for one peer.
     pub peer: usize,
 }
 
-/// What has been taken. It knows no lock and no clock.
+/// The amounts taken so far, in total and by peer. Plain data without lock or clock.
 #[derive(Debug, Default)]
 pub struct Shares {
     total: usize,
     by_peer: HashMap<Peer, usize>,
 }
 
-/// A number of places, taken one by one.
+/// A bounded number of permits, taken one at a time.
 #[derive(Clone, Debug)]
 pub struct Places {
     bounds: Bounds,
-    /// Locked for as long as it takes to count.
+    /// Counts of the permits taken; locked only while counting.
     shares: Arc<Mutex<Shares>>,
 }
 
-/// One place; it comes back on drop.
+/// One permit, released on drop.
 #[derive(Debug)]
 pub struct Place {
     peer: Peer,
@@ -55,31 +55,31 @@ impl Shares {
         self.total.saturating_add(amount) <= bounds.total && used.saturating_add(amount) <= bounds.peer
     }
 
-    /// Gives `amount` back, which `peer` took.
+    /// Gives back `amount` that `peer` took.
     pub fn give(&mut self, peer: Peer, amount: usize) {
         self.total = self.total.saturating_sub(amount);
         if let Some(used) = self.by_peer.get_mut(&peer) {
             *used = used.saturating_sub(amount);
-            // The table is as large as there are peers that hold something, not as there ever were.
+            // Peers that hold nothing are removed, so the table does not grow with every peer there ever was.
             if *used == 0 {
                 self.by_peer.remove(&peer);
             }
         }
     }
 
-    /// All that is taken.
+    /// The amount taken by all peers.
     pub fn total(&self) -> usize {
         self.total
     }
 }
 
 impl Places {
-    /// So many places.
+    /// A set of permits within `bounds`, none of them taken.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, shares: Arc::default() }
     }
 
-    /// A place for `peer`, if one is free.
+    /// Takes a permit for `peer`, if one is free.
     pub fn take(&self, peer: Peer) -> Option<Place> {
         let is_taken = lock(&self.shares).take(peer, 1, self.bounds);
         is_taken.then(|| Place { peer, shares: self.shares.clone() })
@@ -92,7 +92,7 @@ impl Drop for Place {
     }
 }
 
-/// Counts are right whatever happened to another holder.
+/// Locks the counts even if another holder panicked: each update leaves them right.
 fn lock(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
     shares.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,13 @@
-//! The answers to one request, side by side: each begins when it can, and whatever comes next of any of them comes next.
+//! The answers (choices) to one request, run concurrently; their events are merged in the order in which they occur.
 //!
 //! ```text
 //!   choice 0 (leads)   begin ▸ pieces ▸ receipt
-//!   choice 1                    └▸ begin ▸ pieces ▸ receipt      begins when its leader's decode node draws: by then
-//!   choice 2                    └▸ begin ▸ pieces ▸ receipt      prefill has the prompt in its prefix cache, that one its KV
+//!   choice 1                    └▸ begin ▸ pieces ▸ receipt      begins when its leader's decode node draws a token:
+//!   choice 2                    └▸ begin ▸ pieces ▸ receipt      by then both nodes hold the prompt's KV
 //! ```
 //!
-//! All run on the task that reads them, so a reader that leaves drops them, which cancels the work at the nodes.
+//! All choices run on the task that reads them: when the reader goes away they are dropped, which cancels the work at
+//! the nodes.
 
 use futures::{
     StreamExt,
@@ -25,36 +26,36 @@ use crate::{
     },
 };
 
-/// What happened to a choice.
+/// An event of one choice.
 #[derive(Debug)]
 pub enum Event {
-    /// Its first token is there.
+    /// The first token has arrived; usage so far.
     Begun(Usage),
-    /// Its next piece.
+    /// The next piece, and usage so far.
     Piece(Piece, Usage),
-    /// Its pieces were all; the nodes are done.
+    /// The answer has ended and the nodes are done; final usage and receipt.
     Ended(Usage, Box<Receipt>),
 }
 
-/// An answer whose first token is there, and its place at the nodes.
+/// An answer whose first token has arrived, and its permit to run at the nodes.
 pub struct Begun {
     /// The answer.
     pub answer: Answer,
-    /// Given back when the choice ends.
+    /// The permit to run at the nodes, released when the choice ends.
     pub turn: Turn,
-    /// Of a leader: the others begin when it is dropped.
+    /// Guard of the prompt's first choice (the leader): the other choices begin when it is dropped.
     pub lead: Option<DropGuard>,
 }
 
-/// How a choice begins.
+/// A future that starts a choice and waits for its first token.
 pub type Begin = BoxFuture<'static, Result<Begun, ServiceError>>;
 
-/// All choices of a request.
+/// The choices of a request as one stream of events.
 pub struct Choices {
     streams: SelectAll<BoxStream<'static, (usize, Result<Event, ServiceError>)>>,
 }
 
-/// Where a choice is.
+/// The stage that a choice has reached.
 enum Stage {
     Beginning(Begin),
     Running(Begun),
@@ -63,13 +64,14 @@ enum Stage {
 }
 
 impl Choices {
-    /// Choices that begin so, numbered from 0.
+    /// Choices started by `begins`, numbered from 0.
     pub fn new(begins: impl IntoIterator<Item = Begin>) -> Self {
         let streams = begins.into_iter().enumerate().map(|(index, begin)| choice(index, begin).boxed());
         Self { streams: streams.collect() }
     }
 
-    /// What happens next, and to which choice; none after the last one's end. After an error the request is lost: drop it.
+    /// The next event and the number of its choice; `None` after the last choice has ended. After an error the whole
+    /// request has failed: drop it.
     pub async fn next(&mut self) -> Option<(usize, Result<Event, ServiceError>)> {
         self.streams.next().await
     }
@@ -105,7 +107,7 @@ async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
         }),
         Stage::Ending(mut begun, finish) => {
             let receipt = begun.answer.receipt(finish).await;
-            // An answer of one token ends before its shipment; the receipt waited for that.
+            // An answer of one token ends before its shipment; the receipt has waited for the shipment.
             begun.lead = None;
             Some((Ok(Event::Ended(begun.answer.usage(), Box::new(receipt))), Stage::Over))
         }

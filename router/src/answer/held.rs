@@ -1,14 +1,14 @@
-//! What belongs to tokens and must go out with their text: not before it, when the text is held back, and not at all when
-//! a stop text cut it off. Plain data.
+//! Per-token entries (log probabilities) that are released together with their token's text: while the text is held
+//! back so is the entry, and if a stop text cuts the text off the entry is dropped. Plain data.
 
 use std::collections::VecDeque;
 
-/// Entries of tokens whose text is not out yet.
+/// Entries of tokens whose text has not been released yet.
 #[derive(Debug)]
 pub struct Held<T> {
-    /// Of tokens that have no text yet: the beginning of a character, or special ones.
+    /// Entries of tokens without text so far: the first bytes of a character, or special tokens.
     open: Vec<T>,
-    /// Where each one's text begins and ends in the answer, in bytes.
+    /// Entries whose text is known but held back, each with the byte range of its text in the answer.
     waiting: VecDeque<(usize, usize, T)>,
     written: usize,
     shown: usize,
@@ -21,12 +21,12 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    /// A token came.
+    /// Adds the entry of the next token.
     pub fn token(&mut self, entry: T) {
         self.open.push(entry);
     }
 
-    /// The tokens since the last text turned out to be these bytes, together.
+    /// Assigns `bytes` bytes of text to all tokens added since the last call that had text.
     pub fn text(&mut self, bytes: usize) {
         if bytes == 0 {
             return;
@@ -36,14 +36,14 @@ impl<T> Held<T> {
         self.written = end;
     }
 
-    /// So many more bytes are out: the entries of the tokens that are now out in full.
+    /// Records that `bytes` more bytes were released; returns the entries of tokens whose text is now released in full.
     pub fn shown(&mut self, bytes: usize) -> Vec<T> {
         self.shown += bytes;
         let shown = self.shown;
         self.take_while(|_, end| end <= shown)
     }
 
-    /// Nothing more will be out: of what is left, the entries of tokens that are out in part.
+    /// Ends the answer at a stop text: returns the entries of tokens released in part, and drops the others.
     pub fn cut_off(&mut self) -> Vec<T> {
         let shown = self.shown;
         let entries = self.take_while(|start, _| start < shown);
@@ -52,7 +52,7 @@ impl<T> Held<T> {
         entries
     }
 
-    /// Everything is out: all that is left.
+    /// Ends an answer whose whole text was released: returns all entries that are left.
     pub fn rest(&mut self) -> Vec<T> {
         let waiting = self.take_while(|_, _| true);
         waiting.into_iter().chain(self.open.drain(..)).collect()

@@ -1,4 +1,5 @@
-//! One answer: tokens from the nodes become text, until an end token, a stop text or the length ends it; then the receipt.
+//! One answer: turns tokens from the nodes into text until an end token, a stop text or the length limit ends it, and
+//! then makes its receipt.
 
 mod choices;
 mod held;
@@ -27,25 +28,25 @@ use text::AnswerText;
 pub use text::Style;
 pub use total::Total;
 
-/// What the answer needs to know of its request.
+/// What an answer needs to know about its request.
 pub struct AnswerContext {
-    /// For the receipt.
+    /// The request's epoch, for the receipt.
     pub epoch: String,
-    /// The last tokens of the text that the answer's goes on from; empty where it begins anew.
+    /// Last tokens of the text that the answer continues; empty where the answer starts a new text.
     pub before: Vec<u32>,
-    /// The prompt without its pictures.
+    /// Tokens of the prompt without its pictures.
     pub text_tokens: u32,
-    /// The prompt with them, before pruning, at most.
+    /// Tokens of the prompt with its pictures before pruning, at most.
     pub prompt_tokens_max: u32,
-    /// What ends the answer, the model's end tokens excluded.
+    /// Stop conditions of the request, without the model's end tokens.
     pub stop: StopConditions,
-    /// End tokens, which are no text.
+    /// Tokens that end the answer and are not part of its text.
     pub stop_token_ids: HashSet<u32>,
-    /// How log probabilities are reported; none: not at all.
+    /// How log probabilities are reported; `None` if they were not requested.
     pub logprobs: Option<Style>,
-    /// Waiting for admission, and of a further choice for the first one.
+    /// Time spent waiting for a permit to run and, for a further choice, for the prompt's first choice.
     pub queued: Duration,
-    /// When the router accepted the request.
+    /// Time at which the router accepted the request.
     pub accepted: Instant,
 }
 
@@ -54,13 +55,13 @@ pub struct AnswerContext {
 pub struct Piece {
     /// New text, perhaps empty.
     pub text: String,
-    /// Of the tokens that are now shown in full; none where they are not asked for.
+    /// Log probabilities of the tokens whose text is now shown in full; `None` if they were not requested.
     pub logprobs: Option<Vec<TokenEntry>>,
-    /// Set on the last piece.
+    /// Why the answer ended; set on the last piece only.
     pub finish: Option<FinishReason>,
 }
 
-/// An answer in the making. Dropping it cancels the work.
+/// An answer that is being generated. Dropping it cancels the work at the nodes.
 pub struct Answer {
     run: Run,
     context: AnswerContext,
@@ -68,14 +69,14 @@ pub struct Answer {
     completion_tokens: u32,
     first_at: Instant,
     last_at: Instant,
-    /// The last token was an end token: the node that drew it is done.
+    /// Whether the last token was an end token, after which the node that drew it is done.
     has_end_token: bool,
     is_finished: bool,
     clock: AnswerClock,
 }
 
 impl Answer {
-    /// An answer whose first token has just come.
+    /// An answer whose first token has just arrived.
     pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, clock: AnswerClock) -> Self {
         let now = Instant::now();
         clock.first_token(now - context.accepted);
@@ -92,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// The next piece; none after the last one.
+    /// The next piece; `None` after the last one.
     pub async fn next(&mut self) -> Result<Option<Piece>, ServiceError> {
         if self.is_finished {
             return Ok(None);
@@ -109,7 +110,7 @@ impl Answer {
         Ok(Some(piece))
     }
 
-    /// The decode node has drawn a token, hence has the whole prompt's KV.
+    /// Whether the decode node has drawn a token, and therefore has the whole prompt's KV.
     pub fn is_shipped(&self) -> bool {
         self.run.has_decoded()
     }
@@ -121,7 +122,7 @@ impl Answer {
         Usage::new(prompt, self.completion_tokens, self.run.cached_positions())
     }
 
-    /// Ends the request at the nodes and sums up. Call after the last piece.
+    /// Ends the request at the nodes and returns its receipt. Call after the last piece.
     pub async fn receipt(&mut self, finish: FinishReason) -> Receipt {
         let account = self.run.finish(self.has_end_token).await.clone();
         let receipt = Receipt {
@@ -140,7 +141,8 @@ impl Answer {
         receipt
     }
 
-    /// An end token is no part of the answer, whichever node drew it: decode does not even send its own.
+    /// Turns tokens into a piece. An end token is not part of the answer; prefill sends one that it drew, decode does
+    /// not.
     fn on_tokens(&mut self, tokens: Vec<Token>) -> Piece {
         let end = tokens.iter().position(|token| self.context.stop_token_ids.contains(&token.id));
         let tokens = &tokens[..end.unwrap_or(tokens.len())];
@@ -157,7 +159,7 @@ impl Answer {
     }
 
     fn count(&mut self, tokens: usize) {
-        // The first one's time was taken when it came.
+        // The first token's time was taken when the answer was created.
         let between = (self.completion_tokens > 0 && tokens > 0).then(|| {
             let now = Instant::now();
             now - std::mem::replace(&mut self.last_at, now)
@@ -166,7 +168,7 @@ impl Answer {
         self.completion_tokens += u32::try_from(tokens).unwrap_or(u32::MAX);
     }
 
-    /// Ends the answer for `reason`, unless what was still held back turns out to be a stop text.
+    /// Ends the answer for `reason`, unless the text that was still held back contains a stop text.
     fn end(&mut self, piece: &mut Piece, reason: FinishReason) {
         let is_stopped = self.text.end(piece);
         piece.finish = Some(if is_stopped { FinishReason::Stop } else { reason });

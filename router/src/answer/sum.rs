@@ -1,4 +1,4 @@
-//! The nodes' reports in the receipt's words.
+//! Converts the nodes' reports into the parts of a receipt.
 
 use secateur_proto::v1::{TransferReport, VisualReport};
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What pruning did; none without a picture, whatever method was set for pictures.
+/// The receipt of visual pruning; `None` if the request has no picture, whatever method was set.
 pub fn visual(report: &VisualReport) -> Option<VisualReceipt> {
     (report.images > 0).then(|| VisualReceipt {
         method: method_name(report.method).to_owned(),
@@ -23,7 +23,7 @@ pub fn visual(report: &VisualReport) -> Option<VisualReceipt> {
     })
 }
 
-/// What went over the wire.
+/// The receipt of the KV transfer.
 pub fn transfer(report: &TransferReport) -> TransferReceipt {
     TransferReceipt {
         policy: policy_name(report.policy).to_owned(),
@@ -45,7 +45,7 @@ pub fn transfer(report: &TransferReport) -> TransferReceipt {
     .with_saved()
 }
 
-/// What was decided, and from what.
+/// The receipt of the policy decision and its inputs.
 pub fn decision(decision: &Decision) -> DecisionReceipt {
     let inputs = &decision.inputs;
     DecisionReceipt {

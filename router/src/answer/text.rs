@@ -1,4 +1,4 @@
-//! Tokens to the text that a client may see, with the log probabilities that belong to it.
+//! Turns tokens into the text that a client may see, together with its log probabilities.
 
 use std::sync::Arc;
 
@@ -13,30 +13,31 @@ use crate::{
     served::ServedModel,
 };
 
-/// The text of one answer, growing.
+/// The growing text of one answer.
 pub struct AnswerText {
     model: Arc<ServedModel>,
     detokenizer: Detokenizer,
     stops: StopMatcher,
-    /// Stop texts count from the token after these.
+    /// Number of first tokens in which stop texts do not end the answer.
     min_tokens: u32,
     tokens: u32,
     style: Style,
-    /// None: log probabilities are not asked for.
+    /// Log probabilities that wait for their text; `None` if they were not requested.
     held: Option<Held<TokenEntry>>,
 }
 
-/// How tokens are reported.
+/// How log probabilities are reported.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Style {
-    /// Alternatives beside each.
+    /// Number of alternatives reported for each token.
     pub top: u32,
-    /// Names are ids.
+    /// Whether tokens are named by their ids.
     pub as_ids: bool,
 }
 
 impl AnswerText {
-    /// An empty answer, whose text goes on from that of `before`. Without a style no log probabilities are reported.
+    /// An empty answer whose text continues that of the tokens `before`. Without a `style` no log probabilities are
+    /// reported.
     pub fn new(model: Arc<ServedModel>, before: &[u32], stop: &StopConditions, style: Option<Style>) -> Self {
         Self {
             detokenizer: Detokenizer::after(model.clone(), before),
@@ -49,12 +50,12 @@ impl AnswerText {
         }
     }
 
-    /// An empty piece of it.
+    /// An empty piece of this answer.
     pub fn piece(&self) -> Piece {
         Piece { logprobs: self.held.as_ref().map(|_| Vec::new()), ..Default::default() }
     }
 
-    /// Adds what `token` makes visible to `piece`; true if a stop text ended the answer.
+    /// Adds the text that `token` makes visible to `piece`; returns whether a stop text ended the answer.
     pub fn push(&mut self, piece: &mut Piece, token: &Token) -> bool {
         self.tokens += 1;
         if self.held.is_some() {
@@ -65,7 +66,7 @@ impl AnswerText {
         self.show(piece, text)
     }
 
-    /// Adds what was held back; true if that turned out to hold a stop text.
+    /// Adds the text that was held back to `piece`; returns whether it contained a stop text.
     pub fn end(&mut self, piece: &mut Piece) -> bool {
         let rest = self.detokenizer.flush();
         if self.show(piece, rest) {

@@ -1,30 +1,30 @@
-//! The sum over a request's choices: what usage and receipt say of all of them. Plain data.
+//! Usage and receipt summed over a request's choices. Plain data.
 
 use crate::openai::{receipt::Receipt, response::Usage};
 
-/// Usage and receipts of choices that run side by side.
+/// Usage and receipts of the choices of one request.
 #[derive(Debug)]
 pub struct Total {
-    /// Choices of one prompt; the first of them counts the prompt.
+    /// Number of choices of each prompt; the first of them counts the prompt's tokens.
     per_prompt: usize,
     usage: Vec<Usage>,
     receipts: Vec<Option<Receipt>>,
 }
 
 impl Total {
-    /// Of `choices` choices, `per_prompt` for each prompt.
+    /// The sum over `choices` choices, `per_prompt` for each prompt.
     pub fn new(choices: usize, per_prompt: usize) -> Self {
         Self { per_prompt: per_prompt.max(1), usage: vec![Usage::default(); choices], receipts: vec![None; choices] }
     }
 
-    /// A choice has used so much so far.
+    /// Sets the usage so far of a choice.
     pub fn used(&mut self, choice: usize, usage: Usage) {
         if let Some(place) = self.usage.get_mut(choice) {
             *place = usage;
         }
     }
 
-    /// A choice is over.
+    /// Records the final usage and the receipt of a choice that has ended.
     pub fn ended(&mut self, choice: usize, usage: Usage, receipt: Receipt) {
         self.used(choice, usage);
         if let Some(place) = self.receipts.get_mut(choice) {
@@ -32,7 +32,7 @@ impl Total {
         }
     }
 
-    /// Every prompt once, every answer.
+    /// Total usage: each prompt counts once, each answer separately.
     pub fn usage(&self) -> Usage {
         let mut sum = Usage::default();
         for (choice, usage) in self.usage.iter().enumerate() {
@@ -45,7 +45,7 @@ impl Total {
         sum
     }
 
-    /// Takes one receipt for all: a single choice's own, or the sum with each one's in `choices`.
+    /// Takes the receipt of the request: a single choice's own receipt, or the sum with all receipts in `choices`.
     pub fn receipt(&mut self) -> Receipt {
         Receipt::of_all(self.receipts.iter_mut().filter_map(Option::take).collect())
     }

@@ -1,5 +1,5 @@
-//! Which pair served a prompt's beginning last: there its KV may still lie, in prefill's prefix cache and among what
-//! decode keeps of finished answers. Plain data, bounded; what is forgotten costs time and nothing else.
+//! Remembers which pair served a prompt's prefix last: that pair may still hold its KV, in prefill's prefix cache and
+//! in the KV that decode keeps of finished answers. Plain data, bounded; losing an entry costs time and nothing else.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,12 +8,12 @@ use std::{
 
 use bytes::Bytes;
 
-/// Prefixes that are remembered.
+/// Most prefixes that are remembered.
 const ENTRIES_MAX: usize = 16_384;
-/// A prefix ends after so many tokens, and behind each picture.
+/// Tokens between the ends of two prefixes; a prefix also ends after each picture.
 const STRIDE: usize = 64;
 
-/// Digest of a prompt's beginning.
+/// Digest of a prompt's prefix.
 pub type Prefix = [u8; 32];
 
 /// Two nodes that served a prompt.
@@ -25,11 +25,11 @@ pub struct Near {
     pub decode: String,
 }
 
-/// Prefixes and who served them last; the least recently used is forgotten first.
+/// Prefixes and the pair that served each last; the least recently used entry is evicted first.
 #[derive(Debug)]
 pub struct Affinity {
     served: HashMap<Prefix, Served>,
-    /// By when they were used, oldest first. Holds each prefix once, under its `Served::turn`.
+    /// Prefixes by the time of their last use, oldest first. Holds each prefix once, under its `Served::turn`.
     turns: BTreeMap<u64, Prefix>,
     next_turn: u64,
     entries_max: usize,
@@ -57,10 +57,11 @@ impl Affinity {
         prefixes.iter().rev().find_map(|prefix| self.served.get(prefix)).map(|served| Near::clone(&served.by))
     }
 
-    /// This pair has a prompt with these prefixes now.
+    /// Records that the pair `by` now holds a prompt with these prefixes.
     pub fn record(&mut self, prefixes: &[Prefix], by: Near) {
         let by = Arc::new(by);
-        // The longest first: where the bound is short, what many prompts share is used last and stays.
+        // Longest first: short prefixes, which many prompts share, are then the most recently used and are evicted
+        // last.
         for prefix in prefixes.iter().rev() {
             let turn = self.next_turn;
             self.next_turn += 1;
@@ -77,8 +78,8 @@ impl Affinity {
     }
 }
 
-/// Digests of a prompt's beginnings, shortest first: a blake3 chain over its tokens, and over each picture's own blake3
-/// where its image token stands. Takes time in proportion to the pictures: not for an async task.
+/// Digests of a prompt's prefixes, shortest first: a blake3 chain over the tokens, with each picture's own blake3 after
+/// its image token. Takes time in proportion to the pictures, so do not call it on an async task.
 pub fn prefixes<'a>(
     tokens: &[u32],
     image_token: Option<u32>,

@@ -1,8 +1,8 @@
-//! The set of nodes, owned by one task: what names stand for comes in from one task for each name, what nodes show of
-//! themselves from their probes; [`Roster`] decides, and everybody else reads the snapshot that is published.
+//! Maintains the set of nodes in one task. Lookup results come in from one task for each name, and node states from the
+//! probes; [`Roster`] decides which nodes join and leave, and all readers use the snapshot that is published.
 //!
-//! A lookup runs in a task of its own and is waited for however long it takes: a resolver that hangs holds up nothing
-//! but the next lookup of that name, and takes one thread.
+//! Each name's lookups run in a task of their own and have no timeout: a resolver that hangs delays only the next
+//! lookup of that name, and takes one thread.
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,14 +21,14 @@ use super::{
     roster::{Joiner, Roster, Sight, Standing, Turn},
 };
 
-/// Between the end of a lookup and the next one of the same name.
+/// Pause between the end of a lookup and the next lookup of the same name.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How often nodes that leave are looked after where nothing else happens.
+/// Interval at which leaving nodes are checked when no other event occurs.
 const TICK: Duration = Duration::from_millis(250);
-/// Answers of lookups that wait for the one who takes them.
+/// Capacity of the channel of lookup results.
 const ANSWERS_MAX: usize = 64;
 
-/// Asks for the addresses behind `host:port`.
+/// A function that resolves `host:port` to addresses.
 pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The operating system's resolver.
@@ -36,14 +36,14 @@ pub fn system_lookup() -> Lookup {
     Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host(name).await?.collect()) }))
 }
 
-/// Every node at one moment.
+/// The nodes at one moment.
 #[derive(Default)]
 pub struct Snapshot {
     /// Prefill nodes.
     pub prefill: Vec<Arc<Node>>,
     /// Decode nodes.
     pub decode: Vec<Arc<Node>>,
-    /// What the configured names stand for.
+    /// The configured names and their addresses.
     pub names: Vec<Name>,
 }
 
@@ -54,9 +54,9 @@ pub struct Name {
     pub role: Role,
     /// `host:port` as configured.
     pub name: String,
-    /// What it stood for when it was last looked up with success.
+    /// Addresses that the last successful lookup found.
     pub addresses: Vec<SocketAddr>,
-    /// Why the last lookup failed; none: it did not.
+    /// Why the last lookup failed; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
@@ -66,7 +66,7 @@ impl Snapshot {
         self.prefill.iter().chain(&self.decode)
     }
 
-    /// Whether a node is at this address.
+    /// Whether the snapshot has a node at `address`.
     pub fn has(&self, address: &str) -> bool {
         self.nodes().any(|node| *node.address == *address)
     }
@@ -79,34 +79,34 @@ struct Answer {
     found: io::Result<Vec<SocketAddr>>,
 }
 
-/// What is known of the nodes of one role.
+/// The nodes of one role.
 struct Side {
     role: Role,
     roster: Roster,
     running: HashMap<String, Running>,
-    /// As last published.
+    /// The nodes as last published.
     shown: Vec<Arc<Node>>,
 }
 
-/// A node and its probe, which ends with this.
+/// A node and the guard of its probe task, which stops on drop.
 struct Running {
     node: Arc<Node>,
     _probe: tokio_util::sync::DropGuard,
 }
 
-/// The owner of the set.
+/// The owner of the set of nodes.
 pub struct Discovery {
     sides: [Side; 2],
     channels: Channels,
     lookup: Lookup,
-    /// Rung by probes when a node came or went.
+    /// Notified by probes when a node comes up or goes down.
     news: Arc<Notify>,
     published: watch::Sender<Arc<Snapshot>>,
     shutdown: CancellationToken,
 }
 
 impl Discovery {
-    /// The nodes at configured addresses are there at once; names are looked up by [`Discovery::run`].
+    /// Starts with the nodes at configured addresses; names are looked up later, by [`Discovery::run`].
     pub fn new(
         prefill: &[String],
         decode: &[String],
@@ -115,7 +115,7 @@ impl Discovery {
         shutdown: &CancellationToken,
     ) -> Result<Self, OpenError> {
         for address in prefill.iter().chain(decode) {
-            // Opens nothing yet, but says now what would be wrong with it.
+            // This opens no connection; it reports an address that cannot be used at start-up.
             Node::new(address, None, Role::Unspecified, channels)?;
         }
         let side = |role, configured: &[String]| Side {
@@ -136,12 +136,12 @@ impl Discovery {
         Ok(discovery)
     }
 
-    /// Where the set can be read.
+    /// A receiver of the published snapshots.
     pub fn published(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.published.subscribe()
     }
 
-    /// Looks names up and keeps the set, until shutdown. `changed` hears of every set that is published.
+    /// Looks names up and maintains the set until shutdown. `changed` is called with the snapshot after each change.
     pub async fn run(mut self, changed: impl Fn(&Snapshot)) {
         let (sender, mut answers) = mpsc::channel(ANSWERS_MAX);
         for side in &self.sides {
@@ -178,7 +178,7 @@ impl Discovery {
         }
     }
 
-    /// True if what the name stands for, or why that is not known, has changed.
+    /// Records a lookup result; returns whether the name's addresses or its failure changed.
     fn take(&mut self, answer: Answer) -> bool {
         let Some(side) = self.sides.iter_mut().find(|side| side.role == answer.role) else { return false };
         let found = answer.found.map_err(|error| error.to_string());
@@ -192,7 +192,8 @@ impl Discovery {
         is_news
     }
 
-    /// Lets join and leave who should, and publishes if that, or a name, changed.
+    /// Lets nodes join and leave as the roster decides; publishes a snapshot and returns true if nodes or names
+    /// changed.
     fn turn(&mut self) -> bool {
         let now = Instant::now();
         let mut is_changed = false;
@@ -215,10 +216,10 @@ impl Side {
         self.running.iter().map(|(address, running)| (address.clone(), running.node.sight())).collect()
     }
 
-    /// True if other nodes are shown now.
+    /// Applies the roster's decision; returns whether the published nodes changed.
     fn apply(&mut self, turn: Turn, channels: &Channels, news: &Arc<Notify>, shutdown: &CancellationToken) -> bool {
         for address in &turn.leave {
-            // Requests in flight keep the node itself, and its connection.
+            // Requests in flight keep the node and its connection alive.
             self.running.remove(address);
             tracing::info!(address, role = ?self.role, "node left");
         }

@@ -1,5 +1,5 @@
-//! Links that failed lately: for some time they are the last choice of every request, not only of the one that failed.
-//! Plain data, at most one entry for each link; the time comes in as an argument.
+//! Links that failed lately. For some time such a link is the last choice of every request, not only of the request
+//! that failed. Plain data with at most one entry for each link; the time comes in as an argument.
 //!
 //! ```text
 //!   usable ── a shipment failed ──▶ rests (5 s, doubled up to 5 min) ── over ──▶ one request tries it
@@ -8,17 +8,17 @@
 //!      └────────────────────────────── shipped ─────────────────────────────────────┘
 //! ```
 //!
-//! Two nodes may both answer the router while nothing passes between them; no probe of the router notices that.
+//! Both nodes may answer the router while no data passes between them; the router's probes do not notice that.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::Instant;
 
-/// Rest after a first failure; each further one doubles it.
+/// Rest after a first failure; each further failure doubles it.
 const REST_FIRST: Duration = Duration::from_secs(5);
 /// Longest rest.
 const REST_MAX: Duration = Duration::from_secs(300);
-/// Time for which others stay away while one request tries a link.
+/// Time for which other requests avoid a link while one request tries it.
 const TRIAL: Duration = Duration::from_secs(5);
 
 /// One link's failures.
@@ -28,7 +28,7 @@ struct Fault {
     failures: u32,
     /// End of the rest.
     until: Instant,
-    /// Whether one request tries the link.
+    /// Whether a request is trying the link after its rest.
     is_tried: bool,
 }
 
@@ -43,21 +43,22 @@ impl Faults {
     pub fn failed(&mut self, prefill: &str, decode: &str, now: Instant) {
         let faults = self.by_prefill.entry(prefill.to_owned()).or_default();
         let fault = faults.entry(decode.to_owned()).or_insert(Fault { failures: 0, until: now, is_tried: false });
-        // Several requests that fail together count once, and so do those that use a resting link for want of others.
+        // Requests that fail together count once, and so do requests that use a resting link because there is no other.
         if fault.is_tried || fault.until <= now {
             let failures = fault.failures.saturating_add(1);
             *fault = Fault { failures, until: now + rest(failures), is_tried: false };
         }
     }
 
-    /// Records that a shipment arrived.
+    /// Records that a shipment over this link arrived: the link is usable again.
     pub fn mended(&mut self, prefill: &str, decode: &str) {
         if let Some(faults) = self.by_prefill.get_mut(prefill) {
             faults.remove(decode);
         }
     }
 
-    /// Records that a request was placed on the link: where that is a trial, others stay away until its outcome is known.
+    /// Records that a request was placed on the link. If its rest is over this is a trial, and other requests avoid the
+    /// link until the outcome is known or [`TRIAL`] has passed.
     pub fn tried(&mut self, prefill: &str, decode: &str, now: Instant) {
         let fault = self.by_prefill.get_mut(prefill).and_then(|faults| faults.get_mut(decode));
         if let Some(fault) = fault.filter(|fault| fault.until <= now) {
@@ -65,13 +66,13 @@ impl Faults {
         }
     }
 
-    /// Time for which a link remains the last choice; none: it is not.
+    /// Time for which the link remains the last choice; `None` if it does not rest.
     pub fn rest(&self, prefill: &str, decode: &str, now: Instant) -> Option<Duration> {
         let until = self.by_prefill.get(prefill)?.get(decode)?.until;
         Some(until.saturating_duration_since(now)).filter(|rest| !rest.is_zero())
     }
 
-    /// Forgets links whose ends are not both known.
+    /// Removes links that have an end for which `is_known` is false.
     pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
         self.by_prefill.retain(|prefill, faults| {
             faults.retain(|decode, _| is_known(decode));
@@ -79,7 +80,7 @@ impl Faults {
         });
     }
 
-    /// Every resting link by prefill and decode address, with the time that remains.
+    /// The resting links by prefill and decode address, each with its remaining rest.
     pub fn resting(&self, now: Instant) -> impl Iterator<Item = (&str, &str, Duration)> {
         self.by_prefill.iter().flat_map(move |(prefill, faults)| {
             faults.iter().filter_map(move |(decode, fault)| {

@@ -1,4 +1,4 @@
-//! What a request will take on a pair of nodes, from what they say of themselves and what was measured of them.
+//! Predicts the cost of a request on a pair of nodes, from the nodes' descriptions and from measurements.
 
 use secateur_proto::v1::NodeDescription;
 use secateur_pruning::budget;
@@ -15,28 +15,28 @@ use super::{
 };
 use crate::{config::PlacementMode, openai::extension::Recommended};
 
-/// What is known, at this moment, beside the nodes' own words.
+/// Everything known at this moment besides the nodes' descriptions.
 #[derive(Clone, Copy, Debug)]
 pub struct Outlook<'a> {
-    /// Whether sharing a machine counts.
+    /// The placement mode: whether sharing a machine counts.
     pub mode: PlacementMode,
-    /// Of the links.
+    /// Measurements of the links.
     pub links: &'a Links,
-    /// Of links that failed.
+    /// Links that failed lately.
     pub faults: &'a Faults,
-    /// Of the nodes.
+    /// Measurements of the nodes.
     pub paces: &'a Paces,
-    /// This moment.
+    /// The current time.
     pub now: Instant,
 }
 
 impl Outlook<'_> {
-    /// Whether KV crosses no network between these two, as far as the mode lets that count.
+    /// Whether the two nodes share a machine, so that KV crosses no network; always false if the mode ignores machines.
     pub fn is_colocated(&self, prefill: &NodeDescription, decode: &NodeDescription) -> bool {
         self.mode != PlacementMode::Disaggregated && !prefill.host_id.is_empty() && prefill.host_id == decode.host_id
     }
 
-    /// Under which policy `bulk` goes over this pair, and what that takes.
+    /// Decides the transfer policy of `bulk` on this pair, and predicts its cost.
     pub fn decision(&self, pair: &Candidate<'_>, bulk: &Bulk) -> Decision {
         let (prefill, decode) = (&pair.prefill.address, &pair.decode.address);
         let positions = positions(pair.prefill_says, bulk);
@@ -57,13 +57,13 @@ impl Outlook<'_> {
     }
 }
 
-/// What the node says `tiered` stands for; of a strange answer, itself.
+/// The tiered policy with the node's precision; the plain [`TransferPolicy::Tiered`] if the node names another policy.
 fn tiered(prefill: &NodeDescription) -> TransferPolicy {
     let said = TransferPolicy::from_proto(prefill.tiered);
     said.filter(|policy| policy.named() == TransferPolicy::Tiered).unwrap_or(TransferPolicy::Tiered)
 }
 
-/// Positions that the prompt fills after visual pruning; where pictures differ in size, if each were the largest.
+/// Positions that the prompt fills after visual pruning, with every picture taken as the largest possible one.
 fn positions(prefill: &NodeDescription, bulk: &Bulk) -> u32 {
     let recommended =
         Recommended { one: prefill.recommended_visual.as_ref(), several: prefill.recommended_visual_several.as_ref() };
@@ -72,24 +72,25 @@ fn positions(prefill: &NodeDescription, bulk: &Bulk) -> u32 {
     bulk.text_tokens.saturating_add(u32::try_from(visual).unwrap_or(u32::MAX))
 }
 
-/// Under each policy that the node offers and that is known here.
+/// Bytes to ship under each policy that the node offers and this router knows.
 fn bytes(prefill: &NodeDescription, positions: u32) -> Vec<(TransferPolicy, u64)> {
     let costs = prefill.ship_costs.iter().filter_map(|cost| {
         let policy = TransferPolicy::from_proto(cost.policy)?;
-        // A negative or broken figure becomes 0 here.
+        // The cast makes 0 of a negative number or NaN.
         Some((policy, (cost.fixed_bytes + cost.bytes_per_position * f64::from(positions)) as u64))
     });
     costs.collect()
 }
 
-/// Of a policy whose request chose its precision: those of the policy that it goes by, in proportion.
+/// Bytes to ship under `policy`. A tiered policy whose precision the request chose takes the bytes of `tiered`, scaled
+/// by its bits.
 pub fn bytes_of(bytes: &[(TransferPolicy, u64)], policy: TransferPolicy) -> Option<u64> {
     let (_, named) = bytes.iter().find(|(offered, _)| *offered == policy.named())?;
     let share = policy.bits().map_or(1.0, |bits| bits / Tiers::DEFAULT_BITS);
     Some((*named as f64 * share) as u64)
 }
 
-/// Whether the node ships under `policy`, as far as it says.
+/// Whether the node offers `policy`; true for a node that lists no policies.
 pub fn offers(prefill: &NodeDescription, policy: TransferPolicy) -> bool {
     prefill.ship_costs.is_empty() || prefill.ship_costs.iter().any(|cost| cost.policy == policy.named().to_proto())
 }

@@ -1,20 +1,21 @@
-//! What the router knows of each link: measured from the reports of shipments that went over it, never configured.
-//! Plain data; the time comes in as an argument.
+//! The rate and overlap of each link, measured from shipment reports and never configured. Plain data; the time comes
+//! in as an argument.
 //!
-//! A report's rate is a lower bound: a shipment that waited for prefill's layers tells of prefill, not of the link. So a
-//! shipment below the mean counts only by its bytes that did not hide behind computation, and one above it by all.
+//! A report's rate is a lower bound: a shipment that waited for prefill's layers measures prefill, not the link. So a
+//! shipment slower than the mean is weighted only by the bytes that computation did not hide, and a faster one by all
+//! its bytes.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use secateur_proto::v1::TransferReport;
 use tokio::time::Instant;
 
-/// Smaller shipments are mostly round trips and say nothing of the rate.
+/// Smallest shipment that is measured, in bytes: smaller ones are mostly round trips and do not show the rate.
 const BYTES_MIN: u64 = 64 * 1024;
-/// A shipment of so many bytes weighs a quarter of the mean; none weighs more than half.
+/// Bytes of a shipment that weighs a quarter in the mean; no shipment weighs more than half.
 const BYTES_QUARTER: f64 = (1 << 20) as f64;
 const WEIGHT_MAX: f64 = 0.5;
-/// An older figure is no figure: a link that was slow once is tried again, rather than shunned for ever.
+/// Age up to which a measurement is used. An older one is ignored, so that a link that was slow once is tried again.
 const FRESH: Duration = Duration::from_secs(600);
 
 /// One link, from a prefill node to a decode node.
@@ -22,23 +23,24 @@ const FRESH: Duration = Duration::from_secs(600);
 pub struct Link {
     /// Exponentially weighted mean of the shipments' rates, by their bytes.
     pub bytes_per_s: f64,
-    /// The same of their overlaps: the share of the time on the wire that prefill still computed in, [0, 1].
+    /// Mean of the shipments' overlaps, weighted likewise: the share of the time on the wire in which prefill still
+    /// computed, [0, 1].
     pub overlap: f64,
-    /// Shipments that were measured.
+    /// Number of measured shipments.
     pub shipments: u64,
-    /// Their bytes.
+    /// Bytes of the measured shipments.
     pub bytes: u64,
     last: Instant,
 }
 
-/// All links that anything was shipped over, by prefill and decode address.
+/// All measured links, by prefill and decode address.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
     by_prefill: BTreeMap<String, BTreeMap<String, Link>>,
 }
 
 impl Link {
-    /// Since the last measured shipment.
+    /// Time since the last measured shipment.
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.last)
     }
@@ -61,7 +63,7 @@ impl Link {
 }
 
 impl Links {
-    /// Takes a complete shipment's report over; one that says nothing of the rate is left out.
+    /// Adds the report of a complete shipment; ignores one that is too small or has no usable rate.
     pub fn observe(&mut self, prefill: &str, decode: &str, report: &TransferReport, now: Instant) {
         let is_rate = rate(report).is_finite() && rate(report) > 0.0 && report.overlap.is_finite();
         if report.bytes_sent < BYTES_MIN || !is_rate {
@@ -76,7 +78,7 @@ impl Links {
         }
     }
 
-    /// Forgets links whose ends are not both known.
+    /// Removes links that have an end for which `is_known` is false.
     pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
         self.by_prefill.retain(|prefill, links| {
             links.retain(|decode, _| is_known(decode));
@@ -84,7 +86,7 @@ impl Links {
         });
     }
 
-    /// What is known of a link, if that is not too old to go by.
+    /// The measurements of a link, unless they are older than [`FRESH`].
     pub fn fresh(&self, prefill: &str, decode: &str, now: Instant) -> Option<&Link> {
         self.by_prefill.get(prefill)?.get(decode).filter(|link| link.age(now) <= FRESH)
     }
@@ -97,7 +99,7 @@ impl Links {
     }
 }
 
-/// In bytes per second.
+/// The report's rate in bytes per second.
 fn rate(report: &TransferReport) -> f64 {
     report.link_mbit_s * 1e6 / 8.0
 }

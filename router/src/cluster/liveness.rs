@@ -1,4 +1,4 @@
-//! Whether a node is there, judged by how long it has been silent. Plain data; the time comes in as an argument.
+//! Judges whether a node is alive by how long it has been silent. Plain data; the time comes in as an argument.
 //!
 //! ```text
 //!   well ── 900 ms of silence ──▶ late ── 2.5 s of silence ──▶ lost
@@ -6,37 +6,38 @@
 //!    └── an answer to a probe, or any event of a request's stream
 //! ```
 //!
-//! A late node gets no new requests while there are others; nothing is taken away from it. The streams of a lost node are
-//! replayed elsewhere. The two bounds are what lets a stream pause for less than five seconds although a machine whose
-//! cores all compute may leave a living node silent for a second or two.
+//! A late node gets no new requests while there are others, but keeps its streams. The streams of a lost node are
+//! replayed elsewhere. The two bounds keep a stream's pause below five seconds, and still tolerate that a machine whose
+//! cores are all busy leaves a live node silent for a second or two.
 //!
-//! Time in which this router did not run itself is no silence of the node: its answer may lie unread in a socket.
+//! Time in which this router itself did not run does not count as silence: the node's answer may lie unread in a
+//! socket.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time between two looks at the silence.
+/// Interval at which the silence is checked.
 pub const TICK: Duration = Duration::from_millis(100);
-/// Longest time that one look counts: a longer gap means that the router itself did not run.
+/// Longest time that one check adds: a longer gap means that the router itself did not run.
 const STEP_MAX: Duration = Duration::from_millis(250);
 /// Silence after which other nodes are preferred.
 const LATE: Duration = Duration::from_millis(900);
-/// Silence after which the node is given up.
+/// Silence after which the node is declared lost.
 const LOST: Duration = Duration::from_millis(2_500);
 
-/// What a silence means.
+/// The state of a node, judged by its silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     /// The node answers.
     Well,
     /// An answer is overdue.
     Late,
-    /// The node is given up.
+    /// The node is declared lost.
     Lost,
 }
 
-/// Time for which a node has said nothing while it was asked, summed over consecutive questions.
+/// Time for which a node has not answered open probes, summed over consecutive probes.
 #[derive(Debug)]
 pub struct Silence {
     lasted: Duration,
@@ -44,22 +45,22 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// Starts without silence.
+    /// A silence of zero length.
     pub fn new(now: Instant) -> Self {
         Self { lasted: Duration::ZERO, looked: now }
     }
 
-    /// Starts to count at `now`: time in which no question was open does not count.
+    /// Starts to count at `now`, when a probe is sent: time without an open probe does not count.
     pub fn asked(&mut self, now: Instant) {
         self.looked = now;
     }
 
-    /// Starts over: something came from the node.
+    /// Resets the silence, because a message came from the node.
     pub fn broken(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// Counts the time since the last look and judges the sum.
+    /// Adds the time since the last check and judges the sum.
     pub fn look(&mut self, now: Instant) -> Life {
         self.lasted += now.saturating_duration_since(self.looked).min(STEP_MAX);
         self.looked = now;
@@ -75,7 +76,7 @@ impl Silence {
 mod tests {
     use super::*;
 
-    /// What each look finds, `apart` from the one before, until the node is lost.
+    /// The results of checks that are `apart` from each other, until the node is lost.
     fn looks(apart: Duration) -> Vec<Life> {
         let mut now = Instant::now();
         let mut silence = Silence::new(now);

@@ -1,9 +1,10 @@
-//! The nodes: which there are, how they are, and which two serve the next request.
+//! The nodes: which exist, what state they are in, and which two serve the next request.
 //!
-//! [`discovery`] looks configured names up again and again and owns the set of nodes; who joins and who leaves is
-//! [`roster`]'s decision. One task for each node asks it to describe itself and publishes the answer ([`probe`]);
-//! [`pairing`] decides from these snapshots and from what [`links`], [`faults`], [`pace`] and [`affinity`] remember of earlier
-//! requests, as plain data; [`policy`] decides what is shipped; [`Cluster`] ties all together and counts what is in flight.
+//! [`discovery`] looks configured names up periodically and owns the set of nodes; [`roster`] decides which nodes join
+//! and leave. One task for each node asks it to describe itself and publishes the answer ([`probe`]). [`pairing`] is a
+//! pure function of these snapshots and of what [`links`], [`faults`], [`pace`] and [`affinity`] remember of earlier
+//! requests; [`policy`] decides what is shipped. [`Cluster`] ties all of them together and counts the requests in
+//! flight.
 
 mod affinity;
 mod discovery;
@@ -52,38 +53,38 @@ use links::Links;
 use pace::Paces;
 use pairing::{Choice, NodeView};
 
-/// Time for which a request without a token waits for a missing pair: enough for a connection that broke, and short enough
-/// for a prompt refusal.
+/// Time for which a request without a token waits for a missing pair: enough for a broken connection to be restored,
+/// and short enough for a prompt refusal.
 pub const PAIR_PATIENCE: Duration = Duration::from_secs(1);
-/// Interval at which a waiting request looks for a pair. What makes one usable is spread over states, names and what nodes
-/// say, so there is no single event to wait for; a look takes microseconds.
+/// Interval at which a waiting request looks for a pair. A pair can become usable by a change of node states, names or
+/// node descriptions, so there is no single event to wait for; a look takes microseconds.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Where nodes are to be found.
+/// The configured addresses of the nodes, and how they are resolved.
 pub struct Sites<'a> {
     /// Prefill nodes, `host:port`; hosts may be names, and every address behind a name is a node.
     pub prefill: &'a [String],
-    /// The same of decode nodes.
+    /// Decode nodes, `host:port`; hosts may be names, and every address behind a name is a node.
     pub decode: &'a [String],
-    /// Who is asked for the addresses behind a name.
+    /// The resolver of names.
     pub lookup: Lookup,
 }
 
-/// All nodes that the router knows of.
+/// All nodes that the router knows, and what it remembers of earlier requests.
 pub struct Cluster {
-    /// Written by discovery alone.
+    /// The current snapshot, written by discovery alone.
     nodes: watch::Receiver<Arc<Snapshot>>,
     tokenizer_digest: String,
     mode: PlacementMode,
-    /// Held while a pair is chosen and counted, so that requests that come together do not choose the same idle pair.
-    /// Never held across an await.
+    /// Measurements from earlier requests. Locked while a pair is chosen and counted, so that concurrent requests do
+    /// not choose the same idle pair. Never held across an await.
     memory: Arc<Mutex<Memory>>,
 }
 
-/// What earlier requests taught.
+/// Measurements and affinities from earlier requests.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Spreads requests over equally good pairs.
+    /// Counter that spreads requests over equally good pairs.
     turn: usize,
     links: Links,
     faults: Faults,
@@ -96,7 +97,7 @@ impl Memory {
         Outlook { mode, links: &self.links, faults: &self.faults, paces: &self.paces, now: Instant::now() }
     }
 
-    /// Forgets what was measured of nodes that are not in `nodes`.
+    /// Removes the measurements of nodes that are not in `nodes`.
     fn retain(&mut self, nodes: &Snapshot) {
         self.links.retain(|address| nodes.has(address));
         self.faults.retain(|address| nodes.has(address));
@@ -105,7 +106,7 @@ impl Memory {
 }
 
 impl Cluster {
-    /// Starts to look names up and to probe nodes, which `channels` connect to, until `shutdown`.
+    /// Starts to look names up and to probe nodes until `shutdown`; `channels` opens the connections to them.
     pub fn start(
         sites: &Sites<'_>,
         channels: &Channels,
@@ -121,17 +122,17 @@ impl Cluster {
         Ok(Self { nodes, tokenizer_digest, mode, memory })
     }
 
-    /// Every node at this moment.
+    /// The nodes at this moment.
     pub fn nodes(&self) -> Arc<Snapshot> {
         self.nodes.borrow().clone()
     }
 
-    /// How pairs are placed.
+    /// The placement mode.
     pub fn mode(&self) -> PlacementMode {
         self.mode
     }
 
-    /// What was measured of the links and of the nodes, as it is now.
+    /// The current measurements of the links and of the nodes.
     pub fn measured(&self) -> (Links, Paces) {
         let memory = self.memory();
         (memory.links.clone(), memory.paces.clone())
@@ -142,17 +143,18 @@ impl Cluster {
         self.memory().faults.clone()
     }
 
-    /// [`Cluster::facts`], and where there is no pair, it is waited for until `until`.
+    /// Like [`Cluster::facts`], but waits until `until` if there is no pair.
     pub async fn facts_by(&self, until: Instant) -> Result<Facts, ServiceError> {
         waiting(until, || self.facts()).await
     }
 
-    /// [`Cluster::place`], and where there is no pair, it is waited for until `until`.
+    /// Like [`Cluster::place`], but waits until `until` if there is no pair.
     pub async fn place_by(&self, wish: &Wish, until: Instant) -> Result<Placement, ServiceError> {
         waiting(until, || self.place(wish)).await
     }
 
-    /// What the pair with the most room agrees on: what does not fit there fits nowhere. An error says why there is none.
+    /// Facts of the pair with the most room: a request that does not fit there fits nowhere. The error says why there
+    /// is no pair.
     pub fn facts(&self) -> Result<Facts, ServiceError> {
         let (prefill, decode) = views(&self.nodes());
         let largest = Wish { positions: u32::MAX, ..Wish::default() };
@@ -162,7 +164,7 @@ impl Cluster {
         Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
     }
 
-    /// Chooses a pair that suits `wish` best, and what is shipped between them, and counts the request on both.
+    /// Chooses the pair that suits `wish` best and the policy between its nodes, and counts the request on both.
     pub fn place(&self, wish: &Wish) -> Result<Placement, ServiceError> {
         let mut memory = self.memory();
         let nodes = self.nodes();
@@ -179,18 +181,18 @@ impl Cluster {
         Ok(Placement::new(nodes.prefill[p].clone(), nodes.decode[d].clone(), facts, decision, is_avoided))
     }
 
-    /// The pair that served the longest known one of a prompt's beginnings last.
+    /// The pair that served the longest known one of `prefixes` last.
     pub fn nearest(&self, prefixes: &[Prefix]) -> Option<Near> {
         self.memory().affinity.nearest(prefixes)
     }
 
-    /// A pair holds a prompt with these beginnings now.
+    /// Records that `pair` now holds a prompt with these prefixes.
     pub fn holds(&self, prefixes: &[Prefix], pair: &Pair) {
         let near = Near { prefill: pair.prefill.clone(), decode: pair.decode.clone() };
         self.memory().affinity.record(prefixes, near);
     }
 
-    /// A prompt's first token came from `pair`.
+    /// Records prefill's timings from a prompt's first token.
     pub fn prefilled(&self, pair: &Pair, first: &FirstToken) {
         let mut memory = self.memory();
         if self.nodes().has(&pair.prefill) {
@@ -206,12 +208,12 @@ impl Cluster {
         }
     }
 
-    /// Records that a shipment between `pair` arrived, as a token that decode drew shows.
+    /// Records that a shipment over the link of `pair` arrived, which decode's first token proves.
     pub fn reached(&self, pair: &Pair) {
         self.memory().faults.mended(&pair.prefill, &pair.decode);
     }
 
-    /// A shipment between `pair` is complete.
+    /// Records the report of a complete shipment over the link of `pair`.
     pub fn shipped(&self, pair: &Pair, report: &TransferReport) {
         let (mut memory, nodes) = (self.memory(), self.nodes());
         memory.faults.mended(&pair.prefill, &pair.decode);
@@ -220,7 +222,7 @@ impl Cluster {
         }
     }
 
-    /// An answer came to its end on `pair`, which it held for so long.
+    /// Records that an answer finished on `pair`, whose nodes it `held` for that time.
     pub fn served(&self, pair: &Pair, held: Duration) {
         let (mut memory, nodes) = (self.memory(), self.nodes());
         for address in [&pair.prefill, &pair.decode].into_iter().filter(|address| nodes.has(address)) {
@@ -233,12 +235,12 @@ impl Cluster {
     }
 }
 
-/// Means and lists stay usable whatever happened to another holder.
+/// Locks the memory even if another holder panicked: means and lists stay usable.
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
     memory.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Repeats `look` until it finds something, `until` has passed, or its error is one that waiting cannot mend.
+/// Repeats `look` until it succeeds, `until` has passed, or its error is one that waiting cannot resolve.
 async fn waiting<T>(until: Instant, look: impl Fn() -> Result<T, ServiceError>) -> Result<T, ServiceError> {
     loop {
         match look() {

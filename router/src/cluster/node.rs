@@ -18,41 +18,42 @@ use crate::metrics::NodeLabels;
 /// Most bytes of one message from a node; tokens and reports are small.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Closes a connection that leads nowhere, so that a new one is made. Whether the node is lost is decided earlier by
-/// `liveness`: on a busy machine a late ping is no evidence of a dead connection.
+/// Keep-alive that closes a dead connection so that a new one is made. `liveness` decides earlier whether the node is
+/// lost: on a busy machine a late ping does not prove that the connection is dead.
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(5), while_idle: true };
 
-/// The word for a role in JSON and metrics.
+/// A role's name in JSON and metrics.
 pub fn role_name(role: Role) -> &'static str {
     if role == Role::Decode { "decode" } else { "prefill" }
 }
 
-/// What the last probe found. Never changed, only replaced as a whole, so that a clone copies nothing.
+/// The result of the last probe. It is only replaced as a whole, so that a clone shares it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum NodeState {
-    /// Not usable; the sentence says why.
+    /// The node is not usable; the text says why.
     Down(Arc<str>),
-    /// Answering.
+    /// The node answers; this is its description of itself.
     Up(Arc<NodeDescription>),
 }
 
 /// A node's address, channel and state.
 pub struct Node {
-    /// `host:port` as configured, or where a configured name leads.
+    /// `host:port` as configured, or an address that a configured name resolves to.
     pub address: Arc<str>,
-    /// The host name that leads to it, which its certificate bears; none: the address itself was configured.
+    /// The host name that resolves to this address and that the node's certificate must bear; `None` if the address
+    /// itself was configured.
     pub name: Option<String>,
-    /// The role it was configured for.
+    /// The role that the node was configured for.
     pub role: Role,
-    /// Cheap to clone; reconnects by itself.
+    /// The connection to the node; cheap to clone, reconnects by itself.
     pub channel: Link,
-    /// Whether its connections are encrypted.
+    /// Whether connections to the node are encrypted.
     pub has_tls: bool,
-    /// Written by the probe task alone; read by pairing, metrics and the cluster page.
+    /// The result of the last probe. Written by the probe task alone; read by pairing, metrics and the cluster page.
     state: watch::Sender<NodeState>,
-    /// Whether the node has been silent for so long that its streams are given up. Written by the probe task alone, awaited
-    /// by the requests that it serves.
+    /// Whether the node is declared lost, so that its streams are abandoned. Written by the probe task alone; awaited
+    /// by the requests that run on the node.
     is_lost: watch::Sender<bool>,
     /// Whether an answer to a probe is overdue. Written by the probe task alone.
     is_late: AtomicBool,
@@ -60,14 +61,14 @@ pub struct Node {
     was_heard: AtomicBool,
     /// Requests of this router that hold the node.
     in_flight: AtomicU32,
-    /// No name leads here any more: no new requests. Written by discovery alone.
+    /// Whether no name resolves to this node any more, so that it gets no new requests. Written by discovery alone.
     is_leaving: AtomicBool,
-    /// Wakes the probe task before its time, when a request has just failed on this node.
+    /// Wakes the probe task early, when a request has just failed on this node.
     suspicion: Notify,
 }
 
 impl Node {
-    /// A node that has not been asked yet.
+    /// A node that has not been probed yet.
     pub fn new(address: &str, name: Option<&str>, role: Role, channels: &Channels) -> Result<Self, OpenError> {
         Ok(Self {
             address: address.into(),
@@ -85,12 +86,12 @@ impl Node {
         })
     }
 
-    /// The present state.
+    /// The current state.
     pub fn state(&self) -> NodeState {
         self.state.borrow().clone()
     }
 
-    /// Publishes what a probe found; true if the node came or went, or is down for another reason.
+    /// Publishes a probe's result; returns whether the node came up, went down, or is down for another reason.
     pub fn publish(&self, state: NodeState) -> bool {
         let is_news = match (&*self.state.borrow(), &state) {
             (NodeState::Up(_), NodeState::Up(_)) => false,
@@ -101,21 +102,21 @@ impl Node {
         is_news
     }
 
-    /// Publishes how the node's silence is judged now.
+    /// Publishes the current judgement of the node's silence.
     pub fn set_life(&self, life: Life) {
         self.is_late.store(life != Life::Well, Ordering::Relaxed);
         let is_lost = life == Life::Lost;
         self.is_lost.send_if_modified(|before| std::mem::replace(before, is_lost) != is_lost);
     }
 
-    /// Whether an answer is overdue.
+    /// Whether an answer to a probe is overdue.
     pub fn is_late(&self) -> bool {
         self.is_late.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the node is given up.
+    /// Resolves when the node is declared lost.
     pub async fn lost(&self) {
-        // The sender is ours and outlives this.
+        // This node owns the sender, so the channel cannot close while it is awaited.
         let _ = self.is_lost.subscribe().wait_for(|is_lost| *is_lost).await;
     }
 
@@ -129,7 +130,7 @@ impl Node {
         self.was_heard.swap(false, Ordering::Relaxed)
     }
 
-    /// Plain data for pairing; shares what the node said.
+    /// A snapshot for pairing; it shares the node's description.
     pub fn view(&self) -> NodeView {
         NodeView {
             address: self.address.clone(),
@@ -141,7 +142,7 @@ impl Node {
         }
     }
 
-    /// What discovery goes by.
+    /// The node's state as discovery needs it.
     pub fn sight(&self) -> Sight {
         let in_flight = self.in_flight();
         match &*self.state.borrow() {
@@ -150,17 +151,17 @@ impl Node {
         }
     }
 
-    /// Whether new requests are kept away.
+    /// Sets whether new requests avoid the node.
     pub fn set_leaving(&self, is_leaving: bool) {
         self.is_leaving.store(is_leaving, Ordering::Relaxed);
     }
 
-    /// The role's word.
+    /// The role's name in JSON and metrics.
     pub fn role_name(&self) -> &'static str {
         role_name(self.role)
     }
 
-    /// The node in metrics.
+    /// The node's labels in metrics.
     pub fn labels(&self) -> NodeLabels {
         NodeLabels { role: self.role_name().to_owned(), node: self.address.to_string() }
     }
@@ -180,12 +181,12 @@ impl Node {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A request failed here: look again now.
+    /// Asks the probe task to probe now, because a request failed on this node.
     pub fn suspect(&self) {
         self.suspicion.notify_one();
     }
 
-    /// Resolves when somebody suspects the node.
+    /// Resolves after a call of [`Node::suspect`].
     pub async fn suspected(&self) {
         self.suspicion.notified().await;
     }

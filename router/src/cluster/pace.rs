@@ -1,36 +1,37 @@
-//! How fast each node is, measured from the requests that it served. Plain data.
+//! The speed of each node, measured from the requests that it served. Plain data.
 
 use std::collections::HashMap;
 
 use secateur_proto::v1::FirstToken;
 
-/// What one request weighs in a mean.
+/// Weight of the latest request in a mean.
 const WEIGHT: f64 = 0.2;
-/// A prompt that is almost all in the prefix cache says nothing of a position's time.
+/// Fewest computed positions for which prefill's time is measured: a prompt almost all in the prefix cache does not
+/// show the time per position.
 const POSITIONS_MIN: u32 = 8;
 
-/// One node's means; none: nothing measured.
+/// One node's means; `None` where nothing was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Pace {
-    /// Prefill: seconds of computation for each position that was not in the prefix cache.
+    /// Seconds of prefill's computation for each position that was not in the prefix cache.
     pub prefill_s_per_position: Option<f64>,
-    /// Seconds for which a request held the node, from placed to ended.
+    /// Seconds for which a request held the node, from its placement to its end.
     pub request_s: Option<f64>,
 }
 
-/// Every node's, by its address.
+/// The means of all nodes, by address.
 #[derive(Clone, Debug, Default)]
 pub struct Paces {
     by_node: HashMap<String, Pace>,
 }
 
 impl Paces {
-    /// Of this node.
+    /// The means of the node at `address`.
     pub fn of(&self, address: &str) -> Pace {
         self.by_node.get(address).copied().unwrap_or_default()
     }
 
-    /// A prompt's first token came.
+    /// Adds prefill's time of a prompt, from its first token.
     pub fn prefilled(&mut self, address: &str, first: &FirstToken) {
         let computed = first.prompt_positions.saturating_sub(first.cached_positions);
         if computed >= POSITIONS_MIN {
@@ -39,12 +40,12 @@ impl Paces {
         }
     }
 
-    /// A request that came to its end held the node for so many seconds.
+    /// Adds the time for which a finished request held the node.
     pub fn served(&mut self, address: &str, seconds: f64) {
         mean(&mut self.entry(address).request_s, seconds);
     }
 
-    /// Forgets nodes that are not known.
+    /// Removes nodes for which `is_known` is false.
     pub fn retain(&mut self, is_known: impl Fn(&str) -> bool) {
         self.by_node.retain(|address, _| is_known(address));
     }
@@ -54,7 +55,7 @@ impl Paces {
     }
 }
 
-/// Exponentially weighted; what is not a time is left out.
+/// Updates an exponentially weighted mean; a value that is negative or not finite is ignored.
 fn mean(so_far: &mut Option<f64>, latest: f64) {
     if latest.is_finite() && latest >= 0.0 {
         *so_far = Some(so_far.map_or(latest, |mean| mean + WEIGHT * (latest - mean)));

@@ -1,11 +1,12 @@
-//! Which prefill and decode node serve the next request: plain data in, decision out, no clock, no lock, no runtime.
+//! Chooses the prefill and the decode node of the next request. A pure function: plain data in, decision out, no clock,
+//! no lock, no runtime.
 //!
-//! Nodes are paired only if both are ready, speak our protocol, use our tokenizer, hold the same model and plan (fail
-//! closed), and are placed as the router's `--placement` says. Of the pairs that are left and have room for the request,
-//! in this order: those that least speaks against (attempts of the request that failed there, a link that failed lately, a
-//! node whose answer is overdue), the prefill node that has its prompt already, the decode node that has it, the least
-//! loaded. With `--placement auto` a pair on one machine is taken instead where waiting for it costs less
-//! than shipping does.
+//! Nodes are paired only if both are ready, speak this router's protocol, use its tokenizer, hold the same model and
+//! plan (fail closed), and are placed as the router's `--placement` allows. Among the remaining pairs with room for the
+//! request, the choice goes in this order: the pair with the fewest reasons against it (attempts of the request that
+//! failed there, a link that failed lately, a node whose answer is overdue), the prefill node that already has the
+//! prompt, the decode node that has it, the least loaded pair. With `--placement auto` a pair on one machine is taken
+//! instead where waiting for it costs less than shipping does.
 
 use std::sync::Arc;
 
@@ -24,34 +25,34 @@ use super::{
 };
 use crate::config::PlacementMode;
 
-/// Requests that a node may hold more than the least loaded one and still be taken because it has the prompt already.
+/// How many more requests than the least loaded node a node may hold and still be preferred because it has the prompt.
 const NEAR_LOAD_MAX: u32 = 4;
 
-/// One node, frozen. A clone copies no description.
+/// A snapshot of one node. A clone shares the description.
 #[derive(Clone, Debug)]
 pub struct NodeView {
     /// `host:port`.
     pub address: Arc<str>,
-    /// The role it was configured for.
+    /// The role that the node was configured for.
     pub role: Role,
-    /// What it last said of itself.
+    /// The result of the last probe.
     pub state: NodeState,
-    /// Requests of this router that hold it.
+    /// Requests of this router that hold the node.
     pub in_flight: u32,
-    /// No configured name leads to it any more.
+    /// Whether no configured name resolves to the node any more.
     pub is_leaving: bool,
-    /// Its answer to a probe is overdue.
+    /// Whether an answer to a probe is overdue.
     pub is_late: bool,
 }
 
-/// Indices into the two lists.
+/// The chosen pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Choice {
-    /// Into the prefill nodes.
+    /// Index into the list of prefill nodes.
     pub prefill: usize,
-    /// Into the decode nodes.
+    /// Index into the list of decode nodes.
     pub decode: usize,
-    /// It would do again what failed, but there was no other.
+    /// Whether the pair repeats a failed attempt of the request, chosen because there was no other.
     pub is_avoided: bool,
 }
 
@@ -61,41 +62,41 @@ pub struct Candidate<'a> {
     indices: (usize, usize),
     /// The prefill node.
     pub prefill: &'a NodeView,
-    /// What it says of itself.
+    /// The prefill node's description.
     pub prefill_says: &'a NodeDescription,
     /// The decode node.
     pub decode: &'a NodeView,
-    /// What it says of itself.
+    /// The decode node's description.
     pub decode_says: &'a NodeDescription,
-    /// KV crosses no network between them.
+    /// Whether both nodes share a machine, so that KV crosses no network.
     pub is_colocated: bool,
 }
 
 type Ranked<'a> = (Rank, Candidate<'a>);
 
-/// Smaller is better, the first difference decides.
+/// The rank of a pair: smaller is better, and the first field that differs decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     class: Class,
-    /// Requests on both nodes.
+    /// Sum of the requests on both nodes.
     load: u32,
-    /// Of a replay: worth less than a shorter queue.
+    /// Whether a replay would run on another decode node than before; weighs less than a shorter queue.
     is_other_decode: bool,
 }
 
-/// What no shorter queue and no faster link make good.
+/// The part of the rank that neither a shorter queue nor a faster link can outweigh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Class {
-    /// Reasons against the pair: where one cannot be helped, at least not several.
+    /// Number of reasons against the pair.
     against: u32,
-    /// Its prefix cache does not hold the prompt.
+    /// Whether the prefill node's prefix cache lacks the prompt.
     is_other_prefill: bool,
-    /// It keeps no KV of the conversation's earlier turn.
+    /// Whether the decode node keeps no KV of the conversation's earlier turn.
     lacks_earlier_turn: bool,
 }
 
 impl NodeView {
-    /// What the node says of itself, if it is usable by a router with this tokenizer; otherwise why not.
+    /// The node's description, if a router with this tokenizer can use the node; otherwise the reason why not.
     pub fn usable(&self, tokenizer_digest: &str) -> Result<&NodeDescription, String> {
         let description = match &self.state {
             NodeState::Down(why) => return Err(why.to_string()),
@@ -120,7 +121,8 @@ impl NodeView {
         Ok(description)
     }
 
-    /// The node's own figure is up to a probe interval old; ours lacks other routers' requests. The larger one counts.
+    /// Requests on the node: the larger of the node's own figure, which is up to a probe interval old, and this
+    /// router's count, which lacks the requests of other routers.
     fn load(&self, description: &NodeDescription) -> u32 {
         let reported = description.load.as_ref().map_or(0, |load| load.running.saturating_add(load.waiting));
         self.in_flight.max(reported)
@@ -137,7 +139,7 @@ impl Candidate<'_> {
     }
 }
 
-/// Chooses a pair. `turn` rotates among equally good ones.
+/// Chooses a pair; `turn` rotates among equally good pairs.
 pub fn choose(
     prefill: &[NodeView],
     decode: &[NodeView],
@@ -163,7 +165,8 @@ pub fn choose(
     }
 }
 
-/// What is shipped between a chosen pair; the default where a node is down, which [`choose`] rules out.
+/// Decides the transfer policy between a chosen pair; returns the default if a node is down, which [`choose`] rules
+/// out.
 pub fn decision(prefill: &NodeView, decode: &NodeView, wish: &Wish, outlook: &Outlook<'_>) -> Decision {
     let (NodeState::Up(prefill_says), NodeState::Up(decode_says)) = (&prefill.state, &decode.state) else {
         return Decision::default();
@@ -173,7 +176,7 @@ pub fn decision(prefill: &NodeView, decode: &NodeView, wish: &Wish, outlook: &Ou
     outlook.decision(&pair, &wish.bulk)
 }
 
-/// The pairs of usable nodes that hold the same.
+/// The pairs of usable nodes that hold the same model and plan.
 fn matching<'a>(
     prefill: &'a [NodeView],
     decode: &'a [NodeView],
@@ -194,13 +197,13 @@ fn matching<'a>(
     pairs
 }
 
-/// Those that the mode allows.
+/// Keeps the pairs that the placement mode allows.
 fn placed(mut pairs: Vec<Candidate<'_>>, mode: PlacementMode) -> Result<Vec<Candidate<'_>>, ServiceError> {
     pairs.retain(|pair| pair.is_colocated || mode != PlacementMode::Colocated);
     if pairs.is_empty() { Err(none_on_one_machine()) } else { Ok(pairs) }
 }
 
-/// Those that ship under the policy that the request names.
+/// Keeps the pairs whose prefill node offers the policy that the request names.
 fn offering(pairs: Vec<Candidate<'_>>, policy: Option<TransferPolicy>) -> Result<Vec<Candidate<'_>>, ServiceError> {
     let Some(policy) = policy else { return Ok(pairs) };
     let offering: Vec<Candidate<'_>> = pairs.iter().filter(|pair| offers(pair.prefill_says, policy)).copied().collect();
@@ -214,7 +217,7 @@ fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish, outlook: &Outlook<'_>) -> 
     let decode_load_max = at_most(pairs.iter().map(Candidate::decode_load).min());
     let rank = |pair: &Candidate<'_>| {
         let (is_other_prefill, is_other_decode) = wish.differs(pair.prefill, pair.decode);
-        // A node that has the prompt and too much to do is as good as any other, no better.
+        // A node that has the prompt but is overloaded gets no preference.
         let (prefill_is_free, decode_is_free) =
             (pair.prefill_load() <= prefill_load_max, pair.decode_load() <= decode_load_max);
         let lacks_prompt = |near: &Near| *near.prefill != *pair.prefill.address || !prefill_is_free;
@@ -223,13 +226,14 @@ fn ranked<'a>(pairs: Vec<Candidate<'a>>, wish: &Wish, outlook: &Outlook<'_>) -> 
             is_other_prefill: is_other_prefill || near.is_some_and(lacks_prompt),
             lacks_earlier_turn: near.is_some_and(|near| *near.decode != *pair.decode.address || !decode_is_free),
         };
-        // Counts come from the nodes, so no sum of them may wrap: a node with the highest count is never the emptiest.
+        // Counts come from the nodes, so their sums saturate: a sum that wrapped would make the fullest node the
+        // emptiest.
         Rank { class, load: pair.prefill_load().saturating_add(pair.decode_load()), is_other_decode }
     };
     pairs.iter().map(|pair| (rank(pair), *pair)).collect()
 }
 
-/// Number of reasons against a pair. They only rank it: where there is no other, it is taken all the same.
+/// Number of reasons against a pair. They only rank the pair: if there is no other, it is still taken.
 fn against(pair: &Candidate<'_>, wish: &Wish, outlook: &Outlook<'_>) -> u32 {
     let (prefill, decode) = (pair.prefill, pair.decode);
     let rests = wish.bulk.ships && outlook.faults.rest(&prefill.address, &decode.address, outlook.now).is_some();
@@ -237,7 +241,8 @@ fn against(pair: &Candidate<'_>, wish: &Wish, outlook: &Outlook<'_>) -> u32 {
     wish.against(prefill, decode) + late + LINK_WEIGHT * u32::from(rests)
 }
 
-/// The best pairs, equally good: those of the smallest rank, or else those on one machine that are worth waiting for.
+/// The equally good best pairs: those of the smallest rank, or, if a pair on one machine is worth waiting for instead,
+/// the best pairs on one machine.
 fn best(ranked: &[Ranked<'_>], wish: &Wish, outlook: &Outlook<'_>) -> Vec<Choice> {
     let Some(least) = ranked.iter().map(|(rank, _)| *rank).min() else { return Vec::new() };
     let colocated = || ranked.iter().filter(|(rank, pair)| pair.is_colocated && rank.class == least.class);
@@ -254,8 +259,8 @@ fn best(ranked: &[Ranked<'_>], wish: &Wish, outlook: &Outlook<'_>) -> Vec<Choice
     kept.into_iter().map(choice).collect()
 }
 
-/// Whether a pair on one machine, where more requests may wait, answers sooner than one that has to ship. What is not
-/// measured yet decides nothing.
+/// Whether a pair on one machine (`near`), where more requests may wait, answers sooner than a pair that has to ship
+/// (`far`). False where a figure has not been measured yet.
 fn is_worth_waiting(near: &Ranked<'_>, far: &Ranked<'_>, wish: &Wish, outlook: &Outlook<'_>) -> bool {
     if outlook.mode != PlacementMode::Auto || far.1.is_colocated {
         return false;
@@ -277,12 +282,12 @@ fn matches(prefill: &NodeDescription, decode: &NodeDescription) -> bool {
     prefill.model_fingerprint == decode.model_fingerprint && prefill.plan_id == decode.plan_id
 }
 
-/// Positions that one request can fill on both.
+/// Positions that one request can fill on both nodes.
 pub fn room(prefill: &NodeDescription, decode: &NodeDescription) -> u32 {
     prefill.max_positions.min(decode.max_positions)
 }
 
-/// Says what is missing, without addresses: this reaches clients.
+/// The error that says which nodes are missing. It contains no address, since it reaches clients.
 fn why_none(prefill: &[NodeView], decode: &[NodeView], tokenizer_digest: &str) -> ServiceError {
     let mut missing = Vec::new();
     let mut code = ErrorCode::Unavailable;

@@ -1,4 +1,4 @@
-//! A request's two nodes, counted on both for as long as it holds them.
+//! The two nodes of a request, which count it for as long as it holds them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,24 +13,24 @@ use super::{
 };
 use crate::openai::extension::Recommended;
 
-/// What two nodes agree on, as far as requests need it.
+/// Facts about a pair of nodes that requests need.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Facts {
     /// Digest of the model.
     pub model_fingerprint: String,
-    /// Plan in force; empty: none.
+    /// Id of the plan in force; empty if there is none.
     pub plan_id: String,
-    /// The smaller of the two nodes' limits.
+    /// Longest context in positions: the smaller of the two nodes' limits.
     pub max_positions: u32,
-    /// Of one picture, at most; 0: no pictures.
+    /// Visual tokens of one picture, at most; 0 if the model takes no pictures.
     pub visual_tokens_per_image: u32,
-    /// Small pictures become fewer.
+    /// Whether smaller pictures become fewer visual tokens.
     pub visual_tokens_vary: bool,
-    /// End tokens of both.
+    /// End tokens of both nodes.
     pub stop_token_ids: Vec<u32>,
-    /// What `auto` stands for.
+    /// Visual policy that `auto` stands for in a request with one picture.
     pub recommended_visual: Option<VisualPolicy>,
-    /// The same for several pictures.
+    /// Visual policy that `auto` stands for in a request with several pictures.
     pub recommended_visual_several: Option<VisualPolicy>,
     /// How the decode node stores KV (`secateur_proto::v1::DType`).
     pub decode_dtype: i32,
@@ -41,12 +41,12 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// What `auto` stands for.
+    /// The visual policies that `auto` stands for.
     pub fn recommended(&self) -> Recommended<'_> {
         Recommended { one: self.recommended_visual.as_ref(), several: self.recommended_visual_several.as_ref() }
     }
 
-    /// From two snapshots; empty where a node is down, which pairing rules out.
+    /// Facts from the snapshots of two nodes; the default if a node is down, which pairing rules out.
     pub fn of(prefill: &NodeView, decode: &NodeView) -> Self {
         let (NodeState::Up(prefill), NodeState::Up(decode)) = (&prefill.state, &decode.state) else {
             return Self::default();
@@ -70,17 +70,17 @@ impl Facts {
     }
 }
 
-/// Holds both nodes; dropping it gives them back.
+/// A request's hold on both nodes; dropping it releases them.
 pub struct Placement {
-    /// Sees, prunes, prefills, ships.
+    /// The prefill node: it sees, prunes, prefills and ships.
     pub prefill: Arc<Node>,
-    /// Receives and generates.
+    /// The decode node: it receives and generates.
     pub decode: Arc<Node>,
-    /// What they agree on.
+    /// Facts about the pair.
     pub facts: Facts,
-    /// What is shipped, and why that over this link.
+    /// The transfer policy over the pair's link, and its reason.
     pub decision: Decision,
-    /// It would do again what has failed this request, but there was no other.
+    /// Whether the pair repeats a failed attempt of this request, chosen because there was no other.
     pub is_avoided: bool,
     since: Instant,
 }
@@ -93,12 +93,12 @@ impl Placement {
         Self { prefill, decode, facts, decision, is_avoided, since: Instant::now() }
     }
 
-    /// For how long it has held its nodes.
+    /// How long the nodes have been held.
     pub fn held(&self) -> Duration {
         self.since.elapsed()
     }
 
-    /// Records that an attempt failed here: the party at fault is probed again at once.
+    /// Records that an attempt failed on these nodes; the party at fault is probed again at once.
     pub fn failure(&self, blame: Blame) -> Failure {
         if matches!(blame, Blame::Prefill | Blame::Link) {
             self.prefill.suspect();
@@ -109,7 +109,7 @@ impl Placement {
         Failure { prefill: self.prefill.address.to_string(), decode: self.decode.address.to_string(), blame }
     }
 
-    /// Where it is, and with what.
+    /// The pair's addresses, model and plan.
     pub fn pair(&self) -> Pair {
         Pair {
             prefill: self.prefill.address.to_string(),

@@ -1,4 +1,4 @@
-//! Under which policy a request is shipped, and what that will take: plain data in, decision out.
+//! Decides the transfer policy of a request and predicts its cost. A pure function: plain data in, decision out.
 //!
 //! ```text
 //!   the request names one ▸ that
@@ -10,44 +10,44 @@
 //!   otherwise             ▸ tiered
 //! ```
 //!
-//! Where a node does not offer `tiered`, it is `dense` after all.
+//! If the node does not offer `tiered`, the decision is `dense`.
 
 use secateur_transfer::TransferPolicy;
 
 use super::forecast::bytes_of;
 
-/// Nobody notices less.
+/// Seconds of shipping below which a client notices no difference.
 const SOON_S: f64 = 0.005;
-/// Of prefill's time: what coding could save at most is not worth its loss.
+/// Share of prefill's time below which shipping is too short for coding to be worth its loss.
 const SMALL_SHARE: f64 = 0.1;
 
-/// What the decision is made from.
+/// The inputs of the decision.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inputs {
-    /// The request's own policy; none: `auto`.
+    /// Policy that the request names; `None` means `auto`.
     pub asked: Option<TransferPolicy>,
-    /// What the prefill node says `auto` stands for; none: the link decides.
+    /// Policy that the prefill node recommends for `auto`; `None` if the link decides.
     pub recommended: Option<TransferPolicy>,
-    /// What `tiered` stands for on this checkpoint.
+    /// Tiered policy with the precision recommended for this checkpoint.
     pub tiered: TransferPolicy,
-    /// What its precision rests on.
+    /// Evidence for that precision: how it was measured.
     pub tiered_evidence: String,
-    /// Bytes of this request under each policy that the prefill node offers; empty: it does not say.
+    /// Bytes of this request under each policy that the prefill node offers; empty if the node does not say.
     pub bytes: Vec<(TransferPolicy, u64)>,
-    /// Both nodes are on one machine, and KV crosses no network.
+    /// Whether both nodes are on one machine, so that KV crosses no network.
     pub is_colocated: bool,
     /// Whether there is a decode node to ship to.
     pub ships: bool,
-    /// Of the link, measured; none: not yet.
+    /// Measured rate of the link in bytes per second; `None` if not measured yet.
     pub bytes_per_s: Option<f64>,
-    /// Share of the time on this link that prefill still computed in, measured.
+    /// Measured share of the time on this link in which prefill still computed.
     pub overlap: f64,
-    /// Seconds that prefill will take; none: not measured yet.
+    /// Predicted seconds of prefill; `None` if not measured yet.
     pub prefill_s: Option<f64>,
 }
 
 impl Decision {
-    /// What the precision rests on; none: nothing is lost, or the request chose it.
+    /// Evidence for the precision in use; `None` if nothing is lost, or if the request chose the precision.
     pub fn evidence(&self) -> Option<&str> {
         let is_advised = self.policy.named() == TransferPolicy::Tiered && self.policy == self.inputs.tiered;
         let asked = self.inputs.asked.is_none_or(|asked| asked == TransferPolicy::Tiered);
@@ -55,21 +55,21 @@ impl Decision {
     }
 }
 
-/// What was decided, and from what.
+/// The decision and its inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
-    /// What is shipped.
+    /// The policy under which KV is shipped.
     pub policy: TransferPolicy,
-    /// In a few words; one of a closed list.
+    /// The reason in a few words; one of a closed list.
     pub why: &'static str,
-    /// Seconds that shipping will take; none: not known.
+    /// Predicted seconds of shipping; `None` if not known.
     pub ship_s: Option<f64>,
-    /// What it was made from.
+    /// The inputs of the decision.
     pub inputs: Inputs,
 }
 
 impl Inputs {
-    /// Whether the prefill node offers `policy`, as far as it says.
+    /// Whether the prefill node offers `policy`; true if the node does not list its policies.
     pub fn offers(&self, policy: TransferPolicy) -> bool {
         self.bytes.is_empty() || bytes_of(&self.bytes, policy).is_some()
     }
@@ -81,7 +81,7 @@ impl Inputs {
         Some(bytes_of(&self.bytes, policy)? as f64 / self.bytes_per_s?)
     }
 
-    /// With the precision that was measured on this checkpoint, where the request names none.
+    /// The policy and its reason; a plain `tiered` gets the precision recommended for this checkpoint.
     fn policy(&self) -> (TransferPolicy, &'static str) {
         match self.named_policy() {
             (TransferPolicy::Tiered, why) => (self.tiered, why),
@@ -118,13 +118,13 @@ impl Inputs {
 }
 
 impl Decision {
-    /// Decides.
+    /// Makes the decision.
     pub fn of(inputs: Inputs) -> Self {
         let (policy, why) = inputs.policy();
         Self { policy, why, ship_s: inputs.ship_s(policy), inputs }
     }
 
-    /// Seconds of shipping that prefill's computation does not hide; none: not known.
+    /// Seconds of shipping that prefill's computation does not hide; `None` if not known.
     pub fn exposed_s(&self) -> Option<f64> {
         self.ship_s.map(|seconds| seconds * (1.0 - self.inputs.overlap))
     }

@@ -1,4 +1,4 @@
-//! One task for each node: asks it to describe itself, again and again, and publishes the answer.
+//! The probe task of a node: periodically asks the node to describe itself and publishes the answer.
 //!
 //! ```text
 //!            answered                       answered
@@ -7,11 +7,11 @@
 //!      Down ──answered──┴────────────▶ Up ────────────┘
 //!        ▲                             │
 //!        └── two calls in a row fail ──┤
-//!        └── silence, by `liveness` ───┘   its streams are given up as well
+//!        └── silence, by `liveness` ───┘   its streams are abandoned as well
 //! ```
 //!
-//! One question is out at a time and its answer counts however late it comes. A single call that fails may be a connection
-//! that broke while the node is well, so the node is asked once more before that takes it away.
+//! One call is open at a time, and its answer counts however late it comes. A single failed call may be a connection
+//! that broke while the node is well, so the node is asked once more before it is taken down.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,19 +32,19 @@ use super::{
     node::{MESSAGE_BYTES_MAX, Node, NodeState},
 };
 
-/// Between an answer and the next question.
+/// Pause between an answer and the next call.
 const INTERVAL: Duration = Duration::from_millis(300);
-/// Calls in a row that fail before a node that was up is down.
+/// Failed calls in a row that take a node from up to down.
 const FAILURES_MIN: u32 = 2;
-/// Before a node whose call failed is asked again.
+/// Pause before a node whose call failed is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long the first bytes of whatever answers at an address may take.
+/// How long the program at an address may take to send its first bytes.
 const GREETING_PATIENCE: Duration = Duration::from_secs(1);
 
 const SILENT: &str = "does not answer";
 const UNREACHABLE: &str = "cannot be reached";
 
-/// Probes `node` until `shutdown`; rings `news` when it came or went.
+/// Probes `node` until `shutdown`; notifies `news` when the node comes up or goes down.
 pub async fn run(node: Arc<Node>, news: Arc<Notify>, shutdown: CancellationToken) {
     let _ = shutdown.run_until_cancelled(probe(&node, &news)).await;
 }
@@ -76,7 +76,7 @@ async fn probe(node: &Node, news: &Notify) {
     }
 }
 
-/// One question and its answer. While that is awaited the node becomes late, and then lost.
+/// Makes one call. While the answer is awaited the node becomes late, and then lost.
 async fn ask(node: &Node, silence: &mut Silence, news: &Notify) -> Result<NodeDescription, Status> {
     let mut client = NodeClient::new(node.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let answer = client.describe(DescribeRequest {});
@@ -102,7 +102,7 @@ async fn ask(node: &Node, silence: &mut Silence, news: &Notify) -> Result<NodeDe
     }
 }
 
-/// Why a node that was asked did not describe itself: what is known of it, and no guess.
+/// Why a node did not describe itself: only what is known, without guesses.
 async fn reason(node: &Node, status: &Status) -> String {
     match status.code() {
         _ if is_tls_failure(status) => "does not agree on TLS with this router, or on a certificate".to_owned(),
@@ -115,7 +115,7 @@ async fn reason(node: &Node, status: &Status) -> String {
     }
 }
 
-/// A call over plain HTTP/2 broke; this is what the address answers to a handshake.
+/// Why a call over plain HTTP/2 broke, judged by what the address answers to a handshake.
 fn greeted(greeting: Greeting) -> &'static str {
     match greeting {
         Greeting::Http2 => "broke the connection",

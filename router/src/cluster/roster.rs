@@ -1,44 +1,44 @@
-//! Which addresses of one role are nodes: what was configured, what names stand for now, and what each address has shown
-//! of itself go in, who joins, who leaves and who counts comes out. Plain data; no resolver, no lock, no runtime.
+//! Decides which addresses of one role are nodes. In: the configured entries, the addresses of names, and the state of
+//! each address. Out: which addresses join, leave and count. Plain data; no resolver, no lock, no runtime.
 //!
 //! ```text
 //!  listed ──▶ joins ──▶ counts ◀──────▶ hidden: the same process as another address, or of a family that does not answer
 //!                          │
 //!                not listed any more
 //!                          ▼
-//!            leaves, once no request of ours is there or it stops answering; takes no new ones meanwhile
+//!            leaves, once it holds no request of this router or stops answering; takes no new requests meanwhile
 //! ```
 //!
-//! A lookup that fails says nothing: what was listed stays listed, unless it has been down for long as well.
+//! A failed lookup changes nothing: listed addresses stay listed, unless they have been down for [`GHOST_MAX`] as well.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use tokio::time::Instant;
 
-/// A node that is down while its name cannot be looked up is forgotten after so long; it comes back with the name.
+/// Time after which a node that is down is removed while its name cannot be looked up; it returns with the name.
 const GHOST_MAX: Duration = Duration::from_secs(30);
-/// More addresses behind one name are not taken.
+/// Most addresses taken from one name.
 const ADDRESSES_MAX: usize = 1_024;
 
-/// What an address has shown of itself.
+/// The state of an address, as its probe sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// It answers.
+    /// Whether the address answers.
     pub is_up: bool,
-    /// The process that answers there; empty: it does not say, or has never answered.
+    /// Id of the process that answers there; empty if it does not say or has never answered.
     pub instance: String,
-    /// Requests of this router that hold it.
+    /// Requests of this router that hold the node.
     pub in_flight: u32,
 }
 
-/// What becomes of a member.
+/// The role of a member in the published set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// A node.
+    /// The member is a node.
     Counts,
-    /// A node that takes no new requests, since no name leads to it any more.
+    /// The member is a node that takes no new requests, since no name resolves to it any more.
     Leaves,
-    /// Not shown and not used: another member stands for it.
+    /// The member is neither shown nor used: another member stands for it.
     Hidden,
 }
 
@@ -47,47 +47,47 @@ pub enum Standing {
 pub struct Joiner {
     /// `host:port`.
     pub address: String,
-    /// The host name that leads to it; none: the address itself was configured.
+    /// The host name that resolves to this address; `None` if the address itself was configured.
     pub name: Option<String>,
 }
 
-/// What changes now.
+/// The changes and the members after one step.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// New members.
     pub join: Vec<Joiner>,
-    /// Members no more.
+    /// Addresses that are no longer members.
     pub leave: Vec<String>,
-    /// Every member, in a lasting order.
+    /// All members in a stable order.
     pub members: Vec<(String, Standing)>,
 }
 
-/// One configured entry, and what it stands for.
+/// One configured entry and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// `host:port` as configured.
     pub configured: String,
-    /// The host, where that is a name.
+    /// The host, if it is a name.
     name: Option<String>,
-    /// Of the last lookup that succeeded.
+    /// Addresses that the last successful lookup found.
     pub addresses: Vec<SocketAddr>,
-    /// Why the last lookup failed; none: it did not.
+    /// Why the last lookup failed; `None` if it succeeded.
     pub failure: Option<String>,
 }
 
 #[derive(Debug)]
 struct Member {
     address: String,
-    /// Position in the lasting order: entry, IPv4 first, address.
+    /// Position in the stable order: by entry, then IPv4 before IPv6, then by address.
     order: (usize, SocketAddr),
-    /// The process that answered there last; empty: none has.
+    /// Id of the process that answered there last; empty if none has.
     instance: String,
     is_up: bool,
     has_answered: bool,
     in_flight: u32,
-    /// Since when it has not answered.
+    /// Time since which the address has not answered.
     down_since: Instant,
-    /// The member that leads to the same process.
+    /// Address of another member that leads to the same process.
     same_as: Option<SocketAddr>,
 }
 
@@ -95,7 +95,7 @@ struct Member {
 #[derive(Debug)]
 pub struct Roster {
     entries: Vec<Entry>,
-    /// In their lasting order.
+    /// The members in their stable order.
     members: Vec<Member>,
 }
 
@@ -111,24 +111,24 @@ impl Entry {
         }
     }
 
-    /// Whether it has to be looked up.
+    /// Whether the entry is a name, which has to be looked up.
     pub fn is_name(&self) -> bool {
         self.name.is_some()
     }
 }
 
 impl Roster {
-    /// Nobody has been looked up yet.
+    /// A roster in which no name has been looked up yet.
     pub fn new(configured: &[String]) -> Self {
         Self { entries: configured.iter().map(|text| Entry::new(text)).collect(), members: Vec::new() }
     }
 
-    /// What was configured, and what it stands for.
+    /// The configured entries and their addresses.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Takes a lookup's result over; true if it says something new.
+    /// Records a lookup's result; returns whether it changed the entry.
     pub fn answered(&mut self, entry: usize, answer: Result<Vec<SocketAddr>, String>) -> bool {
         let Some(entry) = self.entries.get_mut(entry) else { return false };
         let before = entry.clone();
@@ -142,7 +142,7 @@ impl Roster {
         *entry != before
     }
 
-    /// Who joins, leaves and counts, given what each member shows now.
+    /// Decides which addresses join, leave and count, given the current state of each member.
     pub fn turn(&mut self, sights: &HashMap<String, Sight>, now: Instant) -> Turn {
         self.look(sights, now);
         let leave = self.part(now);
@@ -176,7 +176,7 @@ impl Roster {
         }
     }
 
-    /// Removes those that are done with.
+    /// Removes the members that are no longer listed and hold no request or do not answer.
     fn part(&mut self, now: Instant) -> Vec<String> {
         let ghosts: Vec<SocketAddr> = self
             .members
@@ -201,7 +201,7 @@ impl Roster {
                 if self.members.iter().any(|member| member.order.1 == *address) {
                     continue;
                 }
-                // What was configured is shown as it was written.
+                // A configured address is shown as the operator wrote it.
                 let text = if entry.is_name() { address.to_string() } else { entry.configured.clone() };
                 join.push(Joiner { address: text.clone(), name: entry.name.clone() });
                 self.members.push(Member::new(text, (index, *address), now));
@@ -216,8 +216,9 @@ impl Roster {
         self.entries.iter().any(|entry| entry.addresses.contains(address))
     }
 
-    /// Of the addresses that lead to one process, the first that answers stands for it. An address that is down keeps
-    /// the company it had, since the process may have begun again as another one, and where it led, one that is up leads.
+    /// Finds addresses that lead to the same process; the first that answers stands for all of them. An address that is
+    /// down keeps its earlier match: the process may have restarted with another id, and another address that is up may
+    /// still lead to it.
     fn match_processes(&mut self) {
         let listed: Vec<&Member> = self.members.iter().filter(|member| self.is_listed(&member.order.1)).collect();
         let leader = |member: &Member| {
@@ -238,10 +239,10 @@ impl Roster {
         }
     }
 
-    /// Entry and family of addresses that have never answered, where the entry's other family does, or may.
+    /// Entry and address family of addresses that have never answered while the entry's other family does, or may.
     ///
-    /// A name such as `localhost` has an IPv4 and an IPv6 address, and a node listens on one: the other is no node that
-    /// is down.
+    /// A name such as `localhost` has an IPv4 and an IPv6 address, and a node listens on one of them; the other address
+    /// must not count as a node that is down.
     fn silent_families(&self) -> Vec<(usize, bool)> {
         let mut silent = Vec::new();
         for entry in 0..self.entries.len() {
@@ -252,7 +253,7 @@ impl Roster {
             }
             match (has_spoken(false), has_spoken(true)) {
                 (false, true) => silent.push((entry, false)),
-                // Nobody yet: one of both families is shown, so that something is.
+                // If neither family has answered yet, IPv4 is still shown, so that the entry is visible.
                 (true, false) | (false, false) => silent.push((entry, true)),
                 (true, true) => {}
             }
@@ -280,7 +281,7 @@ fn family(member: &Member) -> (usize, bool) {
     (member.order.0, member.order.1.is_ipv6())
 }
 
-/// Without what cannot be called: a link-local address says nothing without its interface.
+/// Sorts and deduplicates addresses and removes those that cannot be called: a link-local address needs its interface.
 fn usable(mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     addresses.retain(|address| !matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local()));
     addresses.sort_unstable();

@@ -1,4 +1,4 @@
-//! What a request, and its earlier attempts, say about its next pair. Plain data.
+//! Requirements of a request and its earlier attempts on its next pair. Plain data.
 
 use secateur_proto::v1::NodeDescription;
 use secateur_transfer::TransferPolicy;
@@ -6,53 +6,53 @@ use secateur_transfer::TransferPolicy;
 use super::{affinity::Near, pairing::NodeView};
 use crate::openai::VisualChoice;
 
-/// Weight of a failed link among the reasons against a pair; a node weighs one.
+/// Weight of a failed link among the reasons against a pair; a failed node weighs one.
 pub const LINK_WEIGHT: u32 = 2;
 
-/// All that pairing asks of a request.
+/// Everything that pairing needs to know about a request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wish {
-    /// Positions that it may fill. Smaller pairs are not taken unless all are: whether it fits after all is then for the
-    /// nodes of the largest pair to say.
+    /// Positions that the request may fill. A smaller pair is taken only if all pairs are smaller; then the nodes of
+    /// the largest pair decide whether the request fits.
     pub positions: u32,
-    /// Its attempts that failed: who failed one is taken only if there are no others.
+    /// Failed attempts of the request: a party that failed one is chosen only if there is no other.
     pub failures: Vec<Failure>,
-    /// The pair that its answer was begun on.
+    /// The pair on which the answer was begun.
     pub again: Option<Pair>,
-    /// The pair that served the beginning of its prompt before; says nothing where `again` does.
+    /// The pair that served a prefix of the prompt before; ignored if `again` is set.
     pub near: Option<Near>,
-    /// What it will ship.
+    /// The properties that decide how much the request ships.
     pub bulk: Bulk,
 }
 
 /// The party that a failed attempt counts against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Blame {
-    /// None, for example where the deadline passed.
+    /// No party is at fault, for example where the deadline passed.
     #[default]
     Nobody,
-    /// The prefill node.
+    /// The prefill node is at fault.
     Prefill,
-    /// The decode node.
+    /// The decode node is at fault.
     Decode,
-    /// The pair: whoever reported the failure cannot tell the other node from the way to it.
+    /// The link is at fault: the node that reported the failure cannot tell the other node from the link to it.
     Link,
 }
 
 /// An attempt that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Address of its prefill node.
+    /// Address of the attempt's prefill node.
     pub prefill: String,
-    /// Address of its decode node.
+    /// Address of the attempt's decode node.
     pub decode: String,
     /// The party at fault.
     pub blame: Blame,
 }
 
 impl Failure {
-    /// Number of reasons against a pair. A link that failed weighs as much as two nodes, since it is the surest to fail
-    /// again.
+    /// Number of reasons that this failure gives against a pair. A failed link weighs as much as two nodes, since it is
+    /// the most likely to fail again.
     pub fn against(&self, prefill: &str, decode: &str) -> u32 {
         let (is_prefill, is_decode) = (self.prefill == prefill, self.decode == decode);
         match self.blame {
@@ -65,7 +65,7 @@ impl Failure {
         }
     }
 
-    /// Whether a pair would repeat what failed.
+    /// Whether the pair includes the party that failed.
     pub fn is_of(&self, prefill: &str, decode: &str) -> bool {
         match self.blame {
             Blame::Nobody => false,
@@ -76,26 +76,26 @@ impl Failure {
     }
 }
 
-/// What a request is made of, as far as that decides what shipping it costs.
+/// The properties of a request that decide how much it ships.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bulk {
-    /// Tokens besides pictures, those of the answer so far included.
+    /// Tokens besides pictures, including the answer's tokens so far.
     pub text_tokens: u32,
-    /// Pictures.
+    /// Number of pictures.
     pub pictures: usize,
-    /// How they are pruned.
+    /// Visual pruning that the client asked for.
     pub visual: VisualChoice,
-    /// What the request asks to be shipped; none: `auto`.
+    /// Transfer policy that the request names; `None` means `auto`.
     pub policy: Option<TransferPolicy>,
-    /// Whether anything is: an answer that lacks one token needs no decode node.
+    /// Whether anything is shipped: an answer that lacks only one token needs no decode node.
     pub ships: bool,
 }
 
-/// Two nodes and what they hold.
+/// Two nodes, and the model and plan they hold.
 ///
-/// An answer goes on with the model and plan that began it or not at all: the rest of another model's answer would be
-/// wrong text. Within that, its prompt is in this prefill node's prefix cache, which is worth more than a shorter queue;
-/// the decode node keeps nothing of it, and only breaks ties.
+/// An answer continues only with the model and plan that began it: the rest of another model's answer would be wrong
+/// text. Among such pairs, the prompt is in this prefill node's prefix cache, which is worth more than a shorter queue;
+/// the decode node keeps nothing of the answer, and only breaks ties.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Address of the prefill node.
@@ -104,12 +104,12 @@ pub struct Pair {
     pub decode: String,
     /// Digest of the model.
     pub model_fingerprint: String,
-    /// Plan in force; empty: none.
+    /// Id of the plan in force; empty if there is none.
     pub plan_id: String,
 }
 
 impl Wish {
-    /// Whether prefill and decode node are others than the ones the request was on.
+    /// Whether the prefill node, and whether the decode node, differ from those on which the answer was begun.
     pub fn differs(&self, prefill: &NodeView, decode: &NodeView) -> (bool, bool) {
         self.again
             .as_ref()
@@ -121,12 +121,12 @@ impl Wish {
         self.failures.iter().map(|failure| failure.against(&prefill.address, &decode.address)).sum()
     }
 
-    /// Whether a pair would repeat what failed.
+    /// Whether a pair includes a party that failed an attempt of the request.
     pub fn is_failed_by(&self, prefill: &NodeView, decode: &NodeView) -> bool {
         self.failures.iter().any(|failure| failure.is_of(&prefill.address, &decode.address))
     }
 
-    /// Whether a node holds what the answer was begun with.
+    /// Whether a node holds the model and plan with which the answer was begun.
     pub fn permits(&self, node: &NodeDescription) -> bool {
         let is_same = |pair: &Pair| pair.model_fingerprint == node.model_fingerprint && pair.plan_id == node.plan_id;
         self.again.as_ref().is_none_or(is_same)

@@ -1,36 +1,36 @@
-//! What the attempts of one request took together, for its receipt. Plain data.
+//! The cost of all attempts of one request together, for its receipt. Plain data.
 //!
-//! Bytes that were sent, time on the wire and time in decode add up over the attempts: that is what the request cost.
-//! What it would have cost otherwise (`bytes_dense`, `bytes_unpruned`), what pruning did, and everything up to the first
-//! token is the first attempt's: that is what was asked for, once.
+//! Bytes sent, time on the wire and time in decode add up over the attempts: together they are what the request cost.
+//! The baselines (`bytes_dense`, `bytes_unpruned`), the pruning report and everything up to the first token come from
+//! the first attempt, since the client asked for that work once.
 
 use secateur_proto::v1::{FirstToken, TransferReport, VisualReport};
 
 use super::running::Reports;
 use crate::cluster::{Decision, Facts};
 
-/// Grows with every attempt that reached its first token.
+/// Sums over the attempts that reached their first token.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// Of the last attempt: plan and prefill node.
+    /// Facts of the last attempt's pair: plan and prefill node.
     pub facts: Facts,
-    /// Of the last attempt that had one; empty when prefill made the whole answer.
+    /// Decode node of the last attempt that had one; empty when prefill made the whole answer.
     pub decode_node: String,
-    /// Of the last attempt: what was shipped, and why.
+    /// Decision of the last attempt: what was shipped, and why.
     pub decision: Decision,
-    /// Of the first attempt: its queue, computation and prefix hit.
+    /// First token of the first attempt, with its queue time, prefill time and prefix hit.
     pub first: Option<FirstToken>,
-    /// Of the first attempt that told.
+    /// Visual report of the first attempt that sent one.
     pub visual: Option<VisualReport>,
-    /// All shipments that were reported, those that failed included.
+    /// Sum of all reported shipments, including failed ones.
     pub transfer: Option<TransferReport>,
     decode_ms: f64,
-    /// A decode leg ended without its figures.
+    /// Whether a decode leg ended without reporting its figures.
     is_decode_unknown: bool,
 }
 
 impl Account {
-    /// An attempt reached its first token.
+    /// Records that an attempt reached its first token.
     pub fn begun(&mut self, facts: &Facts, decision: &Decision, first: &FirstToken, has_decode: bool) {
         (self.facts, self.decision) = (facts.clone(), decision.clone());
         if has_decode {
@@ -39,12 +39,12 @@ impl Account {
         self.first.get_or_insert_with(|| first.clone());
     }
 
-    /// A shipment failed, and this is what it had sent.
+    /// Adds the report of a shipment, also of one that failed.
     pub fn spent(&mut self, report: TransferReport) {
         self.transfer = Some(self.transfer.map_or(report, |earlier| together(&earlier, &report)));
     }
 
-    /// An attempt ended, and this is what its nodes said of it.
+    /// Adds the reports of an attempt that ended.
     pub fn ended(&mut self, reports: Reports, has_decode: bool) {
         self.visual = self.visual.or(reports.prefill.and_then(|report| report.visual));
         let shipped = reports.prefill.and_then(|report| report.transfer);
@@ -55,7 +55,7 @@ impl Account {
         }
     }
 
-    /// The decode nodes' own figures added up, if all attempts came to a reported end.
+    /// Decode time summed over the attempts, by the decode nodes' clocks; `None` if an attempt lacks its report.
     pub fn decode_ms(&self) -> Option<f64> {
         (!self.is_decode_unknown).then_some(self.decode_ms)
     }
@@ -81,7 +81,7 @@ fn together(earlier: &TransferReport, latest: &TransferReport) -> TransferReport
     }
 }
 
-/// A shipment that failed may not say what it would have cost otherwise.
+/// The first baseline that is known: a failed shipment may report 0.
 fn baseline(earlier: u64, latest: u64) -> u64 {
     if earlier == 0 { latest } else { earlier }
 }

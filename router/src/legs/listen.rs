@@ -1,21 +1,21 @@
-//! Waiting for a node: until it says something, or is given up because it says nothing to anybody.
+//! Waits for a node's message, or until the node is declared lost.
 
 use tonic::Status;
 
 use crate::cluster::Node;
 
-/// Reason why nothing came from a node.
+/// The reason why no message came from a node.
 #[derive(Debug)]
 pub enum Trouble {
-    /// The call failed, by the node's own words or on the way.
+    /// The call failed, in the node itself or in transport.
     Failed(Status),
     /// The stream ended before its work was done.
     Ended,
-    /// The node was given up as lost, while the call itself shows no error.
+    /// The node was declared lost although the call itself shows no error.
     Silent,
 }
 
-/// Waits for `saying`, or until `node` is given up. A message is a sign of life.
+/// Waits for `saying`, or until `node` is declared lost. Each message counts as a sign of life.
 pub async fn hear<T>(node: &Node, saying: impl Future<Output = Result<T, Status>>) -> Result<T, Trouble> {
     tokio::select! {
         biased;

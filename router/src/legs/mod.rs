@@ -1,4 +1,5 @@
-//! A request's two legs: one epoch, one deadline, and either both or none.
+//! A request's two legs, prefill and decode: they share one epoch and one deadline, and when one ends so does the
+//! other.
 //!
 //! ```text
 //!   router ── Decode.Generate ──▶ D      Opened: the epoch waits for KV
@@ -7,10 +8,10 @@
 //!   router ◀─ Tokens, DecodeDone ─ D
 //! ```
 //!
-//! [`open()`] brings both up to the first token, `retry` tries other pairs until that holds, and [`Legs`] then hands out
-//! tokens, or the failure of a node that says nothing any more. [`Run`] goes on with further attempts where one ends before
-//! its answer does: the [`Order`] stays the same, and [`SoFar`] says where to go on. Dropping any of them drops both streams,
-//! which cancels the work on both nodes.
+//! [`open()`] brings both legs up to the first token, and `retry` tries other pairs until that succeeds. [`Legs`] then
+//! hands out tokens, or the failure of a node that has gone silent. [`Run`] starts a further attempt where one ends
+//! before its answer does: the [`Order`] stays the same, and [`SoFar`] says where to continue. Dropping any of them
+//! drops both streams, which cancels the work on both nodes.
 
 mod account;
 mod listen;

@@ -1,7 +1,8 @@
-//! What a node's failure means for the client, and which party is at fault.
+//! Maps a node's failure to the client's error and to the party at fault.
 //!
-//! A node's own error passes as it is. Every other status is the transport's, whatever its code: none of them says anything
-//! of the request, so each is [`ErrorCode::Unavailable`], which is tried again elsewhere. Where they come from, in tonic:
+//! An error that the node itself returned passes unchanged. Every other status is the transport's, whatever its code.
+//! Since it says nothing about the request, it becomes [`ErrorCode::Unavailable`], which is retried elsewhere. In tonic
+//! such statuses come from:
 //!
 //! | source | codes |
 //! |---|---|
@@ -13,7 +14,7 @@
 //! | tonic's server, before our code: no such method, load shed | `Unimplemented`, `ResourceExhausted` |
 //! | I/O errors | `Internal`, `Unavailable`, `DeadlineExceeded`, `OutOfRange`, `AlreadyExists` and others |
 //!
-//! `Unimplemented` alone means more: another program answers there, or another version.
+//! Only `Unimplemented` says more: another program, or another version of this one, answers at that address.
 
 use secateur_channel::is_connect_failure;
 use secateur_proto::{ErrorCode, ServiceError, error::is_from_service, v1::Role};
@@ -22,7 +23,7 @@ use tonic::{Code, Status};
 use super::listen::Trouble;
 use crate::cluster::Blame;
 
-/// A failed call, in terms that name no address.
+/// The client's error for a failed call; it contains no address.
 pub fn from_trouble(trouble: Trouble, role: Role) -> ServiceError {
     match trouble {
         Trouble::Failed(status) => from_status(status, role),
@@ -31,18 +32,18 @@ pub fn from_trouble(trouble: Trouble, role: Role) -> ServiceError {
     }
 }
 
-/// A node that broke the protocol; nothing it said can be passed on.
+/// The error for a node that broke the protocol, after which none of its messages can be trusted.
 pub fn confused(role: Role, what: &str) -> ServiceError {
     ServiceError::new(ErrorCode::Internal, format!("the {} node broke the protocol: {what}", name(role)))
 }
 
-/// Whether the node itself said why, rather than the way to it.
+/// Whether the node itself returned the error, rather than the transport.
 pub fn is_its_own(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Failed(status) if is_from_service(status))
 }
 
-/// The party at fault where a prefill leg failed; `gives_up`: it says that decode or the way there failed. It
-/// cannot tell the decode node from the way to it.
+/// The party at fault where a prefill leg failed. `gives_up`: prefill reports that decode or the link to it failed;
+/// prefill cannot tell the decode node from the link.
 pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
     match code {
         ErrorCode::Unavailable | ErrorCode::KvRefused if gives_up => Blame::Link,
@@ -50,7 +51,7 @@ pub fn prefill_blame(gives_up: bool, code: ErrorCode) -> Blame {
     }
 }
 
-/// The party at fault where a decode leg failed; `awaits_kv`: the epoch is open and its KV has not arrived.
+/// The party at fault where a decode leg failed. `awaits_kv`: the epoch is open and its KV has not arrived.
 pub fn decode_blame(is_its_own: bool, code: ErrorCode, awaits_kv: bool) -> Blame {
     match code {
         ErrorCode::Unavailable | ErrorCode::KvRefused if is_its_own && awaits_kv => Blame::Link,
@@ -72,7 +73,7 @@ fn from_status(status: Status, role: Role) -> ServiceError {
     }
 }
 
-/// A node cancels work that nobody here cancelled when it stops.
+/// Converts an error that the node itself returned: a node that stops cancels work that this router did not cancel.
 fn from_node(error: ServiceError, role: Role) -> ServiceError {
     match error.code {
         ErrorCode::Cancelled => unavailable(format!("the {} node gave the work up", name(role))),

@@ -1,4 +1,4 @@
-//! One attempt: both legs up to the first token, or why not and whose fault it was.
+//! Opens one attempt: brings both legs up to the first token, or reports the failure and the party at fault.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,38 +21,38 @@ use super::{
 };
 use crate::cluster::{Blame, Failure, Placement};
 
-/// How long a failed attempt waits for prefill to say what it had sent.
+/// How long a failed attempt waits for prefill to report the bytes it had sent.
 const SPENT_PATIENCE: Duration = Duration::from_millis(100);
 
-/// Of a request to prefill, what may be something else than pictures: tokens above all.
+/// Bytes of a prefill request that are kept free for everything except pictures, mainly tokens.
 const BESIDE_PICTURES_BYTES: usize = 16 << 20;
 
 /// A failed attempt.
 #[derive(Debug)]
 pub struct LegFailure {
-    /// What the client is told if nothing else works.
+    /// The client's error if no other attempt succeeds.
     pub error: ServiceError,
-    /// Where it was, and whom it speaks against.
+    /// The nodes of the attempt and the party at fault.
     pub failure: Failure,
-    /// What its shipment had sent by then, where prefill said.
+    /// Bytes that the shipment had sent by then, if prefill reported them.
     pub spent: Option<Box<TransferReport>>,
 }
 
 impl LegFailure {
-    /// An attempt on `placement`, of which nothing was shipped as far as is known.
+    /// A failed attempt on `placement` without a report of shipped bytes.
     pub fn new(placement: &Placement, error: ServiceError, blame: Blame) -> Self {
         Self { error, failure: placement.failure(blame), spent: None }
     }
 }
 
-/// A decode leg whose KV is reserved.
+/// A decode leg whose epoch is open.
 struct DecodeLeg {
     stream: Streaming<GenerateEvent>,
     /// Events that came while the first token was awaited.
     early: VecDeque<GenerateEvent>,
 }
 
-/// What a prefill leg comes to.
+/// A prefill leg's event stream and its first token.
 type PrefillLeg = (Streaming<PrefillEvent>, FirstToken);
 
 /// Opens both legs of the attempt that `so_far` has begun on `placement`, and waits for the first token.
@@ -81,14 +81,15 @@ async fn open_both(
     tokio::select! {
         opened = &mut opening => Ok((opened?, decode)),
         failure = watch(decode.as_mut(), placement) => {
-            // Prefill hears of it too, and says what it had sent: bytes that went over the wire are never left out.
+            // Prefill also notices that decode failed and reports what it had sent, so that all bytes on the wire are
+            // counted.
             let spent = timeout(SPENT_PATIENCE, spent(opening)).await.ok().flatten();
             Err(LegFailure { spent, ..failure })
         }
     }
 }
 
-/// What a prefill leg whose decode leg has failed had sent.
+/// The bytes that a prefill leg had sent when its decode leg failed.
 async fn spent(opening: impl Future<Output = Result<PrefillLeg, LegFailure>>) -> Option<Box<TransferReport>> {
     let (mut stream, _) = match opening.await {
         Ok(leg) => leg,
@@ -104,7 +105,7 @@ async fn spent(opening: impl Future<Output = Result<PrefillLeg, LegFailure>>) ->
     None
 }
 
-/// The one deadline has passed.
+/// The error of a request whose deadline has passed.
 pub fn timed_out() -> ServiceError {
     ServiceError::new(ErrorCode::Timeout, "the request took longer than this server allows")
 }
@@ -163,7 +164,7 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
     }
 }
 
-/// A prefill leg that failed.
+/// The failure of a prefill leg.
 pub fn prefill_failure(trouble: Trouble, placement: &Placement) -> LegFailure {
     let error = node_error::from_trouble(trouble, Role::Prefill);
     let gives_up = error.at_peer || error.code == ErrorCode::KvRefused;
@@ -171,7 +172,7 @@ pub fn prefill_failure(trouble: Trouble, placement: &Placement) -> LegFailure {
     LegFailure::new(placement, error, blame)
 }
 
-/// A decode leg that failed; `awaits_kv`: it has the epoch and not yet its KV.
+/// The failure of a decode leg. `awaits_kv`: the epoch is open and its KV has not arrived.
 pub fn decode_failure(trouble: Trouble, placement: &Placement, awaits_kv: bool) -> LegFailure {
     let is_its_own = node_error::is_its_own(&trouble);
     let error = node_error::from_trouble(trouble, Role::Decode);
@@ -179,13 +180,14 @@ pub fn decode_failure(trouble: Trouble, placement: &Placement, awaits_kv: bool) 
     LegFailure::new(placement, error, blame)
 }
 
-/// Resolves only when the decode leg fails. Tokens may overtake the first one, which comes another way; they are kept.
+/// Resolves only when the decode leg fails. Decode's tokens may arrive before the first token, which prefill sends;
+/// they are kept in `early`.
 async fn watch(leg: Option<&mut DecodeLeg>, placement: &Placement) -> LegFailure {
     let Some(leg) = leg else { return std::future::pending().await };
     loop {
         match hear(&placement.decode, leg.stream.message()).await {
             Ok(Some(event)) => leg.early.push_back(event),
-            // All it had to say came before the first token: the answer is short and the first token is on its way.
+            // Decode finished before the first token arrived: the answer is short and its first token is on the way.
             Ok(None) if leg.is_done() => return std::future::pending().await,
             Ok(None) => return decode_failure(Trouble::Ended, placement, true),
             Err(trouble) => return decode_failure(trouble, placement, true),

@@ -1,4 +1,4 @@
-//! What both nodes are asked to do, the same in every attempt.
+//! The work that both nodes are asked to do, the same in every attempt.
 
 use std::time::Duration;
 
@@ -13,52 +13,53 @@ use crate::{
     openai::VisualChoice,
 };
 
-/// Names under which a request can be followed through the cluster.
+/// Ids by which a request can be followed through the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct RequestIds {
-    /// Taken from the client or made.
+    /// The client's `x-request-id`, or a generated one.
     pub request_id: String,
-    /// The client's W3C trace context, passed on as it came.
+    /// The client's W3C trace context, passed on unchanged.
     pub traceparent: Option<String>,
 }
 
-/// A request, ready for nodes.
+/// A request in the form that the nodes take.
 #[derive(Clone, Debug)]
 pub struct Order {
-    /// Binds the legs; stays the same in retries.
+    /// Id that ties the two legs together; it stays the same in retries.
     pub epoch: String,
-    /// For logs and traces.
+    /// Ids for logs and traces.
     pub ids: RequestIds,
-    /// The prompt.
+    /// Tokens of the prompt.
     pub tokens: Vec<u32>,
-    /// Its text tokens once more, for decode's repetition penalty; empty where there is none.
+    /// Text tokens of the prompt for decode's repetition penalty; empty if the penalty is off.
     pub penalized_tokens: Vec<u32>,
-    /// Digests of its beginnings, shortest first: who holds them may hold its KV.
+    /// Digests of the prompt's prefixes, shortest first: a node that served one may hold its KV.
     pub prefixes: Vec<Prefix>,
-    /// The users' words in it.
+    /// Token spans of the users' own words in the prompt.
     pub user_spans: Vec<Span>,
     /// Encoded pictures.
     pub images: Vec<Bytes>,
-    /// How tokens are drawn.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// The first one included.
+    /// Most tokens of the answer, including the first one.
     pub max_new_tokens: u32,
-    /// Text and visual tokens before pruning, at most.
+    /// Text and visual tokens of the prompt before pruning, at most.
     pub prompt_positions_max: u32,
-    /// What a pair needs to hold.
+    /// Positions that a pair must have room for.
     pub positions_needed: u32,
-    /// What ends the answer.
+    /// Tokens that end the answer.
     pub stop_token_ids: Vec<u32>,
-    /// Visual pruning.
+    /// Visual pruning that the client asked for.
     pub visual: VisualChoice,
-    /// What the client asked to be shipped; none: each attempt's pair decides.
+    /// Transfer policy that the client asked for; `None` if each attempt's pair decides.
     pub transfer: Option<TransferPolicy>,
-    /// When the work is given up.
+    /// Deadline of the request.
     pub deadline: Instant,
 }
 
 impl Order {
-    /// What the pair of the next attempt needs to hold: answers without a bound of their own grow.
+    /// Positions that the pair of the next attempt must have room for; an answer without a limit may have outgrown the
+    /// first figure.
     pub fn positions_needed(&self, so_far: &SoFar) -> u32 {
         let next = self.prompt_positions_max.saturating_add(so_far.next_index()).saturating_add(1);
         self.positions_needed.max(next)
@@ -69,7 +70,7 @@ impl Order {
         self.images.iter().map(Bytes::len).sum()
     }
 
-    /// What the next attempt is made of, as far as that decides what it ships.
+    /// The properties of the next attempt that decide how much it ships.
     pub fn bulk(&self, so_far: &SoFar) -> Bulk {
         let text = self.tokens.len().saturating_sub(self.images.len());
         Bulk {
@@ -81,7 +82,7 @@ impl Order {
         }
     }
 
-    /// The decode node's share of the attempt that `so_far` has begun.
+    /// The decode node's request for the attempt that `so_far` has begun.
     pub fn generate_request(&self, facts: &Facts, transfer: TransferPolicy, so_far: &SoFar) -> GenerateRequest {
         let positions = self.prompt_positions_max.saturating_add(so_far.next_index());
         GenerateRequest {
@@ -100,7 +101,7 @@ impl Order {
         }
     }
 
-    /// The prefill node's share of the attempt that `so_far` has begun.
+    /// The prefill node's request for the attempt that `so_far` has begun.
     pub fn prefill_request(
         &self,
         facts: &Facts,
@@ -126,7 +127,7 @@ impl Order {
             stop_token_ids: self.stop_token_ids.clone(),
             emitted: so_far.emitted.clone(),
             decode_dtype: if needs_decode { facts.decode_dtype } else { 0 },
-            // Known to who has the placement.
+            // Set by `open`, which has the placement.
             decode_name: String::new(),
         }
     }

@@ -1,26 +1,26 @@
-//! How often an answer that has begun may be set back, and how long it waits before it goes on. Plain data; the time comes
-//! in as an argument.
+//! Bounds how often an answer that has begun may be set back, and how long it pauses before the next attempt. Plain
+//! data; the time comes in as an argument.
 //!
-//! Before the first token `search` alone decides. Afterwards the client holds half an answer, so more is worth
-//! trying: a full cluster has room again when other answers end, so waiting helps; a lost node is worth another pair at
-//! once, but an answer whose nodes are lost again and again within a short time is given up.
+//! Before the first token `search` alone decides. Afterwards the client holds part of an answer, so more effort is
+//! worth while. A full cluster has room again when other answers end, so the answer waits and retries. A lost node is
+//! replaced by another pair at once, but an answer whose nodes are lost several times in quick succession is abandoned.
 
 use std::time::Duration;
 
 use secateur_proto::ErrorCode;
 use tokio::time::Instant;
 
-/// Preemptions, and refusals for want of room, in the life of one answer: the deadline bounds them, this only ends a
-/// loop that does no work.
+/// Most preemptions and refusals for lack of room in the life of one answer. The deadline is the real bound; this one
+/// only ends a loop that does no work.
 const WAITS_MAX: u32 = 1_000;
-/// Lost or refusing nodes, one soon after the other.
+/// Most losses (lost or refusing nodes) in quick succession.
 const LOSSES_MAX: u32 = 3;
-/// A loss that is so old is forgotten: a long answer may live through many.
+/// Time after which a loss no longer counts: a long answer may survive many.
 const LOSSES_APART: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What has happened to one answer.
+/// The setbacks of one answer so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Patience {
     waits: u32,
@@ -29,8 +29,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// The pause after a setback of this kind; none: give up. `jitter` in [0, 1) spreads answers that were set back
-    /// together, so that they do not all come back at once.
+    /// The pause after a setback with this error code; `None` means give up. `jitter` in [0, 1) spreads answers that
+    /// were set back together, so that they do not all retry at once.
     pub fn after(&mut self, code: ErrorCode, jitter: f64, now: Instant) -> Option<Duration> {
         match code {
             ErrorCode::Overloaded => {
@@ -47,7 +47,7 @@ impl Patience {
     }
 }
 
-/// Doubles, up to a bound.
+/// The pause before retry number `wait`: doubles up to [`PAUSE_MAX`].
 fn pause(wait: u32) -> Duration {
     let doublings = wait.saturating_sub(1).min(16);
     PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX)

@@ -1,7 +1,7 @@
 //! Tries pairs until one has brought the first token of its attempt.
 //!
-//! Until then nothing of this attempt has reached the client, so a failure that another pair may not have costs only time.
-//! How often and for how long is `search`'s decision.
+//! Until then the client has received nothing of this attempt, so retrying on another pair costs only time. How often
+//! and for how long to retry is decided by `search`.
 
 use secateur_proto::ServiceError;
 use tokio::time::{Instant, sleep};
@@ -15,15 +15,15 @@ use super::{
 };
 use crate::cluster::{Cluster, Wish};
 
-/// What came of it.
+/// The outcome of trying pairs.
 pub struct Tried {
-    /// Legs that reached the first token, or what the client is told.
+    /// Legs that reached the first token, or the client's error.
     pub result: Result<Legs, ServiceError>,
-    /// Attempts that failed, in order.
+    /// Failed attempts, in order.
     pub failed: Vec<LegFailure>,
 }
 
-/// Starts `order` where `so_far` ended, on the pair that suits `wish` best, and on others if that fails.
+/// Starts `order` where `so_far` ended, on the pair that suits `wish` best, and on other pairs if that one fails.
 pub async fn start(cluster: &Cluster, order: &Order, so_far: &mut SoFar, wish: Wish) -> Tried {
     let mut failed = Vec::new();
     let result = try_pairs(cluster, order, so_far, wish, &mut failed).await;
@@ -42,7 +42,7 @@ async fn try_pairs(
     loop {
         let placement = match cluster.place_by(&wish, search.until().min(order.deadline)).await {
             Ok(placement) => placement,
-            // The first failure says more than "nothing is left".
+            // An attempt's own failure says more than "no pair is left".
             Err(none) => return Err(last.unwrap_or(none)),
         };
         if let Some(error) = last.filter(|error| placement.is_avoided && !may_ask_again(error)) {

@@ -9,7 +9,7 @@
 //!            └─ lost ▸ elsewhere ─┴▸ legs with the tokens so far behind the prompt
 //! ```
 //!
-//! Whoever reads the tokens does not see where one attempt ended and the next began.
+//! A reader of the tokens does not notice where one attempt ends and the next begins.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,32 +33,33 @@ use crate::{
 
 /// How long a finished answer waits for the nodes' reports.
 const REPORT_PATIENCE: Duration = Duration::from_millis(1_500);
-/// The same when an attempt ended before its answer did: the client waits for the next token.
+/// How long to wait for the reports of an attempt that ended before its answer did; short, since the client waits for
+/// the next token.
 const REPORT_PATIENCE_MIDWAY: Duration = Duration::from_millis(100);
 
-/// What a reader gets.
+/// One step of an answer.
 #[derive(Debug, PartialEq)]
 pub enum Step {
     /// The next tokens, in order.
     Tokens(Vec<Token>),
-    /// The nodes are done.
+    /// The end of the answer and its reason.
     End(FinishReason),
 }
 
-/// A request in flight. Dropping it cancels the work.
+/// A request in flight. Dropping it cancels the work at the nodes.
 pub struct Run {
     cluster: Arc<Cluster>,
     metrics: Arc<Metrics>,
-    /// Kept whole, pictures included, since any token may be the last before a replay.
+    /// The request, kept whole with its pictures because a replay may be needed after any token.
     order: Order,
     so_far: SoFar,
     patience: Patience,
     account: Account,
-    /// The account was asked for, and is counted with the receipt.
+    /// Whether [`Run::finish`] was called; the account's bytes are then counted with the receipt.
     is_summed_up: bool,
-    /// The cluster knows that this attempt's shipment arrived.
+    /// Whether the cluster was told that this attempt's shipment arrived.
     has_reached: bool,
-    /// None: it has ended.
+    /// The current attempt; `None` once it has ended.
     legs: Option<Legs>,
 }
 
@@ -87,7 +88,7 @@ impl Run {
         Ok(run)
     }
 
-    /// The next tokens, then the end.
+    /// Waits for the next tokens, or for the end; replays the request where an attempt ends early.
     pub async fn next(&mut self) -> Result<Step, ServiceError> {
         loop {
             let Some(legs) = self.legs.as_mut() else {
@@ -106,7 +107,7 @@ impl Run {
                 Ok(Progress::Done(Reason::Preempted)) => Setback::Preempted,
                 Err(failure) if failure.error.is_retryable() => Setback::Failed(failure),
                 Err(failure) => {
-                    // Frees both nodes now, however long the caller keeps what is left of the answer.
+                    // Frees both nodes now, even if the caller keeps this run for longer.
                     self.abandon();
                     self.metrics.failed(&failure.error);
                     return Err(failure.error);
@@ -119,7 +120,8 @@ impl Run {
         }
     }
 
-    /// Ends the request and sums up. `expects_report`: the decode node is known to be at its end.
+    /// Ends the request and returns its account. `expects_report`: the decode node is known to be done and its report
+    /// is awaited.
     pub async fn finish(&mut self, expects_report: bool) -> &Account {
         if let Some(legs) = self.legs.take() {
             self.metrics.attempt(AttemptOutcome::Ok);
@@ -130,28 +132,28 @@ impl Run {
         &self.account
     }
 
-    /// The decode node of this attempt has drawn a token.
+    /// Whether the decode node of this attempt has drawn a token.
     pub fn has_decoded(&self) -> bool {
         self.legs.as_ref().is_some_and(Legs::has_decoded)
     }
 
-    /// Attempts that were begun.
+    /// Number of attempts begun.
     pub fn attempts(&self) -> u32 {
         self.so_far.attempts
     }
 
-    /// What prefill said of the pictures, if it has.
+    /// Prefill's report on the pictures, if it has arrived.
     pub fn visual(&self) -> Option<VisualReport> {
         let latest = || self.legs.as_ref().and_then(|legs| legs.report())?.visual;
         self.account.visual.or_else(latest)
     }
 
-    /// Prompt positions that the first attempt found in the prefix cache.
+    /// Number of prompt positions that the first attempt found in the prefix cache.
     pub fn cached_positions(&self) -> u32 {
         self.account.first.as_ref().map_or(0, |first| first.cached_positions)
     }
 
-    /// Replays the request with the tokens so far.
+    /// Replays the request with the tokens so far appended to its prompt.
     async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
         let Some(legs) = self.legs.take() else { return Ok(()) };
         let again = Some(legs.pair());
@@ -199,7 +201,7 @@ impl Run {
         let (positions, bulk) = (self.order.positions_needed(&self.so_far), self.order.bulk(&self.so_far));
         let wish = Wish { positions, bulk, ..wish };
         let Tried { result, failed } = retry::start(&self.cluster, &self.order, &mut self.so_far, wish).await;
-        // The last one that failed was followed by another only if that one came through.
+        // Each failed attempt was followed by another; the last one only if a later attempt succeeded.
         let followed = failed.len().saturating_sub(usize::from(result.is_err()));
         failed.iter().take(followed).for_each(|failure| self.metrics.retried(failure.error.code.as_str()));
         for failure in failed {
@@ -214,7 +216,7 @@ impl Run {
         Ok(())
     }
 
-    /// A decode node that draws has the whole shipment: its link is sound.
+    /// Reports the link as working once decode has drawn a token, since decode then has the whole shipment.
     fn note_arrival(&mut self) {
         if let Some(legs) = self.legs.as_ref().filter(|legs| legs.has_decoded() && !self.has_reached) {
             self.has_reached = true;
@@ -222,7 +224,8 @@ impl Run {
         }
     }
 
-    /// What an attempt that reached its first token teaches the next requests.
+    /// Records what later requests can learn from an attempt that reached its first token: prefill's pace, and which
+    /// pair holds the prompt.
     fn learn(&self, legs: &Legs) {
         let pair = legs.pair();
         if self.so_far.emitted.is_empty() {
@@ -233,7 +236,7 @@ impl Run {
         }
     }
 
-    /// Ends both legs without waiting for a report; what has been reported went over the wire.
+    /// Ends both legs without waiting for a report. Bytes that were already reported are counted, since they were sent.
     fn abandon(&mut self) {
         let Some(legs) = self.legs.take() else { return };
         if let Some(transfer) = legs.report().and_then(|report| report.transfer) {
@@ -265,13 +268,14 @@ impl Run {
 }
 
 impl Drop for Run {
-    /// A client that left, or an answer that nobody summed up, is no attempt that failed.
+    /// Counts an attempt that is dropped in flight as ok: the client disconnected, or the answer was not finished by
+    /// its reader.
     fn drop(&mut self) {
         if self.legs.is_some() {
             self.metrics.attempt(AttemptOutcome::Ok);
         }
         self.abandon();
-        // A request without an answer has no receipt, but what it sent went over the wire all the same.
+        // A request without a receipt still counts the bytes that it sent.
         if let Some(transfer) = self.account.transfer.filter(|_| !self.is_summed_up) {
             self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);
         }

@@ -1,4 +1,4 @@
-//! Both legs after the first token.
+//! Both legs of an attempt after the first token.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,57 +21,57 @@ use crate::cluster::{Blame, Decision, Facts, Node, Pair, Placement};
 /// A token of the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
-    /// Its id.
+    /// The token's id.
     pub id: u32,
-    /// Present where the request asks for it.
+    /// The token's log probability, present if the request asks for it.
     pub logprob: Option<TokenLogprob>,
 }
 
-/// What the legs brought forth.
+/// One step of an attempt.
 #[derive(Debug, PartialEq)]
 pub enum Progress {
     /// The next tokens, in order.
     Tokens(Vec<Token>),
-    /// The nodes are done.
+    /// The end of the attempt and its reason.
     Done(Reason),
 }
 
 /// An attempt in flight. Dropping it cancels both legs.
 pub struct Legs {
-    /// The first token of this attempt and what prefill took.
+    /// The first token of this attempt, with prefill's timings.
     pub first: FirstToken,
-    /// What the nodes agreed on.
+    /// Facts that both nodes agree on.
     pub facts: Facts,
-    /// What is shipped between them, and why.
+    /// The transfer policy between the nodes, and its reason.
     pub decision: Decision,
     is_first_taken: bool,
     decode: Option<Streaming<GenerateEvent>>,
     early: VecDeque<GenerateEvent>,
-    /// None: it has ended.
+    /// Prefill's event stream; `None` once it has ended.
     prefill: Option<Streaming<PrefillEvent>>,
     report: Option<PrefillDone>,
-    /// A shipment that failed, before prefill's error.
+    /// Report of a shipment that failed; it comes before prefill's error.
     spent: Option<TransferReport>,
     done: Option<DecodeDone>,
-    /// Tokens have come from decode.
+    /// Whether tokens have come from decode.
     has_decoded: bool,
     /// Index of the next token in the answer.
     next_index: u32,
     max_new_tokens: u32,
     asks_logprobs: bool,
     deadline: Instant,
-    /// Counts the request on its nodes.
+    /// The pair of nodes, on which this request is counted while it is held.
     placement: Placement,
 }
 
-/// What the nodes said at the end.
+/// The nodes' final reports.
 #[derive(Debug, Default)]
 pub struct Reports {
-    /// Pruning and shipment.
+    /// Prefill's report: pruning and shipment.
     pub prefill: Option<PrefillDone>,
-    /// A shipment that failed.
+    /// Report of a shipment that failed.
     pub spent: Option<TransferReport>,
-    /// Generation.
+    /// Decode's report: generation.
     pub decode: Option<DecodeDone>,
 }
 
@@ -127,8 +127,8 @@ impl Legs {
         }
     }
 
-    /// The first token alone, then those of decode, then the end. A gap, a repeat, or the loss of either leg is an error.
-    /// Cancel safe.
+    /// Returns the first token alone, then decode's tokens, then the end. A gap, a repeat, or the loss of either leg is
+    /// an error. Cancel safe.
     pub async fn next(&mut self) -> Result<Progress, LegFailure> {
         if !self.is_first_taken {
             self.is_first_taken = true;
@@ -163,29 +163,29 @@ impl Legs {
         self.decode.is_some()
     }
 
-    /// What prefill said at its end, if that has come.
+    /// Prefill's final report, if it has arrived.
     pub fn report(&self) -> Option<&PrefillDone> {
         self.report.as_ref()
     }
 
-    /// The nodes it is on.
+    /// The nodes of this attempt.
     pub fn pair(&self) -> Pair {
         self.placement.pair()
     }
 
-    /// The decode node has drawn a token.
+    /// Whether the decode node has drawn a token.
     pub fn has_decoded(&self) -> bool {
         self.has_decoded
     }
 
-    /// For how long it has held them.
+    /// How long this attempt has held its nodes.
     pub fn held(&self) -> Duration {
         self.placement.held()
     }
 
-    /// Ends the attempt and gathers the nodes' reports, for which it waits at most `patience`: prefill's always, decode's
-    /// if `expects_report` (the last token ended the answer) and that token was decode's. The decode leg is kept until
-    /// then, since dropping it would break off a shipment that is about to be reported.
+    /// Ends the attempt and gathers the nodes' reports, waiting for at most `patience`. Prefill's report is always
+    /// awaited; decode's only if `expects_report` (the last token ended the answer) and that token was decode's. The
+    /// decode leg is kept until then, since dropping it would break off a shipment that is about to be reported.
     pub async fn finish(mut self, patience: Duration, expects_report: bool) -> Reports {
         let awaits_decode = expects_report && self.has_decoded;
         let mut reports = Reports { prefill: self.report.take(), spent: self.spent.take(), decode: self.done.take() };
@@ -204,7 +204,7 @@ impl Legs {
                 }
             }
         };
-        // Reports that do not come in time are missing from the receipt, no more.
+        // A report that does not arrive in time is only missing from the receipt.
         let _ = timeout(patience, gathering).await;
         reports
     }
@@ -227,7 +227,8 @@ impl Legs {
         }
     }
 
-    /// A token that reached the client is never repeated or lost, so what is not next in line is never passed on.
+    /// Returns the tokens if they continue the answer exactly; otherwise an error, so that no token is repeated or
+    /// lost.
     fn in_order(&mut self, tokens: Tokens) -> Result<Vec<Token>, LegFailure> {
         let count = u32::try_from(tokens.ids.len()).unwrap_or(u32::MAX);
         if tokens.index != self.next_index {
@@ -241,7 +242,7 @@ impl Legs {
         self.scored(tokens.ids, tokens.logprobs, Role::Decode)
     }
 
-    /// Tokens with their log probabilities, which are there for all of them or not asked for.
+    /// Pairs tokens with their log probabilities, which must be present for all tokens if they were requested.
     fn scored(&self, ids: Vec<u32>, logprobs: Vec<TokenLogprob>, role: Role) -> Result<Vec<Token>, LegFailure> {
         if !self.asks_logprobs {
             return Ok(ids.into_iter().map(|id| Token { id, logprob: None }).collect());
@@ -279,7 +280,7 @@ impl Legs {
     }
 }
 
-/// Whatever comes first. Reading a stream is cancel safe: an event is either returned or still in it.
+/// The next event of either leg. Reading a stream is cancel safe: an event is either returned or still in the stream.
 async fn receive(
     decode: &mut Option<Streaming<GenerateEvent>>,
     prefill: &mut Option<Streaming<PrefillEvent>>,

@@ -1,13 +1,13 @@
-//! How long one start of an answer looks for a pair of nodes, and how often it tries one. Plain data; the time comes in as
-//! an argument.
+//! Bounds how long one start of an answer looks for a pair of nodes, and how many attempts it makes. Plain data; the
+//! time comes in as an argument.
 //!
 //! | | before the first token | once the answer has begun |
 //! |---|---|---|
 //! | attempts | 3 | 8 |
-//! | the last one begins, after the first failure, within | 1 s | 10 s |
+//! | the last attempt begins, after the first failure, within | 1 s | 10 s |
 //!
-//! Before the first token a client is better served by a clear error soon; whoever holds half an answer would have to begin
-//! anew. While another pair is there neither bound matters: the next attempt begins at once.
+//! Before the first token a quick, clear error serves the client better; a client that holds half an answer would have
+//! to start over. While another pair is available, the next attempt begins after a short pause.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::cluster::PAIR_PATIENCE;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Bounds of one start.
+/// Bounds on one start: the number of attempts, and the time within which the last one begins.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     attempts: u32,
@@ -29,27 +29,27 @@ struct Bounds {
 const FRESH: Bounds = Bounds { attempts: 3, window: PAIR_PATIENCE };
 const BEGUN: Bounds = Bounds { attempts: 8, window: Duration::from_secs(10) };
 
-/// State of one start.
+/// The state of one start.
 #[derive(Debug)]
 pub struct Search {
     bounds: Bounds,
-    /// Time from which the window counts: the beginning, then the first failure.
+    /// Time from which the window counts: the start, and from the first failure on, that failure.
     since: Instant,
     failures: u32,
 }
 
 impl Search {
-    /// Begins at `now`; `has_begun`: the client has a part of the answer.
+    /// A search that begins at `now`. `has_begun`: the client has part of the answer.
     pub fn new(has_begun: bool, now: Instant) -> Self {
         Self { bounds: if has_begun { BEGUN } else { FRESH }, since: now, failures: 0 }
     }
 
-    /// Time until which a missing pair is waited for.
+    /// Time until which the search waits for a missing pair.
     pub fn until(&self) -> Instant {
         self.since + self.bounds.window
     }
 
-    /// Records a failed attempt and returns the pause before the next one; none: give up.
+    /// Records a failed attempt and returns the pause before the next one; `None` means give up.
     pub fn failed(&mut self, error: &ServiceError, now: Instant) -> Option<Duration> {
         if self.failures == 0 {
             self.since = now;
@@ -60,12 +60,12 @@ impl Search {
     }
 }
 
-/// Whether asking the same nodes again may help: a full queue stays full for a while.
+/// Whether retrying on the same nodes may help. It does not after `Overloaded`: a full queue stays full for a while.
 pub fn may_ask_again(error: &ServiceError) -> bool {
     error.code != ErrorCode::Overloaded
 }
 
-/// Doubles, up to a bound.
+/// The pause after `failures` failures: doubles up to [`PAUSE_MAX`].
 fn pause(failures: u32) -> Duration {
     PAUSE_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(PAUSE_MAX)
 }

@@ -1,4 +1,4 @@
-//! The answer as far as it has come: all that another attempt needs to go on where the last one ended.
+//! The answer so far: the state that another attempt needs to continue where the last one ended.
 //!
 //! ```text
 //!   Order (never changes) ┐
@@ -6,15 +6,15 @@
 //!   SoFar (only grows)    ┘
 //! ```
 //!
-//! Whatever ends an attempt, the next one is the same request with [`SoFar::emitted`] behind its prompt. Prefill then
-//! draws the answer's next token and decode the ones after it, so nothing is repeated and nothing is lost.
+//! Whatever ends an attempt, the next one is the same request with [`SoFar::emitted`] appended to its prompt. Prefill
+//! then draws the answer's next token and decode the ones after it, so nothing is repeated and nothing is lost.
 
-/// Grows with every token that is passed on, and with every attempt.
+/// Tokens passed on and attempts begun; both only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SoFar {
-    /// The answer's tokens, of which the client has the text, or will have it.
+    /// Tokens of the answer whose text the client has received or will receive.
     pub emitted: Vec<u32>,
-    /// Attempts that were begun.
+    /// Number of attempts begun.
     pub attempts: u32,
 }
 
@@ -25,17 +25,17 @@ impl SoFar {
         self.attempts
     }
 
-    /// How many tokens there are: the index of the next one.
+    /// Index of the answer's next token, which is the number of tokens so far.
     pub fn next_index(&self) -> u32 {
         u32::try_from(self.emitted.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether an answer of at most `max_new_tokens` has its last token.
+    /// Whether the answer has reached `max_new_tokens`.
     pub fn is_complete(&self, max_new_tokens: u32) -> bool {
         self.next_index() >= max_new_tokens
     }
 
-    /// Whether more than the one token that prefill draws is missing.
+    /// Whether an attempt needs a decode leg: more tokens are missing than the one that prefill draws.
     pub fn needs_decode(&self, max_new_tokens: u32) -> bool {
         self.next_index().saturating_add(1) < max_new_tokens
     }

@@ -8,6 +8,7 @@ use crate::checkpoint::{ClipConfig, FeatureSelect, Weights};
 use crate::error::Result;
 use crate::vision::llava::clip_layer::ClipLayer;
 use crate::vision::llava::layer_norm::LayerNorm;
+use crate::vision::llava::positions::interpolated;
 
 /// Patch embedding and the layers up to the one whose output is used.
 #[derive(Clone, Debug)]
@@ -44,44 +45,56 @@ impl Clip {
         })
     }
 
-    /// Rows of features of one tile.
+    /// Rows of features of one tile of the size that the tower was trained with.
     pub fn tokens(&self) -> usize {
-        self.kept().len()
+        self.kept(self.grid).len()
     }
 
-    /// Features of tiles, each [3, side, side], in one pass: the linear maps see all rows at once, attention each
-    /// tile by itself -> [tiles * tokens, hidden].
-    pub fn forward(&self, tiles: &[Vec<f32>]) -> candle_core::Result<Tensor> {
-        let rows = 1 + self.grid * self.grid;
-        let embedded: Vec<Tensor> = tiles.iter().map(|tile| self.embed(tile)).collect::<candle_core::Result<_>>()?;
+    /// Patches along each side of such a tile.
+    pub fn grid(&self) -> usize {
+        self.grid
+    }
+
+    /// Pixels along each side of a tile of so many patches.
+    pub fn side(&self, grid: usize) -> usize {
+        grid * self.patch
+    }
+
+    /// Features of tiles, each [3, side, side] with `grid` patches along each side, in one pass: the linear maps see all
+    /// rows at once, attention each tile by itself -> [tiles * tokens, hidden].
+    pub fn forward(&self, tiles: &[Vec<f32>], grid: usize) -> candle_core::Result<Tensor> {
+        let rows = 1 + grid * grid;
+        let positions = interpolated(&self.positions, self.grid, grid)?;
+        let embed = |tile: &Vec<f32>| self.embed(tile, grid)? + &positions;
+        let embedded: Vec<Tensor> = tiles.iter().map(embed).collect::<candle_core::Result<_>>()?;
         let ranges: Vec<Range<usize>> = (0..tiles.len()).map(|tile| tile * rows..(tile + 1) * rows).collect();
         let mut x = self.norm.forward(&Tensor::cat(&embedded, 0)?)?; // [tiles * rows, hidden]
         for layer in &self.layers {
             x = layer.forward(&x, &ranges)?;
         }
         let (_, hidden) = x.dims2()?;
-        let (by_tile, kept) = (x.reshape((tiles.len(), rows, hidden))?, self.kept());
+        let (by_tile, kept) = (x.reshape((tiles.len(), rows, hidden))?, self.kept(grid));
         by_tile.narrow(1, kept.start, kept.len())?.reshape((tiles.len() * kept.len(), hidden))
     }
 
     /// The rows of a tile that are used; the class token is the first.
-    fn kept(&self) -> Range<usize> {
-        let end = 1 + self.grid * self.grid;
+    fn kept(&self, grid: usize) -> Range<usize> {
+        let end = 1 + grid * grid;
         match self.select {
             FeatureSelect::Full => 0..end,
             FeatureSelect::Default => 1..end,
         }
     }
 
-    /// pixels: [3, side, side] -> [1 + grid * grid, hidden]
-    fn embed(&self, pixels: &[f32]) -> candle_core::Result<Tensor> {
-        let embedded = self.to_patches(pixels)?.matmul(&self.patches.t()?)?; // [grid * grid, hidden]
-        Tensor::cat(&[&self.class, &embedded], 0)? + &self.positions
+    /// pixels: [3, side, side] -> [1 + grid * grid, hidden], without positions
+    fn embed(&self, pixels: &[f32], grid: usize) -> candle_core::Result<Tensor> {
+        let embedded = self.to_patches(pixels, grid)?.matmul(&self.patches.t()?)?; // [grid * grid, hidden]
+        Tensor::cat(&[&self.class, &embedded], 0)
     }
 
     /// [3, side, side] -> [grid * grid, 3 * patch * patch]: one row per patch, in the kernel's order.
-    fn to_patches(&self, pixels: &[f32]) -> candle_core::Result<Tensor> {
-        let (grid, patch) = (self.grid, self.patch);
+    fn to_patches(&self, pixels: &[f32], grid: usize) -> candle_core::Result<Tensor> {
+        let patch = self.patch;
         let squares = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), self.class.device())?;
         // channel, patch row, row, patch column, column -> patch row, patch column, channel, row, column
         squares.permute((1, 3, 0, 2, 4))?.reshape((grid * grid, 3 * patch * patch))

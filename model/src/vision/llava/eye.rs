@@ -1,7 +1,9 @@
 //! From pictures to visual tokens with a CLIP tower.
 
+use secateur_pruning::{PictureView, VisualMethod};
+
 use crate::checkpoint::{ClipConfig, ClipProcessor, Weights};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::vision::eye::present;
 use crate::vision::llava::anyres::Anyres;
 use crate::vision::llava::clip::Clip;
@@ -48,6 +50,38 @@ impl LlavaEye {
 
     /// The visual tokens of each picture.
     pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
+        if pictures.iter().all(|picture| picture.view() == PictureView::Whole) {
+            return self.see_whole(pictures);
+        }
+        let one = |picture: &Picture| match picture.view() {
+            PictureView::Smaller(share) => self.see_smaller(picture, share),
+            PictureView::Distinct => Err(ModelError::View {
+                method: VisualMethod::Distinct,
+                problem: "it needs a tower that takes pictures of any size; this one has a fixed grid of patches",
+            }),
+            PictureView::Whole => Ok(self.see_whole(std::slice::from_ref(picture))?.remove(0)),
+        };
+        pictures.iter().map(one).collect()
+    }
+
+    /// The tower is shown a smaller picture, at positions between those that it was trained with.
+    fn see_smaller(&self, picture: &Picture, share: f64) -> Result<VisualTokens> {
+        if self.anyres.is_some() {
+            return Err(ModelError::View {
+                method: VisualMethod::Downsample,
+                problem: "this checkpoint cuts pictures into tiles of one size",
+            });
+        }
+        let whole = self.tower.grid();
+        let grid = ((whole as f64 * share.sqrt()).round() as usize).clamp(1, whole);
+        let tile = self.processor.smaller(self.tower.side(whole), self.tower.side(grid)).apply(picture);
+        let features = self.projector.forward(&self.tower.forward(&[tile], grid)?)?.flatten_all()?.to_vec1::<f32>()?;
+        let tokens = features.len() / self.width;
+        let tiles = std::iter::once(0..tokens).collect();
+        Ok(VisualTokens::in_line(features, self.width, tiles).out_of(self.tower.tokens()))
+    }
+
+    fn see_whole(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
         let mut tiles = pictures.iter().flat_map(|picture| self.tiles(picture));
         let mut features: Vec<f32> = Vec::new(); // [tiles of all pictures, tokens of a tile, width]
         loop {
@@ -55,7 +89,7 @@ impl LlavaEye {
             if shown.is_empty() {
                 break;
             }
-            let seen = self.projector.forward(&self.tower.forward(&shown)?)?;
+            let seen = self.projector.forward(&self.tower.forward(&shown, self.tower.grid())?)?;
             features.extend(seen.flatten_all()?.to_vec1::<f32>()?);
         }
         let mut rest = features.as_slice();

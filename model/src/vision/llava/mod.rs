@@ -5,6 +5,7 @@ mod clip;
 mod clip_layer;
 mod eye;
 mod layer_norm;
+mod positions;
 mod preprocess;
 mod projector;
 

@@ -2,11 +2,25 @@
 
 use std::ops::Range;
 
-use crate::checkpoint::{ClipProcessor, Scale, Target};
+use crate::checkpoint::{ClipProcessor, Resize, Scale, Target};
 use crate::vision::picture::Picture;
-use crate::vision::resample::{Pixels, resize_window};
+use crate::vision::resample::{Filter, Pixels, resize_window};
 
 impl ClipProcessor {
+    /// The same for a tower that is shown `to` pixels along each side in the place of `from`.
+    pub fn smaller(&self, from: usize, to: usize) -> ClipProcessor {
+        let side = |pixels: usize| (pixels * to / from).max(1);
+        let target = |target: Target| match target {
+            Target::Exact { height, width } => Target::Exact { height: side(height), width: side(width) },
+            Target::ShortestEdge(edge) => Target::ShortestEdge(side(edge)),
+        };
+        // Without resizing the picture has the tower's size already.
+        let unscaled = Resize { target: Target::Exact { height: to, width: to }, filter: Filter::Bicubic };
+        let resize = self.resize.map_or(unscaled, |resize| Resize { target: target(resize.target), ..resize });
+        let center_crop = self.resize.and(self.center_crop).map(|(height, width)| (side(height), side(width)));
+        ClipProcessor { resize: Some(resize), center_crop, scale: self.scale }
+    }
+
     /// Pixel values [3, height, width], as transformers' `pixel_values` of one picture.
     pub fn apply(&self, picture: &Picture) -> Vec<f32> {
         let whole = (picture.height(), picture.width());

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
+use secateur_pruning::PictureView;
+
 use crate::checkpoint::{QwenConfig, QwenProcessor, Weights};
 use crate::error::Result;
 use crate::vision::eye::present;
 use crate::vision::picture::Picture;
+use crate::vision::qwen::distinct::distinct;
 use crate::vision::qwen::grid::Grid;
 use crate::vision::qwen::layout::Layout;
-use crate::vision::qwen::patches::patches;
+use crate::vision::qwen::patches::{patches, scaled};
 use crate::vision::qwen::tower::Tower;
 use crate::vision::tokens::VisualTokens;
 
@@ -31,41 +34,65 @@ impl QwenEye {
 
     /// [patches, 3 * time * patch * patch]
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>> {
-        Ok(patches(&self.processor, &self.config, picture, self.grid(picture)?))
+        Ok(self.show(picture)?.patches)
     }
 
     /// The visual tokens of each picture.
     pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
-        let grids: Vec<Grid> = pictures.iter().map(|picture| self.grid(picture)).collect::<Result<_>>()?;
+        let shown: Vec<Shown> = pictures.iter().map(|picture| self.show(picture)).collect::<Result<_>>()?;
+        let tokens: Vec<usize> = shown.iter().map(|shown| shown.cells.len()).collect();
         let mut visual = Vec::with_capacity(pictures.len());
-        for batch in batches(&grids) {
-            visual.extend(self.see_batch(&pictures[batch.clone()], &grids[batch])?);
+        for batch in batches(&tokens) {
+            visual.extend(self.see_batch(&shown[batch])?);
         }
         Ok(visual)
     }
 
-    fn see_batch(&self, pictures: &[Picture], grids: &[Grid]) -> Result<Vec<VisualTokens>> {
-        let layout = Layout::new(grids, self.config.window());
-        let each = pictures.iter().zip(grids);
-        let pixels: Vec<f32> =
-            each.flat_map(|(picture, grid)| patches(&self.processor, &self.config, picture, *grid)).collect();
+    fn see_batch(&self, shown: &[Shown]) -> Result<Vec<VisualTokens>> {
+        let cells: Vec<(Grid, Vec<usize>)> = shown.iter().map(|shown| (shown.grid, shown.cells.clone())).collect();
+        let layout = Layout::new(&cells, self.config.window());
+        let pixels: Vec<f32> = shown.iter().flat_map(|shown| &shown.patches).copied().collect();
         let features = self.tower.forward(in_order(&pixels, &layout), &layout)?.flatten_all()?.to_vec1::<f32>()?;
         let width = self.config.out;
         let mut by_line = vec![0.0; features.len()];
         for (row, token) in features.chunks_exact(width).zip(&layout.tokens) {
             by_line[token * width..][..width].copy_from_slice(row);
         }
-        let visual = layout.pictures.iter().zip(grids).map(|(range, grid)| {
+        let visual = layout.pictures.iter().zip(shown).map(|(range, shown)| {
             let rows = by_line[range.start * width..range.end * width].to_vec();
-            VisualTokens::in_grid(rows, width, grid.columns)
+            let Grid { rows: lines, columns } = shown.grid;
+            VisualTokens::in_grid(rows, width, (lines, columns), &shown.cells).out_of(shown.unpruned)
         });
         Ok(visual.collect())
     }
 
-    fn grid(&self, picture: &Picture) -> Result<Grid> {
+    /// What the tower is shown of a picture.
+    fn show(&self, picture: &Picture) -> Result<Shown> {
         let bounds = self.processor.bounds;
-        Ok(Grid::of(picture, &self.config, (bounds.min, bounds.max))?)
+        let whole = Grid::of(picture, &self.config, (bounds.min, bounds.max))?;
+        let grid = match picture.view() {
+            PictureView::Smaller(share) => whole.shrunk(share),
+            PictureView::Whole | PictureView::Distinct => whole,
+        };
+        let scaled = scaled(&self.processor, &self.config, picture, grid);
+        let cells = match picture.view() {
+            PictureView::Distinct => distinct(&scaled, grid, self.config.factor()),
+            PictureView::Whole | PictureView::Smaller(_) => (0..grid.tokens()).collect(),
+        };
+        let patches = patches(&self.processor, &self.config, &scaled, cells.iter().map(|&cell| grid.cell(cell)));
+        Ok(Shown { grid, cells, patches, unpruned: whole.tokens() })
     }
+}
+
+/// A picture at its grid's size, or a part of it.
+struct Shown {
+    grid: Grid,
+    /// Cells that the tower is shown, line by line, ascending.
+    cells: Vec<usize>,
+    /// Their patches, cell by cell.
+    patches: Vec<f32>,
+    /// Tokens of the whole picture.
+    unpruned: usize,
 }
 
 /// The patches of each token, brought into the layout's order.
@@ -74,16 +101,16 @@ fn in_order(pixels: &[f32], layout: &Layout) -> Vec<f32> {
     layout.tokens.iter().flat_map(|token| &pixels[token * of_token..][..of_token]).copied().collect()
 }
 
-/// Runs of pictures that go through the tower together.
-fn batches(grids: &[Grid]) -> Vec<Range<usize>> {
+/// Runs of pictures that go through the tower together, given the tokens of each.
+fn batches(pictures: &[usize]) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut tokens = 0;
-    for (picture, grid) in grids.iter().enumerate() {
-        tokens += grid.tokens();
+    for (picture, &own) in pictures.iter().enumerate() {
+        tokens += own;
         match batches.last_mut() {
             Some(batch) if tokens <= TOKENS_AT_ONCE => batch.end = picture + 1,
             _ => {
-                tokens = grid.tokens();
+                tokens = own;
                 batches.push(picture..picture + 1);
             }
         }
@@ -97,9 +124,7 @@ mod tests {
 
     #[test]
     fn small_pictures_go_together_and_large_ones_alone() {
-        let line = |columns| Grid { rows: 1, columns };
-        let grids = [600, 424, 1, 5000, 3, 4].map(line);
-        assert_eq!(batches(&grids), [0..2, 2..3, 3..4, 4..6]);
+        assert_eq!(batches(&[600, 424, 1, 5000, 3, 4]), [0..2, 2..3, 3..4, 4..6]);
         assert!(batches(&[]).is_empty());
     }
 }

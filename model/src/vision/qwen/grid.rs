@@ -24,6 +24,17 @@ impl Grid {
         self.rows * self.columns
     }
 
+    /// A grid of the same shape with about that share of the tokens.
+    pub fn shrunk(&self, share: f64) -> Grid {
+        let side = |cells: usize| ((cells as f64 * share.sqrt()).round() as usize).max(1);
+        Grid { rows: side(self.rows), columns: side(self.columns) }
+    }
+
+    /// Row and column of a cell, counted line by line.
+    pub fn cell(&self, index: usize) -> (usize, usize) {
+        (index / self.columns, index % self.columns)
+    }
+
     fn fit((height, width): (usize, usize), factor: usize, (min, max): (usize, usize)) -> Result<Grid, PictureError> {
         let (short, long) = (height.min(width), height.max(width));
         if long > RATIO_MAX * short {

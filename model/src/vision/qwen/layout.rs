@@ -10,7 +10,7 @@ use crate::vision::qwen::grid::Grid;
 /// An order for the tokens of several pictures.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Layout {
-    /// For each place, which token stands there: an index among all the pictures' tokens, line by line.
+    /// For each place, which token stands there: an index among all the pictures' shown tokens, line by line.
     pub tokens: Vec<usize>,
     /// For each place, row and column of its token in its picture.
     pub cells: Vec<(usize, usize)>,
@@ -21,27 +21,32 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// `window` tokens along each side of a window.
-    pub fn new(grids: &[Grid], window: usize) -> Layout {
+    /// `window` tokens along each side of a window. Of each picture the cells that are shown, line by line, ascending.
+    pub fn new(pictures: &[(Grid, Vec<usize>)], window: usize) -> Layout {
         let mut layout = Layout { tokens: vec![], cells: vec![], windows: vec![], pictures: vec![] };
-        for grid in grids {
-            layout.add(*grid, window);
+        for (grid, shown) in pictures {
+            layout.add(*grid, shown, window);
         }
         layout
     }
 
-    fn add(&mut self, grid: Grid, window: usize) {
+    fn add(&mut self, grid: Grid, shown: &[usize], window: usize) {
         let first = self.tokens.len();
         for top in (0..grid.rows).step_by(window) {
             for left in (0..grid.columns).step_by(window) {
                 let start = self.tokens.len();
                 for row in top..grid.rows.min(top + window) {
                     for column in left..grid.columns.min(left + window) {
-                        self.tokens.push(first + row * grid.columns + column);
-                        self.cells.push((row, column));
+                        if let Ok(token) = shown.binary_search(&(row * grid.columns + column)) {
+                            self.tokens.push(first + token);
+                            self.cells.push((row, column));
+                        }
                     }
                 }
-                self.windows.push(start..self.tokens.len());
+                // A window of which nothing is shown is none.
+                if start < self.tokens.len() {
+                    self.windows.push(start..self.tokens.len());
+                }
             }
         }
         self.pictures.push(first..self.tokens.len());
@@ -54,10 +59,20 @@ mod tests {
 
     #[test]
     fn windows_at_the_edges_are_smaller() {
-        let layout = Layout::new(&[Grid { rows: 1, columns: 1 }, Grid { rows: 2, columns: 3 }], 2);
+        let whole = |rows, columns| (Grid { rows, columns }, (0..rows * columns).collect());
+        let layout = Layout::new(&[whole(1, 1), whole(2, 3)], 2);
         assert_eq!(layout.tokens, [0, 1, 2, 4, 5, 3, 6]);
         assert_eq!(layout.cells, [(0, 0), (0, 0), (0, 1), (1, 0), (1, 1), (0, 2), (1, 2)]);
         assert_eq!(layout.windows, [0..1, 1..5, 5..7]);
         assert_eq!(layout.pictures, [0..1, 1..7]);
+    }
+
+    #[test]
+    fn what_is_not_shown_has_no_place_and_the_others_keep_their_cells() {
+        let layout = Layout::new(&[(Grid { rows: 2, columns: 5 }, vec![0, 2, 4, 7])], 2);
+        assert_eq!(layout.tokens, [0, 1, 3, 2]);
+        assert_eq!(layout.cells, [(0, 0), (0, 2), (1, 2), (0, 4)]);
+        assert_eq!(layout.windows, [0..1, 1..3, 3..4]);
+        assert_eq!(layout.pictures.iter().map(Range::len).collect::<Vec<_>>(), [4]);
     }
 }

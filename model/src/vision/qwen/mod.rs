@@ -1,6 +1,7 @@
 //! The eye of Qwen2.5-VL: pictures of any size, seen in windows.
 
 mod block;
+mod distinct;
 mod eye;
 mod grid;
 mod layout;

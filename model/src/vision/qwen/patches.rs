@@ -3,17 +3,32 @@
 use crate::checkpoint::{QwenConfig, QwenProcessor};
 use crate::vision::picture::Picture;
 use crate::vision::qwen::grid::Grid;
-use crate::vision::resample::resize;
+use crate::vision::resample::{Pixels, resize};
 
-/// [patches, 3 * time * patch * patch]: the patches of one visual token after the other, tokens line by line. A still
-/// picture fills all of a patch's time with the same pixels.
-pub(crate) fn patches(processor: &QwenProcessor, config: &QwenConfig, picture: &Picture, grid: Grid) -> Vec<f32> {
-    let (patch, merge, factor) = (config.patch_size, config.merge_size, config.factor());
-    let (height, width) = (grid.rows * factor, grid.columns * factor);
-    let scaled = resize(picture.pixels(), (height, width), processor.filter);
+/// The picture at the size of its grid.
+pub(crate) fn scaled<'a>(
+    processor: &QwenProcessor,
+    config: &QwenConfig,
+    picture: &'a Picture,
+    grid: Grid,
+) -> Pixels<'a> {
+    let size = (grid.rows * config.factor(), grid.columns * config.factor());
+    resize(picture.pixels(), size, processor.filter)
+}
+
+/// [patches, 3 * time * patch * patch]: the patches of one visual token after the other, tokens in the order of `cells`. A
+/// still picture fills all of a patch's time with the same pixels.
+pub(crate) fn patches(
+    processor: &QwenProcessor,
+    config: &QwenConfig,
+    scaled: &Pixels<'_>,
+    cells: impl ExactSizeIterator<Item = (usize, usize)>,
+) -> Vec<f32> {
+    let (patch, merge, width) = (config.patch_size, config.merge_size, scaled.width);
     let tables = [0, 1, 2].map(|channel| processor.scale.table(channel));
-    let mut rows = Vec::with_capacity(height * width * 3 * config.temporal_patch_size);
-    for (top, left) in corners(grid, merge) {
+    let numbers = config.factor() * config.factor() * 3 * config.temporal_patch_size;
+    let mut rows = Vec::with_capacity(cells.len() * numbers);
+    for (top, left) in cells.flat_map(|cell| within(cell, merge)) {
         for (channel, table) in tables.iter().enumerate() {
             let frame = rows.len();
             for y in top * patch..(top + 1) * patch {
@@ -26,12 +41,6 @@ pub(crate) fn patches(processor: &QwenProcessor, config: &QwenConfig, picture: &
         }
     }
     rows
-}
-
-/// Row and column of each patch, in their order.
-pub(crate) fn corners(grid: Grid, merge: usize) -> impl Iterator<Item = (usize, usize)> {
-    let tokens = (0..grid.tokens()).map(move |token| (token / grid.columns, token % grid.columns));
-    tokens.flat_map(move |token| within(token, merge))
 }
 
 /// Row and column of each patch of one visual token.

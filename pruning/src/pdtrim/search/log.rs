@@ -11,8 +11,11 @@ pub struct StageLog {
     /// Energy with nothing removed, if the caller measured it; same unit as the others (NLL per token, nats).
     #[serde(default)]
     pub dense: Option<f64>,
-    /// Sets whose energy was known at the end.
+    /// Sets that were measured, each on as many samples as it took to compare it with another.
     pub evaluations: usize,
+    /// Share of these sets' sample losses that had to be measured.
+    #[serde(default = "whole")]
+    pub measured: f64,
     /// One per seed, in the order they ran.
     pub runs: Vec<SeedRun>,
 }
@@ -34,6 +37,11 @@ pub struct SeedRun {
     pub accepted: usize,
 }
 
+/// Searches that do not say so measured every set on all samples.
+fn whole() -> f64 {
+    1.0
+}
+
 impl StageLog {
     /// Lowest and highest energy over the seeds; `None` without seeds.
     pub fn spread(&self) -> Option<(f64, f64)> {
@@ -46,7 +54,7 @@ impl StageLog {
 }
 
 /// JSON has no infinity.
-pub(super) mod null_if_infinite {
+mod null_if_infinite {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub fn serialize<S: Serializer>(energy: &f64, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,23 +1,24 @@
-//! Energies already measured: each is 256 forward passes, so none is asked for twice, by any seed or after a restart.
+//! Losses already measured: each part of the samples is many forward passes, so none is asked for twice, by any seed or
+//! after a restart.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::log::null_if_infinite;
 use crate::pdtrim::block_set::BlockSet;
 
-/// Energies by set. Serialisable, so that a search that was cut off goes on where it was.
+/// Losses by set, sample by sample. Serialisable, so that a search that was cut off goes on where it was.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Memo {
     context: String,
-    energies: BTreeMap<BlockSet, f64>,
+    /// Of the first parts of the samples, in order; infinite where a loss was not finite.
+    nats: BTreeMap<BlockSet, Vec<f64>>,
 }
 
 /// A memo of another search.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memo is of `{found}`, not of `{expected}`; its energies say nothing here")]
+#[error("the memo is of `{found}`, not of `{expected}`; its losses say nothing here")]
 pub struct OtherContext {
     /// What the memo is of.
     pub found: String,
@@ -26,10 +27,10 @@ pub struct OtherContext {
 }
 
 impl Memo {
-    /// An empty memo of the search that `context` names. All that an energy depends on, but for the set, belongs in the
-    /// name: stage, checkpoint, calibration digest, and for decode what prefill drops.
+    /// An empty memo of the search that `context` names. All that a loss depends on, but for the set, belongs in the
+    /// name: stage, checkpoint, calibration digest, how samples are cut into parts, and for decode what prefill drops.
     pub fn new(context: impl Into<String>) -> Self {
-        Self { context: context.into(), energies: BTreeMap::new() }
+        Self { context: context.into(), nats: BTreeMap::new() }
     }
 
     /// What it is of.
@@ -37,51 +38,54 @@ impl Memo {
         &self.context
     }
 
-    /// Number of sets it knows.
+    /// Number of sets it knows something of.
     pub fn len(&self) -> usize {
-        self.energies.len()
+        self.nats.len()
     }
 
     /// Whether it knows no set.
     pub fn is_empty(&self) -> bool {
-        self.energies.is_empty()
+        self.nats.is_empty()
     }
 
-    /// A set's energy, if it was measured.
-    pub fn get(&self, removed: BlockSet) -> Option<f64> {
-        self.energies.get(&removed).copied()
+    /// Losses measured, over all sets.
+    pub fn samples(&self) -> usize {
+        self.nats.values().map(Vec::len).sum()
     }
 
-    /// Remembers an energy, also one that the caller measured by itself. What is not finite counts as infinite: a set
-    /// whose loss overflows is never a good one.
-    pub fn insert(&mut self, removed: BlockSet, energy: f64) -> f64 {
-        let energy = if energy.is_finite() { energy } else { f64::INFINITY };
-        self.energies.insert(removed, energy);
-        energy
+    /// What is known of a set: the losses of its first samples, nats.
+    pub fn get(&self, removed: BlockSet) -> &[f64] {
+        self.nats.get(&removed).map_or(&[], Vec::as_slice)
+    }
+
+    /// Remembers the losses of the samples behind those that are known. What is not finite counts as infinite: a set whose
+    /// loss overflows is never a good one.
+    pub fn extend(&mut self, removed: BlockSet, nats: impl IntoIterator<Item = f64>) {
+        let nats = nats.into_iter().map(|nats| if nats.is_finite() { nats } else { f64::INFINITY });
+        self.nats.entry(removed).or_default().extend(nats);
     }
 }
 
-/// The memo in JSON, where a map's keys cannot be lists.
+/// The memo in JSON, where a map's keys cannot be lists, and which has no infinity.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
     context: String,
-    energies: Vec<Entry>,
+    sets: Vec<Entry>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
     removed: BlockSet,
-    #[serde(with = "null_if_infinite")]
-    energy: f64,
+    nats: Vec<Option<f64>>,
 }
 
 impl From<Written> for Memo {
     fn from(written: Written) -> Self {
         let mut memo = Memo::new(written.context);
-        for Entry { removed, energy } in written.energies {
-            memo.insert(removed, energy);
+        for Entry { removed, nats } in written.sets {
+            memo.extend(removed, nats.into_iter().map(|nats| nats.unwrap_or(f64::INFINITY)));
         }
         memo
     }
@@ -89,8 +93,9 @@ impl From<Written> for Memo {
 
 impl From<Memo> for Written {
     fn from(memo: Memo) -> Self {
-        let energies = memo.energies.into_iter().map(|(removed, energy)| Entry { removed, energy }).collect();
-        Self { context: memo.context, energies }
+        let finite = |nats: f64| nats.is_finite().then_some(nats);
+        let entry = |(removed, nats): (_, Vec<f64>)| Entry { removed, nats: nats.into_iter().map(finite).collect() };
+        Self { context: memo.context, sets: memo.nats.into_iter().map(entry).collect() }
     }
 }
 
@@ -101,12 +106,13 @@ mod tests {
     #[test]
     fn reads_back_bit_for_bit() {
         let mut memo = Memo::new("decode");
-        for (block, energy) in [0.1 + 0.2, 1.0 / 3.0, 5e-324, -7.25, f64::NAN].into_iter().enumerate() {
-            memo.insert(BlockSet::EMPTY.with(block), energy);
+        for (block, nats) in [0.1 + 0.2, 1.0 / 3.0, 5e-324, -7.25, f64::NAN].into_iter().enumerate() {
+            memo.extend(BlockSet::EMPTY.with(block), [nats, 1.0]);
         }
         let json = serde_json::to_string(&memo).unwrap();
-        assert!(json.contains(r#"{"removed":[4],"energy":null}"#), "{json}");
+        assert!(json.contains(r#"{"removed":[4],"nats":[null,1.0]}"#), "{json}");
         assert_eq!(serde_json::from_str::<Memo>(&json).unwrap(), memo);
-        assert_eq!(memo.get(BlockSet::EMPTY.with(4)), Some(f64::INFINITY));
+        assert_eq!(memo.get(BlockSet::EMPTY.with(4)), [f64::INFINITY, 1.0]);
+        assert_eq!((memo.len(), memo.samples()), (5, 10));
     }
 }

@@ -6,12 +6,14 @@
 //! `exp(-dE / T)`; `T_0` is the median `|dE|` of 16 random swaps, `T` falls by a factor of 0.95 in each of 200 steps. Then
 //! best-swap descent from the best state seen. Five seeds; the best of them wins, and the plan logs all.
 //!
-//! The energy is a trait, so this crate knows no model. Energies are memoised by set across seeds: on a small model,
-//! where there are fewer sets than steps, the search as published costs no more than trying them all.
+//! The energy is a trait, so this crate knows no model. Two sets are compared on as many samples as it takes to tell them
+//! apart (`race`). What was measured is memoised by set across seeds: on a small model, where there are fewer sets than
+//! steps, the search as published costs no more than trying them all.
 
 pub mod constraint;
 pub mod log;
 pub mod memo;
+mod race;
 pub mod schedule;
 mod walk;
 
@@ -21,23 +23,32 @@ pub use memo::{Memo, OtherContext};
 pub use schedule::Schedule;
 
 use super::{block_set::BlockSet, document::StageKind, redundancy::Split};
-use walk::{State, Walk};
+use walk::{Parts, Walk};
 
-/// What the search makes small. Any `FnMut(BlockSet) -> Result<f64, _>` is one.
+/// What the search makes small: the loss per token over calibration samples, which are cut into parts. Any
+/// `FnMut(BlockSet) -> Result<f64, _>` is one, of a single sample.
 pub trait Energy {
-    /// Why an energy could not be measured. It ends the search, which is also how a caller cancels it.
+    /// Why a loss could not be measured. It ends the search, which is also how a caller cancels it.
     type Error;
 
-    /// Calibration loss (NLL per token, nats) of the stage with these blocks dropped. The same set must have the same
-    /// energy; it is asked once. What is not finite counts as infinite.
-    fn energy(&mut self, removed: BlockSet) -> Result<f64, Self::Error>;
+    /// Tokens of each sample, part by part; at least one token. Samples stand in an order that has nothing to do with what
+    /// they ask: the first parts speak for all.
+    fn parts(&self) -> Vec<Vec<usize>>;
+
+    /// Loss of each sample of one part, summed over its tokens, nats, with these blocks dropped. The same set must have
+    /// the same losses; each part is asked once. What is not finite counts as infinite.
+    fn nats(&mut self, removed: BlockSet, part: usize) -> Result<Vec<f64>, Self::Error>;
 }
 
 impl<F: FnMut(BlockSet) -> Result<f64, E>, E> Energy for F {
     type Error = E;
 
-    fn energy(&mut self, removed: BlockSet) -> Result<f64, E> {
-        self(removed)
+    fn parts(&self) -> Vec<Vec<usize>> {
+        vec![vec![1]]
+    }
+
+    fn nats(&mut self, removed: BlockSet, _: usize) -> Result<Vec<f64>, E> {
+        Ok(vec![self(removed)?])
     }
 }
 
@@ -109,9 +120,9 @@ pub struct Progress<'a> {
     pub step: usize,
     /// Sets that this phase visits.
     pub steps: usize,
-    /// Energies asked for since [`Search::run`] began, over all seeds.
+    /// Sets measured since [`Search::run`] began, over all seeds.
     pub evaluations: usize,
-    /// Lowest energy of this seed so far.
+    /// Lowest energy of this seed so far, on the samples on which that set was measured.
     pub best: f64,
     /// Temperature; 0 outside annealing.
     pub temperature: f64,
@@ -128,7 +139,7 @@ pub struct Outcome {
     pub energy: f64,
     /// Those of them in the distillation set, which need a repair in their place.
     pub needs_repair: BlockSet,
-    /// Energies asked for in this run; none where the memo knew them all.
+    /// Sets measured in this run; none where the memo knew them all.
     pub evaluations: usize,
     /// For the plan.
     pub log: StageLog,
@@ -176,25 +187,29 @@ impl<'a> Search<'a> {
         mut progress: impl FnMut(Progress<'_>),
     ) -> Result<Outcome, SearchError<E::Error>> {
         let mut evaluations = 0;
-        let mut runs = Vec::with_capacity(self.task.schedule.seeds.len());
-        let mut best: Option<State> = None;
+        let parts = Parts::new(&energy.parts());
+        let mut runs: Vec<SeedRun> = Vec::with_capacity(self.task.schedule.seeds.len());
         for &seed in &self.task.schedule.seeds {
             let walk = Walk {
                 task: &self.task,
                 split: self.split,
                 seed,
+                parts: &parts,
                 memo: &mut self.memo,
                 evaluations: &mut evaluations,
                 energy: &mut *energy,
                 progress: &mut progress,
             };
-            let (state, run) = walk.run().map_err(SearchError::Energy)?;
-            best = Some(best.filter(|best| !state.beats(best)).unwrap_or(state));
-            runs.push(run);
+            runs.push(walk.run().map_err(SearchError::Energy)?);
         }
-        let finite = best.filter(|best| best.energy.is_finite());
-        let State { set: removed, energy, .. } = finite.ok_or(SearchError::NothingFinite(self.memo.len()))?;
-        let log = StageLog { dense: None, evaluations: self.memo.len(), runs };
+        let distilled = |run: &SeedRun| run.removed.intersection(self.split.distill).len();
+        let best = runs
+            .iter()
+            .min_by(|one, other| one.energy.total_cmp(&other.energy).then(distilled(one).cmp(&distilled(other))));
+        let best = best.filter(|best| best.energy.is_finite());
+        let &SeedRun { removed, energy, .. } = best.ok_or(SearchError::NothingFinite(self.memo.len()))?;
+        let measured = self.memo.samples() as f64 / (self.memo.len() * parts.samples()).max(1) as f64;
+        let log = StageLog { dense: None, evaluations: self.memo.len(), measured, runs };
         let needs_repair = removed.intersection(self.split.distill);
         Ok(Outcome { removed, energy, needs_repair, evaluations, log })
     }

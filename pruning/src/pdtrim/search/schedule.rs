@@ -37,9 +37,10 @@ pub(super) fn start_temperature(changes: &[f64]) -> f64 {
     }
 }
 
-/// Metropolis: never refuses an improvement or an equal; a worsening by chance, `draw` in [0, 1).
-pub(super) fn accepts(change: f64, temperature: f64, draw: f64) -> bool {
-    change <= 0.0 || draw < (-change / temperature).exp()
+/// Metropolis: how much worse a swap may be and still be accepted, for a `draw` in [0, 1). An improvement or an equal is
+/// never refused; a worsening of `dE` is accepted with probability `exp(-dE / T)`.
+pub(super) fn margin(temperature: f64, draw: f64) -> f64 {
+    if temperature > 0.0 { -temperature * draw.ln() } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -67,9 +68,9 @@ mod tests {
 
     #[test]
     fn metropolis() {
-        assert!(accepts(-1.0, 0.0, 0.999) && accepts(0.0, 0.0, 0.999) && accepts(f64::NEG_INFINITY, 1.0, 0.9));
-        assert!(!accepts(1e-9, 0.0, 0.0) && !accepts(f64::INFINITY, 1.0, 0.0));
         // exp(-1) = 0.3679
-        assert!(accepts(2.0, 2.0, 0.367) && !accepts(2.0, 2.0, 0.369));
+        assert!(margin(2.0, 0.367) > 2.0 && margin(2.0, 0.369) < 2.0);
+        assert_eq!(margin(0.0, 0.0), 0.0, "without temperature nothing worse is accepted");
+        assert_eq!(margin(1.0, 0.0), f64::INFINITY);
     }
 }

@@ -1,5 +1,7 @@
 //! One seed: probe, anneal, descend.
 
+use std::cmp::Ordering;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -7,27 +9,38 @@ use super::{
     Energy, Phase, Progress, Task,
     log::SeedRun,
     memo::Memo,
-    schedule::{accepts, start_temperature},
+    race::{self, Lane},
+    schedule::{margin, start_temperature},
 };
 use crate::pdtrim::{block_set::BlockSet, redundancy::Split};
 
-/// A visited set.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct State {
-    pub(super) set: BlockSet,
-    pub(super) energy: f64,
-    distilled: usize,
+/// How the calibration samples are cut into parts.
+#[derive(Clone, Debug)]
+pub(super) struct Parts {
+    /// Tokens of every sample.
+    tokens: Vec<f64>,
+    /// Where each part's samples end.
+    ends: Vec<usize>,
 }
 
-impl State {
-    /// \[R\] Lower energy; at equal energy fewer blocks that need a repair ("use the pruning set first").
-    pub(super) fn beats(&self, other: &State) -> bool {
-        self.energy.total_cmp(&other.energy).then(self.distilled.cmp(&other.distilled)).is_lt()
+impl Parts {
+    pub(super) fn new(parts: &[Vec<usize>]) -> Parts {
+        let tokens: Vec<f64> = parts.iter().flatten().map(|&tokens| tokens as f64).collect();
+        let ends = parts.iter().scan(0, |end, part| {
+            *end += part.len();
+            Some(*end)
+        });
+        Parts { ends: ends.collect(), tokens }
     }
 
-    /// Equal where both are infinite, so that a search that starts among sets without an energy can still move.
-    fn change_from(&self, from: &State) -> f64 {
-        if self.energy == from.energy { 0.0 } else { self.energy - from.energy }
+    pub(super) fn samples(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The part behind that many measured samples; `None`: all are.
+    fn behind(&self, samples: usize) -> Option<usize> {
+        let part = self.ends.partition_point(|&end| end <= samples);
+        (part < self.ends.len()).then_some(part)
     }
 }
 
@@ -36,7 +49,9 @@ pub(super) struct Walk<'a, E, P> {
     pub(super) task: &'a Task<'a>,
     pub(super) split: Split,
     pub(super) seed: u64,
+    pub(super) parts: &'a Parts,
     pub(super) memo: &'a mut Memo,
+    /// Sets that had to be measured, if on a part only, since the search began.
     pub(super) evaluations: &'a mut usize,
     pub(super) energy: &'a mut E,
     pub(super) progress: &'a mut P,
@@ -52,28 +67,29 @@ struct At {
 }
 
 impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
-    /// The best state seen, and how it was found. What the memo knows beyond this walk has no say in it, so a resumed
-    /// search ends where an uninterrupted one does.
-    pub(super) fn run(mut self) -> Result<(State, SeedRun), E::Error> {
+    /// The best set seen, measured on all samples, and how it was found. What the memo knows beyond this walk has no say
+    /// in it, so a resumed search ends where an uninterrupted one does.
+    pub(super) fn run(mut self) -> Result<SeedRun, E::Error> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
-        let set = self.task.constraint.start(self.task.similarity);
-        let energy = self.measure(set)?;
-        let start = self.state(set, energy);
+        let start = self.task.constraint.start(self.task.similarity);
+        self.measure(start)?;
         let mut best = start;
         let start_temperature = self.probe(start, &mut best, &mut random)?;
         let accepted = self.anneal(start, start_temperature, &mut best, &mut random)?;
         self.descend(&mut best)?;
-        let run = SeedRun { seed: self.seed, removed: best.set, energy: best.energy, start_temperature, accepted };
-        Ok((best, run))
+        while self.measure_part(best)? {}
+        let energy = self.energy(best);
+        Ok(SeedRun { seed: self.seed, removed: best, energy, start_temperature, accepted })
     }
 
-    fn probe(&mut self, start: State, best: &mut State, random: &mut ChaCha8Rng) -> Result<f64, E::Error> {
+    fn probe(&mut self, start: BlockSet, best: &mut BlockSet, random: &mut ChaCha8Rng) -> Result<f64, E::Error> {
         let steps = self.task.schedule.probes;
         let mut changes = Vec::with_capacity(steps);
         for step in 0..steps {
-            let Some(set) = self.random_swap(start.set, random) else { break };
-            let probe = self.visit(set, best, At { phase: Phase::Probe, step, steps, temperature: 0.0 })?;
-            changes.push(probe.change_from(&start));
+            let Some(set) = self.random_swap(start, random) else { break };
+            self.improve(best, set)?;
+            changes.push(race::change(self.lane(set), self.lane(start)));
+            self.show(*best, At { phase: Phase::Probe, step, steps, temperature: 0.0 });
         }
         Ok(start_temperature(&changes))
     }
@@ -81,46 +97,96 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
     /// Number of accepted swaps.
     fn anneal(
         &mut self,
-        start: State,
+        start: BlockSet,
         start_temperature: f64,
-        best: &mut State,
+        best: &mut BlockSet,
         random: &mut ChaCha8Rng,
     ) -> Result<usize, E::Error> {
         let steps = self.task.schedule.steps;
         let (mut current, mut accepted) = (start, 0);
         for step in 0..steps {
-            let Some(set) = self.random_swap(current.set, random) else { break };
+            let Some(set) = self.random_swap(current, random) else { break };
             let temperature = self.task.schedule.temperature(start_temperature, step);
-            let proposed = self.visit(set, best, At { phase: Phase::Anneal, step, steps, temperature })?;
-            if accepts(proposed.change_from(&current), temperature, random.random()) {
-                current = proposed;
+            // What is worse than the current set by more than the margin is worse than the best one too.
+            if self.race(set, current, margin(temperature, random.random()))? != Ordering::Greater {
+                current = set;
                 accepted += 1;
+                self.improve(best, set)?;
             }
+            self.show(*best, At { phase: Phase::Anneal, step, steps, temperature });
         }
         Ok(accepted)
     }
 
-    /// From the best state: takes the best of all single swaps as long as it improves.
-    fn descend(&mut self, best: &mut State) -> Result<(), E::Error> {
+    /// From the best set: takes the best of all single swaps as long as it improves.
+    fn descend(&mut self, best: &mut BlockSet) -> Result<(), E::Error> {
         loop {
             let from = *best;
-            let neighbours: Vec<BlockSet> = self.task.constraint.neighbours(from.set).collect();
+            let neighbours: Vec<BlockSet> = self.task.constraint.neighbours(from).collect();
             let steps = neighbours.len();
             for (step, set) in neighbours.into_iter().enumerate() {
-                self.visit(set, best, At { phase: Phase::Descent, step, steps, temperature: 0.0 })?;
+                self.improve(best, set)?;
+                self.show(*best, At { phase: Phase::Descent, step, steps, temperature: 0.0 });
             }
-            if best.set == from.set {
+            if *best == from {
                 return Ok(());
             }
         }
     }
 
-    fn visit(&mut self, set: BlockSet, best: &mut State, at: At) -> Result<State, E::Error> {
-        let energy = self.measure(set)?;
-        let state = self.state(set, energy);
-        if state.beats(best) {
-            *best = state;
+    /// \[R\] Lower energy; at equal energy fewer blocks that need a repair ("use the pruning set first").
+    fn improve(&mut self, best: &mut BlockSet, set: BlockSet) -> Result<(), E::Error> {
+        let distilled = |set: BlockSet| set.intersection(self.split.distill).len();
+        let is_fewer = distilled(set) < distilled(*best);
+        match self.race(set, *best, 0.0)? {
+            Ordering::Less => *best = set,
+            Ordering::Equal if is_fewer => *best = set,
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// How `one`'s energy compares with `other`'s plus `margin`, measured as far as it takes to tell.
+    fn race(&mut self, one: BlockSet, other: BlockSet, margin: f64) -> Result<Ordering, E::Error> {
+        loop {
+            if let Some(decision) = race::decide(self.lane(one), self.lane(other), margin) {
+                return Ok(decision);
+            }
+            let behind = if self.memo.get(one).len() <= self.memo.get(other).len() { one } else { other };
+            self.measure_part(behind)?;
+        }
+    }
+
+    /// At least the first part.
+    fn measure(&mut self, set: BlockSet) -> Result<(), E::Error> {
+        if self.memo.get(set).is_empty() {
+            self.measure_part(set)?;
+        }
+        Ok(())
+    }
+
+    /// One part more; `false`: there is none.
+    fn measure_part(&mut self, set: BlockSet) -> Result<bool, E::Error> {
+        let measured = self.memo.get(set).len();
+        let Some(part) = self.parts.behind(measured) else { return Ok(false) };
+        let nats = self.energy.nats(set, part)?;
+        *self.evaluations += usize::from(measured == 0);
+        self.memo.extend(set, nats);
+        Ok(true)
+    }
+
+    fn lane(&self, set: BlockSet) -> Lane<'_> {
+        Lane { nats: self.memo.get(set), tokens: &self.parts.tokens }
+    }
+
+    /// Over what was measured.
+    fn energy(&self, set: BlockSet) -> f64 {
+        let lane = self.lane(set);
+        lane.energy(lane.nats.len())
+    }
+
+    fn show(&mut self, best: BlockSet, at: At) {
+        let best = self.energy(best);
         (self.progress)(Progress {
             stage: self.task.stage,
             seed: self.seed,
@@ -128,24 +194,10 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
             step: at.step + 1,
             steps: at.steps,
             evaluations: *self.evaluations,
-            best: best.energy,
+            best,
             temperature: at.temperature,
             memo: self.memo,
         });
-        Ok(state)
-    }
-
-    fn measure(&mut self, set: BlockSet) -> Result<f64, E::Error> {
-        if let Some(energy) = self.memo.get(set) {
-            return Ok(energy);
-        }
-        let energy = self.energy.energy(set)?;
-        *self.evaluations += 1;
-        Ok(self.memo.insert(set, energy))
-    }
-
-    fn state(&self, set: BlockSet, energy: f64) -> State {
-        State { set, energy, distilled: set.intersection(self.split.distill).len() }
     }
 
     /// One member out, one outsider in, each drawn evenly; `None` if nothing can move.

@@ -1,4 +1,5 @@
-//! Whatever nodes say of themselves, pairing holds: no figure of theirs wraps, panics, or pairs what must not be paired.
+//! Property tests: whatever nodes report, no figure of theirs makes pairing wrap, panic, or pair nodes that must not be
+//! paired.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::{
     openai::MaxTokens,
 };
 
-/// Mostly the ends of what fits.
+/// Counts, mostly at the limits of 32 bits.
 fn count() -> impl Strategy<Value = u32> {
     prop_oneof![Just(0), Just(1), 2..9u32, Just(u32::MAX), Just(u32::MAX - 1), Just(1 << 31), any::<u32>()]
 }
@@ -22,7 +23,7 @@ fn number() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), Just(1.0), Just(-1.0), Just(f64::NAN), Just(f64::INFINITY), Just(f64::MAX), any::<f64>()]
 }
 
-/// Few of them, so that nodes often agree.
+/// Words from a small set, so that nodes often agree.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![3 => Just("m".to_owned()), 1 => Just(String::new()), 1 => ".{0,4}"]
 }
@@ -119,7 +120,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     )
 }
 
-/// What two nodes say is on them, counted in more bits than they have.
+/// The load of two nodes, summed in 64 bits so that no sum wraps.
 fn true_load(prefill: &NodeView, decode: &NodeView) -> u64 {
     let of = |node: &NodeView| {
         let NodeState::Up(description) = &node.state else { return 0 };
@@ -168,7 +169,7 @@ proptest! {
         let taken = decision(p, d, &wish, &outlook);
         prop_assert!(taken.ship_s.is_none_or(|seconds| seconds >= 0.0));
 
-        // Of the pairs that could have been chosen none has less to do, counted without a bound.
+        // No other pair that could have been chosen has a lower load, summed without wrapping.
         let largest = possible(&prefill, &decode, &wish, &outlook).map(|pair| room(pair.prefill_says, pair.decode_says)).max();
         let enough = wish.positions.min(largest.unwrap_or(0));
         prop_assert!(room(p_says, d_says) >= enough);
@@ -226,7 +227,7 @@ fn a_node_with_the_highest_counts_is_never_the_emptiest() {
         let choice = choose(&busy, &decode, "", &Wish::default(), &outlook, turn).unwrap();
         assert_eq!((choice.prefill, choice.decode), (1, 1));
     }
-    // Both at the end of what is counted: neither sum is less than the other's.
+    // Both loads saturate, so neither sum is less than the other.
     let full = [node(0, Role::Prefill, u32::MAX, u32::MAX), node(1, Role::Prefill, u32::MAX, 0)];
     choose(&full, &decode[..1], "", &Wish::default(), &outlook, 0).unwrap();
 }

@@ -75,12 +75,12 @@ fn pair(prefill: &str, decode: &str, model: &str) -> Pair {
     Pair { prefill, decode, model_fingerprint: model.into(), plan_id: String::new() }
 }
 
-/// An attempt on this pair failed.
+/// A failed attempt on this pair.
 fn failure(prefill: &str, decode: &str, blame: Blame) -> Failure {
     Failure { prefill: prefill.into(), decode: decode.into(), blame }
 }
 
-/// Each of these nodes failed an attempt.
+/// A wish in which each of the named nodes failed an attempt.
 fn avoiding(names: &[&str]) -> Wish {
     let failure = |name: &&str| match name.starts_with('p') {
         true => failure(name, "", Blame::Prefill),
@@ -132,7 +132,7 @@ fn the_pair_that_just_failed_is_not_the_next_choice() {
         assert_eq!(link(&p, &d[..1], turn), (1, 0, false));
         assert_eq!(link(&p[..1], &d[..1], turn), (0, 0, true));
     }
-    // An answer that goes on prefers its prefix cache, but not over the link that failed it.
+    // A replay prefers the node with its prefix cache, but not over the link that failed.
     let wish = Wish {
         again: Some(pair("p0", "d0", "m")),
         failures: vec![failure("p0", "d0", Blame::Link)],

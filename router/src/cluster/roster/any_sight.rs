@@ -1,4 +1,4 @@
-//! Whatever lookups find and addresses show, in whatever order: the roster stays a set of nodes.
+//! Property tests: whatever lookups find and addresses report, in whatever order, the roster stays a set of nodes.
 
 use std::collections::HashSet;
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Something that happens.
+/// An event that the roster reacts to.
 #[derive(Clone, Debug)]
 enum Event {
     Found(usize, Vec<SocketAddr>),
@@ -55,7 +55,7 @@ proptest! {
             let turn = roster.turn(&sights, now);
             for left in &turn.leave {
                 prop_assert!(known.remove(left), "{left} left and was not there");
-                // Who comes back is a stranger until it has answered.
+                // An address that comes back is unknown until it has answered.
                 sights.remove(left);
             }
             for joiner in &turn.join {

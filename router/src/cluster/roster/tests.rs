@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A roster, the present time and what each address shows.
+/// A roster, the current time and the state of each address.
 struct Scene {
     roster: Roster,
     sights: HashMap<String, Sight>,
