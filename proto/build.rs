@@ -1,4 +1,4 @@
-//! Compiles the protocol with `protox`, so no `protoc` has to be installed.
+//! Compiles the protocol with `protox`, so that `protoc` need not be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let descriptors = protox::compile(sources, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    // Served by gRPC reflection.
+    // The descriptors are served by gRPC reflection.
     fs::write(out.join("secateur_descriptor.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         // Payloads arrive as slices of the receive buffer instead of copies.

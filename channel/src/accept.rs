@@ -1,5 +1,5 @@
-//! Takes connections, as many as there are seats, and does their TLS handshakes, each on its own, so that a slow or silent
-//! caller keeps nobody waiting.
+//! Accepts connections, as many as there are seats, and does their TLS handshakes concurrently, so that a slow or
+//! silent caller does not delay others.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,16 +18,16 @@ use crate::{
     watched::Watched,
 };
 
-/// A handshake takes two round trips; who needs longer has gone, or never meant to finish.
+/// Longest TLS handshake: it takes two round trips, so a caller that needs longer is gone or does not mean to finish.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
-/// Handshakes at the same time; further connections wait in the system's queue.
+/// Most concurrent handshakes; further connections wait in the system's queue.
 const HANDSHAKES: usize = 256;
-/// After a connection could not be accepted, most likely for want of file descriptors.
+/// Pause after a connection could not be accepted, most likely for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 
 type Accepted = io::Result<TlsStream<Watched>>;
 
-/// Where connections come in.
+/// Listener that accepts connections and gives each a seat.
 pub struct Door {
     listener: TcpListener,
     room: Room,
@@ -35,12 +35,12 @@ pub struct Door {
 }
 
 impl Door {
-    /// Lets connections in as long as `room` has seats.
+    /// Accepts connections on `listener` as long as `room` has seats.
     pub fn new(listener: TcpListener, room: Room, refusals: Refusals) -> Self {
         Self { listener, room, refusals }
     }
 
-    /// The next connection that gets a seat. Those that get none are closed.
+    /// The next connection that gets a seat. Connections that get none are closed.
     async fn next(&self) -> Watched {
         loop {
             match self.listener.accept().await {
@@ -56,19 +56,19 @@ impl Door {
         }
     }
 
-    /// Connections as they come. Stops accepting when the stream is dropped.
+    /// Stream of accepted connections. Accepting stops when the stream is dropped.
     pub fn connections(self) -> impl Stream<Item = io::Result<Watched>> {
         unfold(self, async |door| Some((Ok(door.next().await), door)))
     }
 
-    /// Connections whose handshake succeeded. Stops accepting when the stream is dropped.
+    /// Stream of connections whose TLS handshake succeeded. Accepting stops when the stream is dropped.
     pub fn handshakes(self, tls: Arc<ServerConfig>) -> ReceiverStream<Accepted> {
         let (accepted, connections) = mpsc::channel(1);
         let acceptor = TlsAcceptor::from(tls);
         tokio::spawn(async move {
             let turns = Arc::new(Semaphore::new(HANDSHAKES));
             loop {
-                // Closed never: the semaphore is ours.
+                // Never an error: this semaphore is not closed anywhere.
                 let Ok(turn) = turns.clone().acquire_owned().await else { return };
                 let stream = tokio::select! {
                     stream = self.next() => stream,

@@ -1,5 +1,5 @@
-//! The client's side: channels that notice a dead peer. Names are resolved again on every connect, so a node that moved
-//! is found.
+//! The client's side of connections: channels that notice a dead peer. Names are resolved again on every connect, so a
+//! node that moved is found.
 
 use std::{
     error::Error,
@@ -20,54 +20,55 @@ use tonic::{
 
 use crate::{link::Link, secret::Secret, watched::Watched};
 
-/// A connection attempt that takes longer is a lost packet or a lost machine. The TLS handshake has as long again.
+/// Longest connection attempt; one that takes longer means a lost packet or a lost machine. The TLS handshake gets as
+/// long again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often a peer of a watched connection is pinged that says nothing by itself, so that a living one has something to say
-/// within [`crate::SILENCE_MAX`].
+/// Interval of pings on a watched connection, so that a live peer that sends nothing else still sends answers within
+/// [`crate::SILENCE_MAX`].
 const PING: Duration = Duration::from_secs(1);
-/// The HTTP/2 library's own limit on an answer to a ping, on watched connections: only a backstop, since on a slow link the
-/// ping comes behind megabytes in the buffers on the way.
+/// The HTTP/2 library's own limit on the answer to a ping, on watched connections. It is only a backstop, since on a
+/// slow link the ping queues behind megabytes in buffers on the way.
 const PONG_MAX: Duration = Duration::from_secs(60);
 
-/// How soon a peer that vanished without a word is noticed: after at most interval + timeout.
+/// Ping settings of a connection. A peer that vanished silently is noticed after at most `interval + timeout`.
 #[derive(Clone, Copy, Debug)]
 pub struct KeepAlive {
-    /// Between HTTP/2 pings.
+    /// Time between HTTP/2 pings.
     pub interval: Duration,
-    /// For the answer to one.
+    /// Longest time for the answer to a ping.
     pub timeout: Duration,
-    /// Whether to ping while no call is under way.
+    /// Whether to ping while no call is running.
     pub while_idle: bool,
 }
 
-/// A node address that is not `host:port`.
+/// Error for a node address that is not `host:port`.
 #[derive(Debug, thiserror::Error)]
 #[error("{address:?} is not a node address; write host:port")]
 pub struct AddressError {
-    /// As configured.
+    /// The address as configured.
     pub address: String,
 }
 
-/// Why there is no channel to an address.
+/// Reason why a channel to an address cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The address.
+    /// The address is malformed.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// No certificate can bear this host's name.
+    /// The host is not a name that a certificate can bear.
     #[error("{address:?} cannot be called over TLS; give its name with --tls-server-name")]
     Tls {
-        /// As configured.
+        /// The address as configured.
         address: String,
     },
 }
 
-/// Opens channels to nodes, all with the same protection. The default has none.
+/// Opens channels to nodes, all with the same protection. The default has no protection.
 #[derive(Clone, Debug, Default)]
 pub struct Channels {
     tls: Option<ClientTlsConfig>,
-    /// One name was configured that every certificate must bear.
+    /// Whether one name is configured that every node's certificate must bear.
     has_server_name: bool,
     secret: Option<Secret>,
 }
@@ -82,14 +83,14 @@ impl Channels {
         self.tls.is_some()
     }
 
-    /// A channel to `address` (`host:port`) that connects when it is first used, and again whenever the connection is
-    /// lost.
+    /// Opens a channel to `address` (`host:port`). It connects when it is first used, and again whenever the connection
+    /// is lost.
     pub fn open(&self, address: &str, keep_alive: KeepAlive) -> Result<Link, OpenError> {
         self.open_as(address, None, keep_alive)
     }
 
-    /// The same to an address that was found under `name`, which the peer's certificate must bear unless another one is
-    /// configured for all.
+    /// Opens a channel like [`Channels::open`] to an address that was found by looking up `name`. The peer's
+    /// certificate must bear `name`, unless one name is configured for all nodes.
     pub fn open_as(&self, address: &str, name: Option<&str>, keep_alive: KeepAlive) -> Result<Link, OpenError> {
         let channel = self
             .endpoint(address, name)?
@@ -102,8 +103,9 @@ impl Channels {
         Ok(Link::new(channel, self.secret.as_ref()))
     }
 
-    /// The same for bulk on links of any speed: a connection that is lost once its peer says nothing and its machine
-    /// acknowledges nothing for [`crate::SILENCE_MAX`], however long an answer to a ping takes.
+    /// Opens a channel like [`Channels::open_as`] for bulk transfer on links of any speed: its connection fails once
+    /// the peer sends nothing and its machine acknowledges nothing for [`crate::SILENCE_MAX`], however long the answer
+    /// to a ping takes.
     pub fn open_watched(&self, address: &str, name: Option<&str>) -> Result<Link, OpenError> {
         let channel = self
             .endpoint(address, name)?
@@ -131,7 +133,7 @@ impl Channels {
     }
 }
 
-/// Makes watched connections to a URI's `host:port`.
+/// Connector that makes watched connections to a URI's `host:port`.
 #[derive(Clone, Copy)]
 struct Dial;
 
@@ -153,7 +155,7 @@ impl Service<Uri> for Dial {
     }
 }
 
-/// Checks `host:port`.
+/// Checks that `address` is `host:port`.
 pub fn check_address(address: &str) -> Result<(), AddressError> {
     let refused = || AddressError { address: address.to_owned() };
     let (host, port) = address.rsplit_once(':').ok_or_else(refused)?;
@@ -162,7 +164,7 @@ pub fn check_address(address: &str) -> Result<(), AddressError> {
     if is_port && is_host { Ok(()) } else { Err(refused()) }
 }
 
-/// Whether a call failed because there was no connection to be had.
+/// Whether a call failed because no connection could be made.
 pub fn is_connect_failure(status: &Status) -> bool {
     let mut next = status.source();
     while let Some(error) = next {
@@ -178,7 +180,7 @@ pub fn is_connect_failure(status: &Status) -> bool {
 pub fn is_tls_failure(status: &Status) -> bool {
     let mut next = status.source();
     while let Some(error) = next {
-        // An I/O error hides what it wraps from `source`.
+        // An I/O error does not return the error that it wraps from `source`.
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         if error.is::<rustls::Error>() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
             return true;

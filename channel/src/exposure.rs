@@ -1,10 +1,11 @@
-//! Where a node may listen without protection: on loopback, and elsewhere only if that was said in so many words.
+//! Check of the address that a node listens on: without protection only loopback is allowed, and any other address only
+//! with `--insecure`.
 
 use std::net::SocketAddr;
 
 use crate::guard::Guard;
 
-/// A node that anybody on the network could use.
+/// Error for a listening address that is reachable from other machines although nothing protects it.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "--listen {address} can be reached from other machines, and nothing protects it; give --tls-cert, --tls-key and \
@@ -14,14 +15,15 @@ pub struct ExposedError {
     address: SocketAddr,
 }
 
-/// Refuses to listen on `address` unless it is loopback, `guard` asks something of callers, or `is_insecure` says that
-/// this is meant.
+/// Refuses to listen on `address` unless it is loopback, `guard` has TLS or a secret, or `is_insecure` allows it
+/// explicitly.
 pub fn check_exposure(address: SocketAddr, guard: &Guard, is_insecure: bool) -> Result<(), ExposedError> {
     // An IPv4 loopback address may be written as an IPv6 one.
     let is_loopback = address.ip().to_canonical().is_loopback();
-    match is_loopback || is_insecure || guard.has_tls() || guard.has_secret() {
-        true => Ok(()),
-        false => Err(ExposedError { address }),
+    if is_loopback || is_insecure || guard.has_tls() || guard.has_secret() {
+        Ok(())
+    } else {
+        Err(ExposedError { address })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What answers at an address: evidence for the case that a call failed and nobody knows why.
+//! Probe of what answers at an address: evidence when a call failed for an unknown reason.
 
 use std::time::Duration;
 
@@ -8,33 +8,34 @@ use tokio::{
     time::timeout,
 };
 
-/// What a client of HTTP/2 says first: the preface, and settings without an entry.
+/// First bytes of an HTTP/2 client: the connection preface and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// Length, type, flags and stream of a frame.
+/// Size of an HTTP/2 frame's header: length, type, flags and stream.
 const FRAME_HEAD_BYTES: usize = 9;
 const SETTINGS: u8 = 4;
-/// A TLS server answers what is no handshake with an alert (21), in a record of version 3.x.
+/// First bytes of a TLS alert (21) in a record of version 3.x, with which a TLS server answers bytes that are no
+/// handshake.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
-/// The first bytes of whatever listens at an address.
+/// Kind of service at an address, judged by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Greeting {
-    /// HTTP/2 in plain text, as nodes speak without TLS.
+    /// HTTP/2 in plain text, the protocol of nodes without TLS.
     Http2,
-    /// TLS.
+    /// A TLS server.
     Tls,
-    /// Bytes, and neither of these.
+    /// Bytes that are neither HTTP/2 nor TLS.
     Other,
-    /// The connection stands and nothing comes.
+    /// The connection was accepted, and no byte came.
     Silence,
     /// The connection was closed without a byte.
     Closed,
-    /// There is no connection.
+    /// No connection could be made.
     Unreachable,
 }
 
-/// Connects to `address` (`host:port`), begins HTTP/2 in plain text and looks at what comes, for at most `patience` to
-/// connect and as long again for the bytes.
+/// Connects to `address` (`host:port`), begins HTTP/2 in plain text and classifies the answer. Waits at most `patience`
+/// for the connection and as long again for the bytes.
 pub async fn greet(address: &str, patience: Duration) -> Greeting {
     let Ok(Ok(mut stream)) = timeout(patience, TcpStream::connect(address)).await else {
         return Greeting::Unreachable;
@@ -45,10 +46,10 @@ pub async fn greet(address: &str, patience: Duration) -> Greeting {
     }
 }
 
-/// Up to one frame's head; fewer bytes where the other side closes before.
+/// Reads up to one frame's header; fewer bytes if the other side closes before.
 async fn first_bytes(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FRAME_HEAD_BYTES);
-    // What a side that closes at once has said is still to be read.
+    // A failed write is ignored: a peer that closes at once may still have sent bytes to read.
     let _ = stream.write_all(PREFACE).await;
     while bytes.len() < FRAME_HEAD_BYTES && !bytes.starts_with(&TLS_ALERT) {
         match stream.read_buf(&mut bytes).await {
@@ -63,7 +64,7 @@ fn greeting(bytes: &[u8]) -> Greeting {
     match bytes {
         [] => Greeting::Closed,
         _ if bytes.starts_with(&TLS_ALERT) => Greeting::Tls,
-        // The first frame is settings, on stream 0.
+        // The first frame of HTTP/2 is SETTINGS, on stream 0.
         [_, _, _, SETTINGS, _, 0, 0, 0, 0, ..] => Greeting::Http2,
         _ => Greeting::Other,
     }
@@ -76,7 +77,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(300);
 
-    /// What is made of a server that answers a greeting so; none: not at all, and it keeps the connection.
+    /// The classification of a server that sends `answer`; with `None` it sends nothing and keeps the connection open.
     async fn greeted(answer: Option<&'static [u8]>) -> Greeting {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();

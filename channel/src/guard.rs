@@ -1,4 +1,4 @@
-//! The server's side: what is asked of callers before a node's services hear of them.
+//! The server's side of connections: checks of callers before a node's services see their calls.
 
 use std::sync::Arc;
 
@@ -25,10 +25,11 @@ use crate::{
     secret::Secret,
 };
 
-/// Free of the secret, so that orchestrators and tools can ask: they tell nothing that a port scan would not.
+/// Services that need no secret, so that orchestrators and tools can call them: they reveal nothing that a port scan
+/// would not.
 const FREE: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection.v1.ServerReflection/"];
 
-/// TLS, the secret, both or neither. The default asks for nothing.
+/// A node's protection: TLS, the secret, both or neither. The default has neither.
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     tls: Option<Arc<ServerConfig>>,
@@ -51,8 +52,8 @@ impl Guard {
         self.secret.is_some()
     }
 
-    /// Serves `routes` on `listener` behind this guard, and within the limits of `intake`, until `stop`, and then until
-    /// what runs has ended.
+    /// Serves `routes` on `listener` behind this guard and within the limits of `intake`. After `stop` resolves,
+    /// running calls are finished, then this returns.
     pub async fn serve(
         self,
         server: Server,
@@ -80,7 +81,7 @@ impl Guard {
     }
 }
 
-/// Services behind the check of the secret, whose calls' first messages are bounded.
+/// Services behind the check of the secret and the limits on first messages.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
     inner: S,
@@ -129,7 +130,7 @@ where
     }
 }
 
-/// The connection that a call came over.
+/// The caller's connection, from the extensions of a call.
 fn caller(extensions: &Extensions) -> Option<Caller> {
     let tls = extensions.get::<TlsConnectInfo<Caller>>().map(TlsConnectInfo::get_ref);
     tls.or_else(|| extensions.get::<Caller>()).cloned()

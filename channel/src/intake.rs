@@ -1,15 +1,15 @@
-//! What callers may have under way with a node before it has agreed to any of it: connections, calls, unread bytes, and the
-//! bytes and the time of each call's first message.
+//! Limits on what callers may have in flight before a node has accepted any of it: connections, calls, unread bytes,
+//! and the size and time of each call's first message.
 //!
 //! ```text
 //! connection ── Seat ──▶ HTTP/2 (streams, windows) ──▶ first_message.rs ──▶ the service
 //!                 └── its share of the node's budget for first messages ──┘
 //! ```
 //!
-//! HTTP/2's windows bound what nobody has read. What a service reads of a message that is not whole yet leaves the windows
-//! and lies in a decoder, so it is bounded here: a first message of some size waits, unread, until there is room for all of
-//! it, and the rest of it has to come at a least rate. A call whose first message the service has accepted is the service's
-//! own to bound.
+//! HTTP/2's windows bound unread bytes. The bytes of an incomplete message that a service has read leave the windows
+//! and lie in a decoder, so they are bounded here: a large first message waits, unread, until there is room for all of
+//! it, and its rest has to arrive at a minimum rate. After a service has accepted a call's first message, the service
+//! itself bounds the call.
 
 mod first_message;
 mod give_back;
@@ -21,30 +21,30 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use first_message::FirstMessage;
 
-/// Limits of one node.
+/// Intake limits of one node.
 #[derive(Clone, Copy, Debug)]
 pub struct Intake {
-    /// Connections at the same time.
+    /// Most open connections.
     pub connections: usize,
-    /// Calls of one connection at the same time; a client waits with further ones.
+    /// Most concurrent calls per connection; a client delays further ones.
     pub streams: u32,
-    /// Unread bytes of one call.
+    /// Most unread bytes of one call.
     pub stream_window: u32,
-    /// Unread bytes of one connection.
+    /// Most unread bytes of one connection.
     pub connection_window: u32,
-    /// A first message of up to so many bytes waits for nothing.
+    /// Size in bytes up to which a first message needs no room.
     pub free: usize,
-    /// Bytes of larger first messages that one connection may have under way.
+    /// Most bytes of larger first messages that one connection may have in flight.
     pub connection_bytes: usize,
-    /// The same of all connections.
+    /// Most bytes of larger first messages that all connections together may have in flight.
     pub node_bytes: usize,
-    /// How long a small first message may take: on a slow link it comes behind megabytes of others.
+    /// How long a small first message may take. On a slow link it queues behind megabytes of other messages.
     pub first_message_max: Duration,
-    /// How long a larger one waits for room.
+    /// How long a larger first message may wait for room.
     pub room_max: Duration,
 }
 
-/// The limits and what is left of them. Clones share it.
+/// A node's limits, and the permits that are left of them. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Room {
     limits: Intake,
@@ -52,7 +52,7 @@ pub(crate) struct Room {
     bytes: Arc<Semaphore>,
 }
 
-/// The right to be connected, and a connection's share of the bytes; given up on drop.
+/// Permit for one connection, with the connection's share of the bytes; released on drop.
 #[derive(Debug)]
 pub struct Seat {
     share: Arc<Semaphore>,
@@ -65,14 +65,14 @@ impl Drop for Seat {
     }
 }
 
-/// The connection that a call came over.
+/// The connection that a call arrived on.
 #[derive(Clone, Debug)]
 pub struct Caller {
     address: Option<SocketAddr>,
     share: Option<Arc<Semaphore>>,
 }
 
-/// Room for a first message.
+/// Permit for the bytes of a first message, of the connection's share and of the node's budget.
 #[derive(Debug)]
 struct Permit {
     _of_connection: Option<OwnedSemaphorePermit>,
@@ -86,14 +86,15 @@ impl Room {
         Self { limits, seats, bytes }
     }
 
-    /// A seat for one more connection; none: all are taken.
+    /// Takes a seat for one more connection; `None` if all are taken.
     pub(crate) fn seat(&self) -> Option<Seat> {
         let seat = self.seats.clone().try_acquire_owned().ok()?;
         Some(Seat { share: Arc::new(Semaphore::new(self.limits.connection_bytes)), _seat: seat })
     }
 
-    /// Room for `bytes` of a first message, waiting for others to be through. Taken whole: a message that waits holds
-    /// nothing that another one waits for. One that is larger than all there is takes all.
+    /// Reserves room for a first message of `bytes` bytes, waiting until other messages release theirs. Each budget is
+    /// taken at once for the whole message, the connection's before the node's, so that messages cannot wait for each
+    /// other in a cycle. A message that is larger than a budget takes all of it.
     async fn reserve(self, caller: Caller, bytes: usize) -> Option<Permit> {
         let (of_connection, of_node) = self.parts(bytes);
         let share = match caller.share {
@@ -103,7 +104,7 @@ impl Room {
         Some(Permit { _of_connection: share, _of_node: self.bytes.acquire_many_owned(of_node).await.ok()? })
     }
 
-    /// The same without waiting.
+    /// Reserves room without waiting; `None` if there is not enough.
     fn try_reserve(&self, caller: &Caller, bytes: usize) -> Option<Permit> {
         let (of_connection, of_node) = self.parts(bytes);
         let share = match &caller.share {
@@ -124,7 +125,7 @@ impl Caller {
         Self { address, share: seat.map(|seat| seat.share.clone()) }
     }
 
-    /// The other end of the connection.
+    /// Address of the other end of the connection.
     pub fn address(&self) -> Option<SocketAddr> {
         self.address
     }

@@ -1,19 +1,19 @@
-//! Connections between the programs of a cluster, and what protects them.
+//! Connections between the programs of a cluster, and their protection.
 //!
 //! ```text
-//! settings.rs   what can be set: certificate, key, trusted authority, server name, secret
-//! pem.rs        reading those files, with errors that name the flag
+//! settings.rs   settings: certificate, key, trusted authority, server name, secret
+//! pem.rs        reading certificate and key files, with errors that name the flag
 //! secret.rs     the shared secret: never printed, compared in constant time
 //! exposure.rs   which addresses may be listened on without protection (none but loopback)
 //! dial.rs       the client's side: channels that notice a dead peer, over TLS where it is set
-//! greeting.rs   what answers at an address, where a call failed and nobody knows why
-//! link.rs       a channel that shows the secret with every call
-//! guard.rs      the server's side: TLS and the check of the secret, put before a node's services
-//! accept.rs     connections and their TLS handshakes, each in its own time, failed ones logged
-//! intake.rs     what callers may have under way: connections, calls, unread bytes, first messages
+//! greeting.rs   probe of what answers at an address, to explain a failed call
+//! link.rs       a channel that sends the secret with every call
+//! guard.rs      the server's side: TLS and the check of the secret, before a node's services
+//! accept.rs     accepting connections, with concurrent TLS handshakes; failed ones are logged
+//! intake.rs     limits on what callers have in flight: connections, calls, unread bytes, first messages
 //! watched.rs    a connection that fails when its peer is lost
-//! vitals.rs     the signs of life by which that is told (plain data)
-//! refusals.rs   how often the log speaks of callers that were turned away
+//! vitals.rs     signs of life of a peer, from which its loss is told (plain data)
+//! refusals.rs   rate-limited log of callers that were refused
 //! ```
 
 mod accept;

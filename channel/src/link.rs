@@ -1,4 +1,4 @@
-//! A channel that shows the cluster's secret with every call.
+//! A channel that sends the cluster's secret with every call.
 
 use tonic::{
     body::Body,
@@ -11,10 +11,10 @@ use tonic::{
 
 use crate::secret::Secret;
 
-/// Under which the secret travels.
+/// Metadata key under which the secret is sent.
 pub(crate) const SECRET_KEY: HeaderName = HeaderName::from_static("secateur-cluster-secret");
 
-/// A connection to one node, for the generated clients. Cheap to clone; connects again by itself.
+/// A connection to one node, for the generated clients. Cheap to clone; reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Link {
     channel: Channel,

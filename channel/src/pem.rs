@@ -1,5 +1,5 @@
-//! Certificates and keys: read whole and checked at the start, so that a bad file is an error there and not at the first
-//! call. Every error names the flag.
+//! Certificates and keys. Files are read whole and checked at start-up, so that a bad file fails there and not at the
+//! first call. Every error names the flag.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,30 +15,30 @@ use tokio_rustls::rustls::{
 };
 use tonic::transport::{Certificate, ClientTlsConfig};
 
-/// What HTTP/2 is called in a TLS handshake.
+/// ALPN protocol name of HTTP/2 in a TLS handshake.
 const ALPN_H2: &[u8] = b"h2";
 
-/// A file that cannot be used.
+/// Error for a certificate or key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{flag}: cannot read {}: {source}", path.display())]
     Read {
-        /// Which setting.
+        /// Flag that gave the file.
         flag: &'static str,
-        /// As given.
+        /// Path as given.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// It has nothing of what it should have, or that is damaged.
+    /// The file lacks what it should contain, or its content is damaged.
     #[error("{flag}: {} is not usable: {reason}", path.display())]
     Content {
-        /// Which setting.
+        /// Flag that gave the file.
         flag: &'static str,
-        /// As given.
+        /// Path as given.
         path: PathBuf,
-        /// What is wrong.
+        /// Reason why the content cannot be used.
         reason: String,
     },
 }
@@ -63,14 +63,11 @@ impl<'a> File<'a> {
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, PemError> {
         let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
         let certificates = parsed.map_err(|error| self.unusable(error))?;
-        match certificates.is_empty() {
-            true => Err(self.unusable("there is no PEM certificate in it")),
-            false => Ok(certificates),
-        }
+        if certificates.is_empty() { Err(self.unusable("there is no PEM certificate in it")) } else { Ok(certificates) }
     }
 }
 
-/// A certificate, its chain, and its key.
+/// A certificate with its chain and its key.
 #[derive(Debug)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -79,7 +76,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads and checks both; the key must be the certificate's.
+    /// Reads and checks both files; the key must be the certificate's.
     pub fn read(cert: &Path, key: &Path) -> Result<Self, PemError> {
         let (cert, key) = (File::read("--tls-cert", cert)?, File::read("--tls-key", key)?);
         let chain = cert.certificates()?;
@@ -95,7 +92,8 @@ impl Identity {
         Ok(Self { chain, key: private, pem })
     }
 
-    /// For a server with this identity; with `trust`, callers must have a certificate as well.
+    /// TLS configuration of a server with this identity. With `trust`, callers must present a certificate as well
+    /// (mutual TLS).
     pub fn server(self, trust: Option<Trust>) -> Result<Arc<ServerConfig>, String> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -113,7 +111,7 @@ impl Identity {
     }
 }
 
-/// Who is trusted to sign.
+/// The trusted certificate authorities.
 #[derive(Debug)]
 pub struct Trust {
     roots: RootCertStore,
@@ -121,7 +119,7 @@ pub struct Trust {
 }
 
 impl Trust {
-    /// Reads and checks.
+    /// Reads and checks a file of authorities' certificates.
     pub fn read(path: &Path) -> Result<Self, PemError> {
         let file = File::read("--tls-ca", path)?;
         let mut roots = RootCertStore::empty();
@@ -131,7 +129,8 @@ impl Trust {
         Ok(Self { roots, pem: file.bytes })
     }
 
-    /// For a client that trusts these and shows `identity`; `server_name` instead of the host in the address.
+    /// TLS configuration of a client that trusts these authorities and presents `identity`. With `server_name`,
+    /// servers' certificates must bear that name instead of the host in the address.
     pub fn client(self, identity: Option<Identity>, server_name: Option<String>) -> ClientTlsConfig {
         let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem));
         if let Some(identity) = identity {
@@ -144,12 +143,13 @@ impl Trust {
     }
 }
 
-/// Whether a certificate can bear this name.
+/// Whether `name` is a name that a certificate can bear.
 pub fn is_server_name(name: &str) -> bool {
     ServerName::try_from(name).is_ok()
 }
 
-/// Named, so that no other library's choice of a provider matters.
+/// The cryptography provider. It is chosen explicitly, so that another library's choice of the process default does not
+/// matter.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }

@@ -1,5 +1,5 @@
-//! How often the log speaks of callers that were turned away: at once of the first, then with a count, so that a peer
-//! that tries twice a second does not fill the disk.
+//! Rate-limited log of refused callers: the first is logged at once, later ones as a count, so that a peer that tries
+//! twice a second does not fill the disk.
 
 use std::{
     net::SocketAddr,
@@ -7,19 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Between two lines of the same reason.
+/// Least time between two log lines for the same reason.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// Why a caller was turned away. Closed, so that no caller can invent reasons to be told.
+/// Reason for refusing a caller. A closed list, so that callers cannot cause new kinds of log lines.
 #[derive(Clone, Copy, Debug)]
 pub enum Reason {
-    /// The handshake failed.
+    /// The TLS handshake failed.
     Tls,
-    /// No secret was shown.
+    /// The caller sent no secret.
     NoSecret,
-    /// Another secret was shown.
+    /// The caller sent another secret.
     WrongSecret,
-    /// There are as many connections as may be.
+    /// The limit of connections is reached.
     TooMany,
 }
 
@@ -36,7 +36,7 @@ impl Reason {
     }
 }
 
-/// Callers that were turned away. Clones count together.
+/// Counters of refused callers, per reason. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals(Arc<Mutex<[Pace; Reason::COUNT]>>);
 
@@ -47,7 +47,8 @@ struct Pace {
 }
 
 impl Pace {
-    /// Whether to speak now, and of how many others that were passed over since the last time.
+    /// Counts one refusal. `Some` if a log line is due, with the number of refusals that were not logged since the last
+    /// line.
     fn count(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.duration_since(last) < PAUSE) {
             self.unsaid += 1;
@@ -59,9 +60,9 @@ impl Pace {
 }
 
 impl Refusals {
-    /// Counts one, and logs it if it is time to. `detail` may be empty.
+    /// Counts a refused caller, and logs it if a line is due. `detail` may be empty.
     pub fn count(&self, peer: Option<SocketAddr>, reason: Reason, detail: &str) {
-        // Poisoned only by a panic between two assignments; the numbers are still numbers.
+        // A panic between two assignments leaves the counters usable, so poisoning is ignored.
         let due = self.0.lock().unwrap_or_else(PoisonError::into_inner)[reason as usize].count(Instant::now());
         if let Some(others) = due {
             let peer = peer.map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());

@@ -5,76 +5,77 @@ use std::{convert::Infallible, fmt, path::Path, path::PathBuf, str::FromStr};
 use subtle::ConstantTimeEq as _;
 use tonic::codegen::http::HeaderValue;
 
-/// Fewest characters: what is shorter can be guessed.
+/// Least number of characters: a shorter secret can be guessed.
 const CHARS_MIN: usize = 16;
-/// Most characters: it travels with every call.
+/// Most characters: the secret is sent with every call.
 const CHARS_MAX: usize = 512;
 
-/// A secret, which shows itself to nobody: not in logs, not in `{:?}`.
+/// The cluster's secret. It is never printed, neither in logs nor by `{:?}`.
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a secret cannot be used. Never says what it is.
+/// Reason why a secret cannot be used. Never contains the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// Two sources.
+    /// The secret was given twice.
     #[error("both --cluster-secret-file and --cluster-secret (or SECATEUR_CLUSTER_SECRET) were given; give one")]
     Twice,
     /// The file cannot be read.
     #[error("--cluster-secret-file: cannot read {}: {source}", path.display())]
     Read {
-        /// As given.
+        /// Path as given.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// Too short or too long.
+    /// The secret is too short or too long.
     #[error("{setting}: the secret has {chars} characters; it must have {CHARS_MIN} to {CHARS_MAX}")]
     Length {
-        /// Where it came from.
+        /// Setting that gave the secret.
         setting: &'static str,
-        /// As many as it has.
+        /// Number of characters of the secret.
         chars: usize,
     },
-    /// A blank, a control character, or one that is not ASCII.
+    /// The secret has a blank, a control character, or a character that is not ASCII.
     #[error(
         "{setting}: the secret has a character that is not visible ASCII; try the output of `openssl rand -hex 32`"
     )]
     Characters {
-        /// Where it came from.
+        /// Setting that gave the secret.
         setting: &'static str,
     },
 }
 
 impl Secret {
-    /// Reads a file; white space around the secret, such as the line's end, does not count.
+    /// Reads the secret from a file; white space around it, such as a line end, is ignored.
     pub fn read(path: &Path) -> Result<Self, SecretError> {
         let read = std::fs::read_to_string(path);
         let text = read.map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
         Self(text).checked("--cluster-secret-file")
     }
 
-    /// The secret without white space around it, if it can be one; `setting` is what an error names.
+    /// The secret without white space around it, if it is valid. Errors name `setting`.
     pub fn checked(&self, setting: &'static str) -> Result<Self, SecretError> {
         let text = self.0.trim();
         let chars = text.chars().count();
         if !(CHARS_MIN..=CHARS_MAX).contains(&chars) {
             return Err(SecretError::Length { setting, chars });
         }
-        match text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(SecretError::Characters { setting }),
+        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(SecretError::Characters { setting })
         }
     }
 
-    /// Whether `shown` is this secret, in a time that does not tell how much of it is right.
+    /// Whether `shown` is this secret. Takes constant time, so that timing does not reveal how much of it is right.
     pub fn is(&self, shown: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(shown).into()
     }
 
-    /// As call metadata, marked so that no layer below logs it or keeps it in a compression table.
+    /// The secret as call metadata, marked sensitive so that no layer below logs it or keeps it in a compression table.
     pub(crate) fn to_header(&self) -> Option<HeaderValue> {
-        // A checked secret is visible ASCII, which always fits.
+        // A checked secret is visible ASCII, which is always a valid header value.
         let mut value = HeaderValue::from_str(&self.0).ok()?;
         value.set_sensitive(true);
         Some(value)
@@ -87,7 +88,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// For the command line, which would print what it refuses; so it refuses nothing, and [`Secret::checked`] does.
+/// Parser for the command line. It accepts everything, since clap would print a refused value; [`Secret::checked`] does
+/// the checks.
 impl FromStr for Secret {
     type Err = Infallible;
 

@@ -1,4 +1,4 @@
-//! What can be set about connections between nodes.
+//! Settings for the protection of connections between programs.
 
 use std::path::{Path, PathBuf};
 
@@ -11,55 +11,55 @@ use crate::{
     secret::{Secret, SecretError},
 };
 
-/// How this program and the others of its cluster prove who they are.
+/// Settings by which this program and the others of its cluster authenticate each other.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LinkSecurity {
-    /// Certificate of this program, PEM with its chain: towards callers, and towards the nodes that it calls; needs
+    /// Certificate of this program, PEM with its chain, presented to callers and to the nodes that it calls; needs
     /// --tls-key
     #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_CERT")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of --tls-cert, PEM
     #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_KEY")]
     pub tls_key: Option<PathBuf>,
-    /// Certificates of those who are trusted to sign, PEM. Nodes are then called over TLS, and a node serves only callers
-    /// with a certificate that one of these has signed (mutual TLS)
+    /// Certificates of the trusted authorities, PEM. Nodes are then called over TLS, and a node serves only callers
+    /// with a certificate that one of these authorities has signed (mutual TLS)
     #[arg(long, value_name = "FILE", env = "SECATEUR_TLS_CA")]
     pub tls_ca: Option<PathBuf>,
     /// Name that the certificate of every called node must bear [default: the host as the router was given it]
     #[arg(long, value_name = "NAME", env = "SECATEUR_TLS_SERVER_NAME")]
     pub tls_server_name: Option<String>,
     /// File with the secret that all programs of the cluster share: 16 to 512 visible ASCII characters, sent with every
-    /// call and wanted from every caller. Only TLS hides it from who listens on the network
+    /// call and required of every caller. Only TLS hides it from eavesdroppers on the network
     #[arg(long, value_name = "FILE", env = "SECATEUR_CLUSTER_SECRET_FILE")]
     pub cluster_secret_file: Option<PathBuf>,
-    /// The secret itself; better in the environment than as a flag, which everybody on the machine can read
+    /// The secret itself; set it in the environment rather than as a flag, which every user of the machine can read
     #[arg(long, value_name = "SECRET", env = "SECATEUR_CLUSTER_SECRET", hide_env_values = true)]
     pub cluster_secret: Option<Secret>,
 }
 
-/// Why connections cannot be protected as configured. The program exits with status 2.
+/// Reason why connections cannot be protected as configured. The program exits with status 2.
 #[derive(Debug, thiserror::Error)]
 pub enum SecurityError {
-    /// One of two settings that only work together.
+    /// One of two settings that only work together is missing.
     #[error("{given} was given without {missing}{why}")]
     Half {
-        /// The flag that is there.
+        /// The flag that was given.
         given: &'static str,
         /// The flag that is missing.
         missing: &'static str,
-        /// What the missing one is for, with punctuation in front; may be empty.
+        /// Reason why the missing flag is needed, with punctuation in front; may be empty.
         why: &'static str,
     },
-    /// A certificate or key.
+    /// A certificate or key is unusable.
     #[error(transparent)]
     Pem(#[from] PemError),
-    /// The secret.
+    /// The secret is unusable.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The name that certificates must bear.
+    /// The name that certificates must bear is not a valid name.
     #[error("--tls-server-name: {name:?} is neither a host name nor an IP address")]
     ServerName {
-        /// As given.
+        /// The name as given.
         name: String,
     },
     /// The certificate cannot be used for serving.
@@ -67,13 +67,13 @@ pub enum SecurityError {
     Server {
         /// The certificate's file.
         path: PathBuf,
-        /// What the TLS library said.
+        /// Reason given by the TLS library.
         reason: String,
     },
 }
 
 impl LinkSecurity {
-    /// For a program that calls nodes: how it does. Reads the files.
+    /// The client side of this protection, for a program that calls nodes. Reads the files.
     pub fn channels(&self) -> Result<Channels, SecurityError> {
         let identity = self.identity()?;
         let tls = match (&self.tls_ca, identity) {
@@ -91,7 +91,7 @@ impl LinkSecurity {
         Ok(Channels::new(tls, self.tls_server_name.is_some(), self.secret()?))
     }
 
-    /// For a program that is called: what it asks of callers. Reads the files.
+    /// The server side of this protection, for a program that is called. Reads the files.
     pub fn guard(&self) -> Result<Guard, SecurityError> {
         let trust = self.tls_ca.as_deref().map(pem::Trust::read).transpose()?;
         let tls = match (self.identity()?, trust) {
@@ -121,10 +121,7 @@ impl LinkSecurity {
 
     fn server_name(&self) -> Result<Option<String>, SecurityError> {
         let Some(name) = self.tls_server_name.clone() else { return Ok(None) };
-        match pem::is_server_name(&name) {
-            true => Ok(Some(name)),
-            false => Err(SecurityError::ServerName { name }),
-        }
+        if pem::is_server_name(&name) { Ok(Some(name)) } else { Err(SecurityError::ServerName { name }) }
     }
 
     fn secret(&self) -> Result<Option<Secret>, SecretError> {

@@ -1,48 +1,48 @@
-//! Whether the other end of a connection is alive, from what passes over it. Plain data: tested without a socket or a clock.
+//! Liveness of a connection's peer, judged by the traffic. Plain data, tested without a socket or a clock.
 //!
-//! An answer to a ping proves life, but on a slow link it comes behind megabytes in the buffers on the way. So anything that
-//! arrives counts, and so does every byte that the other machine acknowledges. What is held against a peer is silence while
-//! it owes an answer:
+//! An answer to a ping proves that the peer is alive, but on a slow link it queues behind megabytes in buffers on the
+//! way. So anything that arrives counts as a sign of life, and so does every byte that the peer's machine acknowledges.
+//! A peer is lost if it is silent while it owes an answer:
 //!
-//! - It acknowledges no byte although some are unacknowledged: its machine is gone, the link is cut, or its process has
-//!   stopped and its buffers are full.
-//! - Everything is acknowledged and still no answer comes: its process has stopped. Bytes may lie in buffers beyond its
-//!   machine's acknowledgement (a proxy, a tunnel), so it gets the time that they take at the pace seen before.
+//! - No byte is acknowledged although some are unacknowledged: the peer's machine is gone, the link is cut, or the
+//!   peer's process has stopped and its buffers are full.
+//! - Everything is acknowledged and still no answer comes: the peer's process has stopped. Acknowledged bytes may still
+//!   lie in buffers on the way (a proxy, a tunnel), so the peer gets the time that they take at the rate seen before.
 
 use std::time::{Duration, Instant};
 
-/// How long a peer may be silent that owes an answer.
+/// How long a peer that owes an answer may be silent.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
-/// The same with what lies in buffers on the way.
+/// Upper bound of the allowed silence when time is added for bytes in buffers on the way.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
-/// Bytes a second of a link of which nothing is known yet: 10 Mbit/s.
+/// Assumed rate of a link that was not measured yet, in bytes per second: 10 Mbit/s.
 const PACE_UNKNOWN: f64 = 1.25e6;
-/// Fewer unanswered bytes say little about a link's pace.
+/// Least number of unanswered bytes for a sample of the link's rate; fewer say little about it.
 const SAMPLE_BYTES_MIN: u64 = 64 << 10;
-/// The slowest of so many samples counts.
+/// Number of rate samples that are kept; the slowest of them counts.
 const SAMPLES: usize = 4;
-/// A link that is shared becomes slower than it was.
+/// Factor on the time for bytes in buffers: a shared link may become slower than it was.
 const MARGIN: f64 = 2.0;
 
-/// The signs of life on one connection.
+/// Signs of life of the peer on one connection.
 #[derive(Clone, Debug)]
 pub struct Vitals {
-    /// Since when the peer could have shown life and did not: its last sign, or the first byte that it owes an answer to.
+    /// Start of the current silence: the peer's last sign of life, or the first byte that it owes an answer to.
     silent_since: Instant,
-    /// When the first of the unanswered bytes was written.
+    /// Time at which the first of the unanswered bytes was written.
     owed_since: Instant,
-    /// Bytes written since something was last read; none: it owes nothing.
+    /// Bytes written since something was last read; 0 if the peer owes no answer.
     unanswered: u64,
-    /// Bytes written in all, and of them acknowledged when last asked.
+    /// Total bytes written; `acknowledged` of them were acknowledged when last checked.
     written: u64,
     acknowledged: u64,
-    /// Bytes a second, of the last answers to many bytes.
+    /// Ring of rate samples, in bytes per second, taken when many bytes were answered.
     paces: [f64; SAMPLES],
     samples: usize,
 }
 
 impl Vitals {
-    /// A connection that was just made.
+    /// State of a connection that was just made.
     pub fn new(now: Instant) -> Self {
         Self {
             silent_since: now,
@@ -55,7 +55,7 @@ impl Vitals {
         }
     }
 
-    /// Something was read.
+    /// Records that something was read.
     pub fn read(&mut self, now: Instant) {
         if self.unanswered >= SAMPLE_BYTES_MIN {
             let seconds = now.saturating_duration_since(self.owed_since).as_secs_f64().max(1e-6);
@@ -65,7 +65,7 @@ impl Vitals {
         (self.silent_since, self.unanswered) = (now, 0);
     }
 
-    /// So many bytes were written.
+    /// Records that `bytes` bytes were written.
     pub fn wrote(&mut self, bytes: usize, now: Instant) {
         if self.unanswered == 0 {
             (self.silent_since, self.owed_since) = (now, now);
@@ -74,13 +74,13 @@ impl Vitals {
         self.written += bytes as u64;
     }
 
-    /// This process could not look for so long: nobody else's silence.
+    /// Excludes `late` from the silence: this process itself could not check for that long.
     pub fn excuse(&mut self, late: Duration) {
         self.silent_since += late;
     }
 
-    /// Whether the peer is lost. `unacknowledged`: bytes that its machine has not acknowledged; 0 where the system does not
-    /// say.
+    /// Whether the peer is lost. `unacknowledged` is the number of bytes that its machine has not acknowledged, 0 if
+    /// the system does not report it.
     pub fn is_lost(&mut self, unacknowledged: u64, now: Instant) -> bool {
         let acknowledged = self.written.saturating_sub(unacknowledged);
         if acknowledged > self.acknowledged {
@@ -107,8 +107,8 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// The seconds after which a peer counts as lost, looked at four times a second, that acknowledges as `unacknowledged`
-    /// says for each moment.
+    /// Seconds after `start` at which the peer counts as lost, if it is checked four times a second and
+    /// `unacknowledged` gives the unacknowledged bytes at each time.
     fn lost_after(vitals: &Vitals, start: Instant, unacknowledged: impl Fn(f64) -> u64) -> Option<f64> {
         let mut vitals = vitals.clone();
         (0..400)
@@ -121,7 +121,7 @@ mod tests {
         let start = Instant::now();
         let mut vitals = Vitals::new(start);
         assert_eq!(lost_after(&vitals, start, |_| 0), None);
-        // After an hour's rest, silence counts from the first byte that wants an answer.
+        // After an idle hour, silence counts from the first byte that needs an answer.
         let later = start + Duration::from_secs(3_600);
         vitals.wrote(17, later);
         assert!(!vitals.is_lost(0, later));
@@ -136,7 +136,7 @@ mod tests {
         let mut vitals = Vitals::new(start);
         vitals.wrote(8 * MIB, start);
         assert_eq!(lost_after(&vitals, start, |_| 8 << 20), Some(3.25));
-        // Two seconds go well, then no byte more is acknowledged.
+        // Bytes are acknowledged for two seconds, then no more.
         let lost = lost_after(&vitals, start, |at| 8_000_000 - (at.min(2.0) * 1e6) as u64);
         assert_eq!(lost, Some(5.25));
     }
@@ -155,9 +155,9 @@ mod tests {
         let start = Instant::now();
         let mut vitals = Vitals::new(start);
         vitals.wrote(100_000, start);
-        // Nothing is known of the link: at 10 Mbit/s, twice the time that the bytes take.
+        // The link's rate is unknown: the bytes get twice the time that they take at 10 Mbit/s.
         assert_eq!(lost_after(&vitals, start, |_| 0), Some(3.25));
-        // On a fast link, as far as is known, also with megabytes on the way.
+        // The link is known to be fast: megabytes on the way add little time.
         vitals.read(start + Duration::from_millis(1));
         vitals.wrote(4 * MIB, start);
         assert_eq!(lost_after(&vitals, start, |_| 0), Some(3.25));
@@ -173,7 +173,7 @@ mod tests {
         vitals.read(start + Duration::from_secs_f64(4.0 * 0.84));
         vitals.wrote(2 * MIB, start + Duration::from_secs(4));
         assert!(!vitals.is_lost(0, start + Duration::from_secs(10)));
-        // That everything is acknowledged was seen a moment ago, and counts as a sign of life.
+        // The check at 10 s saw everything acknowledged, which counts as a sign of life; 7 s later the peer is lost.
         assert!(vitals.is_lost(0, start + Duration::from_secs(17)));
     }
 

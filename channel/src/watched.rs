@@ -20,19 +20,19 @@ use crate::{
     vitals::Vitals,
 };
 
-/// How often a connection is looked at.
+/// Interval at which a connection's peer is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A connection under watch: reading or writing it fails once [`Vitals`] says that the peer is lost. The peer must have
-/// something to say at times, as one does that answers HTTP/2 pings.
+/// A watched connection: reading and writing fail once [`Vitals`] says that the peer is lost. A live peer must send
+/// something now and then, for example answers to HTTP/2 pings.
 pub struct Watched {
     stream: TcpStream,
     vitals: Vitals,
     look: Pin<Box<Sleep>>,
-    /// When `look` is due.
+    /// Time at which `look` is due.
     due: Instant,
     is_lost: bool,
-    /// Of an accepted connection.
+    /// The seat of an accepted connection; `None` for a dialled one.
     seat: Option<Seat>,
 }
 
@@ -48,23 +48,23 @@ impl Watched {
     }
 
     fn new(stream: TcpStream, seat: Option<Seat>) -> Self {
-        // Without it answers only come later; the connection itself says whether it is alive.
+        // A failure only delays answers, and is ignored: whether the connection is alive shows in its use.
         let _ = stream.set_nodelay(true);
         let now = Instant::now();
         let look = Box::pin(sleep(LOOK));
         Self { stream, vitals: Vitals::new(now), look, due: now + LOOK, is_lost: false, seat }
     }
 
-    /// The other end.
+    /// Address of the other end.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.stream.peer_addr().ok()
     }
 
-    /// Looks whether the peer is alive when it is time to, and sees to it that this task wakes for the next look.
+    /// Checks the peer if a check is due, and schedules this task's wake-up for the next one.
     fn watch(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         while !self.is_lost && self.look.as_mut().poll(context).is_ready() {
             let now = Instant::now();
-            // A look that comes late by more than another one: this process was stopped, or starved.
+            // If a check is late by more than its interval, this process was stopped or starved.
             let late = now.saturating_duration_since(self.due);
             if late > LOOK {
                 self.vitals.excuse(late);
@@ -104,7 +104,7 @@ impl Watched {
         match polled {
             Poll::Ready(Ok(bytes)) => self.vitals.wrote(*bytes, Instant::now()),
             Poll::Ready(Err(_)) => {}
-            // A peer that takes nothing keeps the reading end of this task waiting too.
+            // The check must run here too: while the write waits, this task may not poll the reading side.
             Poll::Pending => self.watch(context)?,
         }
         Ok(())
@@ -149,7 +149,7 @@ impl Connected for Watched {
     }
 }
 
-/// Bytes that were written and that the other machine has not acknowledged.
+/// Written bytes that the peer's machine has not acknowledged; 0 if the system call fails.
 #[cfg(target_os = "linux")]
 fn unacknowledged(stream: &TcpStream) -> u64 {
     use std::os::fd::AsRawFd as _;
@@ -159,7 +159,7 @@ fn unacknowledged(stream: &TcpStream) -> u64 {
     if asked == 0 { u64::try_from(queued).unwrap_or(0) } else { 0 }
 }
 
-/// Unknown on this system.
+/// Always 0: this system does not report unacknowledged bytes.
 #[cfg(not(target_os = "linux"))]
 fn unacknowledged(_: &TcpStream) -> u64 {
     0

@@ -1,4 +1,4 @@
-//! The whole command line as data: every command, and every role with its own settings.
+//! The whole command line as data: every command, and every role with its settings.
 
 use clap::{Args, Command, CommandFactory};
 use secateur_decode_node::DecodeSettings;
@@ -7,7 +7,7 @@ use secateur_router::RouterSettings;
 
 use crate::Cli;
 
-/// The command line in which roles have their settings, which [`Cli`] leaves to them to parse.
+/// The command line including the roles' settings, which [`Cli`] leaves to the roles to parse.
 pub fn whole() -> Command {
     Cli::command()
         .mut_subcommand("router", with_settings::<RouterSettings>)
@@ -17,7 +17,7 @@ pub fn whole() -> Command {
 
 fn with_settings<T: Args>(role: Command) -> Command {
     let about = role.get_about().cloned().unwrap_or_default();
-    // Behind the settings, whose own description would take its place.
+    // `about` is set after the settings, whose own description would replace it.
     T::augment_args(Command::new(role.get_name().to_owned())).about(about)
 }
 

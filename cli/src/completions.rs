@@ -1,4 +1,4 @@
-//! `secateur completions`: what a shell needs to complete this program's commands and flags.
+//! `secateur completions`: the script by which a shell completes this program's commands and flags.
 
 use std::io::{Write, stdout};
 

@@ -1,4 +1,4 @@
-//! The demo checkpoint: part of this binary, unpacked once into the user's cache so that the roles can map it.
+//! The demo checkpoint: embedded in this binary, unpacked once into the user's cache so that the roles can map it.
 
 use std::{
     env, fs, io,
@@ -15,7 +15,7 @@ macro_rules! embedded {
     };
 }
 
-/// Every file that serving needs; the recipe, the card and the suite stay in the repository.
+/// Every file that serving needs; recipe, card and suite are only in the repository.
 const FILES: &[(&str, &[u8])] = embedded![
     "chat_template.jinja",
     "config.json",
@@ -30,10 +30,10 @@ const FILES: &[(&str, &[u8])] = embedded![
     "tokenizer_config.json",
 ];
 
-/// The folder's name, and so the model's name towards clients.
+/// The folder's name, which is also the model's name towards clients.
 const NAME: &str = "secateur-demo";
 
-/// The checkpoint that a command was given, a folder or a GGUF file, else this one.
+/// The checkpoint given to a command, a folder or a GGUF file; the demo if none was given.
 pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     match model {
         Some(dir) => Ok(std::path::absolute(dir)?),
@@ -41,20 +41,20 @@ pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The same, for commands that refuse as bad usage what is no checkpoint.
+/// The checkpoint like [`unless_given`], for commands that report a path without a checkpoint as bad usage.
 pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
     let model = unless_given(model)?;
     before_start::folder(&model)?;
     Ok(model)
 }
 
-/// Unpacks the checkpoint, unless it is there already, and returns its folder.
+/// Unpacks the checkpoint unless that was done before, and returns its folder.
 fn unpack() -> anyhow::Result<PathBuf> {
     unpack_into(&cache_root())
 }
 
 fn unpack_into(root: &Path) -> anyhow::Result<PathBuf> {
-    // The digest is in the path, so versions of this binary do not disturb each other.
+    // The digest is in the path, so versions of this binary do not interfere with each other.
     let parent = root.join(&digest()[..16]);
     let dir = parent.join(NAME);
     if is_whole(&dir) {
@@ -70,7 +70,7 @@ fn unpack_into(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(dir)
 }
 
-/// A rename, so that no process ever sees half a checkpoint; another process may have been faster.
+/// Renames the folder into place, so that no process ever sees half a checkpoint; another process may have been faster.
 fn put_in_place(staging: &Path, dir: &Path) -> io::Result<()> {
     if dir.exists() && !is_whole(dir) {
         fs::remove_dir_all(dir)?;
@@ -120,7 +120,7 @@ mod tests {
         fs::write(&config, b"{").unwrap();
         assert_eq!(unpack_into(root.path()).unwrap(), dir);
         assert_eq!(fs::read(&config).unwrap(), whole);
-        // Nothing else is left behind.
+        // No other file is left behind.
         assert_eq!(fs::read_dir(dir.parent().unwrap()).unwrap().count(), 1);
     }
 

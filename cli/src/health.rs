@@ -12,7 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::usage;
 
-/// Most of a reason that is printed.
+/// Most characters of a reason that are printed.
 const REASON_MAX: usize = 500;
 
 /// Arguments of `secateur health`.

@@ -1,7 +1,7 @@
-//! The key that this machine's commands show to a router.
+//! The key that this machine's commands send to a router.
 
-/// The first of `SECATEUR_API_KEY`, the variable that a router takes its keys from; an empty one, as an unset variable of a
-/// compose file gives, is none.
+/// The first key in `SECATEUR_API_KEY`, the variable that a router takes its keys from. An empty value, which an unset
+/// variable of a compose file produces, counts as unset.
 pub fn of_environment() -> Option<String> {
     std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(first)
 }

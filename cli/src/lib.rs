@@ -1,25 +1,25 @@
 //! One binary for everything: `secateur up` starts a whole cluster, `secateur router|prefill|decode` one role.
 //!
 //! ```text
-//! bench/        load on a router, and what a client sees of it
-//! command.rs    the whole command line as data: for completions and the reference
-//! completions.rs  what shells complete
-//! demo.rs       the checkpoint that is part of this binary, unpacked once into the user's cache
-//! doctor/       what stands in the way of serving well, in words
-//! eval/         the quality of a checkpoint under policies, measured through a cluster
-//! health.rs     whether one program of a cluster would serve
-//! key.rs        the key that commands show to a router
-//! nodes.rs      questions to single nodes
-//! plan/         a PDTrim plan for a checkpoint
-//! progress.rs   how far something is
-//! reference.rs  docs/configuration.md, written from the definitions
-//! running.rs    which `secateur up` run on this machine
-//! suite/        cases with right answers, and which of them a command takes
-//! synth/        a checkpoint of a real shape with random weights
-//! up/           mod.rs: the command; roles.rs: command lines of the roles; child.rs: one role as a process; cluster.rs: all
-//!               of them; sample.rs: the sample question over HTTP; stop.rs: how it ends; report.rs, print_config.rs: what
-//!               is printed
-//! usage.rs      errors and exit statuses of commands
+//! bench/          load on a router, and latencies and throughput as a client sees them
+//! command.rs      the whole command line as data: for completions and the reference
+//! completions.rs  shell completions
+//! demo.rs         the checkpoint that is part of this binary, unpacked once into the user's cache
+//! doctor/         problems that prevent good serving, explained in words
+//! eval/           the quality of a checkpoint under policies, measured through a cluster
+//! health.rs       whether one program of a cluster would serve
+//! key.rs          the key that commands send to a router
+//! nodes.rs        requests to single nodes
+//! plan/           a PDTrim plan for a checkpoint
+//! progress.rs     progress bars and lines
+//! reference.rs    docs/configuration.md, written from the definitions
+//! running.rs      the `secateur up` processes on this machine
+//! suite/          cases with right answers, and the selection of cases for a command
+//! synth/          a checkpoint of a real shape with random weights
+//! up/             mod.rs: the command; roles.rs: command lines of the roles; child.rs: one role as a process;
+//!                 cluster.rs: all of them; sample.rs: the sample question over HTTP; stop.rs: orderly stop;
+//!                 report.rs, print_config.rs: output
+//! usage.rs        errors and exit statuses of commands
 //! ```
 
 mod bench;
@@ -113,7 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version also arrive here.
+            // Help and version are also returned as errors.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -135,7 +135,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 impl RoleArguments {
-    /// With the program's name in front, as a command line has it.
+    /// The arguments with the program's name in front, as on a command line.
     fn named(self, name: &str) -> Vec<OsString> {
         std::iter::once(OsString::from(name)).chain(self.arguments).collect()
     }

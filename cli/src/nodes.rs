@@ -1,4 +1,4 @@
-//! Questions to single nodes, over gRPC.
+//! Requests to single nodes, over gRPC.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use secateur_proto::{
 };
 use tokio::time::timeout;
 
-/// Payload of a measurement, and its time: long enough for a window to open, short enough that nobody waits.
+/// Payload and time of a measurement: enough for a flow-control window to open, little enough that a user does not
+/// wait.
 const MEASURE_BYTES: u64 = link::BYTES_MAX;
 const MEASURE_MS: u32 = 2_000;
-/// A node ends its measurement before this, whatever the link.
+/// Timeout of the call; a node ends its measurement before this, whatever the link.
 const MEASURE_MAX: Duration = Duration::from_secs(30);
 
-/// Has the node at `from` measure its way to the one at `to`.
+/// Asks the node at `from` to measure its link to the node at `to`.
 pub async fn measure_link(channels: &Channels, from: &str, to: &str) -> Result<v1::LinkReport, ServiceError> {
     let mut client = NodeClient::new(link::open(channels, from)?);
     let request =
@@ -32,7 +33,7 @@ async fn answer<T>(
     match timeout(limit, call).await {
         Ok(Ok(answer)) => Ok(answer.into_inner()),
         Ok(Err(status)) if is_from_service(&status) => Err(status.into()),
-        // The transport's own words are about sockets; what it means is that nobody was there.
+        // The transport's message is about sockets; it means that no node was reached.
         Ok(Err(status)) => match ServiceError::from(status) {
             error if error.code == ErrorCode::Incompatible => {
                 Err(ServiceError::new(error.code, "it is of a version that cannot be asked this"))

@@ -1,5 +1,5 @@
-//! How far something is: a bar on a terminal, a line now and then elsewhere. Always on standard error, so that what a
-//! command prints stays whole.
+//! Progress of a task: a bar on a terminal, an occasional line elsewhere. It is always written to standard error, so
+//! that a command's output stays clean.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -10,13 +10,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::up::report;
 
-/// Between lines where nobody watches; on a terminal the bar has a measure of its own.
+/// Time between lines if standard error is not a terminal; on a terminal the bar limits its own rate.
 const EVERY: Duration = Duration::from_secs(10);
-// What a narrow terminal may cut off comes last.
+// Parts that a narrow terminal may cut off come last.
 const COUNTED: &str = "secateur: {prefix} [{bar:24}] {pos} of {len}, {eta} left{wide_msg}";
 const WAITED: &str = "secateur: {spinner} {prefix}, {elapsed}{wide_msg}";
 
-/// One piece of work that is under way.
+/// Progress of one task.
 pub struct Progress {
     bar: ProgressBar,
     label: String,
@@ -24,21 +24,21 @@ pub struct Progress {
     is_terminal: bool,
 }
 
-/// What is known of it elsewhere than on a terminal.
+/// State for the lines that replace the bar if standard error is not a terminal.
 struct Plain {
     started: Instant,
     shown: Instant,
-    /// 0: not known.
+    /// Total number of steps; 0 if unknown.
     total: u64,
 }
 
 impl Progress {
-    /// Of so many steps.
+    /// Progress over `total` steps.
     pub fn of(label: impl Into<String>, total: u64) -> Self {
         Self::new(label.into(), total, COUNTED)
     }
 
-    /// Of nobody knows how many.
+    /// Progress of a task whose total is unknown.
     pub fn waiting(label: impl Into<String>) -> Self {
         let waiting = Self::new(label.into(), 0, WAITED);
         waiting.bar.enable_steady_tick(Duration::from_millis(120));
@@ -57,7 +57,7 @@ impl Progress {
         Self { bar, label, plain: Plain { started: now, shown: now, total }, is_terminal }
     }
 
-    /// So far now; `how` it goes may be empty.
+    /// Sets the number of steps done; `how` is an additional remark, and may be empty.
     pub fn set(&mut self, done: u64, how: &str) {
         if self.is_terminal {
             self.bar.set_position(done);
@@ -68,19 +68,19 @@ impl Progress {
         }
     }
 
-    /// A line of its own beside the bar.
+    /// Prints a separate line beside the bar.
     pub fn say(&self, line: &str) {
         self.bar.suspend(|| report::progress(line));
     }
 
-    /// Time since its start.
+    /// Time since the task began.
     pub fn elapsed(&self) -> Duration {
         self.plain.started.elapsed()
     }
 }
 
 impl Drop for Progress {
-    /// Nothing of a bar stays behind.
+    /// Removes the bar.
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, Command};
 
 use crate::command;
 
-/// Programs that are configured by environment and file as well.
+/// Programs that can also be configured by environment and file.
 const ROLES: [&str; 3] = ["router", "prefill", "decode"];
 const COMMANDS: [&str; 8] = ["up", "plan", "eval", "bench", "doctor", "synth", "completions", "health"];
 const INTRODUCTION: &str = "# Configuration
@@ -81,7 +81,7 @@ fn environment(argument: &Arg) -> String {
     argument.get_env().map(|name| format!("`{}`", name.to_string_lossy())).unwrap_or_default()
 }
 
-/// Its name in a configuration file; the file is not named in itself.
+/// The setting's name in a configuration file; empty for settings that a file cannot contain.
 fn key(argument: &Arg) -> String {
     match argument.get_id().as_str() {
         "config" | "print_config" => String::new(),
@@ -89,7 +89,7 @@ fn key(argument: &Arg) -> String {
     }
 }
 
-/// What the setting does, and its default, which is in words where it is no constant.
+/// Description of a setting, and its default, which is given in words if it is not a constant.
 fn help(argument: &Arg) -> (String, String) {
     let text = argument.get_long_help().or_else(|| argument.get_help()).map(ToString::to_string).unwrap_or_default();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
@@ -112,7 +112,7 @@ fn help(argument: &Arg) -> (String, String) {
     (text, default)
 }
 
-/// Names to choose from, or a range.
+/// The names to choose from, or the range of numbers.
 fn allowed(command: &Command, argument: &Arg) -> String {
     if !argument.get_action().takes_values() {
         return String::new();
@@ -124,7 +124,7 @@ fn allowed(command: &Command, argument: &Arg) -> String {
     }
 }
 
-/// A range is not in the definition for all to read, but it is in what the setting says to a number that is out of it.
+/// The range of a number. The definition does not expose it, so it is read from the refusal of a number out of range.
 fn range(command: &Command, argument: &Arg) -> Option<String> {
     let long = argument.get_long()?;
     let lenient = command.clone().no_binary_name(true).mut_args(|argument| argument.required(false));

@@ -1,5 +1,5 @@
-//! Which `secateur up` of this user run on this machine: a small file of each, in the folder that the system keeps for
-//! what lives as long as the user's session, so that `doctor` finds them wherever they listen.
+//! The `secateur up` processes of this user on this machine: each leaves a small file in the system's folder for data
+//! that lives as long as the user's session, so that `doctor` finds them wherever they listen.
 
 use std::{
     env, fs,
@@ -10,17 +10,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 const ENDING: &str = "json";
-/// Files looked at: more clusters than anybody runs.
+/// Most files that are read: more clusters than any user runs.
 const FILES_MAX: usize = 64;
-/// Of one file: more than its few fields take.
+/// Most bytes of one file: more than its few fields take.
 const BYTES_MAX: u64 = 64 << 10;
 
-/// One `secateur up`.
+/// One `secateur up` process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// Its process.
+    /// Process id.
     pub pid: u32,
-    /// Where its router listens, `http://127.0.0.1:PORT`.
+    /// URL of its router, `http://127.0.0.1:PORT`.
     pub url: String,
 }
 
@@ -31,7 +31,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// Says that this process serves at `url`.
+    /// Writes a note that this process serves at `url`.
     pub fn leave(url: &str) -> io::Result<Self> {
         Self::leave_in(&folder(), url)
     }
@@ -43,7 +43,7 @@ impl Note {
         }
         let running = Running { pid: std::process::id(), url: url.to_owned() };
         let path = folder.join(format!("up-{}.{ENDING}", running.pid));
-        // Under its name only when it is whole: a reader never sees half of it.
+        // The file gets its name only when it is complete: a reader never sees half of it.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(&serde_json::to_vec(&running)?)?;
         file.persist(&path).map_err(|error| error.error)?;
@@ -53,18 +53,18 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        // It may be gone with the session's folder.
+        // The file may already be gone with the session's folder.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Those that have left a note and whose process is there; notes of processes that are gone are removed.
+/// All processes that left a note and still exist; notes of other processes are removed.
 pub fn all() -> Vec<Running> {
     all_in(&folder())
 }
 
 fn all_in(folder: &Path) -> Vec<Running> {
-    // What others can write there may lead anywhere.
+    // Files in a folder that other users can write to are not trusted.
     if !is_ours(folder) {
         return Vec::new();
     }
@@ -86,13 +86,13 @@ fn read(file: &Path) -> Option<Running> {
     running.url.starts_with("http://127.0.0.1:").then_some(running)
 }
 
-/// Whether there is surely no such process any more. Where the system does not say, its port will.
+/// Whether the process certainly no longer exists. If the system does not say, a connection to its port will tell.
 fn is_gone(pid: u32) -> bool {
     let processes = Path::new("/proc");
     processes.join("self").exists() && !processes.join(pid.to_string()).exists()
 }
 
-/// The user's runtime folder; else, in the system's folder for temporary files, one that only this user can write to.
+/// The user's runtime folder; without one, a folder in the system's temporary folder that only this user can write to.
 fn folder() -> PathBuf {
     let session = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute() && path.is_dir());
     match session {
@@ -112,7 +112,7 @@ fn make_private(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)
 }
 
-/// Whether the folder is a folder, this user's, and no one else may write to it.
+/// Whether the path is a folder that belongs to this user and that no other user can write to.
 #[cfg(unix)]
 fn is_ours(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -125,7 +125,7 @@ fn is_ours(folder: &Path) -> bool {
     folder.is_dir()
 }
 
-/// This user, by the owner of what this process creates.
+/// This user's id, taken from the owner of a file that this process creates.
 #[cfg(unix)]
 fn user() -> String {
     use std::os::unix::fs::MetadataExt;
@@ -158,7 +158,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("secateur");
         drop(Note::leave_in(&folder, "http://127.0.0.1:1").unwrap());
-        // Above what any system gives a process.
+        // A process id above those that any system assigns.
         let stale = folder.join("up-4000000000.json");
         fs::write(&stale, r#"{"pid": 4000000000, "url": "http://127.0.0.1:4000"}"#).unwrap();
         fs::write(folder.join("up-2.json"), "half").unwrap();

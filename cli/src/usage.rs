@@ -1,10 +1,10 @@
-//! How a command ends: what the caller can mend on the command line is exit status 2, everything else that fails is 1.
+//! Exit statuses of commands: 2 for errors that the caller can correct on the command line, 1 for every other failure.
 
 use std::{error::Error, fmt, process::ExitCode};
 
 use crate::up::report;
 
-/// The command cannot do what its arguments say; the message says what to change.
+/// Error of a command that cannot do what its arguments say; the message says what to change.
 #[derive(Debug)]
 pub struct Usage(pub String);
 
@@ -21,13 +21,13 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
     Usage(message.into()).into()
 }
 
-/// Prints the error, if there is one, and gives the exit status.
+/// Prints the error, if there is one, and returns the exit status.
 pub fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::failure(&error);
-            // Context that was added on the way does not change whose mistake it was.
+            // Added context does not change the kind of the error.
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }

@@ -1,4 +1,4 @@
-//! How a program tells the one that started it where it listens: one JSON line on standard output.
+//! Announcement of a program's listening address to the process that started it: one JSON line on standard output.
 //!
 //! `secateur up` starts its children on port 0 and reads these lines, so ports are never guessed or raced for.
 
@@ -14,7 +14,7 @@ pub fn listening(address: SocketAddr) -> io::Result<()> {
     out.flush()
 }
 
-/// Reads such a line.
+/// Parses a line written by [`listening`].
 pub fn parse(line: &str) -> Option<SocketAddr> {
     let value: serde_json::Value = serde_json::from_str(line).ok()?;
     value.get("listening")?.as_str()?.parse().ok()

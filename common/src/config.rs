@@ -12,10 +12,10 @@ use std::{
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, parser::ValueSource};
 
-/// What is printed for a secret.
+/// Text that is printed in place of a secret.
 const HIDDEN: &str = "\"(hidden)\"";
 
-/// Settings that every role has besides its own.
+/// Settings that every role has in addition to its own.
 #[derive(Clone, Debug, Args)]
 pub struct Layers {
     /// TOML file with any of these settings (names as the long flags, with `_` or `-`)
@@ -26,7 +26,7 @@ pub struct Layers {
     pub print_config: bool,
 }
 
-/// Why a configuration cannot be used. The program exits with status 2.
+/// Reason why a configuration cannot be used. The program exits with status 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -34,7 +34,7 @@ pub enum ConfigError {
     Read {
         /// The file as given.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The file is not TOML.
@@ -42,7 +42,7 @@ pub enum ConfigError {
     Syntax {
         /// The file as given.
         path: PathBuf,
-        /// Where and what.
+        /// Position and kind of the error.
         message: String,
     },
     /// The file has a setting that the role does not know.
@@ -50,9 +50,9 @@ pub enum ConfigError {
     UnknownKey {
         /// The file as given.
         path: PathBuf,
-        /// The setting.
+        /// The setting's name.
         key: String,
-        /// What there is.
+        /// Names of all known settings.
         known: String,
     },
     /// The file has a value that is neither text, number, flag nor a list of these.
@@ -60,7 +60,7 @@ pub enum ConfigError {
     BadValue {
         /// The file as given.
         path: PathBuf,
-        /// The setting.
+        /// The setting's name.
         key: String,
     },
     /// clap refused a value, or printed its help.
@@ -68,12 +68,12 @@ pub enum ConfigError {
     Usage(#[from] clap::Error),
 }
 
-/// A parsed configuration and where each of its values came from.
+/// A parsed configuration, with the source of each value.
 #[derive(Debug)]
 pub struct Layered<T> {
     /// The settings.
     pub settings: T,
-    /// Setting name to (value, source), for `--print-config`.
+    /// Value and source of each setting, by name, for `--print-config`.
     pub sources: BTreeMap<String, (String, &'static str)>,
 }
 
@@ -115,15 +115,15 @@ pub fn parse<T: Args + FromArgMatches>(
     Ok(Layered { settings, sources: sources(&matches, &names, &file) })
 }
 
-/// A setting whose value in the environment is not for `--help` is for nobody's terminal.
+/// Whether a setting is a secret: one whose environment value is hidden in `--help`. Its value is never printed.
 fn is_secret(arg: &Arg) -> bool {
     arg.is_hide_env_values_set()
 }
 
 /// Finds `--config` before the real parse, since its content changes the defaults of that parse.
 fn config_path(command: &Command, arguments: &[OsString]) -> Option<PathBuf> {
-    // Required settings may still come from the file, so this first parse must not ask for them, and it stays silent:
-    // the second one reports what is wrong.
+    // Required settings may still come from the file, so this first parse must not require them. It ignores errors: the
+    // second parse reports them.
     let ids: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
     let mut lenient = command.clone().ignore_errors(true);
     for id in &ids {
@@ -200,7 +200,7 @@ fn sources(
 }
 
 fn toml_literal(text: &str) -> String {
-    // Bare where TOML would write the very same text.
+    // Without quotes if TOML would print a bare value as the very same text.
     let is_bare =
         toml::from_str::<toml::Table>(&format!("v = {text}")).is_ok_and(|table| table["v"].to_string() == text);
     if is_bare { text.to_owned() } else { toml::Value::String(text.to_owned()).to_string() }

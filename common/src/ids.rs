@@ -2,19 +2,19 @@
 
 use uuid::Uuid;
 
-/// A fresh id that sorts by time: epochs, request ids and processes.
+/// A fresh id that sorts by time, for epochs, requests and processes.
 pub fn time_ordered() -> String {
     Uuid::now_v7().simple().to_string()
 }
 
-/// A node's name when its configuration gives none: the role and a random tail.
+/// Name of a node whose configuration gives none: the role and a random tail.
 pub fn node_id(role: &str) -> String {
     let tail = Uuid::new_v4().simple().to_string();
     format!("{role}-{}", &tail[..8])
 }
 
-/// The machine that this process runs on, the same for all of its containers until it boots again; empty where the system
-/// does not say.
+/// Id of the machine that this process runs on: the same in all of its containers, until the machine boots again. Empty
+/// if the system does not provide it.
 pub fn host_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-//! What every program shares. A closed list: configuration layering, ids, telemetry, shutdown, announcing the address a
-//! program listens on. No tensor, no HTTP, no domain noun: what belongs to one room stays in that room.
+//! Code that every program shares. A closed list: configuration layering, ids, telemetry, shutdown, announcing the
+//! address a program listens on. No tensor, no HTTP, no domain noun: code that belongs to one part of the system stays
+//! in that part's crate.
 
 pub mod announce;
 pub mod config;

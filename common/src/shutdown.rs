@@ -13,14 +13,14 @@ pub fn on_signal() -> CancellationToken {
     first
 }
 
-/// Exit status of a process that a signal ended: 128 and the number of SIGINT, as shells have it.
+/// Exit status of a process that a signal ended: 128 plus the number of SIGINT, as shells report it.
 pub const EXIT_INTERRUPTED: i32 = 130;
 
-/// Signals to stop, for a program that has something to do at the second one.
+/// Tokens for the first and the second signal to stop, for a program that handles the second one itself.
 pub struct Stops {
-    /// Cancelled at the first SIGINT or SIGTERM: finish what runs.
+    /// Cancelled at the first SIGINT or SIGTERM: finish running work.
     pub first: CancellationToken,
-    /// Cancelled at the second one: stop at once.
+    /// Cancelled at the second SIGINT or SIGTERM: stop at once.
     pub again: CancellationToken,
 }
 
@@ -51,7 +51,7 @@ pub fn on_parent_end(token: &CancellationToken) {
     });
 }
 
-/// Both signals, listened to without a gap: one that comes between two waits is not lost.
+/// Listeners for both signals. They stay registered, so a signal that comes between two waits is not lost.
 #[cfg(unix)]
 struct Signals {
     interrupt: Option<tokio::signal::unix::Signal>,
@@ -62,7 +62,7 @@ struct Signals {
 impl Signals {
     fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
-        // Where no handler can be installed the process still ends by the signal's default action.
+        // If no handler can be installed, the process still ends by the signal's default action.
         Self { interrupt: signal(SignalKind::interrupt()).ok(), terminate: signal(SignalKind::terminate()).ok() }
     }
 
@@ -76,7 +76,7 @@ impl Signals {
 
 #[cfg(unix)]
 async fn came(signal: &mut Option<tokio::signal::unix::Signal>) {
-    // Without a handler, and at the end of all signals, there is nothing to wait for.
+    // Without a handler, or after the end of the signal stream, no signal can come: wait for ever.
     let is_one = match signal {
         Some(signal) => signal.recv().await.is_some(),
         None => false,

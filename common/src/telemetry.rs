@@ -1,10 +1,10 @@
-//! Logs: structured, on standard error, so that standard output carries only what a command prints.
+//! Structured logs on standard error, so that standard output carries only a command's own output.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-/// How log lines are written.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// One readable line per event.
@@ -22,7 +22,7 @@ pub fn init(filter: &str, format: LogFormat) {
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::stderr().is_terminal();
-    // Fails only when a subscriber is already there, as in tests that start several programs in one process.
+    // Fails only if a subscriber is installed already, as in tests that start several programs in one process.
     let _ = match format {
         LogFormat::Text => registry.with(fmt::layer().with_writer(std::io::stderr).with_ansi(colours)).try_init(),
         LogFormat::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),

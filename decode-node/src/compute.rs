@@ -1,5 +1,5 @@
-//! What the engine needs of a model: one token for each of many answers. A trait, so that load tests of thousands of
-//! answers can run on a simulated one.
+//! The operation that the engine needs of a model: one token for each of many answers. A trait, so that load tests of
+//! thousands of answers can run on a simulated model.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use secateur_model::{BlockTable, Drawn, Feed, Input, KvPool, Model, ModelError, 
 
 /// One answer in a step.
 pub struct Row<'a> {
-    /// Its newest token: the step's input.
+    /// The answer's newest token: the step's input.
     pub token: u32,
-    /// That token's rotary position.
+    /// Rotary position of the newest token.
     pub position: u32,
-    /// Its KV, with room for one more.
+    /// Block table of the answer's KV, with room for one more position.
     pub table: &'a mut BlockTable,
-    /// Draws its next token.
+    /// Sampler for the answer's next token.
     pub sampler: &'a mut Sampler,
-    /// Where the next token goes.
+    /// The next token, written by [`Compute::step`].
     pub drawn: Option<Result<Drawn, ModelError>>,
 }
 
-/// Something that can move answers by a token.
+/// A model that can advance answers by one token.
 pub trait Compute: Send + 'static {
-    /// Moves every row by one token. After an error no table has grown.
+    /// Advances every row by one token. After an error no table has grown.
     fn step(&mut self, rows: &mut [Row<'_>]) -> Result<(), ModelError>;
 }
 
-/// The model itself.
+/// [`Compute`] on a real model.
 pub struct ModelCompute {
     model: Arc<Model>,
     pool: KvPool,

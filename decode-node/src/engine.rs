@@ -1,4 +1,5 @@
-//! The computation: one thread; every running answer moves one token per step, and answers join and leave between steps.
+//! The computation: one thread, in which every running answer advances by one token per step; answers join and leave
+//! between steps.
 //!
 //! ```text
 //! incoming ──▶ take in ──▶ schedule ──▶ compute ──▶ publish ──┐
@@ -36,42 +37,43 @@ use crate::{
     space::BlockSpace,
 };
 
-/// Where an answer's events go. Room for its whole answer, so that a slow client never stalls a step.
+/// Channel for an answer's events. It has room for the whole answer, so that a slow client never stalls a step.
 pub type Events = mpsc::Sender<Result<Event, ServiceError>>;
 
-/// An answer on its way to the engine thread, and while it runs.
+/// An answer in the engine, from its submission to its end.
 pub struct Running {
-    /// The order in which requests came: epochs sort by time, and a replay keeps its epoch, hence its place.
+    /// Sort key for the order of arrival: the epoch's id. Epoch ids sort by time, and a replay keeps its epoch, hence
+    /// its place.
     pub order: String,
-    /// The answer.
+    /// The answer's tokens and rules.
     pub sequence: Sequence,
-    /// Its KV.
+    /// The answer's KV.
     pub kv: HeldKv,
-    /// The rotary position of its newest token.
+    /// Rotary position of the answer's newest token.
     pub position: u32,
-    /// Where its events go.
+    /// Channel for the answer's events.
     pub events: Events,
-    /// Cancelled when nobody listens any more.
+    /// Token that is cancelled when the request ends before its answer.
     pub cancelled: CancellationToken,
-    /// When its KV was complete.
+    /// Time at which the prompt's KV was complete.
     pub started: Instant,
 }
 
-/// What the engine says of itself.
+/// Gauges of the engine, written by its thread and read for the node's description.
 #[derive(Debug, Default)]
 pub struct Gauges {
-    /// Answers that move at this moment.
+    /// Number of answers in the batch.
     pub running: AtomicU32,
-    /// Answers whose KV is here and that wait for a place in the batch.
+    /// Number of answers whose KV is here and that wait for a place in the batch.
     pub waiting: AtomicU32,
-    /// Answers that gave their blocks up, since the start.
+    /// Number of preempted answers since the start.
     pub preemptions: AtomicU64,
 }
 
 /// The handle to the engine thread.
 pub struct Engine {
     queue: Sender<Running>,
-    // Behind the queue: a thread that it wakes finds the queue closed.
+    // Declared after `queue`, so dropped after it: the engine thread that its drop wakes finds the queue closed.
     _wakes: RingOnDrop,
     bell: Bell,
     life: Life,
@@ -79,7 +81,7 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread that owns the computation; at most `max_running` answers move at the same time.
+    /// Starts the thread that owns the computation; at most `max_running` answers step at the same time.
     pub fn start(compute: impl Compute, space: Arc<BlockSpace>, max_running: u32) -> std::io::Result<Self> {
         let (queue, incoming) = channel();
         let gauges = Arc::new(Gauges::default());
@@ -95,38 +97,39 @@ impl Engine {
         Ok(Self { queue, _wakes: bell.on_drop(), bell, life, gauges })
     }
 
-    /// Hands an answer to the engine. How many there can be is bounded by the KV blocks that they hold.
+    /// Hands an answer to the engine thread. The queue needs no bound of its own: every answer holds KV blocks, whose
+    /// number is bounded.
     pub fn submit(&self, answer: Running) -> Result<(), ServiceError> {
         self.queue.send(answer).map_err(|_| stopped())?;
         self.bell.ring();
         Ok(())
     }
 
-    /// What cancels an answer when nobody listens any more, and wakes the engine to see it.
+    /// A cancellation token for an answer, and the leash whose drop cancels it and wakes the engine to see that.
     pub fn leash(&self) -> (CancellationToken, Leash) {
         let cancelled = CancellationToken::new();
         (cancelled.clone(), Leash::waking(cancelled, &self.bell))
     }
 
-    /// The life of its thread.
+    /// The life of the engine thread.
     pub fn life(&self) -> &Life {
         &self.life
     }
 
-    /// What it says of itself.
+    /// The engine's gauges.
     pub fn gauges(&self) -> &Gauges {
         &self.gauges
     }
 }
 
-/// What came of a step for each answer, in order; `None` for those that did not move.
+/// Result of a step for each answer, in order; `None` for an answer that did not step.
 type Moves = Vec<Option<Result<Next, ServiceError>>>;
 
-/// What the engine thread owns.
+/// The state that the engine thread owns.
 struct Core<C> {
     compute: C,
     incoming: Receiver<Running>,
-    /// In the order in which requests came; the first `max_running` of them move.
+    /// All answers, in order of arrival; the first `max_running` of them form the batch.
     answers: Vec<Running>,
     max_running: usize,
     space: Arc<BlockSpace>,
@@ -134,8 +137,8 @@ struct Core<C> {
 }
 
 impl<C: Compute> Core<C> {
-    /// Takes in what has come and lets go of what nobody waits for; sleeps when there is nothing to do. False: no handle
-    /// is left.
+    /// Takes in new answers and drops cancelled ones; sleeps while there are none. Returns false when the engine's
+    /// handle is gone and no answer is left.
     fn take_in(&mut self) -> bool {
         self.answers.retain(|answer| !answer.cancelled.is_cancelled());
         self.count();
@@ -158,7 +161,7 @@ impl<C: Compute> Core<C> {
         self.answers.insert(place, answer);
     }
 
-    /// Decides who moves; gives out blocks, and takes them from those who have to go.
+    /// Decides which answers step, and gives them the blocks that they need; answers may be preempted for them.
     fn schedule(&mut self) -> Vec<Turn> {
         let need = |(place, answer): (usize, &Running)| Need {
             grows: place < self.max_running && answer.kv.len() == answer.kv.capacity(),
@@ -171,7 +174,7 @@ impl<C: Compute> Core<C> {
         turns
     }
 
-    /// The turn of every answer that stays; those that have to go are told and dropped.
+    /// The turn of every answer that stays. Preempted answers are told so and dropped, which frees their blocks.
     fn give_out(&mut self, needs: &[Need]) -> Vec<Turn> {
         let mut turns = turns(needs, self.space.available());
         let stays = turns.iter().take_while(|turn| **turn != Turn::Preempt).count();
@@ -182,7 +185,7 @@ impl<C: Compute> Core<C> {
         turns.truncate(stays);
         for (turn, answer) in turns.iter_mut().zip(&mut self.answers) {
             if *turn == (Turn::Step { grows: true }) {
-                // A prompt that arrives may have been faster.
+                // An arriving prompt may have taken the block in the meantime.
                 match self.space.grow() {
                     Some(block) => answer.kv.grow(vec![block]),
                     None => *turn = Turn::Stall,
@@ -192,7 +195,7 @@ impl<C: Compute> Core<C> {
         turns
     }
 
-    /// One token for every answer whose turn it is; a defect that panics ends these answers, not the node.
+    /// Computes one token for every answer whose turn is a step. A panic fails these answers, not the node.
     fn compute(&mut self, turns: &[Turn]) -> Result<Moves, ServiceError> {
         let moves = |turn: &Turn| matches!(turn, Turn::Step { .. });
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(turns.len());
@@ -201,7 +204,7 @@ impl<C: Compute> Core<C> {
             rows.push(Row { token, position, table: &mut answer.kv, sampler: answer.sequence.sampler(), drawn: None });
         }
         if rows.is_empty() {
-            // Every answer waits for a block: until one is free, an answer joins, or one is cancelled.
+            // Every answer waits for a block; sleep until a block is freed, an answer joins, or one is cancelled.
             self.space.bell().wait();
             return Ok(vec![None; turns.len()]);
         }
@@ -220,12 +223,12 @@ impl<C: Compute> Core<C> {
         Ok(self.answers.iter_mut().zip(turns).map(advance).collect())
     }
 
-    /// Sends what came of the step; answers that are over are dropped, and their blocks with them.
+    /// Sends the results of a step. Answers that have ended are dropped, and their blocks with them.
     fn publish(&mut self, outcome: Result<Moves, ServiceError>) {
         match outcome {
             Ok(nexts) => {
                 let mut nexts = nexts.into_iter();
-                // Answers behind those of the step did not move.
+                // Answers after the last one of the step did not step and stay.
                 self.answers.retain(|answer| nexts.next().flatten().is_none_or(|next| tell(answer, next)));
             }
             Err(error) => {
@@ -244,7 +247,7 @@ impl<C: Compute> Core<C> {
     }
 }
 
-/// The engine's thread is gone, and the node with it in a moment.
+/// The error for requests after the engine thread has ended; the node ends soon after.
 pub fn stopped() -> ServiceError {
     ServiceError::new(ErrorCode::Unavailable, "the decode engine has stopped")
 }
@@ -253,7 +256,7 @@ fn panicked() -> Result<(), secateur_model::ModelError> {
     Err(secateur_model::ModelError::Defect { what: "a decode step" })
 }
 
-/// Sends a token, or why there is none; false when the answer is over.
+/// Sends a token, an end or an error to the answer's request; returns false if the answer has ended.
 fn tell(answer: &Running, next: Result<Next, ServiceError>) -> bool {
     let token = |Numbered { index, id, logprob }: Numbered| {
         let logprobs = logprob.map(handshake::logprob).into_iter().collect();
@@ -287,7 +290,7 @@ fn end(answer: &Running, reason: Reason) {
 }
 
 fn send(events: &Events, event: Result<Event, ServiceError>) {
-    // Fails only when the listener is gone; its leash then cancels the answer before the next step.
+    // Fails only if the request is gone; its leash then cancels the answer before the next step.
     let _ = events.try_send(event);
 }
 

@@ -1,4 +1,4 @@
-//! Which epochs are open, and what each may still receive.
+//! The table of open epochs, and what each may still receive.
 //!
 //! ```text
 //! open ──▶ Waiting ──claim──▶ Claimed ──▶ (entry removed when its request ends)
@@ -18,49 +18,49 @@ use crate::kept::HeldKv;
 
 /// A prompt's KV, placed and checked.
 pub struct Placed {
-    /// Its blocks, written for every position of the prompt.
+    /// The prompt's KV blocks, written for every position that was shipped.
     pub kv: HeldKv,
-    /// What the shipment's end said.
+    /// Facts from the shipment's manifest and closing frame.
     pub accepted: Accepted,
 }
 
-/// What the shipment's receiver tells the request that waits.
+/// Result of a shipment, sent by its receiver to the waiting request.
 pub type Outcome = Result<Placed, ServiceError>;
 
-/// What a request said of its shipment.
+/// Limits that a request sets for its shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Most positions that the prompt may fill.
     pub prompt_positions_max: u32,
-    /// What prefill was asked to ship.
+    /// Transfer policy that prefill was asked to use.
     pub transfer: TransferPolicy,
-    /// Tokens of the answer that were made before, which are part of the shipment.
+    /// Number of the answer's tokens that exist already, whose KV is part of the shipment.
     pub emitted: u32,
 }
 
 /// The right to ship to one epoch, once.
 pub struct Claim {
-    /// What was said of the shipment.
+    /// Limits of the shipment.
     pub room: Room,
-    /// To the request that waits.
+    /// Channel for the result, to the waiting request.
     pub outcome: oneshot::Sender<Outcome>,
 }
 
 struct Entry {
     attempt: u32,
-    /// None once claimed.
+    /// The right to ship; `None` once claimed.
     claim: Option<Claim>,
 }
 
 /// The epochs that are open on this node.
 #[derive(Default)]
 pub struct Epochs {
-    // Held for a lookup only, never across an await.
+    // The lock is held for a lookup only, never across an await.
     table: Mutex<HashMap<String, Entry>>,
 }
 
 impl Epochs {
-    /// Opens an epoch. A newer attempt takes the place of an older one, whose request then fails.
+    /// Opens an epoch. A newer attempt replaces an older one, whose request then fails.
     pub fn open(self: &Arc<Self>, id: &str, attempt: u32, room: Room) -> Result<Open, ServiceError> {
         let (sender, outcome) = oneshot::channel();
         let mut table = self.table();
@@ -109,7 +109,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// Waits for the shipment.
+    /// Waits for the result of the shipment.
     pub async fn shipment(&mut self) -> Outcome {
         let lost = || ServiceError::new(ErrorCode::Unavailable, "the KV shipment was lost");
         match self.outcome.take() {

@@ -1,4 +1,5 @@
-//! `Decode.Generate`: open the epoch, wait for the KV, stream the tokens. Dropping the response ends it all.
+//! The `Decode.Generate` call: open the epoch, wait for the KV, stream the tokens. Dropping the response cancels the
+//! request.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -23,18 +24,18 @@ use crate::{
     space::BlockSpace,
 };
 
-/// Events besides one per token: opened, done, an error.
+/// Most events of an answer besides its tokens: opened, done, an error.
 const EVENTS_BESIDE_TOKENS: usize = 3;
-/// Events between a request and the transport.
+/// Events buffered between a request and the transport.
 const EVENTS_IN_FLIGHT: usize = 16;
 
-/// What serves every request.
+/// State shared by all requests of a decode node.
 pub struct Generator {
     identity: Arc<Identity>,
     engine: Engine,
     space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
-    /// Requests whose KV has not come yet.
+    /// Places for requests whose KV has not come yet.
     waiting: Places,
 }
 
@@ -51,7 +52,7 @@ struct Answer {
 }
 
 impl Generator {
-    /// Serves over a running engine; at most `waiting_max` requests may wait for their KV.
+    /// Serves requests with a running engine; at most `waiting_max` requests may wait for their KV.
     pub fn new(
         identity: Arc<Identity>,
         engine: Engine,
@@ -67,7 +68,7 @@ impl Generator {
         self.engine.life()
     }
 
-    /// Positions that one request can fill at most.
+    /// Most positions that one request can fill.
     fn positions_max(&self) -> u32 {
         self.identity.positions_max(self.space.pool())
     }
@@ -103,7 +104,7 @@ impl Generator {
         Ok((answer, Terms { stage: "decode", request_id: request.request_id, deadline, life: self.life().clone() }))
     }
 
-    /// One request from its epoch to its last token.
+    /// Runs one request, from opening its epoch to its last token.
     async fn answer(&self, answer: Answer, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
         let place = self.take_place()?;
         let room = Room {
@@ -125,7 +126,7 @@ impl Generator {
         responses: &Responses<v1::GenerateEvent>,
     ) -> Result<(), ServiceError> {
         let started = Instant::now();
-        // The prompt's true length is known only now: the answer gets what is left of the context.
+        // The prompt's true length is known only now: the answer gets the rest of the context.
         let room = self.positions_max() - placed.accepted.positions.min(self.positions_max());
         let emitted = answer.emitted.len() as u32;
         let max_new_tokens = answer.max_new_tokens.min(emitted.saturating_add(room).max(1));
@@ -149,7 +150,7 @@ impl Generator {
                 return Ok(());
             }
         }
-        // The engine drops an answer without a last word only when it ends itself.
+        // The engine drops an answer without a final event only when the engine itself ends.
         Err(stopped())
     }
 

@@ -1,9 +1,10 @@
-//! KV of finished prompts, kept for a conversation's next turn for as long as nobody needs the memory: what is here already
-//! is not shipped again.
+//! KV of finished prompts, kept for a conversation's next turn until the memory is needed: blocks that are here already
+//! are not shipped again.
 //!
-//! Only what was shipped is kept, as prefill computed it; the answer's own KV comes with the next shipment, so that an
-//! answer does not depend on where the conversation was before. A block counts for the policy and the steps that it came
-//! under alone, and only where any prompt that begins like this one would bring the same bits.
+//! Only shipped KV is kept, as prefill computed it. The KV of the answer's own tokens comes with the next shipment, so
+//! that an answer does not depend on which node had the conversation before. A block is reused only under the transfer
+//! policy and quantization steps that it was shipped under, and only if every prompt with the same beginning would ship
+//! the same bits.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -14,10 +15,11 @@ use secateur_model::{BLOCK_POSITIONS, BlockTable, KvPool};
 use secateur_node::prefix::{Key, SharedPrefix, Used};
 use secateur_transfer::{BlockKeys, Manifest};
 
-/// An answer's KV, and the right to what it uses of finished prompts.
+/// An answer's KV, with the cached blocks of finished prompts that it uses.
 pub struct HeldKv {
     table: BlockTable,
-    // Behind the table: what is given back can be evicted at once, and is to be free then.
+    // Declared after `table`, so dropped after it: blocks that are given back can be evicted at once, and must not be
+    // held by the table any more.
     used: Arc<Used>,
 }
 
@@ -35,7 +37,7 @@ impl DerefMut for HeldKv {
     }
 }
 
-/// Finished prompts' blocks. Clones share them.
+/// Cache of finished prompts' blocks. Clones share it.
 #[derive(Clone)]
 pub struct Kept {
     blocks: SharedPrefix,
@@ -43,12 +45,13 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Nothing yet, or, switched off, ever.
+    /// An empty cache; it stays empty unless `is_on`.
     pub fn new(is_on: bool) -> Self {
         Self { blocks: SharedPrefix::default(), is_on }
     }
 
-    /// A table that begins with what is known of the manifest's prompt, below position `max`.
+    /// A table that begins with the cached blocks of the manifest's prompt below position `max`; with none of them if
+    /// `max` is `None`.
     pub fn begin(&self, pool: &KvPool, manifest: &Manifest, max: Option<u32>) -> HeldKv {
         let keys = usable(manifest);
         let most = max.filter(|_| self.is_on).map_or(0, |max| max as usize / BLOCK_POSITIONS);
@@ -56,7 +59,8 @@ impl Kept {
         HeldKv { table: BlockTable::with_prefix(pool, blocks), used }
     }
 
-    /// Keeps the full blocks of a prompt that was placed and checked, below position `max`.
+    /// Keeps the full blocks below position `max` of a prompt that was placed and checked; none of them if `max` is
+    /// `None`.
     pub fn keep(&self, manifest: &Manifest, kv: &HeldKv, max: Option<u32>) {
         let most = max.filter(|_| self.is_on).map_or(0, |max| max as usize / BLOCK_POSITIONS);
         let (keys, blocks) = (usable(manifest), kv.table.full_blocks());
@@ -64,23 +68,24 @@ impl Kept {
         self.blocks.insert(&keys[..most], &blocks[..most], &kv.used);
     }
 
-    /// Frees up to `count` blocks that nobody uses. False: there is none.
+    /// Evicts up to `count` blocks without users. Returns false if there was none.
     pub fn evict(&self, count: usize) -> bool {
         self.blocks.evict(count)
     }
 
-    /// Blocks that nobody uses.
+    /// Number of cached blocks without users.
     pub fn reclaimable(&self) -> usize {
         self.blocks.reclaimable()
     }
 
-    /// Calls `hook` when there are more of them.
+    /// Sets the hook that is called when more blocks can be evicted.
     pub fn on_idle(&self, hook: impl Fn() + Send + Sync + 'static) {
         self.blocks.on_idle(hook);
     }
 }
 
-/// The keys of a manifest whose blocks are as large as ours, each with the policy and the steps that its block came under.
+/// The cache keys of a manifest: its block keys, combined with the transfer policy and quantization steps of the
+/// shipment. Empty if the sender's blocks have another size than this node's.
 fn usable(manifest: &Manifest) -> Vec<Key> {
     let BlockKeys { positions, .. } = manifest.keys;
     let under = |key: Key| {
@@ -92,7 +97,7 @@ fn usable(manifest: &Manifest) -> Vec<Key> {
     manifest.keys.iter().filter(|_| is_ours).map(under).collect()
 }
 
-/// KV of an answer that uses nothing.
+/// KV of an answer that uses no cached block.
 #[cfg(test)]
 impl From<BlockTable> for HeldKv {
     fn from(table: BlockTable) -> Self {
@@ -100,7 +105,8 @@ impl From<BlockTable> for HeldKv {
     }
 }
 
-/// Whether a block can be kept at all: one that lacks positions in some layer is no beginning of another prompt.
+/// Whether every layer was shipped with all `positions`. Blocks of a prompt that lacks positions in some layer cannot
+/// be the beginning of another prompt, so they are not kept.
 pub fn is_whole(shipped: &[usize], positions: usize) -> bool {
     shipped.iter().all(|&count| count == positions)
 }

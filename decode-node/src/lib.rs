@@ -3,15 +3,15 @@
 //! ```text
 //! generate.rs    Decode.Generate: validate ▸ open the epoch ▸ wait for the shipment ▸ stream tokens
 //! receive.rs     KvTransfer.Ship: claim the epoch ▸ check the manifest ▸ lease blocks ▸ place layers ▸ check digests
-//! messages.rs    the messages of a shipment as they come from the transport
+//! messages.rs    the messages of a shipment, decoded without copying payloads
 //! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
 //! rehearsal.rs   receiving without a model, for measurements
 //! engine.rs      one thread owns the computation: take in, schedule, compute, publish
-//! schedule.rs    who moves, who gets a block, who gives its blocks up (plain data)
-//! sequence.rs    one answer under way: what comes after each token (plain data)
-//! compute.rs     what the engine needs of a model
+//! schedule.rs    which answers step, get a block, stall or are preempted (plain data)
+//! sequence.rs    one running answer: what follows after each token (plain data)
+//! compute.rs     the trait that the engine needs of a model
 //! ```
 
 mod compute;
@@ -91,7 +91,8 @@ pub async fn serve(settings: DecodeSettings, listener: TcpListener, shutdown: Ca
     host.serve(listener, guard).await
 }
 
-/// The service that takes shipments, reading their messages itself.
+/// The service that receives shipments; it reads the messages from the request body itself, not through tonic's
+/// decoder.
 fn transfer_server(receive: ReceiveService) -> Unreading<KvTransferServer<ReceiveService>> {
     Unreading(KvTransferServer::new(receive))
 }

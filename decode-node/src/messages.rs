@@ -1,5 +1,5 @@
-//! A call's messages as they come from the transport, each payload as it lies there where it came in one piece: tonic's own
-//! decoder would copy it into a buffer first.
+//! The messages of a `Ship` call, decoded from the transport's own buffers: a payload that arrived in one piece is not
+//! copied, while tonic's decoder would copy every payload into a buffer first.
 
 use std::{
     collections::VecDeque,
@@ -18,17 +18,18 @@ use tonic::{
     server::NamedService,
 };
 
-/// gRPC's prefix: one byte of flags, four of length.
+/// Length of gRPC's message prefix: one byte of flags, four of length.
 const PREFIX_BYTES: usize = 5;
 
-/// Chunks smaller than this are put together.
+/// Size below which adjacent chunks are merged.
 const SMALL_BYTES: usize = 4 << 10;
 
-/// A request's body that nobody has read.
+/// A request's body before it is read, handed on as an extension of the request.
 #[derive(Clone)]
 struct Unread(Arc<Mutex<Option<Body>>>);
 
-/// A service that gets its requests' bodies unread, beside an empty stream of messages.
+/// A service wrapper that moves the request's body into an extension, unread; the wrapped service sees an empty stream
+/// of messages and reads the body with [`Messages`].
 #[derive(Clone)]
 pub struct Unreading<S>(pub S);
 
@@ -56,12 +57,12 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for Unreading<S> {
 pub struct Messages {
     body: Body,
     chunks: Chunks,
-    /// Largest message, bytes.
+    /// Largest allowed message, in bytes.
     limit: usize,
 }
 
 impl Messages {
-    /// Those of a request that came through [`Unreading`], of at most `limit` bytes each.
+    /// The messages of a request that came through [`Unreading`], of at most `limit` bytes each.
     pub fn of<T>(request: &mut tonic::Request<T>, limit: usize) -> Result<Self, Status> {
         let unread = request.extensions_mut().remove::<Unread>();
         let body = unread.and_then(|Unread(body)| body.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take());
@@ -69,19 +70,19 @@ impl Messages {
         Ok(Self { body, chunks: Chunks::default(), limit })
     }
 
-    /// From now on, messages may have so many bytes.
+    /// Sets the largest allowed size of the messages that follow, in bytes.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
     }
 
-    /// The next one; none: the caller has ended the call, or is gone.
+    /// The next message; `None` if the caller has ended the call or is gone.
     pub async fn next(&mut self) -> Result<Option<ShipFrame>, Status> {
         loop {
             if let Some(message) = self.chunks.message(self.limit)? {
                 return Ok(Some(message));
             }
             match self.body.frame().await {
-                // Trailers say nothing here.
+                // Trailers of a request are ignored.
                 Some(Ok(frame)) => self.chunks.extend(frame.into_data().ok()),
                 Some(Err(status)) if status.code() == Code::Cancelled => return Ok(None),
                 Some(Err(status)) => return Err(status),
@@ -92,7 +93,7 @@ impl Messages {
     }
 }
 
-/// What has come and is no whole message yet.
+/// Received chunks that are not decoded into messages yet.
 #[derive(Default)]
 struct Chunks {
     waiting: VecDeque<Bytes>,
@@ -103,7 +104,8 @@ impl Chunks {
     fn extend(&mut self, chunk: Option<Bytes>) {
         let Some(chunk) = chunk.filter(|chunk| !chunk.is_empty()) else { return };
         self.bytes += chunk.len();
-        // Each keeps the transport's buffer that it lies in: a caller that sends byte by byte must not keep many.
+        // Each chunk keeps the transport buffer alive that it lies in: small ones are merged into a copy, so that a
+        // caller that sends byte by byte does not pin many buffers.
         let is_small = |chunk: &Bytes| chunk.len() < SMALL_BYTES;
         match self.waiting.back_mut().filter(|last| is_small(last) && is_small(&chunk)) {
             Some(last) => *last = [&last[..], &chunk[..]].concat().into(),
@@ -111,7 +113,7 @@ impl Chunks {
         }
     }
 
-    /// The first message, if it is whole.
+    /// The first message, if all of it has arrived.
     fn message(&mut self, limit: usize) -> Result<Option<ShipFrame>, Status> {
         let Some((is_packed, length)) = self.prefix() else { return Ok(None) };
         if is_packed != 0 {
@@ -128,7 +130,7 @@ impl Chunks {
         Ok(Some(message))
     }
 
-    /// Flag and length of the first message.
+    /// Compression flag and length of the first message, if its prefix has arrived.
     fn prefix(&self) -> Option<(u8, usize)> {
         let mut bytes = self.waiting.iter().flatten().copied();
         let mut prefix = [0; PREFIX_BYTES];

@@ -1,5 +1,6 @@
-//! `KvTransfer.Ship`: claim the epoch, check the manifest, lease blocks, place frame after frame, check the digests, hand
-//! over. Whatever does not match is refused, and the request that waits is told, so that it is recomputed.
+//! The `KvTransfer.Ship` call: claim the epoch, check the manifest, lease blocks, place frame after frame, check the
+//! digests, and hand the KV over to the waiting request. A shipment that does not match is refused, and the waiting
+//! request fails with that, so that the router has its prompt recomputed.
 
 use std::sync::Arc;
 
@@ -25,13 +26,13 @@ use crate::{
     space::BlockSpace,
 };
 
-/// Largest manifest: of a million positions.
+/// Largest manifest in bytes, enough for a million positions.
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
-/// Largest message after that: a frame's payload and some.
+/// Largest message after the manifest, in bytes: a frame's payload and its overhead.
 const FRAME_BYTES_MAX: u64 = 8 << 20;
-/// What a frame may have beside its share of the shipment: runs, digests, the form of each part.
+/// Bytes that a frame may have besides its share of the KV: runs, digests, the form of each part.
 const FRAME_OVERHEAD_BYTES: u64 = 64 << 10;
-/// Replies between a shipment and the transport.
+/// Replies buffered between a shipment and the transport.
 const REPLIES_IN_FLIGHT: usize = 4;
 
 /// The gRPC service.
@@ -42,7 +43,7 @@ pub struct ReceiveService {
     epochs: Arc<Epochs>,
 }
 
-/// Where a shipment's replies go.
+/// Channel for a shipment's replies.
 struct Replies(mpsc::Sender<Result<ShipReply, Status>>);
 
 impl Replies {
@@ -52,7 +53,7 @@ impl Replies {
     }
 }
 
-/// Rows on their way into the blocks of an answer.
+/// Sink that writes received rows into the blocks of an answer.
 struct Sink<'a> {
     identity: &'a Identity,
     kv: &'a mut HeldKv,
@@ -62,14 +63,14 @@ impl KvSink for Sink<'_> {
     type Error = ServiceError;
 
     fn place(&mut self, layer: u32, first_row: u32, rows: Rows<'_>) -> Result<(), ServiceError> {
-        // The manifest was checked to list exactly the layers of this node.
+        // Cannot fail: the manifest was checked to list exactly the layers of this node.
         let slot = self.identity.kv_layers.binary_search(&layer).map_err(|_| Refusal::LayerMismatch)?;
         self.kv.write_layer(slot, first_row as usize, rows.k, rows.v).map_err(model_failure)
     }
 }
 
 impl ReceiveService {
-    /// A service that places KV for the epochs that are open.
+    /// Creates the service, which places KV for the open epochs in `epochs`.
     pub fn new(identity: Arc<Identity>, space: Arc<BlockSpace>, epochs: Arc<Epochs>) -> Self {
         Self { identity, space, epochs }
     }
@@ -87,7 +88,7 @@ impl ReceiveService {
         }
     }
 
-    /// Receives everything after the manifest.
+    /// Checks the manifest, leases blocks and receives the frames that follow.
     async fn place(
         &self,
         manifest: Manifest,
@@ -97,11 +98,12 @@ impl ReceiveService {
     ) -> Result<Placed, ServiceError> {
         let expectation = self.expectation(room);
         expectation.check(&manifest)?;
-        // Blocks may be long in coming. A sender that has not even heard this knows that something was lost.
+        // Blocks may take long to become free. A sender that does not even get this reply knows that something was
+        // lost.
         replies.send(Reply::Received(v1::Received { frames: 0 })).await?;
         let positions = manifest.extent.positions as usize;
         let held_max = manifest.policy.held_max(self.identity.plan.as_deref(), manifest.extent);
-        // The answer's first step needs a row too. Until its blocks are there prefill sends nothing.
+        // One more position, for the answer's first step. Prefill sends no frame until the blocks are leased.
         let begin = || self.space.kept().begin(self.space.pool(), &manifest, held_max);
         let mut kv = tokio::select! {
             biased;
@@ -114,7 +116,8 @@ impl ReceiveService {
         loop {
             match frames.next().await.map_err(unreadable)?.ok_or(Refusal::Truncated)?.frame {
                 Some(Frame::Kv(frame)) => {
-                    // A copy of a mebibyte or so: short enough to do here, and the next frames wait in the transport.
+                    // A copy of about a mebibyte is short enough for the async task; further frames wait in the
+                    // transport.
                     receiver.frame(&frame, &mut Sink { identity: &self.identity, kv: &mut kv })?;
                     replies.send(Reply::Received(v1::Received { frames: receiver.frames() })).await?;
                 }
@@ -133,7 +136,8 @@ impl ReceiveService {
         }
     }
 
-    /// What was placed counts from now on.
+    /// Makes the placed positions visible in the table, and keeps the prompt's full blocks for later turns if it was
+    /// shipped whole.
     fn complete(&self, kv: &mut HeldKv, manifest: &Manifest) -> Result<(), ServiceError> {
         let positions = manifest.extent.positions as usize;
         kv.set_len(positions).map_err(model_failure)?;
@@ -149,12 +153,12 @@ impl ReceiveService {
         Ok(())
     }
 
-    /// A shipment from its manifest to its end.
+    /// Runs a shipment from its manifest to its end.
     async fn receive(self, manifest: Manifest, mut claim: Claim, mut frames: Messages, replies: Replies) {
         let parties = manifest.parties.clone();
         let placed = tokio::select! {
             placed = self.place(manifest, claim.room, &mut frames, &replies) => placed,
-            // The request ended first: its memory is given back, so nothing more may be placed for it.
+            // The request ended first: its blocks are released, so nothing more may be placed for it.
             () = claim.outcome.closed() => Err(Refusal::StaleEpoch.into()),
             () = replies.0.closed() => Err(Refusal::Truncated.into()),
         };
@@ -163,7 +167,7 @@ impl ReceiveService {
                 let reply = Reply::Placed(v1::Placed { bytes: placed.accepted.total_bytes });
                 Ok(ShipReply { reply: Some(reply) })
             }
-            // Nobody waits for it any more, as where a client left: nothing is wrong.
+            // The request has ended, for example because its client left: no reason for a warning.
             Err(error) if claim.outcome.is_closed() => {
                 tracing::debug!(epoch = %parties.epoch, %error, "a shipment's request has ended");
                 Err(error.clone().into())
@@ -173,9 +177,9 @@ impl ReceiveService {
                 Err(error.clone().into())
             }
         };
-        // Fails only when the request was cancelled in this very moment; the KV is dropped with the value.
+        // Fails only if the request was cancelled at this very moment; the KV is dropped with the value.
         let _ = claim.outcome.send(placed);
-        // Fails only when prefill is gone, which then knows.
+        // Fails only if prefill has dropped the call, and then needs no reply.
         let _ = replies.0.send(last).await;
     }
 }
@@ -198,14 +202,14 @@ impl kv_transfer_server::KvTransfer for ReceiveService {
     }
 }
 
-/// Largest message of a shipment: no frame has more than all that is shipped.
+/// Largest message of a shipment, in bytes: no frame has more KV than the whole shipment.
 fn frame_bytes_max(manifest: &Manifest) -> usize {
     let all = manifest.total_bytes();
     let most = all.saturating_add(all / 8).saturating_add(FRAME_OVERHEAD_BYTES).min(FRAME_BYTES_MAX);
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// What came, or ended, before there was room for it.
+/// The refusal for a message, an end or an error that arrived before blocks were leased.
 fn too_early(early: Result<Option<v1::ShipFrame>, Status>) -> Refusal {
     match early {
         Ok(Some(_)) => Refusal::OutOfOrder,
@@ -214,7 +218,7 @@ fn too_early(early: Result<Option<v1::ShipFrame>, Status>) -> Refusal {
     }
 }
 
-/// What is no message, or no longer comes: the shipment is refused, and computed again.
+/// The refusal for a stream that broke or holds no valid message; the prompt is then recomputed.
 fn unreadable(status: Status) -> Refusal {
     tracing::debug!(%status, "a shipment cannot be read");
     match status.code() {
@@ -226,8 +230,8 @@ fn unreadable(status: Status) -> Refusal {
 fn refused(refusal: Refusal) -> Status {
     let reason = refusal.as_str();
     match refusal {
-        // Mostly a request whose client left before its KV came, or a call that ended before it said whose KV it brings. A
-        // request that still waits counts it, and callers that send nothing must not fill the log.
+        // Mostly a request whose client left before its KV came, or a call that ended before its manifest. If a request
+        // still waits, it reports the failure itself; and callers that send nothing must not fill the log.
         Refusal::UnknownEpoch | Refusal::Truncated => tracing::debug!(reason, "refused a shipment"),
         _ => tracing::warn!(reason, "refused a shipment"),
     }

@@ -1,4 +1,5 @@
-//! Shipments that no request waits for, taken by the real service into real blocks: for measuring what shipping costs.
+//! A decode node without a model that receives shipments with the real service into real blocks, for measuring the cost
+//! of shipping.
 
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ use crate::{
     transfer_server,
 };
 
-/// A decode node's own default.
+/// Queue limit, the default of a decode node.
 const QUEUE_LIMIT: u32 = 256;
 
-/// A decode node that only receives. Clones are the same one.
+/// A decode node that only receives shipments. Clones are the same node.
 #[derive(Clone)]
 pub struct Rehearsal {
     identity: Arc<Identity>,
@@ -28,29 +29,29 @@ pub struct Rehearsal {
     epochs: Arc<Epochs>,
 }
 
-/// A shipment that may come.
+/// An open epoch that waits for its shipment.
 pub struct Awaited(Open);
 
 impl Awaited {
-    /// Waits for it; its KV is given back at once.
+    /// Waits for the shipment and releases its KV at once.
     pub async fn accepted(mut self) -> Result<Accepted, ServiceError> {
         self.0.shipment().await.map(|placed| placed.accepted)
     }
 }
 
 impl Rehearsal {
-    /// A receiver that places KV in `pool`, and keeps it for later prompts if `keeps`.
+    /// Creates a receiver that places KV in `pool`, and keeps it for later prompts if `keeps`.
     pub fn new(identity: Arc<Identity>, pool: KvPool, keeps: bool) -> Self {
         Self { identity, space: BlockSpace::new(pool, keeps), epochs: Arc::default() }
     }
 
-    /// Opens `epoch`, attempt 0, for a shipment of at most `positions` positions.
+    /// Opens attempt 0 of `epoch` for a shipment of at most `positions` positions.
     pub fn open(&self, epoch: &str, transfer: TransferPolicy, positions: u32) -> Result<Awaited, ServiceError> {
         let room = Room { prompt_positions_max: positions, transfer, emitted: 0 };
         self.epochs.open(epoch, 0, room).map(Awaited)
     }
 
-    /// Serves as a decode node does until `shutdown` is cancelled.
+    /// Serves like a decode node until `shutdown` is cancelled.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> anyhow::Result<()> {
         let receive = ReceiveService::new(self.identity.clone(), self.space.clone(), self.epochs.clone());
         let mut host =

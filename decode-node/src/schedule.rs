@@ -1,34 +1,35 @@
-//! Who moves in the next step, who gets a block for it, and who has to give its blocks up. Plain data: tested without a
-//! model or a runtime.
+//! The decode schedule: which answers step, which of them get a block for it, and which are preempted. Plain data,
+//! tested without a model or a runtime.
 
-/// What an answer that runs asks of the next step. Answers are listed in the order in which their requests came.
+/// The blocks that a running answer has and needs for the next step. Answers are listed in the order of arrival of
+/// their requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// Whether its next row needs another block.
+    /// Whether the answer's next row needs another block.
     pub grows: bool,
-    /// Blocks that it holds.
+    /// Number of blocks that the answer holds.
     pub holds: usize,
 }
 
-/// What an answer does in the next step.
+/// The part of an answer in the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// It moves by a token; with one more block, if `grows`.
+    /// The answer advances by a token.
     Step {
-        /// Whether to take a block for it first.
+        /// Whether the answer gets another block first.
         grows: bool,
     },
-    /// It waits for a block, since all are held by prompts that arrive.
+    /// The answer waits for a block: the missing ones are held by arriving prompts.
     Stall,
-    /// It gives its blocks up and is recomputed later.
+    /// The answer is preempted: its blocks are freed, and it is recomputed later.
     Preempt,
 }
 
-/// The turn of each answer, given the blocks that are free.
+/// The turn of each answer, given the number of `free` blocks.
 ///
-/// First come, first served: an answer gets its block from the free ones, else from the answer that came last. The
-/// oldest is never preempted, so something always ends; if nobody younger is left, the answer stalls until a prompt that
-/// holds blocks begins to run, and is then younger.
+/// First come, first served: an answer gets its block from the free ones, else from the answer that came last, which is
+/// preempted. The oldest answer is never preempted, so some answer always finishes. If no younger answer is left to
+/// preempt, the answer stalls until a prompt that holds blocks starts to run: it is younger and can be preempted.
 pub fn turns(needs: &[Need], free: usize) -> Vec<Turn> {
     let mut turns = vec![Turn::Step { grows: false }; needs.len()];
     let mut free = free;
@@ -77,7 +78,7 @@ mod tests {
         let needs = [need(true, 1), need(false, 1), need(true, 1)];
         assert_eq!(turns(&needs, 1), [GROW, STEP, Stall]);
         assert_eq!(turns(&needs, 0), [GROW, STEP, Preempt]);
-        // Two blocks come back: one answer's worth serves both.
+        // The preempted answer holds two blocks, which serve both others.
         let needs = [need(true, 1), need(true, 1), need(false, 2)];
         assert_eq!(turns(&needs, 0), [GROW, GROW, Preempt]);
     }
@@ -98,7 +99,7 @@ mod tests {
             let given = turns.iter().filter(|turn| **turn == GROW).count();
             let back: usize = turns.iter().zip(&needs).filter(|(turn, _)| **turn == Preempt).map(|(_, need)| need.holds).sum();
             proptest::prop_assert!(given <= free + back);
-            // Whoever is preempted came after everyone who goes on.
+            // Every preempted answer came after all answers that continue.
             let preempted = turns.iter().position(|turn| *turn == Preempt).unwrap_or(turns.len());
             proptest::prop_assert!(turns[preempted..].iter().all(|turn| *turn == Preempt));
             proptest::prop_assert!(turns.first().is_none_or(|turn| *turn != Preempt));

@@ -1,9 +1,9 @@
-//! One answer under way: what comes after each token. Plain data, tested without a model or a runtime.
+//! One running answer: whether it goes on after each token. Plain data, tested without a model or a runtime.
 
 use secateur_model::{Drawn, Sampler, TokenLogprob};
 use secateur_proto::v1::decode_done::Reason;
 
-/// The rules of one answer and how far it is.
+/// The rules of one answer and its progress.
 #[derive(Clone, Debug)]
 pub struct Sequence {
     sampler: Sampler,
@@ -11,37 +11,37 @@ pub struct Sequence {
     max_new_tokens: u32,
     /// The newest token: the next step's input.
     last: u32,
-    /// Tokens of the answer so far, those made elsewhere included.
+    /// Number of the answer's tokens so far, including those generated elsewhere.
     count: u32,
-    /// Those of them that were made elsewhere.
+    /// Number of the answer's tokens generated elsewhere: by an earlier attempt, and the first one by prefill.
     made_elsewhere: u32,
 }
 
-/// What a token means.
+/// Consequence of a drawn token for its answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    /// Send it and go on.
+    /// Send the token and go on.
     Token(Numbered),
-    /// Send it and end: there is room for no more.
+    /// Send the token and end: the answer has reached its limit.
     Last(Numbered),
-    /// A stop token: end without sending it.
+    /// End without sending the token, which is a stop token.
     Stop,
 }
 
 /// A token and its place in the answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numbered {
-    /// From 0.
+    /// Index of the token in the answer, from 0.
     pub index: u32,
-    /// The token.
+    /// Id of the token.
     pub id: u32,
-    /// Where the request asks for it.
+    /// Log probabilities, if the request asks for them.
     pub logprob: Option<TokenLogprob>,
 }
 
 impl Sequence {
-    /// An answer whose first `emitted` tokens the client has, and behind them `first_token`, which prefill drew. The
-    /// sampler has taken note of the emitted ones.
+    /// An answer whose first `emitted` tokens the client has, followed by `first_token`, which prefill drew. `sampler`
+    /// already knows the emitted tokens.
     pub fn new(
         mut sampler: Sampler,
         stop_token_ids: Vec<u32>,
@@ -54,7 +54,7 @@ impl Sequence {
         Self { sampler, stop_token_ids, max_new_tokens, last: first_token, count, made_elsewhere: count }
     }
 
-    /// Why the answer is over before a single step, if it is.
+    /// The reason why the answer ends before its first step, if it does.
     pub fn ended_at_first(&self) -> Option<Reason> {
         if self.stop_token_ids.contains(&self.last) {
             return Some(Reason::Stop);
@@ -62,22 +62,22 @@ impl Sequence {
         (self.count >= self.max_new_tokens).then_some(Reason::Length)
     }
 
-    /// The next step's input.
+    /// The newest token: the next step's input.
     pub fn last(&self) -> u32 {
         self.last
     }
 
-    /// What draws the next token.
+    /// The sampler that draws the next token.
     pub fn sampler(&mut self) -> &mut Sampler {
         &mut self.sampler
     }
 
-    /// Tokens generated here.
+    /// Number of tokens generated on this node by this attempt.
     pub fn generated(&self) -> u32 {
         self.count - self.made_elsewhere
     }
 
-    /// Takes the next token.
+    /// Appends the next token and returns its consequence.
     pub fn push(&mut self, drawn: Drawn) -> Next {
         let Drawn { token: id, logprob } = drawn;
         if self.stop_token_ids.contains(&id) {

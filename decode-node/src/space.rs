@@ -1,7 +1,7 @@
-//! KV blocks for prompts that arrive: who cannot have them yet waits, first come, first served.
+//! KV blocks for arriving prompts, which wait for them first come, first served.
 //!
-//! Answers that run take further blocks past the queue ([`BlockSpace::grow`]): what has begun is finished first. So that
-//! they can, a few blocks are kept free when prompts are let in.
+//! Running answers take further blocks past this queue ([`BlockSpace::grow`]): an answer that has begun is finished
+//! first. A few blocks are kept free for them when prompts are admitted.
 
 use std::{
     collections::VecDeque,
@@ -18,22 +18,24 @@ use tokio::sync::oneshot;
 
 use crate::kept::{HeldKv, Kept};
 
-/// At least one in this many blocks is kept for answers that run.
+/// At least one in this many blocks is kept free for running answers.
 const KEPT_FREE: usize = 100;
 
-/// The pool of a decode node and the prompts that wait for blocks of it.
+/// The KV pool of a decode node and the prompts that wait for its blocks.
 pub struct BlockSpace {
     pool: KvPool,
     kept: Kept,
-    // Held for a look at the queue only, never across an await, and never while a block is dropped.
+    // The lock is held for access to the queue only: never across an await, and never while a block is dropped, since
+    // that serves the queue again.
     waiting: Mutex<VecDeque<Waiter>>,
-    /// Answers that run, and may each need a block soon.
+    /// Number of running answers, each of which may need a block soon.
     running: AtomicUsize,
-    /// Set while the engine gives out blocks: those that it frees are for the answers that run.
+    /// Set while the engine gives out blocks: blocks that it frees meanwhile are for running answers, not for waiting
+    /// prompts.
     held_off: AtomicBool,
-    /// Set while what is kept of finished prompts is freed: whoever does it serves those that wait.
+    /// Set while a thread evicts blocks of finished prompts; that thread then serves the waiting prompts.
     evicting: AtomicBool,
-    /// Rung when blocks become free, for the engine whose answers all wait for some.
+    /// Rung when blocks become free, for an engine whose answers all wait for blocks.
     bell: Bell,
 }
 
@@ -43,7 +45,7 @@ struct Waiter {
 }
 
 impl BlockSpace {
-    /// Takes charge of a pool, in which finished prompts' KV is kept if `keeps`.
+    /// Takes over `pool`; finished prompts' KV is kept in it if `keeps`.
     pub fn new(pool: KvPool, keeps: bool) -> Arc<Self> {
         let space = Arc::new(Self {
             pool,
@@ -66,7 +68,7 @@ impl BlockSpace {
         space
     }
 
-    /// `blocks` blocks, waiting for others to finish if need be. What can never fit is refused at once.
+    /// Leases `blocks` blocks, waiting for their release if need be. More blocks than the pool has are refused at once.
     pub async fn lease(&self, blocks: usize) -> Result<Vec<Block>, ServiceError> {
         if blocks > self.pool.blocks() {
             let text = format!("the prompt needs {blocks} KV blocks; the node has {} in all", self.pool.blocks());
@@ -74,16 +76,17 @@ impl BlockSpace {
         }
         let (granted, answer) = oneshot::channel();
         self.queue().push_back(Waiter { blocks, granted });
-        // Also when this future is dropped: whoever stops waiting may have been in the way of others.
+        // Serves the queue also when this future is dropped: a waiter that leaves may have blocked others behind it.
         let _served_after = ServedAfter(self);
         self.serve();
         answer.await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping"))
     }
 
-    /// KV with room for so many positions: it begins as `begin` says, with blocks that are kept of finished prompts.
+    /// KV with room for `positions` positions. It begins with the result of `begin`: blocks that are kept of finished
+    /// prompts.
     ///
-    /// Nobody waits while holding such blocks: they would be missing to the one who is waited for. So who has to wait lets
-    /// go, waits for all that is needed, and begins anew.
+    /// A waiter must not hold such blocks, or two waiters could wait for each other's (hold-and-wait). So a waiter
+    /// releases what it holds, waits until the whole amount is free, and calls `begin` again.
     pub async fn room_for(&self, positions: usize, begin: impl Fn() -> HeldKv) -> Result<HeldKv, ServiceError> {
         let mut kv = begin();
         if let Some(blocks) = self.try_lease(kv.missing(positions)) {
@@ -99,7 +102,7 @@ impl BlockSpace {
         Ok(kv)
     }
 
-    /// Blocks, if they are there and nobody waits.
+    /// Leases blocks without waiting; `None` if there are not enough or other prompts wait.
     fn try_lease(&self, blocks: usize) -> Option<Vec<Block>> {
         if !self.queue().is_empty() || self.available() < blocks + self.kept_free() {
             return None;
@@ -112,7 +115,7 @@ impl BlockSpace {
         self.pool.lease(blocks)
     }
 
-    /// Lets the engine give out blocks to `running` answers, undisturbed by prompts that wait.
+    /// Runs `work`, in which the engine gives out blocks to `running` answers; no waiting prompt is served meanwhile.
     pub fn hold_off<T>(&self, running: usize, work: impl FnOnce() -> T) -> T {
         self.running.store(running, Ordering::Relaxed);
         self.held_off.store(true, Ordering::Release);
@@ -120,7 +123,7 @@ impl BlockSpace {
         work()
     }
 
-    /// One more block for an answer that runs, if there is one.
+    /// Leases one more block for a running answer; `None` if none is free or can be evicted.
     pub fn grow(&self) -> Option<Block> {
         loop {
             if let Some(block) = self.pool.lease(1) {
@@ -132,33 +135,33 @@ impl BlockSpace {
         }
     }
 
-    /// Blocks that are free, or could be.
+    /// Number of blocks that are free or can be evicted.
     pub fn available(&self) -> usize {
         self.pool.free_blocks() + self.kept.reclaimable()
     }
 
-    /// What is kept of finished prompts.
+    /// The cache of finished prompts' blocks.
     pub fn kept(&self) -> &Kept {
         &self.kept
     }
 
-    /// Rung whenever blocks became free, or could be.
+    /// The bell that is rung whenever more blocks are free or can be evicted.
     pub fn bell(&self) -> &Bell {
         &self.bell
     }
 
-    /// The pool.
+    /// The KV pool.
     pub fn pool(&self) -> &KvPool {
         &self.pool
     }
 
-    /// Prompts that wait.
+    /// Number of waiting prompts.
     #[cfg(test)]
     fn waiting(&self) -> usize {
         self.queue().len()
     }
 
-    /// Grants blocks to those at the front of the queue for whom there are enough.
+    /// Grants blocks to waiting prompts from the front of the queue, as long as there are enough.
     fn serve(&self) {
         while !self.held_off.load(Ordering::Acquire) {
             if !self.make_room() {
@@ -167,14 +170,16 @@ impl BlockSpace {
             let mut queue = self.queue();
             let Some(granted) = self.grant_first(&mut queue) else { return };
             drop(queue);
-            // Whoever stopped waiting leaves the blocks to the next one; they are freed here, without the lock.
+            // The waiter has left in the meantime; its blocks are freed here, without the queue's lock, for the next
+            // one.
             if let Err(unwanted) = granted {
                 Block::free_together(unwanted);
             }
         }
     }
 
-    /// Serves the first who still waits; `None` when nobody can be served.
+    /// Grants blocks to the first prompt that still waits. `None` if no prompt can be served; `Some(Err)` returns the
+    /// blocks of a waiter that left meanwhile.
     fn grant_first(&self, queue: &mut VecDeque<Waiter>) -> Option<Result<(), Vec<Block>>> {
         while queue.front().is_some_and(|first| first.granted.is_closed()) {
             queue.pop_front();
@@ -188,17 +193,17 @@ impl BlockSpace {
         Some(first.granted.send(blocks))
     }
 
-    /// Blocks that stay free for answers that run when a prompt is let in.
+    /// Number of blocks that stay free for running answers when a prompt is admitted.
     fn kept_free(&self) -> usize {
         let all = self.pool.blocks();
         if self.available() == all { 0 } else { (all / KEPT_FREE).max(self.running.load(Ordering::Relaxed)) }
     }
 
-    /// Frees what is kept of finished prompts until the first who waits can be served, if that helps. False: somebody else
-    /// is at it, and serves.
+    /// Evicts blocks of finished prompts until the first waiting prompt can be served, if eviction can achieve that.
+    /// Returns false if another thread is evicting: that thread then serves the queue.
     fn make_room(&self) -> bool {
         loop {
-            // Anew each time: what was freed may have served the first one already.
+            // Read again in each round: freed blocks may have served the first waiter already.
             let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
             let missing = needed.saturating_sub(self.pool.free_blocks());
             if missing == 0 || self.available() < needed + self.kept_free() {
@@ -207,7 +212,8 @@ impl BlockSpace {
             if self.evicting.swap(true, Ordering::AcqRel) {
                 return false;
             }
-            // Dropped here, without a lock; it comes back to `serve`, which finds the flag.
+            // Evicted blocks are dropped here, without the queue's lock; their release calls `serve` again, which finds
+            // the flag set and returns.
             let was_there = self.kept.evict(missing);
             self.evicting.store(false, Ordering::Release);
             if !was_there {
@@ -221,7 +227,7 @@ impl BlockSpace {
     }
 }
 
-/// Ends the time in which the engine gives out blocks when it is dropped, also where the engine panics.
+/// Guard that clears `held_off` and serves the queue when it is dropped, so also when the engine panics.
 struct HeldOff<'a>(&'a BlockSpace);
 
 impl Drop for HeldOff<'_> {
@@ -231,7 +237,7 @@ impl Drop for HeldOff<'_> {
     }
 }
 
-/// Serves those that wait when it is dropped.
+/// Guard that serves the queue when it is dropped.
 struct ServedAfter<'a>(&'a BlockSpace);
 
 impl Drop for ServedAfter<'_> {
@@ -262,7 +268,7 @@ mod tests {
         while space.waiting() < 1 {
             tokio::task::yield_now().await;
         }
-        // One block is free, but the one who came first gets it first.
+        // One block is free, but the prompt that came first is served first.
         let small = wait(1);
         while space.waiting() < 2 {
             tokio::task::yield_now().await;
@@ -274,7 +280,7 @@ mod tests {
         assert_eq!(space.pool().free_blocks(), 4);
     }
 
-    /// So many blocks that finished prompts left.
+    /// Fills `blocks` blocks with KV of a finished prompt; returns a function that begins a table with them.
     fn left_behind(space: &Arc<BlockSpace>, blocks: usize, first_key: u8) -> impl Fn() -> HeldKv + use<> {
         let manifest = crate::kept::tests::manifest(TransferPolicy::Dense, first_key, 16 * blocks as u32);
         let mut kv = space.kept().begin(space.pool(), &manifest, Some(u32::MAX));
@@ -287,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn prompts_that_wait_hold_nothing_that_others_wait_for() {
-        // Two conversations, of which each could go on only with what the other one left.
+        // Two conversations, each of which can continue only with blocks that the other one's last turn holds.
         let space = space(10);
         let (one, other) = (left_behind(&space, 4, 1), left_behind(&space, 4, 100));
         let running = space.lease(2).await.unwrap();
@@ -343,7 +349,7 @@ mod tests {
 
     #[tokio::test]
     async fn prompts_that_arrive_leave_every_running_answer_its_next_block() {
-        // As many answers as run by default; a hundredth of the pool would be enough for six of them.
+        // As many answers as run by default; one in a hundred blocks of the pool would be enough for only six of them.
         const RUNNING: usize = 64;
         let space = space(640);
         let _answers = space.lease(RUNNING).await.unwrap();
@@ -374,7 +380,8 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let grown = space.hold_off(2, || {
-            // Preempted: there are blocks for the prompt too now, but it is not its turn.
+            // As if the younger answer were preempted: there are now blocks for the prompt too, but it must wait until
+            // the answers have theirs.
             drop(younger);
             assert_eq!((space.pool().free_blocks(), space.waiting()), (7, 1));
             space.grow()

@@ -1,4 +1,4 @@
-//! Writes GGUF files for tests, right ones and wrong ones.
+//! Builder of GGUF files for tests, valid and invalid ones.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use crate::error::Problem;
 use crate::file::Gguf;
 use crate::value::Value;
 
-/// A file in the making.
+/// Builder of a file.
 #[derive(Clone)]
 pub struct Build {
     version: u32,
     keys: Vec<(String, Vec<u8>)>,
-    /// Name, dimensions in the format's order, type, bytes.
+    /// The tensors: name, dimensions in the format's order, type, bytes.
     tensors: Vec<(String, Vec<u64>, u32, Vec<u8>)>,
 }
 
@@ -21,7 +21,7 @@ impl Build {
         Build { version: 3, keys: Vec::new(), tensors: Vec::new() }
     }
 
-    /// A small llama whose every part is there: 2 heads of 4, one of keys, 6 tokens.
+    /// A small but complete llama model: 2 heads of width 4, one key/value head, 6 tokens.
     pub fn llama() -> Build {
         let text = |text: &str| Value::Text(text.to_owned());
         let count = |count: u32| Value::Integer(count.into());
@@ -59,7 +59,7 @@ impl Build {
             .tensor(&part("ffn_down"), &[16, 8])
     }
 
-    /// The same in another version of the format.
+    /// This file in another version of the format.
     pub fn version(self, version: u32) -> Build {
         Build { version, ..self }
     }
@@ -70,13 +70,13 @@ impl Build {
         self.without(key).raw(key, bytes)
     }
 
-    /// Adds a key whose type and value are these bytes.
+    /// Adds a key whose type and value are given as bytes.
     pub fn raw(mut self, key: &str, bytes: Vec<u8>) -> Build {
         self.keys.push((key.to_owned(), bytes));
         self
     }
 
-    /// Takes a key or a tensor out.
+    /// Removes a key or a tensor.
     pub fn without(mut self, name: &str) -> Build {
         self.keys.retain(|(key, _)| key != name);
         self.tensors.retain(|(tensor, ..)| tensor != name);
@@ -120,13 +120,13 @@ impl Build {
         bytes
     }
 
-    /// What is read of it.
+    /// Parses the file.
     pub fn read(&self) -> Result<Gguf, Problem> {
         read(&self.bytes())
     }
 }
 
-/// What is read of these bytes.
+/// Parses the bytes of a file.
 pub fn read(bytes: &[u8]) -> Result<Gguf, Problem> {
     Gguf::parse(Path::new("test.gguf"), bytes, bytes.len() as u64)
 }

@@ -1,4 +1,4 @@
-//! Metadata as `config.json` and `generation_config.json`.
+//! Conversion of metadata into `config.json` and `generation_config.json`.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -7,10 +7,10 @@ use crate::file::Gguf;
 use crate::names::{EMBEDDING, HEAD, ROPE_DIVISORS};
 use crate::tensor_type::TensorType;
 
-/// An architecture that is read.
+/// A supported architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Architecture {
-    /// Llama, and Mistral, which llama.cpp does not tell from it.
+    /// Llama and Mistral, which llama.cpp does not distinguish.
     Llama,
     Qwen2,
     Qwen3,
@@ -19,7 +19,7 @@ pub(crate) enum Architecture {
 impl Architecture {
     const ALL: [Architecture; 3] = [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3];
 
-    /// The name in files, which is the prefix of the architecture's keys and also transformers' `model_type`.
+    /// The architecture's name in files, which is also the prefix of its keys and transformers' `model_type`.
     fn name(self) -> &'static str {
         match self {
             Architecture::Llama => "llama",
@@ -37,10 +37,10 @@ impl Architecture {
     }
 }
 
-/// Where `rope.freq_base` is missing, as in llama.cpp.
+/// Default of `rope.freq_base`, as in llama.cpp.
 const ROPE_THETA: f64 = 10_000.0;
 
-/// Keys that change what is computed and are not implemented, each with the value that changes nothing.
+/// Keys that would change the computation and are not implemented, each with its neutral value.
 const UNSUPPORTED: [(&str, f64); 11] = [
     ("expert_count", 0.0),
     ("attention.scale", 0.0),
@@ -56,8 +56,8 @@ const UNSUPPORTED: [(&str, f64); 11] = [
 ];
 
 impl Gguf {
-    /// The `config.json` of the same model. Refused by name: architectures and keys that this version does not implement.
-    /// Divisors of the rotary frequencies are not in it: see [`Gguf::rope_divisors`].
+    /// The `config.json` of the same model. Architectures and keys that this version does not implement are refused by
+    /// name. Divisors of the rotary frequencies are not included: see [`Gguf::rope_divisors`].
     pub fn config(&self) -> Result<Json, GgufError> {
         self.config_object().map(Json::Object).map_err(|problem| self.refused(problem))
     }
@@ -68,7 +68,7 @@ impl Gguf {
         Ok(if ids.is_empty() { json!({}) } else { json!({ "eos_token_id": ids }) })
     }
 
-    /// Which architecture the file is of.
+    /// The architecture of the file's model.
     pub(crate) fn architecture(&self) -> Result<Architecture, Problem> {
         let kind = self.text("general.type")?.unwrap_or("model");
         if kind != "model" {
@@ -116,7 +116,8 @@ impl Gguf {
         Ok(object)
     }
 
-    /// The format that the numbers of the file's matrices fit: their own if it is one, bfloat16 for blocks.
+    /// Number format for the `dtype` of the configuration: float32 or float16 if all matrices fit it, else bfloat16,
+    /// also for block formats.
     fn stored_as(&self) -> &'static str {
         let matrices = self.tensors().values().filter(|tensor| tensor.shape.len() > 1);
         let kinds: Vec<TensorType> = matrices.map(|tensor| tensor.kind).collect();
@@ -140,7 +141,7 @@ impl Gguf {
     }
 }
 
-/// The keys of an architecture.
+/// Access to the keys of an architecture.
 struct Keys<'a> {
     gguf: &'a Gguf,
     prefix: &'static str,
@@ -167,7 +168,8 @@ impl Keys<'_> {
         self.number(name)?.ok_or_else(|| Problem::MissingKey(self.key(name)))
     }
 
-    /// All of a head is turned, and keys are as wide as values.
+    /// The width of a head. Rotary embedding of only a part of a head, and values of another width than keys, are
+    /// refused.
     fn head_dim(&self, hidden: u32, heads: u32) -> Result<u32, Problem> {
         let head_dim = self.count("attention.key_length")?.unwrap_or(hidden / heads.max(1));
         for name in ["rope.dimension_count", "attention.value_length"] {
@@ -179,7 +181,8 @@ impl Keys<'_> {
         Ok(head_dim)
     }
 
-    /// Linear scaling, which llama.cpp also takes a factor without a type to mean.
+    /// The `rope_scaling` of the configuration. Only linear scaling is supported; like llama.cpp, this takes a factor
+    /// without a type for linear.
     fn rope_scaling(&self) -> Result<Json, Problem> {
         let key = self.key("rope.scaling.type");
         let kind = self.gguf.text(&key)?;
@@ -195,7 +198,8 @@ impl Keys<'_> {
         }
     }
 
-    /// llama.cpp computes full attention for these architectures, the models that say so do not.
+    /// Refuses models with a sliding window: llama.cpp computes full attention for these architectures, the original
+    /// models do not.
     fn refuse_windows(&self, positions: u32) -> Result<(), Problem> {
         match self.count("attention.sliding_window")? {
             Some(window) if window > 0 && window < positions => {

@@ -1,9 +1,8 @@
-//! What can be wrong with a GGUF file.
+//! Errors of reading a GGUF file.
 
 use std::path::PathBuf;
 
-/// Why a GGUF file cannot be used. Every message but that of [`GgufError::Read`] is about the file's content; [`crate::find`]
-/// and [`crate::Gguf::open`] put the path before it.
+/// Reason why a GGUF file cannot be used. Every message begins with the path or names it.
 #[derive(Debug, thiserror::Error)]
 pub enum GgufError {
     /// The file or folder cannot be read.
@@ -11,7 +10,7 @@ pub enum GgufError {
     Read {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
     /// The file's content cannot be used.
@@ -19,7 +18,7 @@ pub enum GgufError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Problem with the file's content.
         problem: Problem,
     },
     /// A folder's GGUF files cannot be used.
@@ -27,12 +26,12 @@ pub enum GgufError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with its files.
+        /// Problem with the folder's files.
         problem: String,
     },
 }
 
-/// What is wrong with a file's content.
+/// Problem with a file's content.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The bytes are not those of a GGUF file.
@@ -41,34 +40,34 @@ pub enum Problem {
     /// The file ends early, or a length in it is out of bounds.
     #[error("the GGUF file is damaged: {0}")]
     Damaged(String),
-    /// A key that is needed is missing.
+    /// A required key is missing.
     #[error("the GGUF file has no key `{0}`")]
     MissingKey(String),
-    /// A key's value is of another type or outside of what it may be.
+    /// A key's value has the wrong type, is out of range, or is not supported.
     #[error("GGUF key `{key}`: {problem}")]
     Key {
         /// The key.
         key: String,
-        /// What is wrong with its value.
+        /// Problem with the key's value.
         problem: String,
     },
-    /// A tensor that this version cannot use.
+    /// This version cannot use a tensor.
     #[error("GGUF tensor `{tensor}`: {problem}")]
     Tensor {
         /// The tensor's name in the file.
         tensor: String,
-        /// What is wrong with it.
+        /// Problem with the tensor.
         problem: String,
     },
 }
 
 impl Problem {
-    /// A value that is not supported or not possible.
+    /// A problem with a key's value that is not supported or not possible.
     pub(crate) fn key(key: impl Into<String>, problem: impl Into<String>) -> Problem {
         Problem::Key { key: key.into(), problem: problem.into() }
     }
 
-    /// A tensor that is not supported or not possible.
+    /// A problem with a tensor that is not supported or not possible.
     pub(crate) fn tensor(tensor: impl Into<String>, problem: impl Into<String>) -> Problem {
         Problem::Tensor { tensor: tensor.into(), problem: problem.into() }
     }

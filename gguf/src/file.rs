@@ -1,4 +1,4 @@
-//! A file's header: metadata, and where each tensor lies.
+//! A file's header: its metadata, and type, shape and place of each tensor.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,20 +12,21 @@ use crate::reader::Reader;
 use crate::tensor_type::{TensorType, foreign_name};
 use crate::value::Value;
 
-/// Versions that differ in nothing that is read here.
+/// Supported versions of the format, which do not differ in anything that is read here.
 const VERSIONS: [u32; 2] = [2, 3];
-/// Where `general.alignment` is missing.
+/// Default of `general.alignment`.
 const ALIGNMENT: u64 = 32;
-/// A tensor's dimensions, as in ggml.
+/// Most dimensions of a tensor, as in ggml.
 const DIMENSIONS_MAX: u32 = 4;
-/// Far more than the largest models have.
+/// Most metadata keys, far more than the largest models have; the same limit holds for tensors.
 const KEYS_MAX: usize = 1 << 16;
 const TENSORS_MAX: usize = 1 << 16;
-/// The least that an entry takes: a length, a type and a value of a byte; a length, two 32-bit numbers and an offset.
+/// Least bytes of an entry: for a key a length, a type and a value of one byte; for a tensor a length, two 32-bit
+/// numbers and an offset.
 const KEY_BYTES_MIN: u64 = 13;
 const TENSOR_BYTES_MIN: u64 = 24;
 
-/// A GGUF file, everything but its tensor data.
+/// The content of a GGUF file without its tensor data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Gguf {
     path: PathBuf,
@@ -33,20 +34,21 @@ pub struct Gguf {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
-/// Where a tensor lies in the file and what it is.
+/// Type, shape and place of a tensor in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// How its numbers are stored.
+    /// Format of the tensor's numbers.
     pub kind: TensorType,
-    /// Its shape, the outermost dimension first, as in safetensors; the format's own order is the reverse.
+    /// Shape of the tensor, outermost dimension first, as in safetensors; the format's own order is the reverse.
     pub shape: Vec<usize>,
-    /// Its bytes in the file. They begin at a multiple of 8, lie within the file, and hold exactly the shape's numbers.
+    /// Range of the tensor's bytes in the file. They begin at a multiple of 8, lie within the file, and hold exactly
+    /// the shape's numbers.
     pub bytes: Range<u64>,
 }
 
 impl Gguf {
-    /// Reads the header of the file at `path`. Refused: what is no GGUF file of a version in use, is damaged, is part of a
-    /// split file, or has tensors of a type that is not read.
+    /// Reads the header of the file at `path`. A file is refused if it is no GGUF file of a supported version, is
+    /// damaged, is part of a split file, or has tensors of an unsupported type.
     pub fn open(path: &Path) -> Result<Gguf, GgufError> {
         let read = |source| GgufError::Read { path: path.into(), source };
         let file = File::open(path).map_err(read)?;
@@ -58,13 +60,13 @@ impl Gguf {
         Gguf::parse(path, BufReader::new(file), bytes).map_err(refused)
     }
 
-    /// Reads the header of a file whose content is `content`. The path is for messages.
+    /// Reads the header of a file with the content `content`. `path` is used in messages only.
     pub fn read(path: &Path, content: &[u8]) -> Result<Gguf, GgufError> {
         let refused = |problem| GgufError::File { path: path.into(), problem };
         Gguf::parse(path, content, content.len() as u64).map_err(refused)
     }
 
-    /// Reads a header from `content`, which has `bytes` bytes. The path is for messages.
+    /// Reads a header from `content`, which has `bytes` bytes. `path` is used in messages only.
     pub(crate) fn parse(path: &Path, content: impl Read, bytes: u64) -> Result<Gguf, Problem> {
         let mut reader = Reader::new(content, bytes);
         check_version(&mut reader)?;
@@ -82,7 +84,7 @@ impl Gguf {
         Ok(Gguf { path: path.into(), metadata, tensors })
     }
 
-    /// The file.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -92,7 +94,7 @@ impl Gguf {
         &self.tensors
     }
 
-    /// A digest of everything that the file says of its tokenizer, in hexadecimal.
+    /// A digest of all metadata of the file's tokenizer, in hexadecimal.
     pub fn tokenizer_digest(&self) -> String {
         let mut hasher = blake3::Hasher::new_derive_key("secateur gguf tokenizer v1");
         for (key, value) in self.metadata.iter().filter(|(key, _)| key.starts_with("tokenizer.")) {
@@ -103,7 +105,7 @@ impl Gguf {
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Puts the file's path before a problem.
+    /// Adds the file's path to a problem.
     pub(crate) fn refused(&self, problem: Problem) -> GgufError {
         GgufError::File { path: self.path.clone(), problem }
     }
@@ -112,7 +114,7 @@ impl Gguf {
         self.metadata.get(key)
     }
 
-    /// A text, where the key is there.
+    /// The value of a key that must be a text; `None` if the key is missing.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, Problem> {
         match self.value(key) {
             None => Ok(None),
@@ -121,7 +123,7 @@ impl Gguf {
         }
     }
 
-    /// A truth value, where the key is there.
+    /// The value of a key that must be a truth value; `None` if the key is missing.
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, Problem> {
         match self.value(key) {
             None => Ok(None),
@@ -130,7 +132,7 @@ impl Gguf {
         }
     }
 
-    /// A number that is not negative and fits 32 bits, where the key is there.
+    /// The value of a key that must be an unsigned integer of 32 bits; `None` if the key is missing.
     pub(crate) fn count(&self, key: &str) -> Result<Option<u32>, Problem> {
         match self.value(key) {
             None => Ok(None),
@@ -142,7 +144,7 @@ impl Gguf {
         }
     }
 
-    /// A number with a fraction, where the key is there.
+    /// The value of a key that must be a finite number; `None` if the key is missing.
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, Problem> {
         match self.value(key) {
             None => Ok(None),
@@ -154,7 +156,7 @@ impl Gguf {
     }
 }
 
-/// What the error for a value of another type says.
+/// The problem of a value of the wrong type.
 pub(crate) fn wrong_kind(key: &str, expected: &str, found: &Value) -> Problem {
     Problem::key(key, format!("must be {expected}, not {}", found.kind()))
 }
@@ -194,7 +196,7 @@ fn check_split(metadata: &BTreeMap<String, Value>) -> Result<(), Problem> {
     }
 }
 
-/// Spec: a multiple of 8. ggml: a power of two.
+/// Alignment of tensor data in bytes. The specification demands a multiple of 8, ggml a power of two.
 fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Problem> {
     let key = "general.alignment";
     match metadata.get(key) {
@@ -205,12 +207,12 @@ fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Problem> {
     }
 }
 
-/// A tensor as the list has it.
+/// An entry of the file's tensor list.
 struct Listed {
     name: String,
     kind: TensorType,
     shape: Vec<usize>,
-    /// From the start of the data.
+    /// Offset of the tensor's bytes from the start of the data section.
     offset: u64,
 }
 
@@ -235,10 +237,10 @@ impl Listed {
         Ok(Listed { name, kind, shape, offset: reader.u64()? })
     }
 
-    /// Bytes of its data; `None`: the shape is impossible.
+    /// Size of the tensor's data in bytes; `None` if the shape is impossible.
     fn bytes(&self) -> Option<u64> {
         let numbers = self.shape.iter().try_fold(1usize, |product, size| product.checked_mul(*size))?;
-        // Rows are stored each by itself: a block does not go over the end of one.
+        // Each row is stored by itself: a block does not extend over the end of a row.
         let row = *self.shape.last()?;
         if numbers == 0 || !row.is_multiple_of(self.kind.block_numbers()) {
             return None;
@@ -247,7 +249,8 @@ impl Listed {
     }
 }
 
-/// Where each tensor lies in a file of `file_bytes`, whose data begin at `data`.
+/// Computes the place of each tensor in a file of `file_bytes` bytes whose data section begins at `data`, and checks
+/// that it lies within the file.
 fn place(
     listed: Vec<Listed>,
     data: u64,

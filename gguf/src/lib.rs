@@ -1,15 +1,15 @@
-//! GGUF, the one-file format of llama.cpp and Ollama: what is in a file, and what its metadata says in the terms of a
-//! Hugging Face checkpoint.
+//! GGUF, the one-file format of llama.cpp and Ollama: reading a file's header, and converting its metadata into the
+//! documents of a Hugging Face checkpoint.
 //!
-//! [`find`] says whether a path that was given for a checkpoint stands for a GGUF file. [`Gguf::open`] reads everything but
-//! tensor data. [`Gguf::config`], [`Gguf::generation_config`], [`Gguf::tokenizer`] and [`Gguf::tokenizer_config`] are the JSON
-//! documents that a checkpoint folder of the same model would hold, so that the programs read both kinds of checkpoint in
-//! one way.
+//! [`find`] tells whether a path given for a checkpoint stands for a GGUF file. [`Gguf::open`] reads everything but
+//! tensor data. [`Gguf::config`], [`Gguf::generation_config`], [`Gguf::tokenizer`] and [`Gguf::tokenizer_config`] are
+//! the JSON documents that a checkpoint folder of the same model would hold, so that the programs read both kinds of
+//! checkpoint in one way.
 //!
-//! Everything in a file is taken for hostile: lengths are bounded by the bytes that follow, memory grows only with what was
-//! really read, and whatever this version does not implement is refused by its name.
+//! A file is untrusted input: lengths are bounded by the bytes that follow, memory grows only with bytes that were
+//! really read, and features that this version does not implement are refused by name.
 //!
-//! Deliberately absent: tensor data and arithmetic, which are the `model` crate's; writing files.
+//! Deliberately absent: tensor data and arithmetic, which belong to the `model` crate, and writing files.
 
 #[cfg(test)]
 mod build;

@@ -1,16 +1,16 @@
-//! Tensor names: llama.cpp's, and those that transformers has for the same weights.
+//! Mapping of llama.cpp's tensor names to those of transformers for the same weights.
 
 use crate::config::Architecture;
 use crate::error::{GgufError, Problem};
 use crate::file::{Gguf, TensorInfo};
 
 pub(crate) const EMBEDDING: &str = "token_embd.weight";
-/// Missing where the head is tied to the embedding.
+/// Tensor of the output head; missing if the head is tied to the embedding.
 pub(crate) const HEAD: &str = "output.weight";
-/// What the rotary frequencies are divided by, pair by pair.
+/// Tensor of the divisors of the rotary frequencies, one per pair.
 pub(crate) const ROPE_DIVISORS: &str = "rope_freqs.weight";
 
-/// Parts of a block, in a file and in transformers.
+/// Names of a block's parts, in a file and in transformers.
 const PARTS: [(&str, &str); 11] = [
     ("attn_norm", "input_layernorm"),
     ("ffn_norm", "post_attention_layernorm"),
@@ -25,34 +25,34 @@ const PARTS: [(&str, &str); 11] = [
     ("ffn_down", "mlp.down_proj"),
 ];
 
-/// A tensor under the name that transformers has for it.
+/// A tensor with its name in transformers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedTensor {
-    /// Its name in the file.
+    /// Name of the tensor in the file.
     pub stored: String,
-    /// For example `model.layers.0.self_attn.q_proj.weight`.
+    /// Name of the tensor in transformers, for example `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
-    /// Where it lies.
+    /// Type, shape and place of the tensor in the file.
     pub info: TensorInfo,
-    /// How its rows are ordered.
+    /// Order of the tensor's rows in the file.
     pub rows: RowOrder,
 }
 
 /// The order of a tensor's rows in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowOrder {
-    /// As in transformers.
+    /// The order of transformers.
     Same,
-    /// Llama's queries and keys. Rotary embedding turns pairs of rows of a head. llama.cpp has the two of a pair side by side,
-    /// transformers has the first ones of all pairs and then the second ones.
+    /// The order of Llama's queries and keys. Rotary embedding rotates pairs of rows of a head. llama.cpp stores the
+    /// two rows of a pair side by side, transformers first the first rows of all pairs and then the second ones.
     Paired {
-        /// Heads that the rows are divided among.
+        /// Number of heads that the rows are divided among.
         heads: usize,
     },
 }
 
 impl RowOrder {
-    /// The row of the file that is the `row`-th of `rows` in transformers' order.
+    /// Index in the file of the row that has index `row`, of `rows`, in transformers' order.
     pub fn stored(self, row: usize, rows: usize) -> usize {
         match self {
             RowOrder::Same => row,
@@ -67,7 +67,7 @@ impl RowOrder {
 }
 
 impl Gguf {
-    /// Every tensor of the language model. Refused by name: those that the architecture has no place for.
+    /// Every tensor of the language model. A tensor that the architecture has no place for is refused by name.
     pub fn named_tensors(&self) -> Result<Vec<NamedTensor>, GgufError> {
         let named = || -> Result<Vec<NamedTensor>, Problem> {
             let architecture = self.architecture()?;
@@ -136,7 +136,8 @@ mod tests {
         }
     }
 
-    /// The reverse of `permute` in llama.cpp's converter: w.reshape(heads, 2, width / 2).swapaxes(1, 2).
+    /// The test permutes rows like `permute` in llama.cpp's converter, w.reshape(heads, 2, width / 2).swapaxes(1, 2),
+    /// and restores them.
     #[test]
     fn llamas_rows_are_put_back() {
         let (heads, width) = (3, 8);

@@ -1,4 +1,4 @@
-//! Which file a path stands for.
+//! Finding the GGUF file that a path stands for.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use crate::error::{GgufError, Problem};
 
 const EXTENSION: &str = "gguf";
-/// What every file begins with. Ollama's files have it and no extension.
+/// First bytes of every GGUF file. Ollama's files have them and no extension.
 pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 /// The file that makes a folder a Hugging Face checkpoint, whatever else is in it.
 const CONFIG: &str = "config.json";
 
-/// The GGUF file that `path` stands for where a checkpoint is asked for: itself, or the only one in a folder without a
-/// `config.json`. `None`: it stands for no GGUF file. Refused by name: a folder of several, or of parts of one, or with a
-/// vision projector beside the model.
+/// The GGUF file that `path` stands for as a checkpoint: the file itself, or the only GGUF file in a folder without a
+/// `config.json`. `None` if `path` stands for no GGUF file. A folder with several files, with parts of a split file, or
+/// with a vision projector is refused by name.
 pub fn find(path: &Path) -> Result<Option<PathBuf>, GgufError> {
     if path.is_file() {
         return Ok((has_extension(path) || has_magic(path)).then(|| path.to_owned()));
@@ -34,14 +34,14 @@ pub fn find(path: &Path) -> Result<Option<PathBuf>, GgufError> {
     choose(files).map_err(|problem| GgufError::Folder { path: path.into(), problem })
 }
 
-/// The name of the model in a GGUF file, without the extension; `None` where `path` is no file.
+/// The name of the model in a GGUF file: the file's name without the extension; `None` if `path` is not a file.
 pub fn name(path: &Path) -> Option<String> {
     let stem = if has_extension(path) { path.file_stem() } else { path.file_name() };
     stem.filter(|_| path.is_file()).map(|stem| stem.to_string_lossy().into_owned())
 }
 
-/// The folder whose `secateur.json` and `plan` belong to the checkpoint at `path`. `None` for a GGUF file that lies among
-/// others, since nothing there says which of them a card was made for.
+/// The folder whose `secateur.json` and `plan` belong to the checkpoint at `path`. `None` for a GGUF file among
+/// several, since the folder does not say for which of them its card was made.
 pub fn companions(path: &Path) -> Option<PathBuf> {
     if !path.is_file() {
         return Some(path.to_owned());
@@ -82,7 +82,8 @@ fn has_magic(path: &Path) -> bool {
     File::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == MAGIC
 }
 
-/// Whether the name is that of a part of a split file, `NAME-00001-of-00003.gguf`. A split into one part is whole.
+/// Whether the name is that of a part of a split file, such as `NAME-00001-of-00003.gguf`. A split into one part counts
+/// as whole.
 pub(crate) fn is_part(path: &Path) -> bool {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,20 +1,20 @@
-//! Reads the primitives of the format, bounded by the bytes that are left.
+//! Reader of the format's primitives, bounded by the bytes that are left in the file.
 
 use std::io::Read;
 
 use crate::error::Problem;
 use crate::value::Value;
 
-/// The most bytes that metadata and tensor list may take together; the largest vocabularies need a quarter.
+/// Most bytes that metadata and tensor list may take together; the largest vocabularies need a quarter of that.
 const HEADER_BYTES_MAX: u64 = 64 << 20;
-/// The most entries of an array; the largest lists of merges have a tenth.
+/// Most entries of an array; the largest lists of merges have a tenth of that.
 const ENTRIES_MAX: usize = 1 << 22;
-/// The longest key or tensor name, as the format has it.
+/// Longest key or tensor name in bytes, as the format defines it.
 const NAME_BYTES_MAX: u64 = 65_535;
-/// Bytes asked for at a time, so that memory grows with what arrives and not with what a length claims.
+/// Bytes read at a time, so that memory grows with the bytes that arrive and not with the length that a file claims.
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Reads a file's header in order.
+/// Sequential reader of a file's header.
 pub(crate) struct Reader<R> {
     inner: R,
     position: u64,
@@ -23,17 +23,17 @@ pub(crate) struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads from the start of a file of `file_bytes`.
+    /// A reader at the start of a file of `file_bytes` bytes.
     pub fn new(inner: R, file_bytes: u64) -> Reader<R> {
         Reader { inner, position: 0, left: file_bytes.min(HEADER_BYTES_MAX) }
     }
 
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The next `N` bytes.
+    /// Reads the next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
         self.claim(N as u64)?;
         let mut bytes = [0; N];
@@ -42,17 +42,18 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// A 32-bit integer.
+    /// Reads a 32-bit integer.
     pub fn u32(&mut self) -> Result<u32, Problem> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    /// A 64-bit integer.
+    /// Reads a 64-bit integer.
     pub fn u64(&mut self) -> Result<u64, Problem> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// A count of entries that take at least `bytes_min` each.
+    /// Reads a count of entries that take at least `bytes_min` bytes each; refused if they do not fit into the rest of
+    /// the file.
     pub fn count(&mut self, what: &str, bytes_min: u64) -> Result<usize, Problem> {
         let count = self.u64()?;
         match count.checked_mul(bytes_min) {
@@ -61,7 +62,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// A key or a tensor's name.
+    /// Reads a key or a tensor's name.
     pub fn name(&mut self) -> Result<String, Problem> {
         let length = self.u64()?;
         if length > NAME_BYTES_MAX {
@@ -71,14 +72,14 @@ impl<R: Read> Reader<R> {
         String::from_utf8(bytes).map_err(|_| Problem::Damaged("a name that is not UTF-8".to_owned()))
     }
 
-    /// A text.
+    /// Reads a text. Bytes that are not UTF-8 are replaced.
     pub fn text(&mut self) -> Result<String, Problem> {
         let length = self.u64()?;
         let bytes = self.bytes(length)?;
         Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
     }
 
-    /// A value and its type before it.
+    /// Reads a value, preceded by its type.
     pub fn value(&mut self) -> Result<Value, Problem> {
         let kind = self.u32()?;
         match kind {
@@ -96,7 +97,7 @@ impl<R: Read> Reader<R> {
         if count > ENTRIES_MAX {
             return Err(Problem::Damaged(format!("an array of {count} entries, where {ENTRIES_MAX} are the limit")));
         }
-        // Not reserved beforehand: an entry in memory may be larger than in the file.
+        // No memory is reserved beforehand: an entry may be larger in memory than in the file.
         match kind {
             ARRAY => Err(Problem::Damaged("an array of arrays, which is not supported".to_owned())),
             TEXT => Ok(Value::Texts((0..count).map(|_| self.text()).collect::<Result<_, _>>()?)),
@@ -181,7 +182,7 @@ const TEXT: u32 = 8;
 const ARRAY: u32 = 9;
 const F64: u32 = 12;
 
-/// The least that a value of a type takes in a file.
+/// Least number of bytes that a value of a type takes in a file.
 fn bytes_min(kind: u32) -> Result<u64, Problem> {
     match kind {
         0 | 1 | FLAG => Ok(1),

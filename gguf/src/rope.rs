@@ -1,4 +1,5 @@
-//! Divisors of the rotary frequencies, which llama.cpp's converter computes from `llama3` scaling and stores as a tensor.
+//! Divisors of the rotary frequencies, which llama.cpp's converter computes from `llama3` scaling and stores as a
+//! tensor in the file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,11 +9,11 @@ use crate::file::Gguf;
 use crate::names::ROPE_DIVISORS;
 use crate::tensor_type::TensorType;
 
-/// Pairs of the widest head that is believed.
+/// Most rotary pairs of a head that are accepted.
 const PAIRS_MAX: usize = 4096;
 
 impl Gguf {
-    /// What the frequency of each pair of a head is divided by; `None`: nothing.
+    /// Divisors of the rotary frequencies, one for each pair of a head; `None` if the file has none.
     pub fn rope_divisors(&self) -> Result<Option<Vec<f32>>, GgufError> {
         let Some(info) = self.tensors().get(ROPE_DIVISORS) else { return Ok(None) };
         let refused = |problem: &str| self.refused(Problem::tensor(ROPE_DIVISORS, problem));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How a tensor's numbers are stored. Types other than the first three are blocks of numbers with common scales.
+/// Format of a tensor's numbers. Types other than the first three store blocks of numbers with common scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are the format's own")]
 pub enum TensorType {
@@ -22,7 +22,7 @@ pub enum TensorType {
 }
 
 impl TensorType {
-    /// Every type that is read, in the order of their numbers in files.
+    /// Every supported type, in the order of their numbers in files.
     pub const ALL: [TensorType; 13] = [
         TensorType::F32,
         TensorType::F16,
@@ -39,7 +39,7 @@ impl TensorType {
         TensorType::Bf16,
     ];
 
-    /// The type of that number in files.
+    /// The type with this number in files, if it is supported.
     pub(crate) fn from_number(number: u32) -> Option<TensorType> {
         TensorType::ALL.into_iter().find(|kind| kind.layout().number == number)
     }
@@ -49,12 +49,12 @@ impl TensorType {
         self.layout().name
     }
 
-    /// Numbers in a block; 1 for plain numbers.
+    /// Count of numbers in a block; 1 for plain numbers.
     pub fn block_numbers(self) -> usize {
         self.layout().numbers
     }
 
-    /// Bytes of a block.
+    /// Size of a block in bytes.
     pub fn block_bytes(self) -> usize {
         self.layout().bytes
     }
@@ -92,7 +92,7 @@ impl fmt::Display for TensorType {
     }
 }
 
-/// Names of types that are not read, so that refusals say more than a number.
+/// Name of an unsupported type, so that a refusal says more than a number.
 pub(crate) fn foreign_name(number: u32) -> &'static str {
     match number {
         9 => "Q8_1",

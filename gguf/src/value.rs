@@ -1,6 +1,6 @@
 //! Metadata values.
 
-/// The value of a metadata key. Integers of all widths are one kind, and so are both kinds of floating point number.
+/// The value of a metadata key. Integers of all widths are one kind, and so are both widths of floating point numbers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// An integer of any width and sign.
@@ -9,9 +9,9 @@ pub enum Value {
     Float(f64),
     /// A truth value.
     Flag(bool),
-    /// A text. Bytes that are not UTF-8 are replaced.
+    /// A text. Bytes that are not UTF-8 were replaced.
     Text(String),
-    /// An array of integers. Values beyond 64 bits with sign do not occur.
+    /// An array of integers. The reader refuses values that do not fit a signed 64-bit integer.
     Integers(Vec<i64>),
     /// An array of floating point numbers, in single precision.
     Floats(Vec<f32>),
@@ -22,7 +22,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// What it is, in words for a person.
+    /// Description of the value's kind, for error messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Value::Integer(_) => "an integer",
@@ -36,7 +36,7 @@ impl Value {
         }
     }
 
-    /// Feeds the value to a digest, so that different values give different bytes.
+    /// Adds the value to a digest. Different values add different bytes.
     pub(crate) fn digest(&self, hasher: &mut blake3::Hasher) {
         let mut part = |bytes: &[u8]| {
             hasher.update(&(bytes.len() as u64).to_le_bytes());

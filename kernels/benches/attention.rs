@@ -1,4 +1,4 @@
-//! Speed of attention: decoding against the memory's speed, prefill in GFLOP/s (counting what causality leaves).
+//! Benchmark of attention: decoding relative to the memory's speed, prefill in GFLOP/s (counting only the causal part).
 //!
 //! cargo bench -p secateur-kernels --bench attention -- [--quick] [--threads N] [--processor-time]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
@@ -7,7 +7,7 @@ mod peak;
 
 use secateur_kernels::{Attention, BlockAddress, Cpu, Format, KvGeometry, Run, from_f32};
 
-/// Blocks of sequences, each with numbers in it.
+/// KV blocks of several sequences, filled with numbers.
 struct Kv {
     _memory: Vec<Vec<u64>>,
     sequences: Vec<Vec<BlockAddress>>,
@@ -26,7 +26,7 @@ impl Kv {
             let mut words = vec![0u64; geometry.block_bytes() / 8 + 8];
             let start = words.as_mut_ptr().cast::<u8>();
             let start = start.wrapping_add(start.align_offset(64));
-            // SAFETY: the block was allocated with room for the alignment.
+            // SAFETY: the block was allocated with 64 bytes more than its size, which the alignment uses up at most.
             unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), start, bytes.len()) };
             memory.push(words);
             start
@@ -52,11 +52,12 @@ fn main() {
             let scale = 1.0 / (head_dim as f32).sqrt();
             let call = |q: &[f32], runs: &[Run<'_>], out: &mut [f32]| {
                 let attention = Attention { geometry, heads, scale, window: None, runs };
-                // SAFETY: the blocks were made for the geometry.
+                // SAFETY: the blocks were made for the geometry and are full of numbers, no thread writes to them, and
+                // runs have different rows.
                 unsafe { cpu.attend(&attention, q, width, 0, out) };
             };
             let name = format!("{format:?} {heads}/{kv_heads} heads of {head_dim}");
-            // Four layers' worth of KV, so that none is in a cache when its turn comes.
+            // KV of several layers in turn, so that none is in a cache when its turn comes.
             let (sequences, slots, layers) = (16, 2048, if quick { 2 } else { 4 });
             let layers: Vec<Kv> = (0..layers).map(|_| Kv::new(geometry, sequences, slots)).collect();
             let q = vec![0.1; sequences * width];
@@ -75,7 +76,7 @@ fn main() {
                 seconds * 1e6,
                 bytes / read * 100.0
             );
-            // One partition of one sequence, which stays in the cache: the arithmetic alone.
+            // One partition of one sequence stays in the cache, so this measures the arithmetic alone.
             let one = [Run { row: 0, rows: 1, slot: 255, blocks: &layers[0].sequences[0] }];
             let seconds = peak::best(rounds, 64, |_| call(&q, &one, &mut out));
             let bytes = 2.0 * (256 * geometry.token_bytes()) as f64 / seconds / 1e9;

@@ -1,4 +1,5 @@
-//! Speed of the products, against peaks measured in the same run. `--quick` takes fewer and shorter measurements.
+//! Benchmark of the products, relative to peaks measured in the same run. `--quick` takes fewer and shorter
+//! measurements.
 //!
 //! cargo bench -p secateur-kernels --bench products -- [--quick] [--threads N] [--only WORD] [--rows N,N] [--shape INPUTS,OUTPUTS] [--resident] [--processor-time]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
@@ -24,7 +25,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Best of several rounds, in seconds per call.
+    /// Seconds per call of the best of several rounds.
     fn time(&self, calls: usize, work: impl FnMut(usize)) -> f64 {
         peak::best(if self.quick { 3 } else { 7 }, calls, work)
     }
@@ -33,7 +34,7 @@ impl Bench {
         self.only.as_ref().is_none_or(|word| name.contains(word.as_str()))
     }
 
-    /// Many matrices of one shape, so that none is in a cache when its turn comes.
+    /// Measures products with many matrices of one shape in turn, so that none is in a cache when its turn comes.
     fn stream(&self, name: &str, make: &dyn Fn() -> Matrix, rows: &[usize], flops_peak: f64) {
         if !self.wants(name) {
             return;

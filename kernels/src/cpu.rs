@@ -1,4 +1,4 @@
-//! The team of threads and the instruction set that everything runs through.
+//! The team of threads and the instruction set that every operation uses.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::Isa;
 use crate::scratch::{Borrowed, Pool};
 use crate::threads::Team;
 
-/// The team of threads and the instruction set: everything runs through it. Clones share the team.
+/// A team of threads and an instruction set, on which every operation runs. Clones share the team.
 #[derive(Clone)]
 pub struct Cpu {
     inner: Arc<Inner>,
@@ -26,18 +26,19 @@ impl fmt::Debug for Cpu {
 }
 
 impl Cpu {
-    /// A team of `threads` threads (the caller of each operation is one of them) with the best instruction set here.
+    /// A team of `threads` threads (the caller of each operation is one of them) with this machine's best instruction
+    /// set.
     pub fn new(threads: usize) -> Cpu {
         Cpu::with_isa(threads, Isa::detect())
     }
 
-    /// As [`Cpu::new`], with an instruction set of choice. One that this machine lacks is lowered to what it has.
+    /// A team like [`Cpu::new`]'s with the given instruction set; one that this machine lacks is lowered to its best.
     pub fn with_isa(threads: usize, isa: Isa) -> Cpu {
         let isa = isa.min(Isa::detect());
         Cpu { inner: Arc::new(Inner { team: Team::new(threads), isa, pool: Pool::default() }) }
     }
 
-    /// Threads of the team, the caller included.
+    /// Number of threads of the team, the caller included.
     pub fn threads(&self) -> usize {
         self.inner.team.threads()
     }
@@ -47,18 +48,19 @@ impl Cpu {
         self.inner.isa
     }
 
-    /// Calls work(i) for every i in 0..pieces on the team (the caller takes part); returns when all are done. A call
-    /// from within work runs inline; callers on several threads take turns.
+    /// Calls work(i) for every i in 0..pieces on the team, in which the caller takes part; returns when all calls are
+    /// done. A call from within `work` runs inline; callers on several threads take turns.
     pub fn run(&self, pieces: usize, work: &(dyn Fn(usize) + Sync)) {
         self.inner.team.run(pieces, work);
     }
 
-    /// A buffer that lives on in this Cpu.
+    /// Borrows a buffer from this Cpu's pool.
     pub(crate) fn scratch(&self) -> Borrowed<'_> {
         self.inner.pool.take()
     }
 
-    /// Calls work(row) for every row, on the team in handfuls of rows, or inline where there are at most `small` numbers.
+    /// Calls work(row) for every row: on the team, several rows per piece, or inline if there are at most `small`
+    /// numbers.
     pub(crate) fn rows(&self, rows: usize, width: usize, small: usize, work: &(dyn Fn(usize) + Sync)) {
         if rows * width <= small {
             return (0..rows).for_each(work);

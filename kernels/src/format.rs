@@ -5,7 +5,7 @@ use half::bf16;
 use crate::Isa;
 use crate::simd::{Simd, Task, dispatch};
 
-/// Number formats of weights and KV as they are stored (little endian).
+/// Number format of stored weights and KV (little endian).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// IEEE single precision.
@@ -26,26 +26,28 @@ impl Format {
     }
 }
 
-/// Stored bytes as f32, exactly. The slices must hold equally many numbers.
+/// Converts stored numbers to f32, exactly. Both slices must hold the same count of numbers.
 pub fn to_f32(format: Format, from: &[u8], into: &mut [f32]) {
     assert_eq!(from.len(), into.len() * format.bytes(), "bytes and numbers must match");
     let task = Widen { format, from: from.as_ptr(), into: into.as_mut_ptr(), count: into.len() };
-    // SAFETY: the slices have `count` numbers.
+    // SAFETY: the machine has the detected instruction set, and both slices have `count` numbers.
     unsafe { dispatch(Isa::detect(), task) };
 }
 
-/// f32 to stored bytes, rounded to nearest even. The slices must hold equally many numbers.
+/// Converts f32 to stored numbers, rounded to nearest even. Both slices must hold the same count of numbers.
 pub fn from_f32(format: Format, from: &[f32], into: &mut [u8]) {
     assert_eq!(into.len(), from.len() * format.bytes(), "bytes and numbers must match");
     let task = Narrow { format, from: from.as_ptr(), into: into.as_mut_ptr(), count: from.len() };
-    // SAFETY: the slices have `count` numbers.
+    // SAFETY: the machine has the detected instruction set, and both slices have `count` numbers.
     unsafe { dispatch(Isa::detect(), task) };
 }
 
-/// One vector of stored numbers. The format is a constant wherever this is inlined into a loop.
+/// Loads one vector of stored numbers as f32. The format is a constant wherever this is inlined into a loop.
+///
+/// The caller guarantees the instruction set of `S` and a vector of numbers in the format at `from`.
 #[inline(always)]
 pub(crate) unsafe fn load<S: Simd>(format: Format, from: *const u8) -> S::V {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the instruction set and a vector of numbers in the format at `from`.
     unsafe {
         match format {
             Format::F32 => S::load(from.cast()),
@@ -55,9 +57,12 @@ pub(crate) unsafe fn load<S: Simd>(format: Format, from: *const u8) -> S::V {
     }
 }
 
+/// Stores one vector of f32 as numbers in a format.
+///
+/// The caller guarantees the instruction set of `S` and room for a vector of numbers in the format at `into`.
 #[inline(always)]
 unsafe fn store<S: Simd>(format: Format, into: *mut u8, v: S::V) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the instruction set and room for a vector of numbers in the format at `into`.
     unsafe {
         match format {
             Format::F32 => S::store(into.cast(), v),
@@ -67,7 +72,7 @@ unsafe fn store<S: Simd>(format: Format, into: *mut u8, v: S::V) {
     }
 }
 
-/// Stored numbers to f32; safe to run where both ranges are valid.
+/// Task that converts `count` stored numbers to f32. It is sound if both ranges are valid.
 pub(crate) struct Widen {
     pub(crate) format: Format,
     pub(crate) from: *const u8,
@@ -81,7 +86,7 @@ impl Task for Widen {
         let Widen { format, from, into, count } = self;
         let bytes = format.bytes();
         let (whole, rest) = (count - count % S::WIDTH, count % S::WIDTH);
-        // SAFETY: within the ranges; the last vector goes through memory of its own.
+        // SAFETY: whole vectors are inside both ranges, and the rest goes through `last`, which has room for a vector.
         unsafe {
             for i in (0..whole).step_by(S::WIDTH) {
                 S::store(into.add(i), load::<S>(format, from.add(i * bytes)));
@@ -95,7 +100,7 @@ impl Task for Widen {
     }
 }
 
-/// f32 to stored numbers; safe to run where both ranges are valid.
+/// Task that converts `count` f32 to stored numbers. It is sound if both ranges are valid.
 pub(crate) struct Narrow {
     pub(crate) format: Format,
     pub(crate) from: *const f32,
@@ -109,7 +114,7 @@ impl Task for Narrow {
         let Narrow { format, from, into, count } = self;
         let bytes = format.bytes();
         let (whole, rest) = (count - count % S::WIDTH, count % S::WIDTH);
-        // SAFETY: within the ranges; the last vector goes through memory of its own.
+        // SAFETY: whole vectors are inside both ranges, and the rest goes through `last`, which has room for a vector.
         unsafe {
             for i in (0..whole).step_by(S::WIDTH) {
                 store::<S>(format, into.add(i * bytes), S::load(from.add(i)));
@@ -123,7 +128,7 @@ impl Task for Narrow {
     }
 }
 
-/// The bits of the nearest bf16, ties to even.
+/// Bits of the bf16 that is nearest to `x`, ties to even.
 #[inline(always)]
 pub(crate) fn round_bf16(x: f32) -> u16 {
     let bits = x.to_bits();
@@ -163,7 +168,7 @@ mod tests {
             let (mut b, mut h) = (vec![0u16; numbers.len()], vec![0u16; numbers.len()]);
             for (format, into) in [(Format::Bf16, &mut b), (Format::F16, &mut h)] {
                 let (from, into) = (numbers.as_ptr(), into.as_mut_ptr().cast());
-                // SAFETY: the machine has it, and the ranges are valid.
+                // SAFETY: the machine has the instruction set, and both ranges have that many numbers.
                 unsafe { dispatch(isa, Narrow { format, from, into, count: numbers.len() }) };
             }
             for ((x, b), h) in numbers.iter().zip(&b).zip(&h) {

@@ -1,19 +1,19 @@
-//! Instruction sets: which there are, and which this machine can run.
+//! Instruction sets, and detection of those that this machine has.
 
 use std::fmt;
 
-/// Instruction sets, weakest first; chosen at run time.
+/// An instruction set, chosen at run time. The order is weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Plain Rust, whatever the compiler makes of it.
+    /// Plain Rust, in the instructions that the compiler chooses.
     Portable,
     /// AVX2 with FMA and F16C: 8 floats in a register.
     Avx2,
     /// AVX-512 F, BW, DQ and VL: 16 floats in a register.
     Avx512,
-    /// AVX-512 and its byte dot products (VNNI).
+    /// AVX-512 with dot products of bytes (VNNI).
     Avx512Vnni,
-    /// AVX-512, VNNI, and dot products of bf16 pairs.
+    /// AVX-512 with VNNI and dot products of bf16 pairs.
     Avx512Bf16,
 }
 

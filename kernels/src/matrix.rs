@@ -1,4 +1,4 @@
-//! Weight matrices: bytes as they lie in a file, or int8 made from them.
+//! Weight matrices: bytes in the layout of a file, or int8 made from them.
 
 use std::fmt;
 
@@ -17,27 +17,27 @@ pub struct Matrix {
     pub(crate) bias: Option<Vec<f32>>,
 }
 
-/// Where the weights are.
+/// Storage of the weights.
 pub(crate) enum Store {
     Plain { format: Format, data: Bytes },
     Int8(Quantized),
 }
 
-/// Why bytes are not the matrix they were said to be.
+/// Reason why bytes cannot be the matrix that they were given as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MatrixError {
-    /// The data is not outputs * inputs numbers.
+    /// The data does not have outputs * inputs numbers.
     Length {
-        /// Bytes that the shape asks for (saturating).
+        /// Bytes that the shape needs (saturating).
         expected: usize,
-        /// Bytes that there are.
+        /// Bytes that were given.
         found: usize,
     },
-    /// The bias has not one number per output.
+    /// The bias does not have one number per output.
     Bias {
-        /// Outputs of the matrix.
+        /// Number of outputs of the matrix.
         expected: usize,
-        /// Numbers of the bias.
+        /// Count of numbers in the bias.
         found: usize,
     },
 }
@@ -66,7 +66,7 @@ impl fmt::Debug for Matrix {
 }
 
 impl Matrix {
-    /// The matrix that `data` holds; checks the length.
+    /// A matrix with the weights in `data`, whose length is checked.
     pub fn new(format: Format, outputs: usize, inputs: usize, data: Bytes) -> Result<Matrix, MatrixError> {
         let expected = outputs.saturating_mul(inputs).saturating_mul(format.bytes());
         if data.len() != expected {
@@ -75,8 +75,8 @@ impl Matrix {
         Ok(Matrix { store: Store::Plain { format, data }, outputs, inputs, bias: None })
     }
 
-    /// int8 with one scale per output (largest magnitude / 127), made in parallel. A matrix that is int8 already stays
-    /// as it is.
+    /// Converts the matrix, in parallel, to int8 with one scale per output (largest magnitude / 127). An int8 matrix
+    /// stays as it is.
     pub fn quantize(self, cpu: &Cpu) -> Matrix {
         let store = match self.store {
             Store::Plain { format, data } => {
@@ -95,17 +95,17 @@ impl Matrix {
         Ok(Matrix { bias: Some(bias), ..self })
     }
 
-    /// Rows of the matrix, and columns of the product.
+    /// Number of rows of the matrix, which are columns of the product.
     pub fn outputs(&self) -> usize {
         self.outputs
     }
 
-    /// Columns of the matrix.
+    /// Number of columns of the matrix.
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
-    /// Its numbers' format; `None`: int8.
+    /// Format of the weights; `None` if they are int8.
     pub fn format(&self) -> Option<Format> {
         match &self.store {
             Store::Plain { format, .. } => Some(*format),
@@ -113,12 +113,12 @@ impl Matrix {
         }
     }
 
-    /// What is added to its outputs.
+    /// The bias that is added to the outputs, if any.
     pub fn bias(&self) -> Option<&[f32]> {
         self.bias.as_deref()
     }
 
-    /// Memory that a full read moves.
+    /// Bytes that a product reads from memory: weights and bias.
     pub fn bytes(&self) -> usize {
         let weights = match &self.store {
             Store::Plain { data, .. } => data.len(),
@@ -127,7 +127,7 @@ impl Matrix {
         weights + self.bias.as_ref().map_or(0, |b| b.len() * 4)
     }
 
-    /// One row as f32 (embedding lookup); `into` has `inputs` numbers.
+    /// Writes one row as f32 (embedding lookup); `into` must have `inputs` numbers.
     pub fn row(&self, index: usize, into: &mut [f32]) {
         assert!(index < self.outputs, "row {index} of a matrix of {} rows", self.outputs);
         assert_eq!(into.len(), self.inputs, "a row has as many numbers as the matrix has inputs");

@@ -3,11 +3,11 @@
 use crate::simd::{Simd, Task, dispatch};
 use crate::{Cpu, SendMut};
 
-/// Numbers below which a call is not worth waking anyone.
+/// Count of numbers up to which a call is not worth waking other threads.
 const SMALL: usize = 32 * 1024;
 
 impl Cpu {
-    /// y = x / rms(x) * weight per row; x, y: [rows, weight.len()].
+    /// Computes y = x / rms(x) * weight per row; x and y are [rows, weight.len()].
     pub fn rms_norm(&self, x: &[f32], weight: &[f32], epsilon: f32, y: &mut [f32]) {
         let width = weight.len();
         assert_eq!(x.len(), y.len(), "x and y have one shape");
@@ -15,13 +15,14 @@ impl Cpu {
         let into = SendMut(y.as_mut_ptr());
         self.rows(x.len() / width, width, SMALL, &|row| {
             let (x, y) = (x[row * width..].as_ptr(), into.get().wrapping_add(row * width));
-            // SAFETY: a row of x and one of y, this piece's own.
+            // SAFETY: the machine has the Cpu's instruction set; x and y have a row of `width` numbers here, and no
+            // other piece touches this row of y.
             unsafe { dispatch(self.isa(), Norm { x, y, weight, epsilon }) };
         });
     }
 
-    /// In place on `heads` heads of `weight.len()` numbers that start at column `offset` of rows of `stride` numbers:
-    /// each head is RMS-normalised (Qwen3's norm of q and k).
+    /// RMS-normalises, in place and each by itself, `heads` heads of `weight.len()` numbers that start at column
+    /// `offset` of rows of `stride` numbers (Qwen3's norm of q and k).
     pub fn head_norm(&self, x: &mut [f32], stride: usize, offset: usize, heads: usize, weight: &[f32], epsilon: f32) {
         let width = weight.len();
         assert!(offset.saturating_add(heads.saturating_mul(width)) <= stride, "heads reach past the row");
@@ -31,14 +32,15 @@ impl Cpu {
         self.rows(rows, heads * width, SMALL, &|row| {
             for head in 0..heads {
                 let x = x.get().wrapping_add(row * stride + offset + head * width);
-                // SAFETY: a head of this piece's row.
+                // SAFETY: the machine has the Cpu's instruction set; the head is inside this piece's own row, as
+                // asserted above.
                 unsafe { dispatch(self.isa(), Norm { x, y: x, weight, epsilon }) };
             }
         });
     }
 }
 
-/// One row; x may be y.
+/// Task that normalises one row. x and y may be the same memory.
 struct Norm<'a> {
     x: *const f32,
     y: *mut f32,
@@ -53,7 +55,7 @@ impl Task for Norm<'_> {
         let width = weight.len();
         let weight = weight.as_ptr();
         let (whole, rest) = (width - width % S::WIDTH, width % S::WIDTH);
-        // SAFETY: within the rows of `width` numbers.
+        // SAFETY: all accesses are inside rows of `width` numbers.
         unsafe {
             let mut sum = S::zero();
             for i in (0..whole).step_by(S::WIDTH) {

@@ -3,12 +3,13 @@
 use crate::simd::{Simd, Task, dispatch};
 use crate::{Cpu, SendMut};
 
-/// Numbers below which a call is not worth waking anyone.
+/// Count of numbers up to which a call is not worth waking other threads.
 const SMALL: usize = 32 * 1024;
 
 impl Cpu {
-    /// Rotary embedding in Hugging Face's layout (entry i pairs with i + head_dim / 2), in place, on `heads` heads that
-    /// start at column `offset` of rows of `stride` numbers. cos, sin: [rows, head_dim / 2], a line per row.
+    /// Applies rotary embedding in place, in Hugging Face's layout (entry i pairs with i + head_dim / 2), to `heads`
+    /// heads that start at column `offset` of rows of `stride` numbers. cos and sin are [rows, head_dim / 2], with a
+    /// line per row.
     #[allow(clippy::too_many_arguments)]
     pub fn rotate(
         &self,
@@ -35,7 +36,8 @@ impl Cpu {
                 cos: &cos[row * half..][..half],
                 sin: &sin[row * half..][..half],
             };
-            // SAFETY: the heads of this piece's row.
+            // SAFETY: the machine has the Cpu's instruction set; the heads are inside this piece's own row, and cos and
+            // sin have a line for it, as asserted above.
             unsafe { dispatch(self.isa(), task) };
         });
     }
@@ -55,7 +57,7 @@ impl Task for Rotate<'_> {
         let half = self.cos.len();
         let (cos, sin) = (self.cos.as_ptr(), self.sin.as_ptr());
         for head in 0..self.heads {
-            // SAFETY: within the head, and within the line of cos and sin.
+            // SAFETY: all accesses are inside the head and inside the line of cos and sin.
             unsafe {
                 let low = self.x.add(head * 2 * half);
                 let high = low.add(half);

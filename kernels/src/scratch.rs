@@ -1,23 +1,24 @@
-//! Buffers that are kept between calls, so that a step of a model allocates nothing.
+//! Buffers that are reused between calls, so that a step of a model allocates nothing.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Memory aligned to a cache line. Contents are whatever the last user left.
+/// Initialised memory, aligned to a cache line. Its content is left over from the last use.
 pub(crate) struct Buffer {
     start: *mut u8,
     capacity: usize,
 }
 
-// SAFETY: it owns its memory, as a Vec<u8> would.
+// SAFETY: the buffer owns its memory, like a Vec<u8>, and has nothing that belongs to a thread.
 unsafe impl Send for Buffer {}
-// SAFETY: shared access only reads the pointer; users of the pointer answer for what they do.
+// SAFETY: shared access only copies the pointer; every use of the pointer is unsafe and has its own reason.
 unsafe impl Sync for Buffer {}
 
 const ALIGN: usize = 64;
-/// Bytes past the asked-for length that may be read (not relied upon), so that kernels may prefetch and over-read.
+/// Bytes after the requested length that may be read (their values do not matter), so that kernels may prefetch and
+/// over-read.
 const SLACK: usize = 256;
 
 impl Buffer {
@@ -25,18 +26,19 @@ impl Buffer {
         Buffer { start: std::ptr::null_mut(), capacity: 0 }
     }
 
-    /// At least `bytes` bytes, aligned to 64; the old contents are lost when it grows.
+    /// Makes room for at least `bytes` bytes, aligned to 64, and returns the start; the content is lost when the buffer
+    /// grows.
     pub(crate) fn reserve(&mut self, bytes: usize) -> *mut u8 {
         if self.capacity < bytes || self.start.is_null() {
             self.free();
             let capacity = (bytes + SLACK).next_multiple_of(4096);
             let Ok(layout) = Layout::from_size_align(capacity, ALIGN) else { panic!("scratch of {bytes} bytes") };
-            // SAFETY: the size is not zero.
+            // SAFETY: the layout's size is not zero, since `SLACK` is added.
             let start = unsafe { alloc(layout) };
             if start.is_null() {
                 handle_alloc_error(layout);
             }
-            // SAFETY: freshly allocated; initialised so that slices over it are always sound.
+            // SAFETY: freshly allocated with this capacity. Initialised, so that slices over the memory are sound.
             unsafe { start.write_bytes(0, capacity) };
             *self = Buffer { start, capacity };
         }
@@ -49,7 +51,7 @@ impl Buffer {
 
     fn free(&mut self) {
         if !self.start.is_null() {
-            // SAFETY: allocated in `reserve` with this layout.
+            // SAFETY: the memory was allocated in `reserve` with exactly this layout, which was valid there.
             unsafe { dealloc(self.start, Layout::from_size_align_unchecked(self.capacity, ALIGN)) };
             self.start = std::ptr::null_mut();
             self.capacity = 0;
@@ -63,7 +65,7 @@ impl Drop for Buffer {
     }
 }
 
-/// Buffers for callers: as many as there are calls at once, each as large as the largest use.
+/// Pool of buffers for callers. It has as many as there were concurrent uses, each as large as its largest use.
 #[derive(Default)]
 pub(crate) struct Pool(Mutex<Vec<Buffer>>);
 
@@ -74,7 +76,7 @@ impl Pool {
     }
 }
 
-/// A buffer of a pool, given back on drop.
+/// A buffer borrowed from a pool, returned on drop.
 pub(crate) struct Borrowed<'a> {
     buffer: Buffer,
     pool: &'a Pool,
@@ -104,9 +106,9 @@ thread_local! {
     static LOCAL: Cell<Buffer> = const { Cell::new(Buffer::empty()) };
 }
 
-/// Runs `work` with this thread's own scratch of at least `bytes` bytes.
+/// Runs `work` with a scratch buffer of this thread, of at least `bytes` bytes.
 pub(crate) fn with_local<R>(bytes: usize, work: impl FnOnce(*mut u8) -> R) -> R {
-    // Taken out for the time of the use: a nested use would get a buffer of its own.
+    // The buffer is taken out while it is used, so that a nested use gets a buffer of its own.
     let mut buffer = LOCAL.replace(Buffer::empty());
     let result = work(buffer.reserve(bytes));
     LOCAL.set(buffer);

@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers shared by the tests.
 
 use crate::{Cpu, Isa};
 
@@ -21,7 +21,7 @@ pub(crate) fn numbers(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| next() as f32 / (1u64 << 23) as f32 - 1.0).collect()
 }
 
-/// Asserts that numbers are near those wanted: |difference| <= tolerance * (1 + |wanted|).
+/// Asserts that each number is close to the wanted one: |difference| <= tolerance * (1 + |wanted|).
 pub(crate) fn close(found: &[f32], wanted: impl IntoIterator<Item = f64>, tolerance: f64, what: &dyn std::fmt::Debug) {
     let mut count = 0;
     for (i, (found, wanted)) in found.iter().zip(wanted).enumerate() {

@@ -1,9 +1,9 @@
 //! A fixed team of threads.
 //!
-//! Regions are short (a decode step has hundreds), so a worker spins for some tens of microseconds after a region and
-//! only then parks: the machine is shared with other processes. A region does not wait for workers that have not woken
-//! up: a worker enters a region by raising its count of active workers, which it can do only while the caller has not
-//! closed it.
+//! A call of the team is a region. Regions are short (a decode step has hundreds), so a worker spins for some tens of
+//! microseconds after a region; it then parks, since the machine is shared with other processes. A region does not wait
+//! for workers that have not woken up: a worker enters a region by raising its count of active workers, which it can do
+//! only while the caller has not closed the region.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -13,27 +13,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How long a worker looks for the next region before it parks.
+/// How long a worker spins for the next region before it parks.
 const SPIN: Duration = Duration::from_micros(40);
-/// Bit of the state that says that the region takes workers; below it the active workers, above it the region's number.
+/// Bit of the state that says that the region accepts workers. The bits below it are the number of active workers; bits
+/// 32 and up are the region's number.
 const OPEN: u64 = 1 << 31;
 const ACTIVE: u64 = OPEN - 1;
 
 thread_local! {
-    /// Whether this thread is inside a region (of any team): a call from there runs inline.
+    /// Whether this thread is inside a region (of any team), where a call runs inline.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
 type Work<'a> = &'a (dyn Fn(usize) + Sync);
 
-/// What a region is about. Lives on the caller's stack; workers hold it only while they are active.
+/// The work of a region. It lives on the caller's stack; workers refer to it only while they are active.
 struct Region {
     work: Work<'static>,
     pieces: usize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A value in a cache line of its own (two, as neighbours are fetched together).
+/// A value in cache lines of its own (two, since neighbouring lines are fetched together).
 #[repr(align(128))]
 struct Padded<T>(T);
 
@@ -48,10 +49,10 @@ struct Shared {
 // SAFETY: `region` is written by the one caller that holds the team's mutex while no worker is active, and read by
 // workers only after they have become active, which the state's acquire/release orders.
 unsafe impl Sync for Shared {}
-// SAFETY: as above; nothing in it belongs to a thread.
+// SAFETY: nothing in it belongs to a thread, and access to the pointer in `region` is ordered as for `Sync`.
 unsafe impl Send for Shared {}
 
-/// Threads that take part in the regions of their owner, who takes part as well.
+/// Worker threads that take part in the regions of the team's caller, who takes part as well.
 pub(crate) struct Team {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -91,16 +92,18 @@ impl Team {
             return;
         }
         let _caller = self.caller.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: only the lifetime changes; `Close` below keeps this frame alive until no worker is active.
+        // SAFETY: only the lifetime changes, and workers use the reference only while they are active: `Close` below
+        // does not let this function return or unwind before no worker is.
         let work: Work<'static> = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };
         let region = Region { work, pieces, panic: Mutex::new(None) };
         let shared = &*self.shared;
-        // SAFETY: we hold the caller mutex and the last region is closed with no worker active.
+        // SAFETY: this thread holds the caller mutex, and the previous region is closed with no worker active, so
+        // nobody else accesses the pointer.
         unsafe { *shared.region.get() = &raw const region };
         shared.next.0.store(0, Ordering::Relaxed);
         let number = (shared.state.0.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
         shared.state.0.store(number << 32 | OPEN, Ordering::Release);
-        // Orders the open state before the look at `parked`; a worker does the reverse.
+        // Orders the store of the open state before the loads of `parked`; a worker that parks does the reverse.
         fence(Ordering::SeqCst);
         for (worker, parked) in self.workers.iter().zip(&shared.parked).take(pieces - 1) {
             if parked.0.load(Ordering::Relaxed) && parked.0.swap(false, Ordering::Relaxed) {
@@ -130,7 +133,7 @@ impl Drop for Team {
     }
 }
 
-/// Closes the region and waits for its workers, also when the caller's piece panicked.
+/// Guard that closes the region and waits for its workers on drop, so also when the caller's own piece panics.
 struct Close<'a>(&'a Shared);
 
 impl Drop for Close<'_> {
@@ -143,7 +146,7 @@ impl Drop for Close<'_> {
             if spins < 2000 {
                 std::hint::spin_loop();
             } else {
-                // The worker may be waiting for this very core.
+                // The worker may be waiting for the core that this thread spins on.
                 thread::yield_now();
             }
         }
@@ -209,7 +212,7 @@ impl Shared {
         state & OPEN != 0 && state >> 32 != last
     }
 
-    /// Takes part in the open region, if there is one that this worker has not seen.
+    /// Takes part in the open region, if there is one that this worker has not seen. Returns false if there is none.
     fn enter(&self, last: &mut u64) -> bool {
         if !self.open(*last) {
             return false;
@@ -218,10 +221,11 @@ impl Shared {
         if state & OPEN == 0
             || self.state.0.compare_exchange(state, state + 1, Ordering::AcqRel, Ordering::Relaxed).is_err()
         {
-            return true; // Something moved: look again.
+            return true; // The state has changed: check again.
         }
         *last = state >> 32;
-        // SAFETY: we are active, so the caller keeps the region until we leave.
+        // SAFETY: this worker is counted as active, so the caller keeps the region alive until the count is lowered
+        // below.
         let region = unsafe { &**self.region.get() };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_pieces(region))) {
             *region.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
@@ -261,7 +265,8 @@ mod tests {
             team.run(2, &|_| {
                 names.lock().unwrap().insert(thread::current().id());
                 began.fetch_add(1, Ordering::Relaxed);
-                // Nobody gets both pieces by being quick; a worker that never wakes leaves one name.
+                // Each piece waits for the other to begin, so that one thread does not get both; if the worker never
+                // wakes, only one name is recorded.
                 let since = Instant::now();
                 while began.load(Ordering::Relaxed) < 2 && since.elapsed() < Duration::from_secs(10) {
                     thread::yield_now();

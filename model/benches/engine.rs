@@ -1,13 +1,14 @@
-//! Speed of one stage's computation on this machine, without sockets: prefill of 512 tokens, decode of one stream, and of
-//! sixteen, each beside what bounds it: bytes of weights and KV moved per step over the memory's read rate, and floating
-//! point operations over the peak of the instruction set, both measured in the same run.
+//! Speed of one stage's computation on this machine, without sockets: a prefill of 512 tokens, decode of one stream,
+//! and decode of sixteen streams. Each figure is printed beside its bound: bytes of weights and KV moved per step over
+//! the memory's read rate, and floating point operations over the peak of the instruction set, both measured in the
+//! same run.
 //!
 //! ```text
 //! secateur synth --preset llama-3.2-1b --dtype bf16 --out /tmp/llama-1b
 //! cargo bench -p secateur-model --bench engine -- --model /tmp/llama-1b [--weights int8] [--threads 2] [--runs 5] [--json]
 //! ```
 //!
-//! `benches/peers.py` runs it in turns with other engines.
+//! `benches/peers.py` runs this benchmark alternately with other engines.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints its figures")]
 
 use std::path::PathBuf;
@@ -42,7 +43,7 @@ fn arguments() -> Option<Arguments> {
             "--threads" => found.options.threads = Some(value().parse().unwrap()),
             "--runs" => found.runs = value().parse().unwrap(),
             "--json" => found.json = true,
-            // What cargo passes to every benchmark.
+            // Cargo passes this flag to every benchmark.
             "--bench" => {}
             other => panic!("unknown flag {other}"),
         }
@@ -64,7 +65,7 @@ fn main() {
     let first_prefill_s = started.elapsed().as_secs_f64();
     let (mut prefill, mut single, mut many, mut reads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..arguments.runs {
-        // In turns, so that all share what the machine does meanwhile.
+        // The measurements alternate, so that other load on the machine affects all of them alike.
         reads.push(read_rate(model.cpu()));
         prefill.push(PROMPT as f64 / bench.prefill());
         single.push(bench.decode(1));
@@ -133,7 +134,7 @@ impl<'a> Bench<'a> {
         Bench { model, pool: model.kv_pool(1 << 30).unwrap(), space: Workspace::default(), prompt }
     }
 
-    /// Seconds for a prompt of 512.
+    /// Seconds that the prefill of a 512-token prompt takes.
     fn prefill(&mut self) -> f64 {
         let started = Instant::now();
         self.prefilled();
@@ -154,7 +155,7 @@ impl<'a> Bench<'a> {
         table
     }
 
-    /// Steps per second with so many streams, each behind a prompt of 512.
+    /// Decode steps per second with `streams` streams, each behind a prompt of 512 tokens.
     fn decode(&mut self, streams: usize) -> f64 {
         let first = self.prefilled();
         let view = first.view(PROMPT);

@@ -1,4 +1,4 @@
-//! `secateur.json`: what a checkpoint's author measured and recommends. Optional.
+//! `secateur.json`: measurements and recommendations of a checkpoint's author. The file is optional.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::error::{ModelError, Result};
 
 /// The file's name in the checkpoint folder.
 pub const CARD_FILE: &str = "secateur.json";
-/// The one format this build reads.
+/// The only format version that this build reads.
 const FORMAT: u32 = 1;
 
 /// The content of `secateur.json`.
@@ -17,13 +17,13 @@ const FORMAT: u32 = 1;
 pub struct Card {
     /// Version of this file's format.
     pub format: u32,
-    /// Recommended pruning of visual tokens where a request has one picture.
+    /// Recommended pruning of visual tokens for requests with one picture.
     #[serde(default)]
     pub visual: Option<VisualAdvice>,
-    /// The same where it has several.
+    /// Recommended pruning of visual tokens for requests with several pictures.
     #[serde(default)]
     pub visual_several: Option<VisualAdvice>,
-    /// How precisely KV has to be shipped.
+    /// Recommended precision of shipped KV.
     #[serde(default)]
     pub transfer: Option<TransferAdvice>,
     /// A picture question with a known answer.
@@ -31,21 +31,21 @@ pub struct Card {
     pub sample: Option<Sample>,
 }
 
-/// Which visual tokens to keep, from measurement on this checkpoint.
+/// Recommended pruning of visual tokens, from measurement on this checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VisualAdvice {
-    /// A method's name as the request extension has it, for example `trimtokenator`.
+    /// Method name as in the request extension, for example `trimtokenator`.
     pub method: String,
     /// Share of visual tokens kept, in (0, 1].
     pub keep: f64,
 }
 
-/// How precisely KV has to be shipped, from measurement on this checkpoint (`secateur eval --recommend`).
+/// Recommended precision of shipped KV, from measurement on this checkpoint (`secateur eval --recommend`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferAdvice {
-    /// Bits a value, about, of the policy `tiered`: 2 to 10 in quarters.
+    /// Approximate bits per value of the policy `tiered`: 2 to 10 in quarters.
     pub bits: f64,
-    /// What was measured, in a few words.
+    /// Short description of the measurement.
     pub evidence: String,
 }
 
@@ -56,7 +56,7 @@ pub struct Sample {
     pub image: String,
     /// The question.
     pub prompt: String,
-    /// What the model answers.
+    /// The model's answer.
     pub answer: String,
 }
 

@@ -1,4 +1,4 @@
-//! Where to compute, and in which format.
+//! The device to compute on, and the number format to compute in.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum DeviceKind {
     /// The host's processor.
     #[default]
     Cpu,
-    /// The NVIDIA GPU of this ordinal. Not in this version.
+    /// The NVIDIA GPU of this ordinal. This version refuses it.
     Cuda(usize),
 }
 
@@ -25,13 +25,13 @@ impl fmt::Display for DeviceKind {
 }
 
 impl DeviceKind {
-    /// Refuses what this version cannot compute on.
+    /// Refuses devices that this version cannot compute on.
     pub fn check(self) -> Result<()> {
         check(self)
     }
 }
 
-/// Refuses what this version cannot compute on.
+/// Refuses devices that this version cannot compute on.
 pub(crate) fn check(kind: DeviceKind) -> Result<()> {
     match kind {
         DeviceKind::Cpu => Ok(()),
@@ -42,7 +42,7 @@ pub(crate) fn check(kind: DeviceKind) -> Result<()> {
     }
 }
 
-/// The format of weights and KV: the one asked for, else the checkpoint's own. Activations are f32 in any case.
+/// The format of weights and KV: the requested one, else the checkpoint's own. Activations are f32 in any case.
 pub(crate) fn compute_type(asked: Option<FloatType>, stored: Option<FloatType>) -> FloatType {
     asked.or(stored).unwrap_or(FloatType::F32)
 }

@@ -1,4 +1,4 @@
-//! What can go wrong between a checkpoint folder and an answer.
+//! Errors between a checkpoint folder and an answer.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub enum ModelError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A JSON file of the checkpoint does not parse.
@@ -21,10 +21,10 @@ pub enum ModelError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// A weights file is damaged or not what its index says.
+    /// A weights file is damaged or does not match its index.
     #[error("{}: {problem}", path.display())]
     Weights {
         /// The file.
@@ -32,10 +32,10 @@ pub enum ModelError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A configuration value this crate does not implement, or that contradicts another.
+    /// A configuration value that this crate does not implement, or that contradicts another.
     #[error("configuration field `{field}`: {problem}")]
     Config {
-        /// The field's name as the JSON has it, with dots between levels.
+        /// The field's name as in the JSON, with dots between levels.
         field: String,
         /// What is wrong with its value.
         problem: String,
@@ -49,41 +49,41 @@ pub enum ModelError {
         /// The name, after the naming schemes are unified (see `checkpoint::names`).
         name: String,
     },
-    /// The checkpoint holds a tensor that the configured model would leave out, and with it a part of its answers.
+    /// The checkpoint holds a tensor that the configured model would ignore, which would change its answers.
     #[error("the checkpoint holds `{name}`, {problem}")]
     UnusedTensor {
-        /// The name, as it is stored.
+        /// The name as stored.
         name: String,
         /// Why it cannot be used.
         problem: String,
     },
-    /// A tensor or a buffer is not of the shape that the configuration says.
+    /// A tensor or a buffer does not have the configured shape.
     #[error("`{name}` has shape {found:?}, expected {expected:?}")]
     Shape {
         /// Which tensor or buffer.
         name: String,
-        /// What the configuration says.
+        /// The configured shape.
         expected: Vec<usize>,
-        /// What is there.
+        /// The actual shape.
         found: Vec<usize>,
     },
-    /// The device asked for cannot be used.
+    /// The requested device cannot be used.
     #[error("device `{device}`: {problem}")]
     Device {
-        /// The device asked for.
+        /// The requested device.
         device: String,
-        /// Why not.
+        /// The reason.
         problem: String,
     },
-    /// Pictures given to a model that was loaded without vision, or has none.
+    /// Pictures were given to a model that was loaded without vision, or has none.
     #[error("this model was loaded without vision and cannot look at pictures")]
     NoVision,
-    /// A visual method that acts before the tower, on a tower that it cannot act on.
+    /// A visual method that acts before the tower was asked of a tower that it cannot act on.
     #[error("the visual method `{method}` cannot be used with this checkpoint: {problem}")]
     View {
         /// The method.
         method: secateur_pruning::VisualMethod,
-        /// Why not.
+        /// The reason.
         problem: &'static str,
     },
     /// A picture that cannot be decoded or is too large.
@@ -94,27 +94,27 @@ pub enum ModelError {
     Token {
         /// The id.
         token: u32,
-        /// How many there are.
+        /// Size of the vocabulary.
         vocab: usize,
     },
     /// A prompt without a single token.
     #[error("the prompt is empty")]
     EmptyPrompt,
-    /// More positions than the model, or the cache, has.
+    /// More positions were requested than the model, or the cache, has.
     #[error("{tokens} tokens do not fit: the limit is {limit}")]
     ContextTooLong {
-        /// How many were asked for.
+        /// The requested number of positions.
         tokens: usize,
-        /// How many fit.
+        /// The number that fits.
         limit: usize,
     },
-    /// What the model made of a position is no distribution over tokens: its numbers overflowed somewhere.
+    /// The logits of a position are no distribution over tokens: some number overflowed.
     #[error("the model's logits are not numbers that a token can be drawn by")]
     Logits,
-    /// Something panicked: a defect of this program, whose message is in the log.
+    /// A computation panicked, which is a defect of this program; the panic message is in the log.
     #[error("{what} panicked")]
     Defect {
-        /// What was done.
+        /// The computation that panicked.
         what: &'static str,
     },
     /// A KV cache that does not fit the model, or is not completely filled.
@@ -123,14 +123,14 @@ pub enum ModelError {
         /// What is wrong.
         problem: String,
     },
-    /// A selection that names something which is not there.
+    /// An index in a selection is out of range.
     #[error("{what} index {index} is out of range, there are {len}")]
     OutOfRange {
-        /// What was indexed.
+        /// The kind of item that was indexed.
         what: &'static str,
         /// The index.
         index: usize,
-        /// How many there are.
+        /// Number of items.
         len: usize,
     },
     /// The caller asked to stop.
@@ -153,7 +153,7 @@ impl ModelError {
     }
 }
 
-/// A file that is not there is told so, in words; anything else in the system's.
+/// The text for a file that cannot be read: plain words if it is missing, else the system's error.
 fn unread(path: &Path, source: &io::Error) -> String {
     match source.kind() {
         io::ErrorKind::NotFound => format!("{} is not there", path.display()),

@@ -58,18 +58,19 @@ impl fmt::Display for FloatType {
     }
 }
 
-/// How the language model's matrices are kept in memory.
+/// The format in which the language model's matrices are kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WeightFormat {
-    /// As numbers of the compute format.
+    /// Numbers in the compute format.
     #[default]
     Native,
-    /// As 8-bit integers with one scale per output channel: half the memory and time of bf16, at a small loss.
+    /// 8-bit integers with one scale per output channel: half the memory and time of bf16, at a small loss of
+    /// precision.
     Int8,
 }
 
 impl WeightFormat {
-    /// `native` or `int8`.
+    /// The name in settings: `native` or `int8`.
     pub fn name(self) -> &'static str {
         match self {
             WeightFormat::Native => "native",
@@ -77,7 +78,7 @@ impl WeightFormat {
         }
     }
 
-    /// The format of that name.
+    /// The format with that name.
     pub fn from_name(name: &str) -> Option<WeightFormat> {
         [WeightFormat::Native, WeightFormat::Int8].into_iter().find(|format| format.name() == name)
     }

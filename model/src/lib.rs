@@ -1,12 +1,13 @@
 //! Checkpoints and computation: the only crate of Secateur that knows tensors.
 //!
-//! A checkpoint folder in the Hugging Face layout becomes a [`Model`]. A prefill node lets it [`Model::see`] pictures
-//! and runs prompts with [`Model::forward`], chunk by chunk, many at once; their KV lies in the blocks of a [`KvPool`] and
-//! leaves as bytes through a [`KvView`]. A decode node writes such bytes into a [`BlockTable`] and goes on, all answers
-//! in one [`Model::forward`] per token. Either may leave out blocks of its own.
+//! A checkpoint folder in the Hugging Face layout becomes a [`Model`]. A prefill node encodes pictures with
+//! [`Model::see`] and runs prompts with [`Model::forward`], in chunks, many prompts at once; their KV lies in the
+//! blocks of a [`KvPool`] and is shipped as bytes through a [`KvView`]. A decode node writes such bytes into a
+//! [`BlockTable`] and continues all answers together, with one [`Model::forward`] per token. Either node may leave out
+//! blocks of its own.
 //!
-//! What is deliberately not here: tokenizers and chat templates (the router's), choosing visual tokens (`pruning`),
-//! anything about networks (`transfer`), scheduling. Calls return when the computation is done.
+//! Deliberately not in this crate: tokenizers and chat templates (in the router), the choice of visual tokens
+//! (`pruning`), networks (`transfer`), scheduling. Calls are synchronous: they return when the computation is done.
 
 pub mod calibrate;
 mod card;

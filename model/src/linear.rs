@@ -1,4 +1,4 @@
-//! An affine map on tensors, `y = x W^T + b`: a custom operation of candle's over our own kernels.
+//! An affine map on tensors, `y = x W^T + b`, as a custom operation of candle over Secateur's own kernels.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ impl fmt::Debug for Linear {
 }
 
 impl Linear {
-    /// Takes a matrix [out, in] as it is.
+    /// Wraps a matrix [out, in].
     pub fn new(matrix: Matrix, cpu: &Cpu) -> Linear {
         Linear { matrix: Arc::new(matrix), cpu: cpu.clone() }
     }
 
-    /// Loads `NAME.weight` and, if asked for, `NAME.bias`.
+    /// Loads `NAME.weight` and, if `bias` is set, `NAME.bias`.
     pub fn load(weights: &Weights, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Linear> {
         Ok(Linear::new(weights.plain_linear(name, inputs, outputs, bias)?, weights.cpu()))
     }

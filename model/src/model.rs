@@ -1,4 +1,4 @@
-//! A loaded checkpoint and what can be done with it.
+//! A loaded checkpoint and its operations.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -17,27 +17,27 @@ use crate::sampling::{Drawn, Sampler};
 use crate::stage::Stage;
 use crate::vision::{Eye, Picture, Rows, VisualTokens};
 
-/// What of a checkpoint to load, and how to compute with it.
+/// The parts of a checkpoint to load, and how to compute with them.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
-    /// Where to compute.
+    /// The device to compute on.
     pub device: DeviceKind,
-    /// Format of weights and KV. `None`: the checkpoint's own.
+    /// Format of weights and KV; `None` for the checkpoint's own.
     pub dtype: Option<FloatType>,
-    /// How the language model's matrices are kept.
+    /// Format in which the language model's matrices are kept in memory.
     pub weights: WeightFormat,
-    /// Threads that compute. `None`: one for each core.
+    /// Number of compute threads; `None` for one per core.
     pub threads: Option<usize>,
-    /// What this stage does with the checkpoint's blocks.
+    /// Roles of the checkpoint's blocks in this stage.
     pub stage: Stage,
     /// Whether to load the vision tower and the projector.
     pub vision: bool,
 }
 
-/// A loaded checkpoint: the blocks of one stage, and its eye if asked for.
+/// A loaded checkpoint: the blocks of one stage, and its vision tower if requested.
 ///
-/// It does not change after loading, so it is shared by reference; what belongs to one sequence is in its
-/// [`crate::BlockTable`], and what one pass needs in a [`Workspace`].
+/// It is immutable after loading, so it is shared by reference; the state of one sequence is in its
+/// [`crate::BlockTable`], and the buffers of one pass are in a [`Workspace`].
 pub struct Model {
     info: ModelInfo,
     kv_layers: Vec<usize>,
@@ -75,7 +75,7 @@ impl Model {
         Ok(Model { info, kv_layers, language, eye, cpu, multi_axis })
     }
 
-    /// What this checkpoint is.
+    /// Facts about this checkpoint.
     pub fn info(&self) -> &ModelInfo {
         &self.info
     }
@@ -85,23 +85,23 @@ impl Model {
         &self.kv_layers
     }
 
-    /// Those of them in which a row sees only the last so many positions.
+    /// Those of [`Model::kv_layers`] in which a row sees only a window of the last positions.
     pub fn windowed_layers(&self) -> impl Iterator<Item = usize> + '_ {
         let windows = self.kv_layers.iter().zip(self.language.windows());
         windows.filter(|(_, window)| window.is_some()).map(|(&layer, _)| layer)
     }
 
-    /// The threads and instructions that it computes with; for other work between passes.
+    /// The threads and instruction set that the model computes with; other work may use them between passes.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
 
-    /// Bytes of weights that a step reads, whatever its batch.
+    /// Bytes of weights that a decode step reads, whatever its batch size.
     pub fn weight_bytes_per_step(&self) -> usize {
         self.language.bytes_per_step()
     }
 
-    /// KV memory for as many whole blocks as fit in `bytes`.
+    /// Allocates KV memory: as many whole blocks as fit in `bytes`.
     pub fn kv_pool(&self, bytes: u64) -> Result<KvPool, ModelError> {
         let block = kv::block_bytes(&self.geometry(), self.kv_layers.len());
         let blocks = bytes / block as u64;
@@ -113,17 +113,17 @@ impl Model {
         self.kv_pool_of(usize::try_from(blocks).unwrap_or(usize::MAX))
     }
 
-    /// KV memory of so many blocks.
+    /// Allocates KV memory of `blocks` blocks.
     pub(crate) fn kv_pool_of(&self, blocks: usize) -> Result<KvPool> {
         KvPool::new(self.geometry(), self.kv_layers.len(), blocks)
     }
 
-    /// Pixels to visual tokens: preprocess, tower, feature layer, projector. One entry per picture.
+    /// Computes the visual tokens of pictures: preprocess, tower, feature layer, projector. One entry per picture.
     pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
         self.eye()?.see(pictures)
     }
 
-    /// What the tower is shown of a picture, as transformers' `pixel_values`.
+    /// The tower's input for a picture, laid out as transformers' `pixel_values`.
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
         self.eye()?.pixel_values(picture)
     }
@@ -141,7 +141,7 @@ impl Model {
         Ok(Rows { data, width })
     }
 
-    /// Which visual tokens of pictures a policy keeps, given the user's words.
+    /// Indices of the visual tokens that a policy keeps of each picture, given the user's words.
     pub fn choose<'a>(
         &self,
         policy: VisualPolicy,
@@ -159,7 +159,7 @@ impl Model {
         select(policy, &pictures, text).map_err(|error| unfit(error.to_string()))
     }
 
-    /// Lays the segments of a prompt behind one another and gives each row its position.
+    /// Concatenates the segments of a prompt and gives each row its position.
     pub fn prompt(&self, segments: &[Segment<'_>]) -> Result<Prompt, ModelError> {
         let prompt = Prompt::new(segments, self.info.vocab, self.multi_axis)?;
         let limit = self.info.max_positions;
@@ -169,11 +169,11 @@ impl Model {
         Ok(prompt)
     }
 
-    /// Runs a batch: some rows of each of several sequences. See [`Feed`].
+    /// Runs a batch: some rows of each of several sequences, see [`Feed`].
     ///
-    /// `on_layer` is told each block's place among those with KV, in order, on this thread, as soon as that block's KV of
-    /// every row is stored. Logits of the wanted rows are left in the workspace. After an error, what tables hold beyond
-    /// their length is undefined, and their length is as before.
+    /// `on_layer` is called on this thread as soon as a block's KV of every row is stored, with the block's place among
+    /// those with KV, in order. Logits of the wanted rows are left in the workspace. After an error, the content of
+    /// tables beyond their length is undefined, and their length is unchanged.
     pub fn forward(
         &self,
         pool: &KvPool,
@@ -184,15 +184,15 @@ impl Model {
         self.language.forward(pool, feeds, space, &mut on_layer)
     }
 
-    /// Draws the next token of each wanted row of the last pass, in order, side by side on the model's threads. A row that
-    /// no token can be drawn from fails alone.
+    /// Draws the next token of each wanted row of the last pass, in order, in parallel on the model's threads. If no
+    /// token can be drawn from a row, only that row fails.
     pub fn draw<'a>(
         &self,
         space: &mut Workspace,
         samplers: impl Iterator<Item = (&'a mut Sampler, &'a mut Option<Result<Drawn>>)>,
     ) {
         let rows = space.logits().chunks_exact_mut(self.info.vocab);
-        // Each piece is taken by one thread, so no lock is ever waited for.
+        // Each piece is taken by one thread, so its lock is never contended.
         let pieces: Vec<_> = samplers.zip(rows).map(Mutex::new).collect();
         self.cpu.run(pieces.len(), &|piece| {
             if let Ok(mut piece) = pieces[piece].lock() {
@@ -225,7 +225,7 @@ fn all_cores() -> usize {
 }
 
 impl ModelInfo {
-    /// What the checkpoint in `dir` would say once loaded, without loading it. `dtype` as in [`LoadOptions`].
+    /// The facts about the checkpoint in `dir`, without loading it. `dtype` as in [`LoadOptions`].
     pub fn read(dir: &Path, dtype: Option<FloatType>) -> Result<ModelInfo, ModelError> {
         let config = Config::read(dir)?;
         let compute = device::compute_type(dtype, config.stored);

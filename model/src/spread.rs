@@ -1,27 +1,28 @@
-//! How strongly queries look at the channels of keys, and how far values spread: what a lossy transfer of KV is to respect.
+//! Query strength per key channel, and the spread of values: the statistics that a lossy transfer of KV has to respect.
 
 use crate::error::ModelError;
 use crate::kv::{BLOCK_POSITIONS, BlockTable};
 use crate::language::{Course, Feed, Input, Segment, Wanted, Workspace};
 use crate::model::Model;
 
-/// Tokens that are run.
+/// Number of tokens in the pass.
 const TOKENS: usize = 128;
-/// First rows that are not looked at: attention sinks are unlike all others.
+/// First rows that are left out of the statistics: attention sinks differ from all other rows.
 const SINKS: usize = 8;
 
-/// What was found in one block.
+/// Statistics of one block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSpread {
-    /// Mean square of the queries of each key head in each pair of channels that turn together, `[kv_heads, head_dim / 2]`.
+    /// Mean square of the queries of each key head in each pair of channels that rotate together, `[kv_heads, head_dim
+    /// / 2]`.
     pub query_squares: Vec<f64>,
     /// Standard deviation of values around their channels' means, all heads together.
     pub value_deviation: f64,
 }
 
 impl Model {
-    /// What one pass over tokens drawn from the whole vocabulary shows of each block that has KV here. The same tokens every
-    /// time, so the same figures for the same checkpoint on the same processor.
+    /// Statistics of each block that has KV here, from one pass over tokens drawn from the whole vocabulary. The tokens
+    /// are always the same, so a checkpoint gives the same figures every time on the same processor.
     pub fn kv_spread(&self) -> Result<Vec<LayerSpread>, ModelError> {
         let tokens: Vec<u32> = drawn_tokens(self.info().vocab, TOKENS.min(self.info().max_positions)).collect();
         let pool = self.kv_pool_of(tokens.len().div_ceil(BLOCK_POSITIONS))?;
@@ -38,7 +39,7 @@ impl Model {
     }
 }
 
-/// Ids from a linear congruence, below nine tenths of the vocabulary, behind which control tokens lie.
+/// Token ids from a linear congruential generator, below nine tenths of the vocabulary: control tokens lie above.
 fn drawn_tokens(vocab: usize, count: usize) -> impl Iterator<Item = u32> {
     let below = (vocab as u64 * 9 / 10).max(1);
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn pairs_and_groups_are_put_together() {
-        // Two query heads share one key head of four channels: q0 q1 k v, 8 rows of sinks and two that count.
+        // Two query heads share one key head of four channels: q0 q1 k v, with 8 sink rows and two rows that count.
         let mut watch = Watch { heads: 2, kv_heads: 1, head_dim: 4, layers: Vec::new() };
         let row = |q: f32, v: f32| [q, 0.0, q, 0.0, q, 1.0, q, 1.0, 9.0, 9.0, 9.0, 9.0, v, 0.0, 0.0, 0.0];
         let qkv: Vec<f32> =

@@ -1,6 +1,6 @@
-//! What a stage does with each block of the checkpoint.
+//! Roles of the checkpoint's blocks in a stage.
 //!
-//! Prefill and decode each run their own set of blocks (PDTrim). Blocks that a [`Stage`] does not name run as they are.
+//! Prefill and decode each run their own set of blocks (PDTrim). Blocks that a [`Stage`] does not name run unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,41 +11,42 @@ use bytes::Bytes;
 use crate::checkpoint::OpenFile;
 use crate::error::{ModelError, Result};
 
-/// What a stage does with one block.
+/// Role of one block in a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum BlockRole {
-    /// It runs.
+    /// The block runs.
     #[default]
     Run,
-    /// It is left out: its input is its output. Nothing of it is loaded.
+    /// The block is left out: its output is its input. None of its weights are loaded.
     Skip,
-    /// It is left out, but for its keys and values, which are computed from its input: decode runs it and needs them.
-    /// Rows whose logits are wanted run it whole.
+    /// The block is left out except for its keys and values, which are computed from its input: decode runs the block
+    /// and needs them. Rows whose logits are wanted run it whole.
     KeysAndValues {
-        /// For all other rows a linear map stands in its place: `D`, as in [`BlockRole::Linear`].
+        /// A linear map that replaces the block for all other rows: `D`, as in [`BlockRole::Linear`].
         tensor: Option<String>,
     },
-    /// It is left out; a linear map `x + D x` stands in its place.
+    /// The block is left out; a linear map `x + D x` replaces it.
     Linear {
-        /// `D`, [hidden, hidden], among the stage's repairs.
+        /// Name of `D`, [hidden, hidden], among the stage's repairs.
         tensor: String,
     },
-    /// It runs with other weights, which also do the work of a neighbour that is left out. Keys and values stay its own.
+    /// The block runs with other weights, which also do the work of a removed neighbour. Its keys and values do not
+    /// change.
     Merged {
-        /// The weights are named `PREFIX.self_attn.q_proj.weight` and so on, among the stage's repairs.
+        /// Name prefix of the weights among the stage's repairs: `PREFIX.self_attn.q_proj.weight` and so on.
         prefix: String,
     },
 }
 
-/// What a stage does with the blocks of a checkpoint.
+/// Roles of all blocks of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
     roles: BTreeMap<usize, BlockRole>,
     repairs: Option<RepairFile>,
 }
 
-/// The safetensors file that a stage's repairs are in, mapped once: the bytes that identify a plan are those that its
-/// tensors are loaded from, whatever the file's name stands for by then.
+/// The safetensors file with a stage's repairs, mapped once: the plan's identity is computed from the same bytes that
+/// its tensors are loaded from, even if the file is replaced meanwhile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RepairFile {
     path: PathBuf,
@@ -58,7 +59,7 @@ impl RepairFile {
         Ok(RepairFile { path: path.into(), bytes: OpenFile::open(path)?.map()? })
     }
 
-    /// The whole file.
+    /// The content of the whole file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -67,7 +68,7 @@ impl RepairFile {
         &self.path
     }
 
-    /// The same, to be kept by tensors that lie in it.
+    /// The file's content with shared ownership, for tensors that lie in it.
     pub(crate) fn mapped(&self) -> Bytes {
         self.bytes.clone()
     }
@@ -80,7 +81,7 @@ impl fmt::Debug for RepairFile {
 }
 
 impl Stage {
-    /// A stage that runs every block but these, without repair.
+    /// A stage that runs every block except `removed`, without repairs.
     pub fn without(removed: impl IntoIterator<Item = usize>) -> Stage {
         Stage::new(removed.into_iter().map(|layer| (layer, BlockRole::Skip)), None)
     }
@@ -90,17 +91,17 @@ impl Stage {
         Stage { roles: roles.into_iter().filter(|(_, role)| *role != BlockRole::Run).collect(), repairs }
     }
 
-    /// What it does with a block.
+    /// The role of a block.
     pub fn role(&self, layer: usize) -> &BlockRole {
         self.roles.get(&layer).unwrap_or(&BlockRole::Run)
     }
 
-    /// The file that repairs are in.
+    /// The file with the repairs, if there is one.
     pub(crate) fn repairs(&self) -> Option<&RepairFile> {
         self.repairs.as_ref()
     }
 
-    /// Whether it fits a checkpoint of so many blocks.
+    /// Checks that the stage fits a checkpoint of `layers` blocks.
     pub(crate) fn check(&self, layers: usize) -> Result<()> {
         if let Some(&index) = self.roles.keys().find(|&&index| index >= layers) {
             return Err(ModelError::OutOfRange { what: "removed block", index, len: layers });

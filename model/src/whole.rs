@@ -1,4 +1,5 @@
-//! A model on its own: prompts run whole, on memory of their own. For tests, calibration and evaluation; serving batches.
+//! A model on its own, with private KV memory for whole prompts: for tests, calibration and evaluation. Serving batches
+//! instead.
 
 use crate::error::ModelError;
 use crate::kv::{BlockTable, KvPool, blocks_for};
@@ -24,8 +25,8 @@ impl Model {
         Ok(answers.pop().unwrap_or_default())
     }
 
-    /// The same for several prompts in one pass each step. An answer ends with one of the `stops`, which is its last token,
-    /// or after `count` tokens.
+    /// The most likely next tokens of several prompts, with one pass over all of them in each step. An answer ends with
+    /// one of the `stops`, which is its last token, or after `count` tokens.
     pub fn greedy_all(
         &self,
         prompts: &[&[Segment<'_>]],
@@ -77,7 +78,7 @@ impl Model {
     }
 }
 
-/// The rows that follow: the whole prompt, or the answer's last token.
+/// The input of the next pass: the whole prompt, or the answer's last token.
 fn next<'a>(prompt: &'a Prompt, answer: &[u32]) -> Input<'a> {
     match answer.last() {
         None => Input::Prompt(prompt, 0..prompt.len()),

@@ -15,7 +15,7 @@ struct Inner {
     changed: Condvar,
 }
 
-/// Rings a bell when it is dropped.
+/// A value that rings a bell when it is dropped.
 #[derive(Debug)]
 pub struct RingOnDrop(Bell);
 
@@ -32,7 +32,7 @@ impl Bell {
         *woken.unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
     }
 
-    /// A value that rings this bell when it is dropped.
+    /// Returns a value that rings this bell when it is dropped.
     pub fn on_drop(&self) -> RingOnDrop {
         RingOnDrop(self.clone())
     }

@@ -32,7 +32,7 @@ pub fn epoch(epoch: Option<v1::Epoch>) -> Result<v1::Epoch, ServiceError> {
     })
 }
 
-/// The request's deadline as a duration from now; refused unless it is 1 ms to [`DEADLINE_MAX`].
+/// The request's deadline as a duration from now; refused unless it is from 1 ms to one hour.
 pub fn deadline(deadline_ms: u64) -> Result<Duration, ServiceError> {
     let deadline = Duration::from_millis(deadline_ms);
     if deadline.is_zero() || deadline > DEADLINE_MAX {

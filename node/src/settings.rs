@@ -17,8 +17,8 @@ pub struct NodeSettings {
     /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
-    /// Pruning plan, a folder that `secateur plan` wrote, or auto: the checkpoint's own subfolder `plan` where it has one.
-    /// Every node of a cluster runs the same one [default: none]
+    /// Pruning plan: a folder that `secateur plan` wrote, or auto for the checkpoint's own subfolder `plan`, if it has
+    /// one. Every node of a cluster must run the same plan [default: none]
     #[arg(long, value_name = "DIR", env = "SECATEUR_PLAN")]
     pub plan: Option<PathBuf>,
     /// Address to listen on; port 0 picks a free one

@@ -1,4 +1,5 @@
-//! The computation: one thread; every step computes rows of several prompts, which join and leave between steps.
+//! The computation: one thread, in which every step computes rows of several prompts, which join and leave between
+//! steps.
 //!
 //! ```text
 //! queue ──▶ take in ──▶ look (see, prune) ──▶ admit (blocks) ──▶ schedule ──▶ compute ──▶ publish ──┐

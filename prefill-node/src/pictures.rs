@@ -13,8 +13,8 @@ use secateur_pruning::PictureView;
 
 pub use secateur_node::prefix::PictureDigest;
 
-/// Decodes encoded pictures, of which the tower is to be shown `view`; an error names the one at fault. A picture shown in
-/// another way is another picture to every cache.
+/// Decodes pictures for a vision tower that is shown `view` of each; an error names the index of the picture at fault.
+/// The digest covers the view, so every cache treats another view of a picture as another picture.
 pub fn decode(encoded: &[Bytes], view: PictureView) -> Result<Vec<(PictureDigest, Picture)>, ServiceError> {
     let one = |(index, bytes): (usize, &Bytes)| {
         // A panic of the decoder on a damaged file is reported as an undecodable picture.

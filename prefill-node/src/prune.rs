@@ -79,7 +79,8 @@ impl Pruner {
     }
 }
 
-/// Nothing is left to choose where the tower was shown everything, or only what is wanted.
+/// Whether the method leaves nothing to select after the vision tower: it keeps everything, or has already reduced what
+/// the tower is shown.
 fn acts_before_the_tower(method: VisualMethod) -> bool {
     matches!(method, VisualMethod::None | VisualMethod::Downsample | VisualMethod::Distinct)
 }

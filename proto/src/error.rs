@@ -8,14 +8,14 @@ use tonic::{Code, Status, metadata::MetadataValue};
 const CODE_KEY: &str = "secateur-error-code";
 // Binary metadata, since a field name is the client's text and may hold any character.
 const PARAM_KEY: &str = "secateur-error-param-bin";
-/// Present where the node that reports a failure says that the other node of its pair failed.
+/// Metadata key that is present if the reporting node says that the other node of its pair failed.
 const AT_PEER_KEY: &str = "secateur-error-at-peer";
-/// Longest message that is carried; error bodies stay small whatever went wrong.
+/// Longest message in characters, so that error bodies stay small whatever went wrong.
 const MESSAGE_CHARS_MAX: usize = 1_000;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $grpc:ident, $http:literal, $kind:literal;)+) => {
-        /// What went wrong, for every program of the cluster.
+        /// Kind of an error, the same for every program of the cluster.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum ErrorCode {
             $($(#[$doc])* $name,)+
@@ -64,9 +64,9 @@ error_codes! {
     UnsupportedParameter = "unsupported_parameter", InvalidArgument, 400, "invalid_request_error";
     /// The API key is missing or wrong.
     InvalidApiKey = "invalid_api_key", Unauthenticated, 401, "authentication_error";
-    /// No such route.
+    /// There is no such route.
     NotFound = "not_found", NotFound, 404, "invalid_request_error";
-    /// No such model here.
+    /// The cluster does not serve this model.
     ModelNotFound = "model_not_found", NotFound, 404, "invalid_request_error";
     /// The route exists, the method does not.
     MethodNotAllowed = "method_not_allowed", Unimplemented, 405, "invalid_request_error";
@@ -74,21 +74,21 @@ error_codes! {
     RequestTimeout = "request_timeout", DeadlineExceeded, 408, "timeout_error";
     /// The body is over the limit.
     PayloadTooLarge = "payload_too_large", ResourceExhausted, 413, "invalid_request_error";
-    /// The body is not JSON by its content type.
+    /// The body's content type is not JSON.
     UnsupportedMediaType = "unsupported_media_type", InvalidArgument, 415, "invalid_request_error";
-    /// The body's content coding is none that can be undone.
+    /// The body's content encoding is not supported.
     UnsupportedEncoding = "unsupported_encoding", InvalidArgument, 415, "invalid_request_error";
-    /// A bounded queue is full: try again later.
+    /// A bounded queue is full; the client should retry later.
     Overloaded = "overloaded", ResourceExhausted, 429, "rate_limit_error";
-    /// The caller went away.
+    /// The caller ended the request.
     Cancelled = "cancelled", Cancelled, 499, "invalid_request_error";
-    /// A bug or a failure of the machine.
+    /// A bug, or a failure of the machine.
     Internal = "internal_error", Internal, 500, "server_error";
-    /// No usable pair of nodes, or a node was lost.
+    /// There is no usable pair of nodes, or a node was lost.
     Unavailable = "unavailable", Unavailable, 503, "server_error";
-    /// Shipped KV did not match what was agreed, and was refused.
+    /// Shipped KV did not match its manifest or the request, and was refused.
     KvRefused = "kv_refused", DataLoss, 503, "server_error";
-    /// A program called a node without the cluster's secret: a mistake of whoever runs the cluster, not of the client.
+    /// A program called a node without the cluster's secret: a mistake of the cluster's operator, not of the client.
     UntrustedCaller = "untrusted_caller", Unauthenticated, 503, "server_error";
     /// Nodes differ in model, plan or protocol.
     Incompatible = "incompatible", FailedPrecondition, 503, "server_error";
@@ -96,39 +96,39 @@ error_codes! {
     Timeout = "timeout", DeadlineExceeded, 504, "timeout_error";
 }
 
-/// An error with its code, the field at fault if there is one, and a sentence for a person.
+/// An error with its code, the field at fault if there is one, and a message for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
-    /// What kind of failure.
+    /// Kind of the error.
     pub code: ErrorCode,
-    /// What went wrong and what to do; no file, address or secret.
+    /// Message that says what went wrong and what to do; contains no file name, address or secret.
     pub message: String,
     /// The request field at fault, in the client's terms (`messages[0].content[1].image_url`).
     pub param: Option<String>,
-    /// Whether the other node of the pair failed, or the way to it, and not the node that reports this: set by prefill about
+    /// Whether the other node of the pair, or the link to it, failed, and not the reporting node. Set by prefill about
     /// decode, for the router, and never part of an answer to a client.
     pub at_peer: bool,
 }
 
 impl ServiceError {
-    /// An error without a field.
+    /// An error that names no field; a long message is cut.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: truncated(message.into()), param: None, at_peer: false }
     }
 
-    /// Says that the other node of the pair failed, or the way to it.
+    /// Marks the error as a failure of the other node of the pair, or of the link to it.
     pub fn at_peer(self) -> Self {
         Self { at_peer: true, ..self }
     }
 
-    /// Names the field at fault.
+    /// Adds the name of the field at fault.
     pub fn with_param(mut self, param: impl Into<String>) -> Self {
         self.param = Some(truncated(param.into()));
         self
     }
 
-    /// Whether another pair of nodes may succeed where this one failed.
+    /// Whether a retry with another pair of nodes may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.code,
@@ -141,7 +141,8 @@ impl ServiceError {
     }
 }
 
-/// Whether a program of the cluster failed knowingly; otherwise the transport did, and its words may name addresses.
+/// Whether the status was sent by a program of the cluster. Otherwise it comes from the transport, and its text may
+/// name addresses.
 pub fn is_from_service(status: &Status) -> bool {
     status.metadata().contains_key(CODE_KEY)
 }
@@ -185,7 +186,8 @@ impl From<Status> for ServiceError {
     }
 }
 
-/// A status without our code comes from the transport: a lost connection, a deadline, a limit of the gRPC library.
+/// The code for a status without an error code of the cluster. It comes from the transport: a lost connection, a
+/// deadline, a limit of the gRPC library.
 fn from_transport(code: Code) -> ErrorCode {
     match code {
         Code::Cancelled => ErrorCode::Cancelled,

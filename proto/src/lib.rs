@@ -1,5 +1,5 @@
-//! Secateur's wire contract and nothing else: messages and services generated from `secateur/v1/*.proto`, and the one
-//! closed error code with its gRPC and HTTP mappings ([`error`]); and what a checkpoint is called ([`name`]).
+//! Secateur's wire contract and nothing else: messages and services generated from `secateur/v1/*.proto`, the one
+//! closed error code with its gRPC and HTTP mappings ([`error`]), and the name of a checkpoint ([`name`]).
 
 pub mod error;
 pub mod name;
@@ -13,10 +13,11 @@ pub mod v1 {
 pub use error::{ErrorCode, ServiceError};
 pub use name::checkpoint_name;
 
-/// Raised when messages change incompatibly; nodes and routers of different versions refuse each other.
+/// Version of the protocol, raised when messages change incompatibly. Nodes and routers of different versions refuse
+/// each other.
 pub const PROTOCOL_VERSION: u32 = 4;
 
-/// Largest request that a prefill node takes: pictures travel in it.
+/// Largest request that a prefill node accepts, in bytes; it includes the pictures.
 pub const PREFILL_REQUEST_BYTES_MAX: usize = 256 << 20;
 
 /// The encoded `FileDescriptorSet`, for gRPC reflection.

@@ -1,14 +1,15 @@
-//! The name of a checkpoint, as nodes and routers tell it to each other and to clients.
+//! The name of a checkpoint, as nodes and routers report it to each other and to clients.
 
 use std::path::Path;
 
-/// What a model is called whose folder has no name of its own, such as the root of a disk.
+/// Name of a checkpoint whose folder has no name, such as the root of a disk.
 const NAMELESS: &str = "model";
 
-/// The name of the checkpoint in `folder`: the repository, `org/name`, where the folder is a snapshot in a Hugging Face
-/// cache (`models--org--name/snapshots/REVISION`), whose own name is a digest; else the folder's name.
+/// The name of the checkpoint in `folder`. For a snapshot in a Hugging Face cache
+/// (`models--org--name/snapshots/REVISION`), whose own name is a digest, it is the repository `org/name`; else it is
+/// the folder's name.
 pub fn checkpoint_name(folder: &Path) -> String {
-    // `.` and `..` have no name of their own, and a link to a snapshot is that snapshot.
+    // Resolved, since `.` and `..` have no name of their own, and a link to a snapshot stands for that snapshot.
     let resolved = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let names: Vec<&str> = resolved.iter().rev().take(3).filter_map(|name| name.to_str()).collect();
     let repository = match names.as_slice() {

@@ -1,9 +1,10 @@
-//! Time of every selection method on one thread, beside which the prefill time of the removed tokens has to be laid.
+//! Time of every selection method on one thread, to be compared with the prefill time of the removed tokens.
 //!
 //! `cargo bench -p secateur-pruning --bench select [-- --json] [--runs 7]`
 //!
-//! Tokens are clusters with noise (33 centres a picture, as methods.md measured with) or independent noise, the worst case
-//! for every early exit; `coverage` runs without its bypass, which would keep more of independent noise, rightly.
+//! Tokens are clusters with noise (33 centres a picture, as in the measurements of methods.md) or independent noise,
+//! the worst case for every early exit; `coverage` runs without its bypass, which would rightly keep more of
+//! independent noise.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -14,7 +15,7 @@ const WIDTH: usize = 4096;
 const CENTRES: usize = 33;
 const WORDS: usize = 24;
 
-/// What is selected from.
+/// Input of a measurement.
 struct Case {
     name: &'static str,
     pictures: usize,
@@ -28,7 +29,7 @@ const CASES: [Case; 3] = [
     Case { name: "8 x 576", pictures: 8, tiles: 1, keep: 0.2 },
 ];
 
-/// Milliseconds of one method on one case.
+/// Time of one method on one case, in milliseconds.
 struct Measured {
     case: &'static str,
     data: &'static str,
@@ -76,7 +77,7 @@ fn measure(case: &Case, data: &'static str, noise: f32, runs: usize, results: &m
     }
 }
 
-/// Tokens near one of `CENTRES` centres, values of order one whatever the noise.
+/// Tokens near one of `CENTRES` centres, with values of order one whatever the noise.
 fn clusters(random: &mut Lcg, tokens: usize, noise: f32) -> Vec<f32> {
     let centres: Vec<f32> = (0..CENTRES * WIDTH).map(|_| random.value()).collect();
     let mut out = Vec::with_capacity(tokens * WIDTH);
@@ -87,11 +88,11 @@ fn clusters(random: &mut Lcg, tokens: usize, noise: f32) -> Vec<f32> {
     out
 }
 
-/// Knuth's linear congruential generator, for data that is the same everywhere.
+/// Knuth's linear congruential generator, for data that is the same on every machine.
 struct Lcg(u64);
 
 impl Lcg {
-    /// Uniform in [-1, 1).
+    /// Draws uniformly from [-1, 1).
     fn value(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0

@@ -1,7 +1,7 @@
-//! The lowest score, with the tie rule that every method here shares.
+//! The index of the lowest score, with the tie rule that every method here shares.
 
-/// The index with the lowest score. \[R\] Ties go to the index that comes first; a score that is not a number counts as
-/// the highest there is, so such a token is taken last. None where there are no scores.
+/// The index with the lowest score. \[R\] Ties go to the index that comes first; NaN counts as infinity, so such a
+/// token is taken last. `None` if there are no scores.
 pub(crate) fn argmin(scores: impl Iterator<Item = (usize, f32)>) -> Option<usize> {
     let mut best: Option<(usize, f32)> = None;
     for (index, score) in scores {

@@ -1,6 +1,6 @@
-//! How many tokens a keep rate leaves.
+//! The number of tokens that a keep rate leaves.
 
-/// `round(keep * tokens)`, at least one token of a picture that has any, at most all.
+/// `round(keep * tokens)`, but at least one token of a picture that has any, and at most all.
 ///
 /// LLaVA-1.5's published budget: `kept(576, 1.0 / 9.0) == 64`, 88.9% removed.
 pub fn kept(tokens: usize, keep: f64) -> usize {

@@ -1,17 +1,18 @@
 //! Conditional DPP: CDPruner (arXiv 2506.10967), which OpenVINO serves, re-derived from its text; a baseline.
 //!
-//! \[P\] The kept set maximises `det(L_S)` of the kernel `L_ij = r_i cos(x_i, x_j) r_j` (equation 6): its tokens are unlike
-//! each other and relevant to the words. Greedily, by the fast MAP inference of Chen, Zhang and Zhou (2018): each step takes
-//! the token that adds most to the determinant, whose gains are kept up to date by one row of a Cholesky factor.
-//! \[P\] `r` is the mean of `-cos(x_i, t)` over the words, scaled to 0 to 1: as published and as served, a token that is unlike
-//! the words counts as relevant. \[R\] Words and tokens are compared in the language model's embedding space, as OpenVINO does
-//! where there is no CLIP. Without words every token is as relevant. Ties to the lower index.
+//! \[P\] The kept set maximises `det(L_S)` of the kernel `L_ij = r_i cos(x_i, x_j) r_j` (equation 6): its tokens are
+//! unlike each other and relevant to the words. The maximisation is greedy, by the fast MAP inference of Chen, Zhang
+//! and Zhou (2018): each step takes the token that adds most to the determinant, and one row of a Cholesky factor
+//! updates all gains. \[P\] `r` is the mean of `-cos(x_i, t)` over the words, scaled to 0 to 1: as published and as
+//! served, a token that is unlike the words counts as relevant. \[R\] Words and tokens are compared in the language
+//! model's embedding space, as OpenVINO does where there is no CLIP. Without words all tokens are equally relevant.
+//! Ties go to the lower index.
 //!
 //! O(N K (d + K)) time, O(N K) memory.
 
 use crate::rows::{Rows, UnitRows, dot};
 
-/// Gains below this are none: the set spans all that is left.
+/// Gains below this count as zero: the kept set already spans the remaining tokens.
 const GAIN_MIN: f32 = 1e-10;
 
 /// Indices that are kept, ascending; all of them if `keep` covers them. `rows` is `[N, d]`, `words` `[M, d]`.
@@ -26,12 +27,12 @@ pub fn select(rows: Rows<'_>, words: Rows<'_>, keep: usize) -> Vec<usize> {
     kept
 }
 
-/// 0 to 1, the least like the words at 1.
+/// Relevance of each token, 0 to 1; the token least like the words has 1.
 fn relevance(units: Rows<'_>, words: Rows<'_>) -> Vec<f32> {
     if words.is_empty() {
         return vec![1.0; units.len()];
     }
-    // The mean of cosines is the product with the mean of unit rows.
+    // The mean of the cosines equals the product with the mean of the unit rows.
     let mean = UnitRows::of(words).rows().mean();
     let unlike: Vec<f32> = units.iter().map(|unit| -dot(unit, &mean)).collect();
     let least = unlike.iter().copied().fold(f32::INFINITY, f32::min);
@@ -41,7 +42,7 @@ fn relevance(units: Rows<'_>, words: Rows<'_>) -> Vec<f32> {
 
 fn greedy(units: Rows<'_>, relevance: &[f32], keep: usize) -> Vec<usize> {
     let count = units.len();
-    // Of each token that is left: what it would add to the determinant, and its row of the factor.
+    // For each token, the amount it would add to the determinant, and its row of the factor.
     let mut gains: Vec<f32> = relevance.iter().map(|relevance| relevance * relevance).collect();
     let mut factor: Vec<Vec<f32>> = vec![Vec::with_capacity(keep); count];
     let mut taken = vec![false; count];
@@ -52,7 +53,7 @@ fn greedy(units: Rows<'_>, relevance: &[f32], keep: usize) -> Vec<usize> {
         let Some(best) = best else { break };
         taken[best] = true;
         order.push(best);
-        // Where nothing is left to span, the rest follows in order of their gains, which are as good as zero.
+        // Once the kept set spans everything, the rest follows in order of gains that are close to zero.
         let root = gains[best].max(GAIN_MIN).sqrt();
         let row = factor[best].clone();
         for index in (0..count).filter(|&index| !taken[index]) {
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Determinant by elimination, in f64.
+    /// Determinant by Gaussian elimination, in f64.
     fn determinant(mut matrix: Vec<Vec<f64>>) -> f64 {
         let mut determinant = 1.0;
         for column in 0..matrix.len() {
@@ -95,7 +96,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every step takes the token with which the determinant is the largest, up to rounding.
+        /// Every step takes the token that makes the determinant largest, up to rounding.
         #[test]
         fn agrees_with_the_definition(
             rows in prop::collection::vec(prop::collection::vec(-1f32..1f32, 16), 3..16),
@@ -130,7 +131,7 @@ mod tests {
         let rows = [1.0f32, 0.0, 0.0, 1.0, 0.01, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
         let rows = Rows::new(&rows, 3).unwrap();
         assert_eq!(select(rows, Rows::new(&[], 3).unwrap(), 3), [0, 2, 3]);
-        // Relevance of the first two is none, so their gain is too.
+        // The first two have no relevance, so they have no gain either.
         assert_eq!(select(rows, Rows::new(&[1.0, 0.0, 0.0], 3).unwrap(), 2), [2, 3]);
         assert_eq!(select(rows, Rows::new(&[], 3).unwrap(), 9), [0, 1, 2, 3]);
     }

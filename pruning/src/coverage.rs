@@ -1,4 +1,4 @@
-//! Coverage: keep the tokens that stand in best for all others and for the words. Our composition, not a published method.
+//! Coverage: keep the tokens that best represent all others and the words. Our composition, not a published method.
 //!
 //! The form is MMTok's (ICLR 2026): facility location over visual and text tokens, embeddings only, greedy with the
 //! `1 - 1/e` bound. The text filter by entropy is EADP's (ECCV 2026). \[P\] marks what they publish, \[R\] is ours.
@@ -10,22 +10,23 @@
 //! sim_tv(t,) = softmax_j (v_t . u_j / tau_t)   over all visual tokens,           [P] tau_t = 0.02
 //! w          = sum_i max_j sim_vv(i, j) / sum_t max_j sim_tv(t, j)               [R]
 //! ```
-//! - \[R\] `w` makes both terms shares of what keeping everything would reach, so `lambda` means the same for a prompt of
-//!   three words and of three hundred, for any number of tokens and any temperature.
-//! - \[R\] Vision-vision similarity of tokens after the projector, the only ones there are here (MMTok: before it), and
-//!   without MMTok's softmax over j (\[P\] tau_v = 0.2; `vision_temperature`). Measured on the demo (996 cases of its world
-//!   that its suite does not have, one picture, 16 of 144 tokens): 91.0% right without it, 82.8% with it, 94.2% unpruned;
-//!   powers of the cosine, a common mean taken off and weights against duplicates were no better than the plain cosine.
+//! - \[R\] `w` makes both terms shares of the value that keeping everything would reach, so `lambda` means the same for
+//!   a prompt of three words and of three hundred, for any number of tokens and any temperature.
+//! - \[R\] Vision-vision similarity compares tokens after the projector, the only ones available here (MMTok: before
+//!   it), without MMTok's softmax over j (\[P\] tau_v = 0.2; `vision_temperature`). Measured on the demo (996 cases of
+//!   its world that its suite does not have, one picture, 16 of 144 tokens): 91.0% right without it, 82.8% with it,
+//!   94.2% unpruned; powers of the cosine, subtracting a common mean and weights against duplicates were no better than
+//!   the plain cosine.
 //! - \[R\] lambda = 0.1 (MMTok 0.5): 0, 0.1 and 0.5 are within half a point there at 16 tokens; at 29 tokens 0 loses 2.5.
-//! - \[P\] Text tokens are filtered: the share `q` with the lowest entropy of their row of `sim_tv` stays; the others look
-//!   everywhere and so say nothing. \[R\] q = 0.5, rounded, at least one. Only the last 512 text tokens are read at all,
-//!   which bounds time and memory; questions come last.
+//! - \[P\] Text tokens are filtered: the share `q` with the lowest entropy of their row of `sim_tv` stays; the others
+//!   spread over the whole picture and so carry no information. \[R\] q = 0.5, rounded, at least one. Only the last 512
+//!   text tokens are read at all, which bounds time and memory; questions come last.
 //! - \[R\] A group is a crop, and crops above 2,048 tokens are cut into contiguous parts of equal size, so the quadratic term
 //!   stays bounded: 16 MiB a group. The text term is shared by all groups.
-//! - \[R\] Budget: the sum of what every crop would keep for one picture, `round(keep N_total)` for several, each of these at
-//!   least 4 tokens. The greedy first spends the floors, then runs over all tokens of all pictures at once: an informative
-//!   picture or crop gets more. Ties go to the lower index.
-//! - \[R\] Too evenly informative pictures keep more than asked: [`Bypass`].
+//! - \[R\] Budget: the sum of the crops' budgets for one picture, `round(keep N_total)` for several, each of these at
+//!   least 4 tokens. The greedy first spends the floors, then runs over all tokens of all pictures at once: an
+//!   informative picture or crop gets more. Ties go to the lower index.
+//! - \[R\] Pictures whose tokens are too evenly informative keep more than the keep rate allows: [`Bypass`].
 //!
 //! O(sum n_g^2 d) for the similarities, then few gain evaluations because the greedy is lazy.
 
@@ -43,21 +44,22 @@ pub use bypass::Bypass;
 use field::Field;
 use groups::Group;
 
-/// Tokens that each of several pictures keeps at least.
+/// Minimum number of tokens kept of each picture when a request has several.
 pub const FLOOR: usize = 4;
 
-/// Parameters. The default is what the module's text says.
+/// Parameters of coverage. The defaults are those of the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CoverageOptions {
-    /// `lambda`: what covering the whole text is worth, against covering the whole picture. Default 0.1.
+    /// `lambda`: the weight of covering the whole text relative to covering the whole picture. Default 0.1.
     pub text_weight: f32,
-    /// `tau_v`, at least 0.001, for a softmax over each token's row of cosines; none: `max(0, cosine)`. Default none.
+    /// `tau_v`, at least 0.001, for a softmax over each token's row of cosines; `None` for `max(0, cosine)`. Default
+    /// `None`.
     pub vision_temperature: Option<f32>,
-    /// `tau_t`, at least 0.001. Default 0.02.
+    /// `tau_t`, at least 0.001, the softmax temperature over a text token's row. Default 0.02.
     pub text_temperature: f32,
-    /// `q`: share of the text tokens that stays. Default 0.5.
+    /// `q`: share of the text tokens that pass the entropy filter. Default 0.5.
     pub text_keep: f64,
-    /// When to keep more than asked; none: never.
+    /// Condition for keeping more than the keep rate; `None` never keeps more.
     pub bypass: Option<Bypass>,
 }
 
@@ -73,17 +75,17 @@ impl Default for CoverageOptions {
     }
 }
 
-/// What coverage keeps.
+/// The tokens that coverage keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Covered {
-    /// Per picture, ascending positions in its crops laid side by side.
+    /// For each picture, ascending positions in the concatenation of its crops.
     pub(crate) kept: Vec<Vec<usize>>,
-    /// Pictures that kept more than their part of the budget.
+    /// Number of pictures that kept more than their part of the budget.
     pub(crate) bypassed: usize,
 }
 
-/// Selects from `pictures`, each given by its crops `[n_t, d]`; `text` is `[M, d]` and may have no rows.
-/// All of one width: [`crate::select()`] sees to that.
+/// Selects from `pictures`, each given by its crops `[n_t, d]`; `text` is `[M, d]` and may have no rows. All matrices
+/// have the same width, which [`crate::select()`] checks.
 pub(crate) fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, options: &CoverageOptions) -> Covered {
     let groups = Group::of(pictures);
     let spans = groups::spans(&groups, pictures.len());
@@ -98,7 +100,8 @@ pub(crate) fn select(pictures: &[Vec<Rows<'_>>], text: Rows<'_>, keep: f64, opti
     Covered { kept: kept.collect(), bypassed }
 }
 
-/// One picture is asked for what its crops add up to; pictures without tokens do not make it several.
+/// The budget of a request: one picture gets the sum of its crops' budgets; pictures without tokens do not count as
+/// several.
 fn total(pictures: &[Vec<Rows<'_>>], several: bool, keep: f64) -> usize {
     let crops = pictures.iter().flatten().map(Rows::len);
     if several { budget::kept(crops.sum(), keep) } else { crops.map(|tokens| budget::kept(tokens, keep)).sum() }

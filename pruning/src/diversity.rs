@@ -1,11 +1,11 @@
-//! How diverse tokens are within a picture and between pictures.
+//! Diversity of tokens within a picture and between pictures.
 
 use crate::rows::{Rows, UnitRows, dot};
 
 /// \[P\] `D_intra = 1 / (m (m - 1)) sum_{i != j} (1 - cos(x_i, x_j))` of `[m, d]` unit rows.
 ///
-/// By the closed form `1 - (|sum_i u_i|^2 - m) / (m (m - 1))`: O(m d), no pair is visited. \[R\] Fewer than two rows have
-/// no pair: 0. What is no number counts as 0.
+/// Computed by the closed form `1 - (|sum_i u_i|^2 - m) / (m (m - 1))`: O(m d), without visiting pairs. \[R\] Fewer
+/// than two rows have no pair: 0. A result that is NaN counts as 0.
 pub(crate) fn intra(units: Rows<'_>) -> f64 {
     let count = units.len() as f64;
     if units.len() < 2 {
@@ -17,15 +17,15 @@ pub(crate) fn intra(units: Rows<'_>) -> f64 {
         for (total, &value) in sum.iter_mut().zip(row) {
             *total += f64::from(value);
         }
-        // `m` in the formula; differs from it by rounding, and by zero rows, which have no length.
+        // `m` in the formula; differs from it by rounding, and by zero rows, whose length is 0.
         squares += f64::from(dot(row, row));
     }
     let square_of_sum: f64 = sum.iter().map(|value| value * value).sum();
     (1.0 - (square_of_sum - squares) / (count * (count - 1.0))).max(0.0)
 }
 
-/// \[R\] `D_inter = mean_{k != l} (1 - cos(mu_k, mu_l))`, `mu_k` the mean unit token of picture `k`: the same closed form
-/// over pictures. Pictures without tokens do not count.
+/// \[R\] `D_inter = mean_{k != l} (1 - cos(mu_k, mu_l))`, `mu_k` the mean unit token of picture `k`, by the closed form
+/// of [`intra`] over pictures. Pictures without tokens do not count.
 pub(crate) fn inter(pictures: &[Rows<'_>]) -> f64 {
     let means: Vec<Vec<f32>> = pictures.iter().filter(|rows| !rows.is_empty()).map(Rows::mean).collect();
     match means.first() {
@@ -37,7 +37,7 @@ pub(crate) fn inter(pictures: &[Rows<'_>]) -> f64 {
     }
 }
 
-/// Mean over the pictures that have tokens.
+/// Mean of `intra` over the pictures that have tokens.
 pub(crate) fn mean_of_shown(intra: &[f64], pictures: &[Rows<'_>]) -> f64 {
     let shown = pictures.iter().filter(|rows| !rows.is_empty()).count();
     intra.iter().sum::<f64>() / shown.max(1) as f64
@@ -53,7 +53,7 @@ mod tests {
         dot(a, b) / (dot(a, a).sqrt().max(1e-8) * dot(b, b).sqrt().max(1e-8))
     }
 
-    /// The definition, pair by pair.
+    /// The definition, computed pair by pair.
     fn naive(rows: &[Vec<f64>]) -> f64 {
         let m = rows.len() as f64;
         let mut sum = 0.0;

@@ -1,10 +1,10 @@
 //! Farthest point: greedy max-min cosine distance, the rule of DivPrune (arXiv 2503.02175), re-derived from its text.
 //!
 //! \[P\] Maximise the smallest pairwise distance `1 - cos` of the kept set, greedily: repeatedly take the token whose
-//! nearest taken token is the farthest away. \[R\] The first one is the token with the lowest mean similarity to all, as in
-//! [RepMax](crate::repmax), so that the two baselines differ in one thing only; ties to the lower index.
+//! nearest taken token is the farthest away. \[R\] The first token is the one with the lowest mean similarity to all,
+//! as in [RepMax](crate::repmax), so that the two baselines differ in one thing only; ties go to the lower index.
 //!
-//! Matrix-free: `nearest_i = max_{j taken} u_i . u_j` is kept up to date, O(N K d) time.
+//! Matrix-free: `nearest_i = max_{j taken} u_i . u_j` is updated after each step, O(N K d) time.
 
 use crate::{
     argmin::argmin,
@@ -52,7 +52,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every step takes a token whose distance to the nearest taken one is the largest there is, up to rounding.
+        /// Every step takes a token whose distance to the nearest taken one is the largest, up to rounding.
         #[test]
         fn agrees_with_the_definition(
             rows in prop::collection::vec(prop::collection::vec(-1f32..1f32, 12), 2..24),

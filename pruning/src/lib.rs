@@ -2,13 +2,13 @@
 //! model code, so a method is tested against its formula and nothing else.
 //!
 //! - [`trimtokenator`]: visual tokens of one picture, by text alignment, then diversity (arXiv 2509.00320).
-//! - [`trimtokenator_lc`]: the same for several pictures under one budget (arXiv 2512.22748).
+//! - [`trimtokenator_lc`]: TrimTokenator for several pictures under one budget (arXiv 2512.22748).
 //! - [`coverage`]: our own composition, facility location over picture and text.
 //! - [`conditional_dpp`], [`farthest_point`], [`random`]: baselines.
 //! - [`pdtrim`]: blocks to drop and tokens to send, per stage, as a plan (arXiv 2509.04467).
 //! - [`select()`]: one entry point for all of them.
-//! - [`budget`]: how many tokens a keep rate leaves.
-//! - [`visual`]: which method a request asks for.
+//! - [`budget`]: the number of tokens that a keep rate leaves.
+//! - [`visual`]: the method and keep rate that a request asks for.
 
 mod argmin;
 pub mod budget;

@@ -1,21 +1,21 @@
-//! The visual tokens of one picture, and which of them belong to which crop.
+//! The visual tokens of one picture, and the ranges of its crops.
 
 use std::ops::Range;
 
 use crate::rows::Rows;
 
-/// Visual tokens of one picture as the language model would get them.
+/// Visual tokens of one picture as the language model would receive them.
 ///
-/// Selection is per crop (tile): LLaVA-NeXT has several, everything else one. Tokens outside every crop are structural
-/// (LLaVA-NeXT's image newlines): they carry no picture content for a method to judge, the language model was trained to
-/// find them, and they are few (one per row of the grid), so every method keeps them, beside its budget.
+/// Selection is per crop (tile): LLaVA-NeXT has several, all other models one. Tokens outside every crop are structural
+/// (LLaVA-NeXT's image newlines): they carry no picture content for a method to judge, the language model was trained
+/// to find them, and they are few (one per row of the grid), so every method keeps them, in addition to its budget.
 #[derive(Clone, Debug)]
 pub struct PictureTokens<'a> {
     rows: Rows<'a>,
     tiles: Vec<Range<usize>>,
 }
 
-/// The crops are not disjoint ascending ranges of the tokens.
+/// Error when the crops are not disjoint ascending ranges of the tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("crop {start}..{end} does not lie behind the one before it and within {tokens} tokens")]
 pub struct TilesError {
@@ -23,17 +23,17 @@ pub struct TilesError {
     pub start: usize,
     /// One past its last token.
     pub end: usize,
-    /// Tokens of the picture.
+    /// Number of tokens of the picture.
     pub tokens: usize,
 }
 
 impl<'a> PictureTokens<'a> {
-    /// A picture of one crop. `rows` is `[N, d]` after the projector.
+    /// A picture with one crop. `rows` is `[N, d]` after the projector.
     pub fn whole(rows: Rows<'a>) -> Self {
         Self { rows, tiles: std::iter::once(0..rows.len()).collect() }
     }
 
-    /// A picture of several crops: disjoint ranges of `rows`, ascending.
+    /// A picture with several crops: disjoint ranges of `rows`, ascending.
     pub fn tiled(rows: Rows<'a>, tiles: Vec<Range<usize>>) -> Result<Self, TilesError> {
         let mut behind = 0;
         for tile in &tiles {
@@ -50,7 +50,7 @@ impl<'a> PictureTokens<'a> {
         self.rows
     }
 
-    /// The crops.
+    /// Token ranges of the crops.
     pub fn tiles(&self) -> &[Range<usize>] {
         &self.tiles
     }

@@ -1,21 +1,22 @@
 //! Inner products of many rows, fast enough that selection costs a few percent of the prefill time it saves.
 //!
-//! Plain Rust that the compiler vectorises, compiled three times: for AVX-512, for AVX2 and for any machine. Sixteen
-//! partial sums per product and no fused multiply-add, so that every machine of a cluster rounds alike: the same picture
-//! must keep the same tokens on every prefill node. It also makes [`products`] agree with [`dot`] to the last bit.
+//! Plain Rust that the compiler vectorises, compiled three times: for AVX-512, for AVX2 and for any machine. It uses
+//! sixteen partial sums per product and no fused multiply-add, so that every machine of a cluster rounds alike: the
+//! same picture must keep the same tokens on every prefill node. This also makes [`products`] agree with [`dot`] to the
+//! last bit.
 
 use crate::rows::Rows;
 
 const LANES: usize = 16;
 
-/// Rows of `b` that stay in the second-level cache (32 x 4096 x 4 bytes) while all rows of `a` pass by.
+/// Rows of `b` that stay in the second-level cache (32 x 4096 x 4 bytes) while all rows of `a` are read.
 const CACHED_ROWS: usize = 32;
 
 /// Inner product of two rows of one width.
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") {
-        // SAFETY: the machine has the feature.
+        // SAFETY: `dot_avx512` only requires AVX-512F, which the check above found.
         return unsafe { dot_avx512(a, b) };
     }
     tile([a], [b])[0][0]
@@ -41,7 +42,7 @@ pub(crate) fn gram(a: Rows<'_>) -> Vec<f32> {
     out
 }
 
-/// Which blocks of the result are wanted.
+/// The blocks of the result to compute.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     All,
@@ -52,11 +53,11 @@ fn dispatch(a: Rows<'_>, b: Rows<'_>, part: Part, out: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the machine has the feature.
+            // SAFETY: `blocks_avx512` only requires AVX-512F, which the check above found.
             return unsafe { blocks_avx512(a, b, part, out) };
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the machine has the feature.
+            // SAFETY: `blocks_avx2` only requires AVX2, which the check above found.
             return unsafe { blocks_avx2(a, b, part, out) };
         }
     }
@@ -69,7 +70,7 @@ fn dot_avx512(a: &[f32], b: &[f32]) -> f32 {
     tile([a], [b])[0][0]
 }
 
-// Block shapes are what the registers hold: 32 of 16 lanes, 16 of 8 lanes.
+// Block shapes are chosen to fit the registers: 32 of 16 lanes, 16 of 8 lanes.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f")]
 fn blocks_avx512(a: Rows<'_>, b: Rows<'_>, part: Part, out: &mut [f32]) {
@@ -91,7 +92,7 @@ fn blocks<const R: usize, const C: usize>(a: Rows<'_>, b: Rows<'_>, part: Part, 
                 if part == Part::UpToDiagonal && j >= i + R {
                     break;
                 }
-                // Past the end, the last row again: the same number is written twice.
+                // Indices past the end are clamped to the last row: the same number is written twice.
                 let a_index: [usize; R] = std::array::from_fn(|r| (i + r).min(a_len - 1));
                 let b_index: [usize; C] = std::array::from_fn(|c| (j + c).min(b_len - 1));
                 let sums = tile(a_index.map(|index| a.row(index)), b_index.map(|index| b.row(index)));
@@ -105,7 +106,7 @@ fn blocks<const R: usize, const C: usize>(a: Rows<'_>, b: Rows<'_>, part: Part, 
     }
 }
 
-/// `R x C` inner products at once, so that every load serves several of them.
+/// Computes `R x C` inner products at once, so that every load serves several of them.
 #[inline(always)]
 fn tile<const R: usize, const C: usize>(a: [&[f32]; R], b: [&[f32]; C]) -> [[f32; C]; R] {
     let whole = a.iter().chain(&b).map(|row| row.len() / LANES).min().unwrap_or(0);
@@ -129,7 +130,7 @@ fn tile<const R: usize, const C: usize>(a: [&[f32]; R], b: [&[f32]; C]) -> [[f32
     })
 }
 
-/// By value: sums that are only ever lent out by reference do not make it into registers, ten times slower.
+/// Adds the products, by value: sums that are passed by reference do not stay in registers, which is ten times slower.
 #[inline(always)]
 fn add_products(mut sums: [f32; LANES], a: [f32; LANES], b: [f32; LANES]) -> [f32; LANES] {
     for lane in 0..LANES {
@@ -138,7 +139,7 @@ fn add_products(mut sums: [f32; LANES], a: [f32; LANES], b: [f32; LANES]) -> [f3
     sums
 }
 
-/// Adds the lanes up by halves.
+/// Adds up the lanes by halves.
 #[inline(always)]
 fn total(mut sums: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;

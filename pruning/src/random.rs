@@ -1,8 +1,9 @@
-//! Uniform random selection: the baseline that every method has to beat, and not all do (UniPruneBench, arXiv 2511.02650).
+//! Uniform random selection: a baseline that every method should beat, and not all do (UniPruneBench, arXiv
+//! 2511.02650).
 //!
 //! \[R\] Drawn without replacement by a partial Fisher-Yates shuffle on SplitMix64. The seed is a constant mixed with
-//! where the crop stands in the request and how many tokens it has, never with the content or a clock: the same request
-//! keeps the same tokens on every node and at every retry, and crops of equal size do not all keep the same places.
+//! the crop's place in the request and its number of tokens, never with the content or a clock: the same request keeps
+//! the same tokens on every node and at every retry, and crops of equal size do not all keep the same places.
 
 const SEED: u64 = 0x5ec4_7e42;
 
@@ -22,7 +23,7 @@ pub fn select(tokens: usize, keep: usize, picture: usize, tile: usize) -> Vec<us
     places
 }
 
-/// Sebastiano Vigna's public-domain generator: a counter through a mixing function.
+/// SplitMix64, Sebastiano Vigna's public-domain generator: a counter passed through a mixing function.
 struct SplitMix64(u64);
 
 impl SplitMix64 {
@@ -34,7 +35,7 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// Uniform in `0..limit`, up to a bias of `limit / 2^64`.
+    /// Draws uniformly from `0..limit`, up to a bias of `limit / 2^64`.
     fn below(&mut self, limit: usize) -> usize {
         ((u128::from(self.next()) * limit as u128) >> 64) as usize
     }
@@ -61,7 +62,7 @@ mod tests {
             assert!(kept.len() == 5 && kept.windows(2).all(|pair| pair[0] < pair[1]));
             kept.into_iter().for_each(|place| counts[place] += 1);
         }
-        // 2500 expected, standard deviation 43.
+        // 2500 are expected, with a standard deviation of 43.
         assert!(counts.iter().all(|count| count.abs_diff(2500) < 220), "{counts:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! Spearman's rank correlation: whether one score orders tokens as another does.
+//! Spearman's rank correlation, which tells whether one score orders tokens as another does.
 
-/// Correlation of the ranks of `a` and `b`, -1 to 1, equal values sharing the mean of their ranks. None where it is not
-/// defined: fewer than two values, a side that is constant, or a value that is not a number.
+/// Correlation of the ranks of `a` and `b`, -1 to 1; equal values share the mean of their ranks. `None` if it is not
+/// defined: the lengths differ, there are fewer than two values, a side is constant, or a value is NaN.
 pub(crate) fn spearman(a: &[f32], b: &[f32]) -> Option<f32> {
     if a.len() != b.len() || a.iter().chain(b).any(|value| value.is_nan()) {
         return None;
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Pearson's formula over ranks that are counted pair by pair.
+    /// Pearson's formula over ranks counted pair by pair.
     fn naive(a: &[f32], b: &[f32]) -> f64 {
         let ranks = |values: &[f32]| -> Vec<f64> {
             let rank = |x: &f32| {

@@ -1,10 +1,11 @@
 //! Greedy RepMax: maximise the expected pairwise distance of the kept set (TrimTokenator, stage 2).
 //!
 //! \[P\] Start from the token with the lowest mean similarity to all; then repeatedly take the one with the lowest mean
-//! similarity to those already taken. \[R\] Cosine similarity with an epsilon of 1e-8 on the norm; ties to the lower index.
+//! similarity to those already taken. \[R\] Cosine similarity with an epsilon of 1e-8 on the norm; ties go to the lower
+//! index.
 //!
-//! Matrix-free: a running sum `sigma_i = sum_{j taken} u_i . u_j` grows by one inner product per token and round, so the
-//! cost is O(N K d) time and O(N d) state, and no N x N similarity matrix is made.
+//! Matrix-free: a running sum `sigma_i = sum_{j taken} u_i . u_j` grows by one inner product per token and round, so
+//! the cost is O(N K d) time and O(N d) state, without an N x N similarity matrix.
 
 use crate::{
     argmin::argmin,
@@ -18,7 +19,7 @@ pub fn select(rows: Rows<'_>, candidates: &[usize], keep: usize) -> Vec<usize> {
     greedy(units.rows(), keep).into_iter().map(|position| candidates[position]).collect()
 }
 
-/// [`select`] among all rows of a matrix of unit rows.
+/// The selection of [`select`] among all rows of a matrix of unit rows.
 pub(crate) fn greedy(units: Rows<'_>, keep: usize) -> Vec<usize> {
     let mut taken = vec![false; units.len()];
     let mut sigma = vec![0f32; units.len()];
@@ -40,7 +41,7 @@ pub(crate) fn greedy(units: Rows<'_>, keep: usize) -> Vec<usize> {
     order
 }
 
-/// Lowest mean similarity to all: `argmin_i u_i . sum_k u_k`, in O(N d). None where there are no rows.
+/// The row with the lowest mean similarity to all: `argmin_i u_i . sum_k u_k`, in O(N d). `None` if there are no rows.
 pub(crate) fn least_similar(units: Rows<'_>) -> Option<usize> {
     let mean = units.mean();
     argmin(units.iter().map(|unit| dot(unit, &mean)).enumerate())
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Mean cosine similarity of row `i` to `set`, word for word, in f64.
+    /// Mean cosine similarity of row `i` to `set`, computed from the definition in f64.
     fn mean_similarity(rows: &[Vec<f32>], i: usize, set: &[usize]) -> f64 {
         let cosine = |a: &[f32], b: &[f32]| {
             let dot: f64 = a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
@@ -62,8 +63,8 @@ mod tests {
     }
 
     proptest! {
-        /// Every step takes a token whose mean similarity is the lowest there is, up to f32 rounding (so that exact
-        /// ties, which the definition leaves open, do not fail the test).
+        /// Every step takes a token with the lowest mean similarity, up to f32 rounding (so that exact ties, which the
+        /// definition leaves open, do not fail the test).
         #[test]
         fn agrees_with_the_definition(
             rows in prop::collection::vec(prop::collection::vec(-1f32..1f32, 12), 2..24),

@@ -7,20 +7,20 @@ use std::ops::Range;
 pub(crate) use crate::product::dot;
 pub(crate) use unit::UnitRows;
 
-/// `[len, width]` f32, row-major.
+/// A matrix `[len, width]` of f32, row-major.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
     data: &'a [f32],
     width: usize,
 }
 
-/// The slice is not a whole number of rows.
+/// Error when the slice is not a whole number of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{len} values are not rows of width {width}")]
 pub struct RowsError {
-    /// Values given.
+    /// Number of values given.
     pub len: usize,
-    /// Width asked for.
+    /// Requested width.
     pub width: usize,
 }
 
@@ -43,12 +43,12 @@ impl<'a> Rows<'a> {
         self.data.is_empty()
     }
 
-    /// Values in a row.
+    /// Number of values in a row.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// One row.
+    /// The row at `index`.
     pub fn row(&self, index: usize) -> &'a [f32] {
         &self.data[index * self.width..(index + 1) * self.width]
     }
@@ -63,7 +63,7 @@ impl<'a> Rows<'a> {
         self.data.chunks_exact(self.width)
     }
 
-    /// The mean row, summed in f64; zeros where there are no rows.
+    /// The mean row, summed in f64; zeros if there are no rows.
     pub fn mean(&self) -> Vec<f32> {
         let mut sum = vec![0f64; self.width];
         for row in self.iter() {

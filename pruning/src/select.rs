@@ -11,25 +11,25 @@ use crate::{
     trimtokenator, trimtokenator_lc,
 };
 
-/// What was kept.
+/// Result of a selection.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selection {
-    /// Per picture, ascending indices into its tokens.
+    /// For each picture, ascending indices into its tokens.
     pub kept: Vec<Vec<usize>>,
-    /// Pictures of which [`coverage`] kept more than asked, because they are too evenly informative.
+    /// Number of pictures of which [`coverage`] kept more than the keep rate, because they are too evenly informative.
     pub bypassed: usize,
-    /// Spearman rank correlation of TrimTokenator's `alpha` with `-|x|^2` over the crops' tokens of all pictures: near 1,
-    /// the text alignment is a filter for small norms and nothing else. Where the method uses `alpha` and there is text.
+    /// Spearman rank correlation of TrimTokenator's `alpha` with `-|x|^2` over the crops' tokens of all pictures: near
+    /// 1, the text alignment only filters for small norms. `Some` if the method uses `alpha` and there is text.
     pub alignment_is_norm: Option<f32>,
 }
 
-/// Why nothing could be selected.
+/// The reason why nothing could be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
-    /// The tokens do not live in one embedding space.
+    /// The tokens do not share one embedding space.
     #[error("tokens of picture {picture} have width {width}, text tokens {text}")]
     Width {
-        /// Which picture, from 0.
+        /// Index of the picture, from 0.
         picture: usize,
         /// Width of its tokens.
         width: usize,
@@ -39,22 +39,23 @@ pub enum SelectError {
 }
 
 /// Applies `policy` to the pictures of one request, in their order. `text` is `[M, d]`: the language model's input
-/// embeddings of the user's words, template and system tokens excluded; it may have no rows, but has the width.
+/// embeddings of the user's words, without template and system tokens; it may have no rows, but must have the width.
 ///
-/// How many are kept, where `n_t` is the length of a crop:
+/// The number of kept tokens, where `n_t` is the length of a crop:
 /// - `none`, `downsample`, `distinct`: all; the last two act before the tower, by [`VisualPolicy::view`].
-/// - `trimtokenator`, `conditional-dpp`, `farthest-point`, `random`, `keep-first`: of each crop of each picture `budget::kept(n_t, keep)`.
-/// - `trimtokenator-lc`: of several pictures [one budget](crate::trimtokenator_lc) over all their crops' tokens; of one
-///   the same as `trimtokenator`.
-/// - `coverage`: the same sum as `trimtokenator` for one picture and as `trimtokenator-lc` for several, spent where it
-///   covers most, and more where the picture is [bypassed](crate::coverage).
+/// - `trimtokenator`, `conditional-dpp`, `farthest-point`, `random`, `keep-first`: `budget::kept(n_t, keep)` of each
+///   crop of each picture.
+/// - `trimtokenator-lc`: for several pictures [one budget](crate::trimtokenator_lc) over all their crops' tokens; for
+///   one picture the same number as `trimtokenator`.
+/// - `coverage`: the same total as `trimtokenator` for one picture and as `trimtokenator-lc` for several, spent where
+///   it covers most, and more if the picture is [bypassed](crate::coverage).
 ///
 /// Structural tokens (see [`PictureTokens`]) are kept in any case.
 pub fn select(policy: VisualPolicy, pictures: &[PictureTokens<'_>], text: Rows<'_>) -> Result<Selection, SelectError> {
     select_with(policy, &CoverageOptions::default(), pictures, text)
 }
 
-/// [`select`] with other parameters for `coverage`.
+/// Applies a policy like [`select`], with other parameters for `coverage`.
 pub fn select_with(
     policy: VisualPolicy,
     options: &CoverageOptions,
@@ -94,14 +95,14 @@ fn check_widths(pictures: &[PictureTokens<'_>], text: Rows<'_>) -> Result<(), Se
     }
 }
 
-/// Which crop of which picture.
+/// A crop's picture and its place in it.
 #[derive(Clone, Copy)]
 struct Place {
     picture: usize,
     tile: usize,
 }
 
-/// The same ratio of every crop.
+/// Selects from each crop by itself, at the same keep rate.
 fn each_crop(
     pictures: &[PictureTokens<'_>],
     keep: f64,
@@ -123,13 +124,13 @@ fn trimtokenator(pictures: &[PictureTokens<'_>], text: Rows<'_>, keep: f64) -> V
     each_crop(pictures, keep, &|_, rows, keep| trimtokenator::select(rows, text, keep, trimtokenator::STAGE1_RATIO))
 }
 
-/// TrimTokenator-LC. A picture is what its budget is for, whatever its crops.
+/// TrimTokenator-LC. Its budget is per picture, whatever the picture's crops.
 fn several(pictures: &[PictureTokens<'_>], text: Rows<'_>, keep: f64) -> Vec<Vec<usize>> {
     let shown = pictures.iter().filter(|picture| picture.tiles().iter().any(|tile| !tile.is_empty())).count();
     if shown < 2 {
         return trimtokenator(pictures, text, keep);
     }
-    // Crops side by side; only a picture of several is copied for that.
+    // Crops are concatenated; only a picture with several crops is copied for that.
     let copies: Vec<Vec<f32>> = pictures.iter().map(copy_where_parted).collect();
     let rows: Vec<Rows<'_>> = pictures.iter().zip(&copies).map(|(picture, copy)| side_by_side(picture, copy)).collect();
     in_pictures(pictures, trimtokenator_lc::select(&rows, text, keep))
@@ -139,7 +140,7 @@ fn side_by_side<'a>(picture: &PictureTokens<'a>, copy: &'a [f32]) -> Rows<'a> {
     match picture.tiles() {
         [] => picture.rows().range(&(0..0)),
         [tile] => picture.rows().range(tile),
-        // It is a whole number of rows by construction.
+        // The copy is a whole number of rows by construction.
         _ => Rows::new(copy, picture.rows().width()).unwrap_or(picture.rows()),
     }
 }

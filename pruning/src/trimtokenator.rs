@@ -7,10 +7,10 @@
 //! 2. \[P\] Stage 2 keeps `K` of these by greedy [RepMax](crate::repmax).
 //! 3. \[R\] The kept tokens stay in their original order.
 //!
-//! Only the order of `alpha` matters, and `mean_j ||t_j||^2` is the same for every token, so stage 1 ranks by the closed
-//! form `2 x_i . mean(t) - ||x_i||^2`: O((N + M) d) instead of O(N M d).
+//! Only the order of `alpha` matters, and `mean_j ||t_j||^2` is the same for every token, so stage 1 ranks by the
+//! closed form `2 x_i . mean(t) - ||x_i||^2`: O((N + M) d) instead of O(N M d).
 //!
-//! Known weakness, kept as published: where visual norms are far above text norms, `-||x_i||^2` dominates and stage 1
+//! Known weakness, kept as published: if visual norms are far above text norms, `-||x_i||^2` dominates and stage 1
 //! becomes a filter for small norms.
 
 use crate::{
@@ -23,7 +23,7 @@ pub const STAGE1_RATIO: f64 = 0.8;
 
 /// Indices of the `keep` visual tokens that TrimTokenator keeps, ascending.
 ///
-/// `visual` is `[N, d]`, `text` is `[M, d]`. With `keep >= N` all are kept.
+/// `visual` is `[N, d]`, `text` is `[M, d]`. With `keep >= N` all tokens are kept.
 ///
 /// # Panics
 /// If the widths differ.
@@ -56,7 +56,7 @@ pub fn alignment(visual: Rows<'_>, text: Rows<'_>) -> Vec<f32> {
 /// The `count` indices with the highest scores, ascending by index; ties to the lower index.
 fn highest(scores: &[f32], count: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
-    // Stable, so equal scores stay in index order.
+    // The sort is stable, so equal scores stay in index order.
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     order.truncate(count);
     order.sort_unstable();

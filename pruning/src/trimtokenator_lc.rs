@@ -1,21 +1,21 @@
 //! TrimTokenator-LC (arXiv 2512.22748): visual tokens of several pictures, kept under one budget.
 //!
-//! \[P\] Intra stage: a budget per picture from how diverse it is, then greedy representatives of each picture. Inter
-//! stage: a global diversity filter to a pool, then Pareto selection over diversity and text alignment; the text comes
-//! last. The paper's text gives no formula for `D_inter`, the budgets, the pool or the tie-breaks; these are \[R\]:
+//! \[P\] Intra stage: a budget per picture by its diversity, then greedy representatives of each picture. Inter stage:
+//! a global diversity filter to a pool, then Pareto selection over diversity and text alignment; the text comes last.
+//! The paper's text gives no formula for `D_inter`, the budgets, the pool or the tie-breaks; these are \[R\]:
 //!
-//! 1. `B = round(keep N_total)`, and not less than the floors of 3. The paper goes up to 80% removed; a lower rate than
-//!    0.2 is obeyed, beyond what it tested.
-//! 2. Representatives in all, with `a = 1 - mean D_intra` and `e = 1 - D_inter`, each clamped to \[0.01, 1\]:
-//!    `B1 = N_total (B / N_total)^(a / (a + e))`. Repetitive pictures are cut in the intra stage, pictures that resemble
-//!    each other in the inter stage.
-//! 3. Picture `k` of `m_k` tokens gets a share of `B1` proportional to `m_k D_intra(k)`, at least `min(4, m_k)`, at most
-//!    `m_k`, by largest remainder.
+//! 1. `B = round(keep N_total)`, and not less than the sum of the floors of step 3. The paper goes up to 80% removed; a
+//!    keep rate below 0.2 is accepted, beyond what it tested.
+//! 2. Number of representatives, with `a = 1 - mean D_intra` and `e = 1 - D_inter`, each clamped to \[0.01, 1\]: `B1 =
+//!    N_total (B / N_total)^(a / (a + e))`. Repetitive pictures are cut in the intra stage, pictures that resemble each
+//!    other in the inter stage.
+//! 3. Picture `k` of `m_k` tokens gets a share of `B1` proportional to `m_k D_intra(k)`, at least `min(4, m_k)`, at
+//!    most `m_k`, by largest remainder.
 //! 4. Representatives by [RepMax](crate::repmax), and the pool by RepMax over all of them: `min(B1, round(1.5 B))`.
 //! 5. The best `B` of the pool by Pareto fronts over diversity (`1 -` mean cosine to the pool) and `alpha`; then every
 //!    picture below its floor takes places from pictures above theirs.
 //!
-//! One picture has no inter stage: the method is TrimTokenator then.
+//! A single picture has no inter stage: the method is then TrimTokenator.
 
 mod apportion;
 mod floors;
@@ -28,22 +28,22 @@ use crate::{
 use apportion::Claim;
 use floors::Ranked;
 
-/// Tokens that every picture keeps at least, where it has them.
+/// Minimum number of tokens kept of every picture, if it has as many.
 pub const FLOOR: usize = 4;
 
 /// Size of the pool as a multiple of the budget.
 const POOL: f64 = 1.5;
 
-/// A token of the request: `position` counts among the candidates of its picture.
+/// A token of the request: `position` is its index among the candidates of its picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Token {
     picture: usize,
     position: usize,
 }
 
-/// Positions that are kept of each picture, ascending. `pictures[k]` is `[m_k, d]`, the candidates of picture `k`;
-/// `text` is `[M, d]`, and may have no rows: then diversity decides alone. Meant for two pictures or more, all of
-/// one width: [`crate::select()`] sees to both.
+/// Kept positions of each picture, ascending. `pictures[k]` is `[m_k, d]`, the candidates of picture `k`; `text` is
+/// `[M, d]`, and may have no rows: then diversity decides alone. Meant for two pictures or more, all of one width,
+/// which [`crate::select()`] ensures.
 pub(crate) fn select(pictures: &[Rows<'_>], text: Rows<'_>, keep: f64) -> Vec<Vec<usize>> {
     let units: Vec<UnitRows> = pictures.iter().map(|rows| UnitRows::of(*rows)).collect();
     let units: Vec<Rows<'_>> = units.iter().map(UnitRows::rows).collect();
@@ -60,7 +60,7 @@ pub(crate) fn select(pictures: &[Rows<'_>], text: Rows<'_>, keep: f64) -> Vec<Ve
     by_picture(kept, pictures.len())
 }
 
-/// `B1`: how many representatives the intra stage leaves, between `budget` and `total`.
+/// `B1`, the number of representatives that the intra stage leaves, between `budget` and `total`.
 fn first_stage(total: usize, budget: usize, intra: f64, inter: f64) -> usize {
     let (a, e) = ((1.0 - intra).clamp(0.01, 1.0), (1.0 - inter).clamp(0.01, 1.0));
     let left = total as f64 * (budget as f64 / total.max(1) as f64).powf(a / (a + e));
@@ -81,7 +81,7 @@ fn representatives(units: &[Rows<'_>], intra: &[f64], floors: &[usize], spread: 
     units.iter().zip(shares).enumerate().flat_map(of_picture).collect()
 }
 
-/// The global diversity filter; the pool in the order of pictures and positions.
+/// The global diversity filter; returns the pool, ordered by picture and position.
 fn pool(units: &[Rows<'_>], representatives: &[Token], size: usize) -> Vec<Token> {
     let union = gather(units, representatives);
     let taken = repmax::greedy(union.rows(), size);
@@ -90,7 +90,7 @@ fn pool(units: &[Rows<'_>], representatives: &[Token], size: usize) -> Vec<Token
     pool
 }
 
-/// The pool, best first.
+/// The pool, ordered best first.
 fn rank(pool: &[Token], pictures: &[Rows<'_>], units: &[Rows<'_>], text: Rows<'_>) -> Vec<Token> {
     let gathered = gather(units, pool);
     let mean = gathered.rows().mean();
@@ -99,7 +99,7 @@ fn rank(pool: &[Token], pictures: &[Rows<'_>], units: &[Rows<'_>], text: Rows<'_
     pareto::order(&diversity, &alignment).into_iter().map(|index| pool[index]).collect()
 }
 
-/// `alpha` in TrimTokenator's closed form; the same for every token where there is no text.
+/// `alpha` in TrimTokenator's closed form; equal for all tokens if there is no text.
 fn alignment(pool: &[Token], pictures: &[Rows<'_>], text: Rows<'_>) -> Vec<f32> {
     if text.is_empty() {
         return vec![0.0; pool.len()];
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn repetitive_pictures_are_cut_early_and_alike_pictures_late() {
-        // Nothing repeats within a picture, the pictures are one and the same: all the cutting is between pictures.
+        // Nothing repeats within a picture, but the pictures are identical: all the cutting happens between pictures.
         assert_eq!(first_stage(1000, 200, 1.0, 0.0), 984);
         assert_eq!(first_stage(1000, 200, 0.0, 1.0), 203);
         assert_eq!(first_stage(0, 0, 0.0, 0.0), 0);

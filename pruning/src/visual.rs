@@ -1,4 +1,4 @@
-//! Which visual method a request asks for, and at what rate.
+//! The visual method and keep rate that a request asks for.
 
 use std::{fmt, str::FromStr};
 
@@ -17,30 +17,32 @@ pub enum VisualMethod {
     ConditionalDpp,
     /// Baseline: max-min distance, [`crate::farthest_point`].
     FarthestPoint,
-    /// Baseline: a uniform draw, [`crate::random`].
+    /// Baseline: uniform random selection, [`crate::random`].
     Random,
     /// Baseline: the first tokens of every crop.
     KeepFirst,
-    /// Baseline: the picture made smaller before the tower, so that it has that share of its tokens.
+    /// Baseline: the picture is scaled down before the tower, so that it has the requested share of its tokens.
     Downsample,
-    /// Patches whose pixels repeat a neighbour's are not shown to the tower (PixelPrune's lossless case).
+    /// Patches whose pixels repeat a neighbour's are not given to the tower (PixelPrune's lossless case).
     Distinct,
 }
 
-/// What the vision tower is shown of a picture. All but the whole picture act before the tower, and save its time too.
+/// The view of a picture that the vision tower gets. All views but the whole picture act before the tower, and save its
+/// time too.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum PictureView {
-    /// All of it, as the checkpoint's processor says.
+    /// The whole picture, as the checkpoint's image processor prepares it.
     #[default]
     Whole,
-    /// A smaller copy, which has about this share of the whole's tokens, (0, 1].
+    /// A smaller copy, with about this share of the whole picture's tokens, (0, 1].
     Smaller(f64),
-    /// Only tokens of whose pixels at least one differs from those of the token on the left and of the one above.
+    /// Only tokens with at least one pixel that differs from the token on the left and at least one from the token
+    /// above.
     Distinct,
 }
 
 impl VisualMethod {
-    /// Every method, in the order that documents list them.
+    /// Every method, in the order of the documentation.
     pub const ALL: [VisualMethod; 10] = [
         VisualMethod::None,
         VisualMethod::TrimTokenator,
@@ -95,10 +97,10 @@ pub struct VisualPolicy {
     keep: f64,
 }
 
-/// Why a visual policy is not one.
+/// The reason why a visual policy is invalid.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum VisualPolicyError {
-    /// No such method.
+    /// The method does not exist.
     #[error("unknown visual method `{0}`; there are: {known}", known = VisualMethod::ALL.map(VisualMethod::as_str).join(", "))]
     UnknownMethod(String),
     /// The rate is not a share.
@@ -120,7 +122,8 @@ impl VisualPolicy {
     /// Keeps everything.
     pub const KEEP_ALL: VisualPolicy = VisualPolicy { method: VisualMethod::None, keep: 1.0 };
 
-    /// A method with `keep` in (0, 1]. `none` keeps everything and `distinct` all that differs, whatever the rate.
+    /// A policy with `keep` in (0, 1]. `none` keeps everything and `distinct` everything that differs, whatever the
+    /// rate.
     pub fn new(method: VisualMethod, keep: f64) -> Result<Self, VisualPolicyError> {
         if !(keep > 0.0 && keep <= 1.0) {
             return Err(VisualPolicyError::KeepOutOfRange(keep));
@@ -139,7 +142,7 @@ impl VisualPolicy {
         self.keep
     }
 
-    /// What the tower is shown under this policy.
+    /// The view of a picture that the tower gets under this policy.
     pub fn view(&self) -> PictureView {
         match self.method {
             VisualMethod::Downsample if self.keep < 1.0 => PictureView::Smaller(self.keep),

@@ -1,4 +1,4 @@
-//! Index lists against `golden/make.py`, which computes them naively and in f64 from the equations.
+//! Compares index lists with `golden/make.py`, which computes them naively in f64 from the equations.
 
 use secateur_pruning::{
     CoverageOptions, PictureTokens, Rows, VisualMethod, VisualPolicy, coverage::Bypass, select_with,
@@ -40,7 +40,7 @@ impl Lcg {
     }
 }
 
-/// Tokens of every picture, and the text.
+/// The tokens of every picture, and the text.
 fn inputs(case: &Case) -> (Vec<Vec<f32>>, Vec<f32>) {
     let (mut lcg, width) = (Lcg(case.seed), case.width);
     let (mut pictures, mut centres) = (Vec::new(), Vec::new());

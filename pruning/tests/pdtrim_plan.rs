@@ -1,4 +1,4 @@
-//! The plan: what reads back, what is refused, and what a stage does at each block.
+//! Plans: round trips, refusals, and the role of each block in a stage.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,7 +12,7 @@ use secateur_pruning::pdtrim::{
 const PREFILL: StageKind = StageKind::Prefill;
 const DECODE: StageKind = StageKind::Decode;
 
-/// Eight blocks, nothing dropped.
+/// A plan of eight blocks that drops none.
 fn document() -> PlanDocument {
     PlanDocument {
         format: 1,
@@ -47,7 +47,7 @@ fn error(change: impl FnOnce(&mut PlanDocument)) -> PlanError {
     Plan::new(document).unwrap_err()
 }
 
-/// The error of a repair.
+/// The fault of a repair after `change`.
 fn fault(change: impl FnOnce(&mut PlanDocument)) -> RepairFault {
     match error(change) {
         PlanError::Repair { fault, .. } => fault,
@@ -212,7 +212,7 @@ fn merged_keys_need_merged_queries() {
         plan.decode.removed = vec![linear(3)];
     });
     assert_eq!(lost, RepairFault::DecodeDiffers(4));
-    // Merged in both stages; or decode drops the neighbour, so nobody reads its keys; or merged for decode alone.
+    // Merged in both stages; decode drops the neighbour, so its keys are never read; merged for decode alone.
     let fine = [
         (vec![merged(3, 4)], vec![merged(3, 4)]),
         (vec![merged(3, 4)], vec![linear(3), linear(4)]),
@@ -272,7 +272,7 @@ fn repair(layer: usize, kind: u8) -> Repair {
 }
 
 prop_compose! {
-    /// Any plan that holds together, without merged pairs.
+    /// Any valid plan without merged pairs.
     fn plans()(layers in 3usize..120)(
         layers in Just(layers),
         prefill in prop::collection::btree_map(1..layers - 1, 0u8..2, 0..layers - 1),

@@ -1,4 +1,4 @@
-//! The annealed search on energies whose optimum brute force knows.
+//! The annealed search on energies whose optimum is known by brute force.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,7 +13,7 @@ use secateur_pruning::pdtrim::{
     search::{Constraint, Energy, Memo, Outcome, Phase, Schedule, Search, SearchError, Task, TaskError},
 };
 
-/// Pseudo-random, but the same on every machine: a loss of `a_i` per block and `b_ij` per pair.
+/// A pseudo-random energy, the same on every machine: a loss of `a_i` per block and `b_ij` per pair.
 #[derive(Clone)]
 struct Synthetic {
     single: Vec<f64>,
@@ -39,7 +39,7 @@ impl Synthetic {
         set.iter().map(|block| self.single[block]).sum::<f64>() + pairs.sum::<f64>()
     }
 
-    /// What a block alone seems to cost; blind to pairs, as `s_l` is.
+    /// The apparent cost of a block alone; like `s_l`, it ignores pairs.
     fn similarity(&self) -> Vec<f64> {
         self.single.iter().map(|cost| 1.0 - 0.1 * cost).collect()
     }
@@ -225,7 +225,7 @@ fn at_equal_loss_the_pruning_set_goes_first() {
 
 #[test]
 fn at_equal_loss_a_swap_prefers_the_pruning_set() {
-    // The start, {2, 3}, is bad, and all else equally good; 4 is the only other block above d_T.
+    // The start, {2, 3}, is bad, and all other sets are equally good; 4 is the only other block above d_T.
     let similarity = [1.0, 0.5, 0.98, 0.97, 0.96, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 1.0];
     let mut energy = |blocks| Ok::<_, Infallible>(if blocks == set(&[2, 3]) { 1.0 } else { 0.0 });
     let mut search = Search::new(task(&similarity, constraint(12, BlockSet::EMPTY, 2), 0)).unwrap();
@@ -296,7 +296,7 @@ fn progress_follows_the_schedule() {
     assert!(low == outcome.energy && high >= low);
 }
 
-/// Samples that each answer for themselves: the energy, and a part of the sample's own that differs from set to set.
+/// Samples with losses of their own: the common energy plus a part that differs by sample and set.
 struct Sampled<'a> {
     energy: &'a Synthetic,
     samples: usize,
@@ -305,7 +305,7 @@ struct Sampled<'a> {
 
 impl Sampled<'_> {
     fn nats_of(&self, set: BlockSet, sample: usize) -> f64 {
-        // Evenly in [-1, 1), by set and sample.
+        // Spread evenly over [-1, 1), by set and sample.
         let key =
             set.iter().fold(sample as u64 + 1, |key, block| key.wrapping_mul(0x0100_0000_01B3) ^ (block as u64 + 7));
         let own = Synthetic::new(1, key, 0.0).single[0] * 2.0 - 1.0;
@@ -344,7 +344,7 @@ fn a_race_ends_where_measuring_everything_does_for_a_fraction_of_it() {
         assert!((raced.energy - sampled.mean(raced.removed)).abs() < 1e-9, "the result is measured on all samples");
         assert!(raced.log.measured < 0.5, "seed {seed}: {}", raced.log.measured);
 
-        // What was left is enough to end there again.
+        // The memo of the finished search suffices to reach the same result.
         let mut resumed =
             Search::new(task(&similarity, constraint, seed)).unwrap().resume(search.memo().clone()).unwrap();
         assert_eq!(resumed.run(&mut sampled, |_| ()).unwrap(), Outcome { evaluations: 0, ..raced });
@@ -364,7 +364,7 @@ fn tasks_that_make_no_sense_are_refused() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// No single swap improves what the search returns, and only admitted sets are ever asked.
+    /// No single swap improves the search's result, and only admitted sets are measured.
     #[test]
     fn ends_in_a_local_optimum(
         layers in 4usize..14, seed: u64, required in 0usize..3, extra in 0usize..4, coupling in 0f64..3.0,

@@ -1,4 +1,4 @@
-//! What every method promises, whatever it is given.
+//! Properties that every method guarantees for any input.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::ops::Range;
@@ -34,7 +34,7 @@ fn policy(method: VisualMethod, keep: f64) -> VisualPolicy {
     VisualPolicy::new(method, keep).unwrap()
 }
 
-/// Two crops with one structural token behind each.
+/// Two crops with one structural token after each.
 fn two_crops(tokens: usize) -> Vec<Range<usize>> {
     let half = tokens / 2;
     vec![0..half.saturating_sub(1), half..tokens.saturating_sub(1).max(half)]
@@ -104,7 +104,7 @@ proptest! {
     }
 }
 
-/// Tokens that a method keeps in all, structural ones included.
+/// Number of tokens that a method keeps in all, structural ones included.
 fn promised(method: VisualMethod, keep: f64, pictures: &[PictureTokens<'_>]) -> usize {
     let crops = |picture: &PictureTokens<'_>| picture.tiles().iter().map(Range::len).collect::<Vec<_>>();
     let prunable: usize = pictures.iter().flat_map(crops).sum();
@@ -134,7 +134,7 @@ fn other_widths_are_an_error() {
 
 #[test]
 fn what_is_known_of_the_alignment() {
-    // Norms 1 to 8 and a text near nothing: alpha is the norm.
+    // Norms are 1 to 8 and the text is near zero, so alpha depends on the norm alone.
     let data: Vec<f32> = (1..=8).flat_map(|norm| [norm as f32, 0.0, 0.0, 0.0, 0.0, 0.0]).collect();
     let picture = [PictureTokens::whole(rows(&data))];
     let text = [0.01f32; WIDTH];
@@ -144,7 +144,7 @@ fn what_is_known_of_the_alignment() {
     assert_eq!(found(VisualMethod::Coverage, rows(&text)), None);
 }
 
-/// A crop too large for one similarity matrix is covered in parts, both of them.
+/// A crop too large for one similarity matrix is covered in two parts.
 #[test]
 fn large_crops() {
     let data: Vec<f32> = (0..2100 * WIDTH).map(|at| ((at * at) % 101) as f32 - 50.0).collect();
@@ -163,7 +163,7 @@ fn the_first_of_every_crop() {
     assert_eq!(found.kept, [[0, 1, 4, 5, 6, 9]]);
 }
 
-/// The text term: of two alike clusters the one that the words name keeps the token that they name.
+/// The text term: of two similar clusters, the one that the words name keeps the token that they name.
 #[test]
 fn words_draw_the_selection() {
     let mut state = 5u64;

@@ -68,7 +68,7 @@ pub struct Parts {
 }
 
 impl App {
-    /// Builds the state from its parts.
+    /// Puts the parts together.
     pub fn new(parts: Parts) -> Self {
         Self {
             metrics: Arc::new(Metrics::new(&parts.model.name)),

@@ -22,11 +22,13 @@ pub struct RouterSettings {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", env = "SECATEUR_ROUTER_LISTEN")]
     pub listen: String,
 
-    /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file; only its tokenizer, chat template and configuration are read
+    /// Checkpoint: a folder in the Hugging Face layout, or a GGUF file; only its tokenizer, chat template and
+    /// configuration are read
     #[arg(long, value_name = "DIR", env = "SECATEUR_MODEL")]
     pub model: PathBuf,
 
-    /// The model's name towards clients [default: the folder's name; of a snapshot in a Hugging Face cache, its repository]
+    /// The model's name towards clients [default: the folder's name; of a snapshot in a Hugging Face cache, its
+    /// repository]
     #[arg(long, value_name = "NAME", env = "SECATEUR_SERVED_MODEL_NAME")]
     pub served_model_name: Option<String>,
 
@@ -76,16 +78,16 @@ pub struct RouterSettings {
     )]
     pub max_body_bytes: u64,
 
-    /// Memory for bodies, what is read from them, and pictures, of all requests together; beyond that the answer is 429. One
-    /// client address has at most half [default: 16 times --max-body-bytes, at least 512 MiB]
+    /// Memory for bodies, what is read from them, and pictures, of all requests together; beyond that the answer is
+    /// 429. One client address has at most half [default: 16 times --max-body-bytes, at least 512 MiB]
     #[arg(
         long, value_name = "BYTES", env = "SECATEUR_ROUTER_MAX_HELD_BYTES",
         value_parser = clap::value_parser!(u64).range(65_536..=1 << 40)
     )]
     pub max_held_bytes: Option<u64>,
 
-    /// Connections of clients. One address has at most half. Where there are more, those that have waited longest for their
-    /// client's next words are closed
+    /// Connections of clients. One address has at most half. Where there are more, those that have waited longest for
+    /// their client's next words are closed
     #[arg(
         long, value_name = "N", default_value_t = 4_096, env = "SECATEUR_ROUTER_MAX_CONNECTIONS",
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)

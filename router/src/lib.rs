@@ -1,11 +1,11 @@
 //! Secateur's router: OpenAI's HTTP API in, gRPC out. It never touches a tensor.
 //!
-//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), makes tokens of it ([`prompt`],
-//! [`served`]), checks that it fits ([`fit`]), waits for a turn ([`admission`]), places it on two nodes ([`cluster`]),
-//! runs both legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
+//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), tokenizes it ([`prompt`], [`served`]),
+//! checks that it fits ([`fit`]), waits for a permit ([`admission`]), places it on two nodes ([`cluster`]), runs both
+//! legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
 //!
-//! What is deliberately absent: sampling (the nodes do that), pixels (prefill decodes them), and any state that outlives
-//! a request besides node snapshots, counters, and means and digests that may be lost at any time ([`cluster`]).
+//! Deliberately absent: sampling (done by the nodes), pixels (decoded by prefill), and any state that outlives a
+//! request, except node snapshots, counters, and means and digests that may be lost at any time ([`cluster`]).
 
 pub mod admission;
 pub mod answer;

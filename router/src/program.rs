@@ -35,7 +35,7 @@ pub enum ProgramError {
     /// Serving failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Standard output is closed.
+    /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
 }

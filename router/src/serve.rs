@@ -1,4 +1,4 @@
-//! Assembles the router from its settings and serves.
+//! Puts the router together and serves.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ pub async fn serve(
     serve_model(model, settings, listener, shutdown).await
 }
 
-/// Reads the parts of the model folder that the router needs.
+/// Reads what the router needs of the model folder.
 pub async fn load(settings: &RouterSettings) -> Result<ServedModel, ServeError> {
     let (folder, name) = (settings.model.clone(), settings.served_model_name.clone());
     let model = tokio::task::spawn_blocking(move || served::load(&folder, name.as_deref()));

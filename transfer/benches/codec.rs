@@ -1,7 +1,7 @@
-//! How fast KV is coded and read, on one core: `cargo bench -p secateur-transfer --bench codec`.
+//! Benchmark of coding and decoding KV on one core: `cargo bench -p secateur-transfer --bench codec`.
 //!
-//! Parts of 128 positions of 1,024 channels in bf16, K around centres that spread over two octaves, V around zero; rates are
-//! of KV as it lies (bf16), the median of the rounds with the fastest and the slowest.
+//! Parts have 128 positions of 1,024 channels in bf16. K lies around varied centres with spreads over two octaves, V
+//! around zero. Rates count uncoded KV (bf16): the median of the rounds, with the slowest and the fastest.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
@@ -16,7 +16,7 @@ const HEADS: (usize, usize) = (8, 128);
 const WIDTH: usize = HEADS.0 * HEADS.1;
 const POSITIONS: usize = 128;
 const ROUNDS: usize = 9;
-/// Parts of one round.
+/// Number of parts in one round.
 const PARTS: usize = 64;
 
 fn plane(seed: u64, of: impl Fn(usize) -> (f32, f32)) -> Vec<u8> {

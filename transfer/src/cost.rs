@@ -1,4 +1,4 @@
-//! What shipping a prompt costs in bytes, before it is shipped.
+//! Estimate of the bytes that shipping a prompt takes, before it is shipped.
 
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
@@ -10,12 +10,12 @@ use crate::{
     span::{CodedSpan, part_positions, parts},
 };
 
-/// Prompt lengths between which bytes are taken to grow evenly.
+/// Prompt lengths, in positions, through whose costs the line of [`of`] is drawn.
 const SHORT: u32 = 512;
 const LONG: u32 = 4_096;
 
-/// Bytes of a prompt of `positions` under `policy`, framing left out. Lossless packing may make them fewer, a raw part
-/// where values do not fit their scales more.
+/// Bytes of a prompt of `positions` positions under `policy`, without framing. Lossless packing may make them fewer;
+/// parts that fall back to the raw form make them more.
 pub fn bytes(policy: TransferPolicy, plan: Option<&Plan>, shape: KvShape, layers: &[u32], positions: u32) -> u64 {
     let every = part_positions(shape.bytes_per_token());
     let extent = Extent { prompt: positions, positions };
@@ -26,7 +26,7 @@ pub fn bytes(policy: TransferPolicy, plan: Option<&Plan>, shape: KvShape, layers
     layers.iter().map(|&layer| of(&policy.spans(plan, layer, extent))).sum()
 }
 
-/// The same as a line through a short and a long prompt.
+/// The cost in bytes as a linear function of the prompt's length, through the costs of a short and a long prompt.
 pub fn of(policy: TransferPolicy, plan: Option<&Plan>, shape: KvShape, layers: &[u32]) -> v1::ShipCost {
     let at = |positions| bytes(policy, plan, shape, layers, positions) as f64;
     let bytes_per_position = (at(LONG) - at(SHORT)) / f64::from(LONG - SHORT);

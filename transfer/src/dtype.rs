@@ -2,14 +2,14 @@
 
 use secateur_proto::v1;
 
-/// How one KV value is stored, little-endian.
+/// Format in which one KV value is stored, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
-    /// IEEE single.
+    /// IEEE single precision.
     F32,
-    /// bfloat16.
+    /// The bfloat16 format.
     Bf16,
-    /// IEEE half.
+    /// IEEE half precision.
     F16,
 }
 
@@ -31,7 +31,7 @@ impl DType {
         }
     }
 
-    /// From a wire tag; unknown tags have no type.
+    /// The type of a wire tag; `None` if the tag is unknown.
     pub fn from_proto(tag: i32) -> Option<DType> {
         match v1::DType::try_from(tag).ok()? {
             v1::DType::Unspecified => None,

@@ -1,4 +1,4 @@
-//! What goes over the wire in one message: how large, with which digest, and what it weighs.
+//! The frames of a shipment on the wire: their size, digest and encoding.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
@@ -9,24 +9,24 @@ use secateur_proto::v1::{self, ship_frame::Frame};
 
 use crate::digest::{Digest, Hasher};
 
-/// A frame is sent once it has so many bytes. Large enough that framing is a rounding error, small enough that what lies
-/// on both sides stays small. A part that is larger is a frame by itself.
+/// Payload bytes from which on a frame is sent. Large enough that framing is negligible, small enough that buffers on
+/// both sides stay small. A larger part is a frame by itself.
 pub const FRAME_BYTES: usize = 1 << 20;
-/// While prefill computes, less than this waits for more.
+/// Bytes of finished KV below which no frame is made while prefill still computes.
 pub const FRAME_BYTES_MIN: usize = 64 << 10;
 
-/// gRPC's prefix: one byte of flags, four of length.
+/// Length of gRPC's message prefix: one byte of flags, four of length.
 const GRPC_PREFIX_BYTES: u64 = 5;
-/// `ShipFrame.kv` and `KvFrame.payload` in transfer.proto.
+/// Field numbers of `ShipFrame.kv` and `KvFrame.payload` in transfer.proto.
 const KV_FIELD: u32 = 4;
 const PAYLOAD_FIELD: u32 = 3;
-/// HTTP/2's frame header, before each DATA frame.
+/// Length of HTTP/2's frame header, before each DATA frame.
 const HTTP2_HEADER_BYTES: u64 = 9;
-/// Largest HTTP/2 DATA frame that a node takes: a message's payload in one piece, which then is passed on as it lies, with
-/// a system call or two instead of one for each of HTTP/2's default 16 KiB.
+/// Largest HTTP/2 DATA frame that a node accepts. A message's payload fits one frame, so it is passed on without a copy
+/// and with one or two system calls, instead of one for each 16 KiB of HTTP/2's default frames.
 pub const HTTP2_FRAME_BYTES: u32 = 4 << 20;
 
-/// Digest of a frame: of its number, its runs and its payload.
+/// Digest of a frame, over its sequence number, its runs and its payload.
 pub fn digest(frame: &v1::KvFrame) -> Digest {
     let mut hasher = Hasher::default();
     hasher.update(&frame.sequence.to_le_bytes());
@@ -39,14 +39,14 @@ pub fn digest(frame: &v1::KvFrame) -> Digest {
     hasher.finish()
 }
 
-/// Bytes that a message hands to the transport: encoding, gRPC prefix, a HTTP/2 frame header for each of its chunks.
+/// Bytes of a message on the wire: its encoding, the gRPC prefix, and an HTTP/2 frame header for each of its chunks.
 pub fn wire_bytes(frame: &v1::ShipFrame) -> u64 {
     let chunks = if matches!(frame.frame, Some(Frame::Kv(_))) { 2 } else { 1 };
     GRPC_PREFIX_BYTES + frame.encoded_len() as u64 + chunks * HTTP2_HEADER_BYTES
 }
 
-/// A message as gRPC has it on the wire, prefix and all, in two chunks: a frame's payload lies where it did. Concatenated they are
-/// the message; the second one is empty where there is no payload.
+/// Encodes a message with its gRPC prefix as two chunks, without copying a frame's payload, which is the second chunk.
+/// Concatenated, the chunks are the encoded message; the second is empty if there is no payload.
 pub fn chunks(mut message: v1::ShipFrame) -> [Bytes; 2] {
     let payload = match &mut message.frame {
         Some(Frame::Kv(frame)) => std::mem::take(&mut frame.payload),
@@ -54,7 +54,7 @@ pub fn chunks(mut message: v1::ShipFrame) -> [Bytes; 2] {
     };
     let mut header = BytesMut::new();
     match &message.frame {
-        // Fields may come in any order: the payload's is the last.
+        // Protobuf allows fields in any order, so the payload's field is put last.
         Some(Frame::Kv(frame)) if !payload.is_empty() => {
             let length = payload.len() as u64;
             let before = frame.encoded_len() + key_len(PAYLOAD_FIELD) + encoded_len_varint(length);
@@ -74,7 +74,7 @@ pub fn chunks(mut message: v1::ShipFrame) -> [Bytes; 2] {
     [header.freeze(), payload]
 }
 
-/// Not compressed, and so long.
+/// Writes gRPC's prefix of an uncompressed message of `length` bytes.
 fn put_prefix(length: usize, into: &mut BytesMut) {
     into.put_u8(0);
     into.put_u32(length as u32);

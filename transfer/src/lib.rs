@@ -1,9 +1,10 @@
-//! The token-aware transfer layer: what KV is shipped from prefill to decode, in which frames, checked by what, and
-//! accounted how. No candle, no sockets: bytes and messages in, bytes and messages out.
+//! The token-aware transfer layer: which KV is shipped from prefill to decode, its frames, its checks and its
+//! accounting. No candle, no sockets: bytes and messages in, bytes and messages out.
 //!
-//! A shipment is one call: a [`manifest`]; then, when the receiver is ready, [`frame`]s of [`span::Part`]s, each coded by
-//! itself ([`codec`]), while prefill computes the next rows; then a closing frame with a [`digest`] over all. The receiver's
-//! [`receive::Receiver`] refuses (see [`refusal`]) whatever does not match. docs/transfer.md describes the wire.
+//! A shipment is one call: a [`manifest`]; then, when the receiver is ready, [`frame`]s of separately coded
+//! [`span::Part`]s ([`codec`]), while prefill computes the next rows; then a closing frame with a [`digest`] over all
+//! frames. The receiver ([`receive::Receiver`]) refuses everything that does not match (see [`refusal`]).
+//! docs/transfer.md describes the wire format.
 
 pub mod codec;
 pub mod cost;
@@ -30,5 +31,5 @@ pub use send::Sender;
 pub use span::{CodedSpan, TokenSpan};
 pub use tiers::Tiers;
 
-/// Version of the transfer format. A receiver refuses every other.
+/// Version of the transfer format. A receiver refuses every other version.
 pub const FORMAT_VERSION: u32 = 5;

@@ -1,4 +1,4 @@
-//! The manifest: everything that the receiver must agree to before it takes memory.
+//! The manifest of a shipment: everything that the receiver must check before it leases memory.
 
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
@@ -14,53 +14,54 @@ use crate::{
     span::{CodedSpan, Part, TokenSpan, are_well_formed, part_positions, parts},
 };
 
-/// Most layers a manifest may list: far above any checkpoint, low enough to bound what a stranger makes us store.
+/// Most layers that a manifest may list: far above any checkpoint, low enough to bound the memory that an untrusted
+/// sender can make a receiver use.
 const LAYERS_MAX: usize = 1_024;
-/// Most spans a layer may list.
+/// Most spans that a layer may list.
 const SPANS_MAX: usize = 4_096;
-/// Most values of K of one position in one layer.
+/// Most values of K of one position in one layer (`kv_heads x head_dim`).
 const WIDTH_MAX: u64 = 1 << 15;
-/// A digest of what a block was computed from.
+/// Bytes of a block's key: a digest of the rows that the block was computed from.
 pub const KEY_BYTES: usize = 32;
 
-/// KV geometry. Heads and their width both nodes must share; dtypes may differ.
+/// Shape of KV. Number and width of heads must be the same on both nodes; dtypes may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvShape {
-    /// Key/value heads.
+    /// Number of key/value heads.
     pub kv_heads: u32,
-    /// Values per head.
+    /// Width of a head, in values.
     pub head_dim: u32,
-    /// How a value is stored.
+    /// Format of a value.
     pub dtype: DType,
 }
 
 impl KvShape {
-    /// K and V of one token in one layer.
+    /// Bytes of K and V of one token in one layer.
     pub fn bytes_per_token(&self) -> u64 {
         2 * u64::from(self.kv_heads) * u64::from(self.head_dim) * self.dtype.size_bytes() as u64
     }
 
-    /// Key/value heads, and values of each.
+    /// Number of key/value heads, and their width.
     pub fn heads(&self) -> (usize, usize) {
         (self.kv_heads as usize, self.head_dim as usize)
     }
 
-    /// How its values lie.
+    /// Layout of the values of one position.
     pub fn layout(&self) -> Layout {
         Layout { width: self.kv_heads as usize * self.head_dim as usize, dtype: self.dtype }
     }
 }
 
-/// Who made a shipment, and for which request.
+/// Sender and request of a shipment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parties {
-    /// The request.
+    /// Id of the request's epoch.
     pub epoch: String,
-    /// Which try of it.
+    /// Number of the request's attempt.
     pub attempt: u32,
-    /// The model that made the KV.
+    /// Fingerprint of the model that computed the KV.
     pub model_fingerprint: String,
-    /// The pruning plan in force; empty: none.
+    /// Id of the pruning plan in force; empty if there is none.
     pub plan_id: String,
 }
 
@@ -69,17 +70,17 @@ pub struct Parties {
 pub struct LayerEntry {
     /// Index of the block in the checkpoint.
     pub layer: u32,
-    /// Token spans shipped, ascending and disjoint.
+    /// Shipped token spans, ascending and disjoint.
     pub spans: Vec<CodedSpan>,
 }
 
 impl LayerEntry {
-    /// Tokens shipped.
+    /// Number of shipped tokens.
     pub fn tokens(&self) -> u64 {
         self.spans.iter().map(|coded| u64::from(coded.span.len())).sum()
     }
 
-    /// The grain of its lossy spans, which all have the same.
+    /// The grain of the layer's lossy spans, the same for all of them; `None` if it has none.
     fn grain(&self) -> Option<Grain> {
         self.grains().next()
     }
@@ -92,24 +93,24 @@ impl LayerEntry {
     }
 }
 
-/// The parts of a layer, and how far a shipment of them is.
+/// The parts of a layer, and the progress of their shipment.
 pub(crate) struct LayerParts {
-    /// What its parts share.
+    /// Coding state that the layer's parts share.
     pub coding: LayerCoding,
     /// Index of the block in the checkpoint.
     pub layer: u32,
-    /// In order.
+    /// The parts, in order.
     pub parts: Vec<Part>,
-    /// The next one that is due.
+    /// Index of the next part that is due.
     pub next: usize,
 }
 
-/// What each full block of the prompt was computed from, digested with all before it.
+/// Keys of the prompt's full KV blocks: for each, a digest of all rows up to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockKeys {
-    /// Positions of a block; 0: there are no keys.
+    /// Positions of a block; 0 if there are no keys.
     pub positions: u32,
-    /// [`KEY_BYTES`] for each block, in order.
+    /// The keys, [`KEY_BYTES`] for each block, in order.
     pub keys: Bytes,
 }
 
@@ -119,7 +120,7 @@ impl BlockKeys {
         self.keys.as_chunks::<KEY_BYTES>().0.iter().copied()
     }
 
-    /// Whether there is a whole number of keys, of blocks that fit so many positions.
+    /// Whether there is a whole number of keys, and their blocks fit into `positions`.
     fn fit(&self, positions: u32) -> bool {
         let blocks = self.keys.len() / KEY_BYTES;
         let covered = (blocks as u64).saturating_mul(self.positions.into());
@@ -128,24 +129,24 @@ impl BlockKeys {
     }
 }
 
-/// A well-formed manifest. Whether it fits a receiver is [`crate::receive`]'s question.
+/// A well-formed manifest. Whether it is the expected one is checked in [`crate::receive`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Who and for what.
+    /// Sender and request of the shipment.
     pub parties: Parties,
-    /// Under which policy.
+    /// Transfer policy of the shipment.
     pub policy: TransferPolicy,
     /// Positions that the shipment fills.
     pub extent: Extent,
-    /// Geometry of every layer, and the dtype of values that are shipped as they are.
+    /// Shape of every layer's KV, and the dtype of losslessly shipped values.
     pub shape: KvShape,
-    /// Layers in the order they come.
+    /// The shipped layers, ascending.
     pub layers: Vec<LayerEntry>,
-    /// The rotary position of the token behind the prompt.
+    /// Rotary position of the token after the shipped positions.
     pub next_position: u32,
-    /// By which the receiver knows what it has already.
+    /// Keys by which the receiver finds the blocks that it has already.
     pub keys: BlockKeys,
-    /// Steps at grain 0 of the layers' channels; empty where nothing is shipped in steps.
+    /// Quantization steps of the layers' channels at grain 0; empty if nothing is shipped with loss.
     pub steps: KvSteps,
 }
 
@@ -172,20 +173,21 @@ impl Manifest {
         }
     }
 
-    /// The same for a prompt whose rotary positions are not simply counted (M-RoPE).
+    /// This manifest with another next rotary position, for prompts whose rotary positions are not simply counted
+    /// (M-RoPE).
     pub fn with_next_position(mut self, next_position: u32) -> Self {
         self.next_position = next_position;
         self
     }
 
-    /// The same with the steps of its layers' channels, if anything is shipped in steps.
+    /// This manifest with the quantization steps of its layers' channels, if anything is shipped with loss.
     pub fn with_steps(mut self, steps: &KvSteps) -> Self {
         let is_lossy = self.layers.iter().any(|entry| entry.grain().is_some());
         self.steps = if is_lossy { steps.clone() } else { KvSteps::default() };
         self
     }
 
-    /// The same with the keys of its blocks.
+    /// This manifest with the keys of its blocks.
     pub fn with_keys(mut self, keys: BlockKeys) -> Self {
         self.keys = keys;
         self
@@ -196,12 +198,13 @@ impl Manifest {
         self.layers.iter().map(|entry| entry.tokens() * self.shape.bytes_per_token()).sum()
     }
 
-    /// Positions between two cuts of its spans.
+    /// Number of positions between two cuts of the spans.
     pub fn part_positions(&self) -> u32 {
         part_positions(self.shape.bytes_per_token())
     }
 
-    /// The parts of every layer that the receiver lacks, which sender and receiver must cut alike.
+    /// The parts of every layer, without the first `held` positions. Sender and receiver both derive them here, so that
+    /// they cut alike.
     pub(crate) fn layer_parts(&self, held: u32) -> Vec<LayerParts> {
         let every = self.part_positions();
         let heads = self.shape.heads();
@@ -214,7 +217,7 @@ impl Manifest {
         self.layers.iter().enumerate().map(of).collect()
     }
 
-    /// As a message.
+    /// The manifest as a message.
     pub fn to_proto(&self) -> v1::Manifest {
         let span = |coded: &CodedSpan| {
             let (codec, grain) = coded.codec.to_proto();
@@ -242,7 +245,7 @@ impl Manifest {
         }
     }
 
-    /// From a message: unknown versions and tags, and everything inconsistent in itself, are refused.
+    /// Reads and validates a message. Unknown versions and tags, and inconsistent fields, are refused.
     pub fn from_proto(message: v1::Manifest) -> Result<Self, Refusal> {
         if message.version != FORMAT_VERSION {
             return Err(Refusal::UnknownVersion);
@@ -287,7 +290,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// [`Manifest::total_bytes`] for numbers that a stranger chose.
+    /// [`Manifest::total_bytes`] with overflow checks, for numbers from an untrusted sender.
     fn checked_total(&self) -> Option<u64> {
         let tokens: u64 = self.layers.iter().map(LayerEntry::tokens).sum();
         tokens.checked_mul(self.shape.bytes_per_token())

@@ -1,4 +1,4 @@
-//! Which tokens each layer ships, by policy and plan.
+//! Transfer policies: which tokens each layer ships, by policy and plan.
 
 use std::{fmt, str::FromStr};
 
@@ -7,41 +7,43 @@ use secateur_pruning::pdtrim::Plan;
 
 use crate::{codec::Grain, span::CodedSpan, tiers::Tiers};
 
-/// Tags from here on are `tiered` with so many quarters of a bit more.
+/// First wire tag of `tiered` at a grain of its own: the tag minus this is the grain in quarters of a bit.
 const TIERED_AT: i32 = 256;
 
-/// What is shipped. The default is the reference: everything, as computed.
+/// Policy that decides which KV is shipped and how precisely. The default is the reference: all KV as computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TransferPolicy {
-    /// All tokens of all kept layers in the dtype they were computed in.
+    /// All tokens of all kept layers, in the dtype that they were computed in.
     #[default]
     Dense,
-    /// PDTrim: in the layers that the plan selects, first and last tokens of the prompt alone; all of every other layer.
+    /// PDTrim: in the layers that the plan selects only the first and last tokens of the prompt, in other layers all
+    /// tokens.
     PdTrim,
-    /// Ours: all tokens; first and last ones as computed, those between as whole numbers of fine steps.
+    /// Secateur's own: all tokens, the first and last ones as computed, those in between as whole numbers of fine
+    /// steps.
     Tiered,
-    /// The same with coarser steps: about as few bytes as PDTrim publishes.
+    /// `Tiered` with coarser steps: about as few bytes as PDTrim publishes.
     Small,
-    /// As `Tiered`, with steps as fine as the request says.
+    /// `Tiered` with steps as fine as the request says.
     TieredAt(Grain),
 }
 
-/// How far a shipment reaches.
+/// Positions that a shipment covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Positions that the prompt fills.
+    /// Number of positions that the prompt fills.
     pub prompt: u32,
-    /// The same and those of tokens of the answer that were made before (a replay).
+    /// Number of positions of the prompt and of the answer's tokens that exist already (a replay).
     pub positions: u32,
 }
 
-/// No such policy.
+/// Error for a text that names no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown transfer policy `{0}`; there are: dense, pdtrim, tiered, tiered:BITS (2 to 10 in quarters), small")]
 pub struct UnknownPolicy(pub String);
 
 impl TransferPolicy {
-    /// Every policy that has a name of its own, in the order that documents list them.
+    /// Every policy that has a name of its own, in the order in which documents list them.
     pub const ALL: [TransferPolicy; 4] =
         [TransferPolicy::Dense, TransferPolicy::PdTrim, TransferPolicy::Tiered, TransferPolicy::Small];
 
@@ -55,7 +57,7 @@ impl TransferPolicy {
         }
     }
 
-    /// The policy of [`ALL`](Self::ALL) that it goes by.
+    /// The policy of [`ALL`](Self::ALL) under whose name this one is reported.
     pub fn named(self) -> TransferPolicy {
         match self {
             TransferPolicy::TieredAt(_) => TransferPolicy::Tiered,
@@ -63,7 +65,7 @@ impl TransferPolicy {
         }
     }
 
-    /// Bits a value, about, of what is not shipped as it was computed.
+    /// Approximate bits per value of KV that is shipped with loss; `None` if the policy ships all KV as computed.
     pub fn precision(self, plan: Option<&Plan>) -> Option<f64> {
         match self {
             TransferPolicy::Dense | TransferPolicy::PdTrim => None,
@@ -71,7 +73,7 @@ impl TransferPolicy {
         }
     }
 
-    /// The same of a policy whose request chose it.
+    /// Bits per value that the request itself chose; `None` for the policies of [`ALL`](Self::ALL).
     pub fn bits(self) -> Option<f64> {
         match self {
             TransferPolicy::TieredAt(grain) => Some(grain.bits()),
@@ -79,7 +81,7 @@ impl TransferPolicy {
         }
     }
 
-    /// Whether a plan says what it needs to know.
+    /// Whether this policy can be used with `plan`: PDTrim needs a plan that selects layers.
     pub fn is_possible_with(self, plan: Option<&Plan>) -> bool {
         match self {
             TransferPolicy::Dense | TransferPolicy::Tiered | TransferPolicy::Small | TransferPolicy::TieredAt(_) => {
@@ -89,7 +91,7 @@ impl TransferPolicy {
         }
     }
 
-    /// What a layer ships.
+    /// The spans that a layer ships.
     pub fn spans(self, plan: Option<&Plan>, layer: u32, extent: Extent) -> Vec<CodedSpan> {
         let Extent { prompt, positions } = extent;
         let spans = match self {
@@ -98,7 +100,7 @@ impl TransferPolicy {
                 let ends = plan.and_then(|plan| plan.ends(layer as usize, prompt as usize));
                 match ends.filter(|ends| !ends.is_all()) {
                     None => vec![CodedSpan::native(0, positions)],
-                    // What follows the prompt is the answer's, of which nothing is ever left out.
+                    // Positions after the prompt belong to the answer, of which nothing is ever left out.
                     Some(ends) => vec![
                         CodedSpan::native(0, ends.first() as u32),
                         CodedSpan::native(prompt - ends.last() as u32, positions),
@@ -112,7 +114,7 @@ impl TransferPolicy {
         spans.into_iter().filter(|coded| !coded.span.is_empty()).collect()
     }
 
-    /// Of the lossy policies.
+    /// The tiers of a lossy policy.
     fn tiers(self, plan: Option<&Plan>) -> Tiers {
         match self {
             TransferPolicy::TieredAt(grain) => Tiers::of(plan).with(grain),
@@ -121,11 +123,11 @@ impl TransferPolicy {
         }
     }
 
-    /// Positions below which the receiver may use what it has of an earlier shipment: there this one would bring the same
-    /// bits. `None`: none, as layers lack positions.
+    /// Position below which the receiver may use KV from an earlier shipment, since this shipment would bring the same
+    /// bits there. `None` if it may use none, because layers lack positions.
     pub fn held_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
         match self {
-            // Of a prompt the last row is always computed, and something must be shipped.
+            // A prompt's last row is always computed, and something must be shipped.
             TransferPolicy::Dense => Some(extent.prompt.saturating_sub(1)),
             TransferPolicy::Tiered | TransferPolicy::Small | TransferPolicy::TieredAt(_) => {
                 Some(self.tiers(plan).settled(extent.prompt))
@@ -134,8 +136,8 @@ impl TransferPolicy {
         }
     }
 
-    /// Positions below which the receiver may keep this shipment for a later one, which then uses no more of it than its
-    /// own [`TransferPolicy::held_max`]. Behind them a longer prompt would bring other bits.
+    /// Position below which the receiver may keep this shipment's KV for a later one, which uses it only below its own
+    /// [`TransferPolicy::held_max`]. From that position on, a longer prompt would bring other bits.
     pub fn kept_max(self, plan: Option<&Plan>, extent: Extent) -> Option<u32> {
         match self {
             TransferPolicy::Dense => Some(extent.positions),
@@ -154,7 +156,7 @@ impl TransferPolicy {
         }
     }
 
-    /// From a wire tag; unknown tags have no policy.
+    /// The policy of a wire tag; `None` if the tag is unknown.
     pub fn from_proto(tag: i32) -> Option<TransferPolicy> {
         if let Some(grain) = tag.checked_sub(TIERED_AT).and_then(|quarters| u8::try_from(quarters).ok()) {
             return Grain::of_quarters(grain).map(TransferPolicy::TieredAt);
@@ -193,7 +195,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::codec::Codec;
 
-    /// Of four blocks decode drops the second; the third ships first and last tokens.
+    /// A plan for four blocks, of which decode skips the second, and the third ships only first and last tokens.
     pub(crate) fn plan() -> Plan {
         let text = r#"{"format":1,"model_fingerprint":"f","layers":4,
             "calibration":{"name":"c","digest":"d","samples":1,"seed":0},"rule":"subset",

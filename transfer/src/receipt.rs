@@ -1,18 +1,21 @@
-//! The account of one shipment. One clock (the sender's), one formula for each figure.
+//! The account of one shipment, on one clock (the sender's), with one formula for each figure.
 //!
 //! | figure | formula |
 //! |---|---|
 //! | `bytes_sent` | payload and framing handed to the transport for this request |
-//! | `bytes_raw` | what was shipped as values of the wire's dtype, before coding: tokens x K and V bytes of one token, over the layers shipped |
+//! | `bytes_raw` | shipped KV as values of the wire's dtype, before coding: tokens x K and V bytes of one token, over
+//! the layers shipped |
 //! | `bytes_dense` | kept tokens x blocks with KV in the prefill model x K and V bytes of one token |
-//! | `bytes_kept` | the same x all blocks of the checkpoint |
-//! | `bytes_planned` | what policy and plan ship as values of the wire's dtype: `bytes_raw` and what decode had already |
+//! | `bytes_kept` | kept tokens x all blocks of the checkpoint x K and V bytes of one token |
+//! | `bytes_planned` | KV that policy and plan ship, as values of the wire's dtype: `bytes_raw` plus what decode had
+//! already |
 //! | `bytes_unpruned` | all prompt tokens, no visual token pruned, x all blocks of the checkpoint x K and V bytes of one token |
 //! | `wire_ms` | time in which at least one frame was handed to the transport and not acknowledged |
 //! | `overlap` | share of `wire_ms` before prefill's last block was computed |
-//! | `link_mbit_s` | `bytes_sent` x 8 over `wire_ms`: what the link gave, by acknowledgements. Small shipments measure its round trip |
+//! | `link_mbit_s` | `bytes_sent` x 8 over `wire_ms`: the link's rate by acknowledgements. Small shipments measure its
+//! round trip |
 //! | `encode_ms` | time that the sender spent on coding, digests and framing |
-//! | `positions_held` | positions that decode had of an earlier turn, and that were not shipped again |
+//! | `positions_held` | positions that decode had from an earlier turn and that were not shipped again |
 
 use std::time::{Duration, Instant};
 
@@ -20,30 +23,31 @@ use secateur_proto::v1;
 
 use crate::{manifest::KvShape, policy::TransferPolicy};
 
-/// Bytes that a dense transfer of `tokens` in `blocks` blocks would need: no framing, no policy.
+/// Bytes that a dense transfer of `tokens` tokens in `blocks` model blocks would need, without framing.
 pub fn dense_bytes(tokens: u64, blocks: u64, shape: KvShape) -> u64 {
     tokens * blocks * shape.bytes_per_token()
 }
 
-/// When frames were under way, on the sender's clock.
+/// Times in which frames were in flight (handed to the transport and not acknowledged), on the sender's clock.
 #[derive(Clone, Debug, Default)]
 pub struct Flight {
-    /// Stretches in which something was.
+    /// Past stretches of time in which at least one frame was in flight.
     stretches: Vec<(Instant, Instant)>,
-    /// The beginning of the one that goes on.
+    /// Start of the current stretch; `None` if no frame is in flight.
     since: Option<Instant>,
     handed: u64,
     acknowledged: u64,
 }
 
 impl Flight {
-    /// A frame was handed to the transport.
+    /// Records that a frame was handed to the transport.
     pub fn handed(&mut self, at: Instant) {
         self.handed += 1;
         self.since.get_or_insert(at);
     }
 
-    /// The receiver has so many frames in all. More than were handed over are as many.
+    /// Records that the receiver has acknowledged `frames` frames in total; a number above those handed over counts as
+    /// all of them.
     pub fn acknowledged(&mut self, frames: u64, at: Instant) {
         self.acknowledged = self.acknowledged.max(frames.min(self.handed));
         if self.acknowledged == self.handed
@@ -53,12 +57,12 @@ impl Flight {
         }
     }
 
-    /// `wire_ms`.
+    /// The figure `wire_ms`.
     pub fn wire(&self) -> Duration {
         self.stretches.iter().map(|(from, to)| to.saturating_duration_since(*from)).sum()
     }
 
-    /// `overlap`, in [0, 1]: the share before `compute_end`.
+    /// The figure `overlap`, in [0, 1]: the share of the wire time before `compute_end`.
     pub fn overlap(&self, compute_end: Instant) -> f64 {
         let hidden = |(from, to): &(Instant, Instant)| compute_end.min(*to).saturating_duration_since(*from);
         let hidden: Duration = self.stretches.iter().map(hidden).sum();
@@ -67,42 +71,42 @@ impl Flight {
     }
 }
 
-/// What one shipment took.
+/// Times of one shipment.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// When frames were under way.
+    /// Times in which frames were in flight.
     pub flight: Flight,
-    /// When prefill's last block was computed.
+    /// Time at which prefill's last model block was computed.
     pub compute_end: Instant,
-    /// Spent on coding, digests and framing.
+    /// Time that the sender spent on coding, digests and framing.
     pub encode: Duration,
 }
 
-/// The counts of one shipment.
+/// The counts of one shipment; the table at the top of this module has their formulas.
 #[derive(Clone, Copy, Debug)]
 pub struct Account {
-    /// Under which policy.
+    /// Transfer policy of the shipment.
     pub policy: TransferPolicy,
-    /// See the table above.
+    /// The figure `bytes_sent`.
     pub bytes_sent: u64,
-    /// See the table above.
+    /// The figure `bytes_raw`.
     pub bytes_raw: u64,
-    /// See the table above.
+    /// The figure `bytes_dense`.
     pub bytes_dense: u64,
-    /// See the table above.
+    /// The figure `bytes_unpruned`.
     pub bytes_unpruned: u64,
-    /// See the table above.
+    /// The figure `bytes_kept`.
     pub bytes_kept: u64,
-    /// See the table above.
+    /// The figure `bytes_planned`.
     pub bytes_planned: u64,
-    /// Bits a value, about, of what is not shipped as it was computed.
+    /// Approximate bits per value of lossy KV; `None` if all KV is shipped as it was computed.
     pub bits: Option<f64>,
-    /// See the table above.
+    /// The figure `positions_held`.
     pub positions_held: u32,
 }
 
 impl Account {
-    /// The report that travels to the router; without a timeline nothing was shipped.
+    /// The report for the router; `timeline` is `None` if nothing was shipped.
     pub fn report(&self, timeline: Option<&Timeline>) -> v1::TransferReport {
         let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
         let wire_ms = timeline.map_or(0.0, |timeline| milliseconds(timeline.flight.wire()));
@@ -124,7 +128,7 @@ impl Account {
     }
 }
 
-/// Megabits per second; 0 where no time passed.
+/// Rate in megabits per second; 0 if no time passed.
 fn link_mbit_s(bytes: u64, wire_ms: f64) -> f64 {
     if wire_ms > 0.0 { bytes as f64 * 8.0 / 1e3 / wire_ms } else { 0.0 }
 }
@@ -149,7 +153,7 @@ mod tests {
         flight.handed(at(10));
         flight.acknowledged(1, at(20));
         flight.acknowledged(2, at(30));
-        // Prefill computes, nothing is under way.
+        // In between prefill computes and nothing is in flight.
         flight.handed(at(100));
         flight.acknowledged(9, at(170));
         assert_eq!(flight.wire(), Duration::from_millis(100));

@@ -20,29 +20,29 @@ use crate::{
     refusal::Refusal,
 };
 
-/// What a receiver agrees to.
+/// The shipment that a receiver expects; every other one is refused.
 #[derive(Clone, Debug)]
 pub struct Expectation {
-    /// The model that decode runs.
+    /// Fingerprint of the model that decode runs.
     pub model_fingerprint: String,
-    /// The plan that decode runs.
+    /// Id of the pruning plan that decode runs.
     pub plan_id: String,
-    /// Geometry of its KV. A shipment may come in another dtype.
+    /// Shape of decode's KV. A shipment may come in another dtype.
     pub shape: KvShape,
     /// Blocks that decode runs, ascending.
     pub layers: Vec<u32>,
-    /// What the plan says of layers.
+    /// The pruning plan, if any.
     pub plan: Option<Arc<Plan>>,
-    /// What was asked to be shipped.
+    /// Transfer policy that the request asked for.
     pub policy: TransferPolicy,
-    /// Tokens of the answer that were made before, which follow the prompt.
+    /// Number of the answer's tokens that exist already; their KV follows the prompt's.
     pub emitted: u32,
-    /// Positions reserved for the prompt.
+    /// Most positions that were reserved for the shipment.
     pub positions_max: u32,
 }
 
 impl Expectation {
-    /// Whether a manifest is what this receiver can place.
+    /// Refuses a manifest that is not the expected one.
     pub fn check(&self, manifest: &Manifest) -> Result<(), Refusal> {
         if manifest.parties.model_fingerprint != self.model_fingerprint {
             return Err(Refusal::ModelMismatch);
@@ -56,7 +56,8 @@ impl Expectation {
         if !manifest.layers.iter().map(|entry| entry.layer).eq(self.layers.iter().copied()) {
             return Err(Refusal::LayerMismatch);
         }
-        // Exactly what policy and plan say, of every layer: what is not shipped would be left over from someone else.
+        // Every layer must ship exactly the spans of policy and plan: rows that are not shipped would keep another
+        // request's KV.
         let Extent { prompt, positions } = manifest.extent;
         if manifest.policy != self.policy || positions - prompt != self.emitted {
             return Err(Refusal::MalformedManifest);
@@ -74,30 +75,30 @@ impl Expectation {
     }
 }
 
-/// Where received rows go.
+/// Destination of received rows.
 pub trait KvSink {
-    /// What can go wrong with placing.
+    /// Error of placing rows.
     type Error: From<Refusal>;
 
-    /// Places K and V, both `[rows, kv_heads, head_dim]` in the receiver's dtype: rows of a layer from `first_row` on, of
-    /// all that the layer gets.
+    /// Places K and V, both `[rows, kv_heads, head_dim]` in the receiver's dtype. `first_row` is the index of the first
+    /// row among all rows of the layer in the shipment, including those that the receiver held.
     fn place(&mut self, layer: u32, first_row: u32, rows: Rows<'_>) -> Result<(), Self::Error>;
 }
 
-/// The end of a shipment in which everything matched.
+/// Facts of a shipment that was received completely and matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Accepted {
-    /// Positions that are filled.
+    /// Number of positions that the shipment fills.
     pub positions: u32,
-    /// The rotary position of the token behind the prompt.
+    /// Rotary position of the token after the shipped positions.
     pub next_position: u32,
-    /// The token that prefill drew.
+    /// The first token, drawn by prefill.
     pub first_token: u32,
     /// Bytes of all spans as values of the manifest's dtype.
     pub total_bytes: u64,
 }
 
-/// Checks the frames of one shipment as they come.
+/// Checks the frames of one shipment as they arrive.
 pub struct Receiver {
     manifest: Manifest,
     layers: Vec<LayerParts>,
@@ -107,7 +108,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Opens a shipment from its first frame.
+    /// Reads the manifest from a shipment's first message.
     pub fn parse_manifest(first: v1::ShipFrame) -> Result<Manifest, Refusal> {
         match first.frame {
             Some(Frame::Manifest(message)) => Manifest::from_proto(message),
@@ -115,8 +116,8 @@ impl Receiver {
         }
     }
 
-    /// Starts receiving under a manifest that was checked against `expectation`, when the first `held` positions are there
-    /// already.
+    /// Starts receiving under a manifest that was checked against `expectation`; the first `held` positions are there
+    /// already and will not be shipped.
     pub fn new(manifest: Manifest, expectation: &Expectation, held: u32) -> Self {
         let layers = manifest.layer_parts(held);
         let decoder = PartDecoder::new(manifest.shape.layout(), expectation.shape.dtype);
@@ -124,7 +125,7 @@ impl Receiver {
         Self { manifest, layers, decoder, whole, sequence: 0 }
     }
 
-    /// Takes the next frame, and places what it holds.
+    /// Checks the next frame and places its rows.
     pub fn frame<S: KvSink>(&mut self, frame: &v1::KvFrame, sink: &mut S) -> Result<(), S::Error> {
         if frame.sequence != self.sequence || frame.runs.is_empty() {
             return Err(Refusal::FrameMismatch.into());
@@ -142,7 +143,7 @@ impl Receiver {
         if payload.is_empty() { Ok(()) } else { Err(Refusal::FrameMismatch.into()) }
     }
 
-    /// Places a run's parts; returns what is behind them.
+    /// Decodes and places the parts of a run; returns the rest of the payload.
     fn run<'a, S: KvSink>(&mut self, run: &v1::Run, mut payload: &'a [u8], sink: &mut S) -> Result<&'a [u8], S::Error> {
         let layer = self.layers.iter_mut().find(|layer| layer.layer == run.layer).ok_or(Refusal::FrameMismatch)?;
         let left = layer.parts.len() - layer.next;
@@ -159,7 +160,7 @@ impl Receiver {
         Ok(payload)
     }
 
-    /// Checks the closing frame. Only now may what was placed be used.
+    /// Checks the closing frame. Only after this succeeds may the placed rows be used.
     pub fn close(self, closing: &v1::Closing) -> Result<Accepted, Refusal> {
         if self.layers.iter().any(|layer| layer.next < layer.parts.len()) {
             return Err(Refusal::Truncated);
@@ -176,7 +177,7 @@ impl Receiver {
         })
     }
 
-    /// Frames so far.
+    /// Number of frames received so far.
     pub fn frames(&self) -> u64 {
         self.sequence
     }
@@ -214,7 +215,7 @@ mod tests {
         ((layer * 31 + position * 7 + channel * 3) % 101) as f32 / 50.0 * salt
     }
 
-    /// Values that a position, layer and channel say.
+    /// A source of values that are computed from position, layer and channel.
     struct Made;
 
     impl KvSource for Made {
@@ -225,7 +226,7 @@ mod tests {
         }
     }
 
-    /// Rows as they came.
+    /// A sink that keeps received rows, by layer and row.
     #[derive(Default)]
     struct Kept(HashMap<(u32, u32), (Vec<u8>, Vec<u8>)>);
 
@@ -246,7 +247,7 @@ mod tests {
         let (mut sender, first) = Sender::new(manifest, DType::F32, packing);
         let mut frames = vec![first];
         sender.ready(held);
-        // As prefill does: some rows of all layers, then more.
+        // As in prefill, some rows of all layers are finished, then more.
         for done in (0..=positions).step_by(150).chain([positions]) {
             frames.extend(std::iter::from_fn(|| sender.frame(&Made, |_| done, done == positions)));
         }
@@ -255,7 +256,7 @@ mod tests {
         frames
     }
 
-    /// Runs frames through a receiver as a node does.
+    /// Runs frames through a receiver in the way of a node.
     fn receive(frames: Vec<v1::ShipFrame>, expectation: &Expectation, held: u32) -> Result<(Kept, Accepted), Refusal> {
         let mut frames = frames.into_iter();
         let manifest = Receiver::parse_manifest(frames.next().ok_or(Refusal::Truncated)?)?;
@@ -288,9 +289,10 @@ mod tests {
         ) {
             let layers = [0, 2, 5];
             let held = (16 * held).min((positions - 1) / 16 * 16);
-            let (manifest, policy) = match is_tiered {
-                true => (tiered(positions, &layers), TransferPolicy::Tiered),
-                false => (sample(positions, &layers), TransferPolicy::Dense),
+            let (manifest, policy) = if is_tiered {
+                (tiered(positions, &layers), TransferPolicy::Tiered)
+            } else {
+                (sample(positions, &layers), TransferPolicy::Dense)
             };
             let packing = if pack { Packing::WhereSmaller } else { Packing::Never };
             let spans = manifest.layers[0].spans.clone();
@@ -358,7 +360,8 @@ mod tests {
     }
 
     proptest! {
-        /// One bit flipped anywhere in a message, one message dropped, repeated or swapped: refused, every time.
+        /// A shipment is refused whenever one bit is flipped anywhere in a message, or one message is dropped, repeated
+        /// or swapped.
         #[test]
         fn any_corruption_is_refused(kind in 0usize..4, pick: prop::sample::Index, byte: prop::sample::Index, bit in 0u8..8) {
             use prost::Message;
@@ -371,7 +374,7 @@ mod tests {
                     let mut bytes = frames[at].encode_to_vec();
                     let byte = byte.index(bytes.len());
                     bytes[byte] ^= 1 << bit;
-                    // What is no message any more, the transport refuses.
+                    // Bytes that do not decode as a message are refused by the transport.
                     let Ok(message) = v1::ShipFrame::decode(&bytes[..]) else { return Ok(()) };
                     frames[at] = message;
                 }
@@ -379,7 +382,7 @@ mod tests {
                 2 => { let copy = frames[at].clone(); frames.insert(at, copy); }
                 _ => { let other = (at + 1) % frames.len(); frames.swap(at, other); }
             }
-            // A second copy of the closing frame comes after the end: the receiver has stopped listening by then.
+            // A second copy of the closing frame comes after the end, when the receiver reads no more.
             prop_assume!(!(kind == 2 && at + 2 == frames.len()));
             let expected = Expectation { policy: TransferPolicy::Tiered, ..expectation(&layers, 9_000) };
             let outcome = receive(frames, &expected, 0);
@@ -414,23 +417,23 @@ mod tests {
         let refused = |manifest: &Manifest, expected: &Expectation| {
             assert_eq!(expected.check(manifest), Err(Refusal::MalformedManifest), "{manifest:?}");
         };
-        // Not what was asked for.
+        // The policy is not the one that was asked for.
         refused(&of(TransferPolicy::Dense, extent), &expected);
         refused(&good, &Expectation { policy: TransferPolicy::Dense, ..expected.clone() });
-        // The answer's tokens counted as the prompt's, so that the middle of them would be lost.
+        // The answer's tokens are counted as the prompt's, so that tokens in the middle would be lost.
         refused(&of(TransferPolicy::PdTrim, Extent { prompt: 103, positions: 103 }), &expected);
-        // A token less than the rule keeps, and a layer whose middle is missing without a rule.
+        // A layer has one token less than its rule keeps, and another has no middle although no rule says so.
         let mut short = good.clone();
         short.layers[1].spans[0].span.end -= 1;
         refused(&short, &expected);
         let mut hollow = good.clone();
         hollow.layers[0].spans = good.layers[1].spans.clone();
         refused(&hollow, &expected);
-        // Another precision than was promised.
+        // The precision is not that of the policy.
         let mut coarse = good.clone();
         coarse.layers[0].spans[0].codec = Codec::of_bits(2.0).unwrap();
         refused(&coarse, &expected);
-        // A rule that this node does not have.
+        // The receiver has no plan with such a rule.
         refused(&good, &Expectation { plan: None, ..expected });
     }
 }

@@ -1,10 +1,10 @@
-//! Why shipped KV is not placed. The closed list is also the label of the refusal counter.
+//! Reasons to refuse shipped KV. The closed list also gives the labels of the refusal counter.
 
 use secateur_proto::{ErrorCode, ServiceError};
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $sentence:literal;)+) => {
-        /// A reason to refuse a shipment. Whatever the reason, nothing of the shipment is used.
+        /// A reason to refuse a shipment. No part of a refused shipment is used.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
         pub enum Refusal {
             $($(#[$doc])* #[error($sentence)] $name,)+
@@ -23,7 +23,7 @@ macro_rules! refusals {
 }
 
 refusals! {
-    /// The format version is not ours.
+    /// The format version is not [`crate::FORMAT_VERSION`].
     UnknownVersion = "unknown_version", "the shipment's format version is not known here";
     /// The manifest did not come first, or came twice.
     OutOfOrder = "out_of_order", "the shipment's frames came in the wrong order";
@@ -35,17 +35,17 @@ refusals! {
     PlanMismatch = "plan_mismatch", "the shipment was made under another pruning plan";
     /// Heads, head width or dtype differ.
     ShapeMismatch = "shape_mismatch", "the shipment's KV has another shape or dtype";
-    /// The layers are not those that decode runs.
+    /// The layers are not exactly those that decode runs.
     LayerMismatch = "layer_mismatch", "the shipment does not hold the blocks that decode runs";
-    /// More positions than were reserved.
+    /// The shipment has more positions than were reserved for it.
     OverReservation = "over_reservation", "the shipment is larger than what was reserved for it";
-    /// No open request has this epoch.
+    /// No open request has the shipment's epoch.
     UnknownEpoch = "unknown_epoch", "no open request waits for this epoch";
-    /// The epoch was used before, or this is an older attempt of it.
+    /// The epoch was shipped before, or the shipment belongs to another attempt of it.
     StaleEpoch = "stale_epoch", "the epoch was shipped before or belongs to an older attempt";
-    /// A frame is for another layer or offset than the next one due.
+    /// A frame is not the next one due: its number, layer or part differs, or its parts cannot be decoded.
     FrameMismatch = "frame_mismatch", "a frame is not the piece that was due";
-    /// A payload's digest is not the one that the sender closed with.
+    /// The digest of a frame, or of the whole shipment, does not match.
     DigestMismatch = "digest_mismatch", "the payload was altered on the way";
     /// The stream ended before the closing frame.
     Truncated = "truncated", "the shipment ended before it was complete";

@@ -1,4 +1,5 @@
-//! The sending side of a shipment, without a socket: what prefill has finished in, frames out, bytes and digests kept.
+//! The sending side of a shipment, without a socket: finished KV of prefill in, frames out. Keeps the counts of bytes
+//! and the digests.
 //!
 //! ```text
 //! new(manifest) ──▶ ready(held) ──▶ frame(finished) … frame(finished) ──▶ close(first token)
@@ -17,21 +18,21 @@ use crate::{
     span::Part,
 };
 
-/// Forms of a frame's parts, and what its estimate is too small by, bytes.
+/// Bytes added to the estimate of a frame's size: form bytes of its parts, and a margin.
 const FORMS_BYTES: usize = 1 << 10;
 
-/// KV that is computed, or will be.
+/// Source of a prompt's KV, part of which may still be computed.
 pub trait KvSource {
-    /// Appends K or V of some positions of a layer of the manifest, `[positions, kv_heads, head_dim]`, as the source
-    /// stores it. Only of what was said to be finished.
+    /// Appends K or V of some positions of a layer of the manifest, `[positions, kv_heads, head_dim]`, in the source's
+    /// number format. Called only for positions that were reported as finished.
     fn copy(&self, layer: u32, positions: Range<u32>, plane: Plane, into: &mut Vec<u8>);
 }
 
-/// The manifest is not what its own parts say: a bug of the sender.
+/// Error for closing a shipment before all parts of its manifest were shipped: a bug of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{missing} parts of the manifest were not shipped")]
 pub struct Incomplete {
-    /// Parts left.
+    /// Number of parts that were not shipped.
     pub missing: usize,
 }
 
@@ -47,7 +48,7 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Starts a shipment of KV that is stored as `source`; the first message is its manifest.
+    /// Starts a shipment of KV that is stored as `source`; returns its first message, the manifest.
     pub fn new(manifest: Manifest, source: DType, packing: Packing) -> (Self, v1::ShipFrame) {
         let first = v1::ShipFrame { frame: Some(Frame::Manifest(manifest.to_proto())) };
         let bytes_sent = frame::wire_bytes(&first);
@@ -56,7 +57,7 @@ impl Sender {
         (Self { manifest, layers: Vec::new(), encoder, whole, sequence: 0, bytes_sent, bytes_raw: 0 }, first)
     }
 
-    /// The receiver is ready, and has the first `held` positions already.
+    /// Begins the frames once the receiver is ready; it has the first `held` positions already.
     pub fn ready(&mut self, held: u32) {
         self.layers = self.manifest.layer_parts(held);
         self.whole = Whole::new(&self.manifest, held);
@@ -64,8 +65,8 @@ impl Sender {
         self.bytes_raw = self.layers.iter().map(left).sum::<u64>() * self.manifest.shape.bytes_per_token();
     }
 
-    /// The next frame of what is finished; `finished(layer)` says up to which position a layer is. Less than
-    /// a frame's worth waits for more, unless `all`.
+    /// The next frame of finished KV; `finished(layer)` gives the position up to which a layer is finished. Returns
+    /// `None` if there is less than a minimal frame, unless `all` says that no more will come.
     pub fn frame(&mut self, source: &impl KvSource, finished: impl Fn(u32) -> u32, all: bool) -> Option<v1::ShipFrame> {
         if !all && self.waiting_bytes(&finished) < frame::FRAME_BYTES_MIN as u64 {
             return None;
@@ -99,13 +100,13 @@ impl Sender {
         Some(self.counted(Frame::Kv(frame)))
     }
 
-    /// About how much the next frame has, so that its bytes are not moved while they become more.
+    /// Estimated size of the next frame in bytes, to reserve its buffer at once.
     fn frame_bytes(&self, finished: impl Fn(u32) -> u32) -> usize {
         let part = u64::from(self.manifest.part_positions()) * self.manifest.shape.bytes_per_token();
         self.waiting_bytes(finished).min(frame::FRAME_BYTES as u64 + part) as usize + FORMS_BYTES
     }
 
-    /// About how much is finished and not shipped.
+    /// Estimated bytes of KV that is finished and not shipped yet.
     fn waiting_bytes(&self, finished: impl Fn(u32) -> u32) -> u64 {
         let bytes = |part: &Part| {
             let raw = u64::from(part.span.len()) * self.manifest.shape.bytes_per_token();
@@ -119,7 +120,7 @@ impl Sender {
         self.layers.iter().map(of).sum()
     }
 
-    /// The last message, once every part is out.
+    /// The closing message, once every part was shipped.
     pub fn close(&mut self, first_token: u32) -> Result<v1::ShipFrame, Incomplete> {
         let missing = self.layers.iter().map(|layer| layer.parts.len() - layer.next).sum();
         if missing > 0 {
@@ -135,17 +136,18 @@ impl Sender {
         message
     }
 
-    /// What is shipped.
+    /// The manifest of the shipment.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Payload and framing of all messages made so far.
+    /// Bytes of all messages made so far, payload and framing.
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
     }
 
-    /// Bytes of what is shipped as values of the manifest's dtype, before coding; what is held left out.
+    /// Bytes of the shipped KV as values of the manifest's dtype, before coding, without positions that the receiver
+    /// held.
     pub fn bytes_raw(&self) -> u64 {
         self.bytes_raw
     }

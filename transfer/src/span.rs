@@ -1,10 +1,10 @@
-//! Which tokens of a layer are shipped, how precisely, and the parts that they are cut into.
+//! Spans of a layer's tokens with their precision, and the parts that they are cut into.
 
 use crate::codec::Codec;
 
-/// Most positions of a part.
+/// Most positions in one part.
 pub const PART_POSITIONS: u32 = 128;
-/// A part's values, as they are, fit this, unless sixteen positions do not.
+/// Most bytes of a part's values before coding, unless [`PART_POSITIONS_MIN`] positions have more.
 const PART_BYTES_MAX: u64 = 2 << 20;
 const PART_POSITIONS_MIN: u32 = 16;
 
@@ -18,7 +18,7 @@ pub struct TokenSpan {
 }
 
 impl TokenSpan {
-    /// Tokens in the span.
+    /// Number of tokens in the span.
     pub fn len(&self) -> u32 {
         self.end.saturating_sub(self.start)
     }
@@ -32,31 +32,31 @@ impl TokenSpan {
 /// A span and its precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodedSpan {
-    /// Which tokens.
+    /// The tokens.
     pub span: TokenSpan,
-    /// How precisely.
+    /// Precision of the tokens' KV.
     pub codec: Codec,
 }
 
 impl CodedSpan {
-    /// Every bit of `start..end`.
+    /// The span `start..end`, shipped without loss.
     pub fn native(start: u32, end: u32) -> Self {
         Self { span: TokenSpan { start, end }, codec: Codec::Native }
     }
 }
 
-/// What is coded by itself: K and V of consecutive positions of a layer.
+/// A separately coded piece of a layer: K and V of consecutive positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which positions.
+    /// The positions.
     pub span: TokenSpan,
-    /// How precisely.
+    /// Precision of the positions' KV.
     pub codec: Codec,
-    /// Where its first row lies among all rows that the layer has, those that the receiver held already included.
+    /// Index of the part's first row among all rows of the layer, including those that the receiver held already.
     pub first_row: u32,
 }
 
-/// Positions between two cuts, given the bytes of K and V of one position: a power of two from 16 to 128.
+/// Number of positions between two cuts, a power of two from 16 to 128, given the bytes of K and V of one position.
 pub fn part_positions(bytes_per_position: u64) -> u32 {
     let mut positions = PART_POSITIONS;
     while positions > PART_POSITIONS_MIN && bytes_per_position.saturating_mul(positions.into()) > PART_BYTES_MAX {
@@ -65,14 +65,15 @@ pub fn part_positions(bytes_per_position: u64) -> u32 {
     positions
 }
 
-/// Cuts well-formed spans at multiples of `every`; what lies below `held` is left out, as the receiver has it.
+/// Cuts well-formed spans into parts at multiples of `every`. Positions below `held` are left out, as the receiver has
+/// them.
 pub fn parts(spans: &[CodedSpan], every: u32, held: u32) -> Vec<Part> {
     let mut parts = Vec::new();
     let mut first_row = 0;
     for CodedSpan { span, codec } in spans {
         let mut start = span.start;
         while start < span.end {
-            // Near the end of u32 there is no next multiple.
+            // Near u32::MAX there is no next multiple.
             let end = (start / every).checked_add(1).and_then(|next| next.checked_mul(every)).unwrap_or(span.end);
             let span = TokenSpan { start, end: end.min(span.end) };
             start = span.end;
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn parts_stay_below_two_mebibytes() {
-        // Llama-3.2-1B in bf16, Llama-2-7B in f16 and f32, and something absurd.
+        // Llama-3.2-1B in bf16, Llama-2-7B in f16 and f32, and an absurd size.
         assert_eq!([2_048, 16_384, 32_768, u64::MAX].map(part_positions), [128, 128, 64, 16]);
     }
 

@@ -1,4 +1,4 @@
-//! The tiers of the lossy policies: how precisely the ends and the middle of a prompt are shipped.
+//! The tiers of the lossy policies: the precision of a prompt's ends and of its middle.
 
 use secateur_pruning::pdtrim::{Plan, TierRule};
 
@@ -8,30 +8,31 @@ use crate::{
     span::{CodedSpan, TokenSpan},
 };
 
-/// How precisely a prompt's KV is shipped. No position is left out.
+/// Precision with which the stretches of a prompt's KV are shipped. No position is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiers {
-    /// First positions that are shipped as they are: attention sinks are there.
+    /// Number of first positions that are shipped without loss: they hold the attention sinks.
     pub first: u32,
-    /// Last positions that are shipped so: what is asked is there.
+    /// Number of last positions that are shipped without loss: they hold the question.
     pub last: u32,
-    /// Of what lies between.
+    /// Precision of the positions in between.
     pub middle: Codec,
-    /// The same in layers that the plan selects, whose attention concentrates on the ends.
+    /// Precision of the positions in between in layers that the plan selects, whose attention concentrates on the ends.
     pub selected: Codec,
 }
 
 impl Tiers {
-    /// What `tiered` ships where the plan says nothing else. docs/results.md has the measurement.
+    /// Tiers of the policy `tiered` unless the plan sets its own. docs/results.md has the measurement.
     pub const DEFAULT: Tiers = Self::even(Self::DEFAULT_BITS);
 
-    /// Bits a value, about, of `tiered`.
+    /// Approximate bits per value of the middle under `tiered`.
     pub const DEFAULT_BITS: f64 = 7.5;
 
-    /// What `small` ships: about the published 4.95 times fewer bytes than bf16. docs/results.md has the measurement.
+    /// Tiers of the policy `small`: about 4.95 times fewer bytes than bf16, the published figure of PDTrim.
+    /// docs/results.md has the measurement.
     pub const SMALL: Tiers = Self::even(3.25);
 
-    /// Every layer alike, the middle with about so many bits a value.
+    /// The same tiers for every layer, the middle with about `bits` bits per value.
     const fn even(bits: f64) -> Tiers {
         let middle = match Grain::of_quarters((bits * 4.0) as u8) {
             Some(grain) => Codec::Steps(grain),
@@ -40,23 +41,24 @@ impl Tiers {
         Tiers { first: 2, last: 4, middle, selected: middle }
     }
 
-    /// The plan's, or the default.
+    /// The plan's tiers, or the default.
     pub fn of(plan: Option<&Plan>) -> Tiers {
         plan.and_then(|plan| plan.document().tiers).map_or(Tiers::DEFAULT, |rule| {
             let TierRule { first, last, middle_bits, selected_bits } = rule;
-            // A plan that was checked has no other bits.
+            // A checked plan has only bits for which there is a codec.
             let codec = |bits| Codec::of_bits(bits).unwrap_or(Codec::Native);
             Tiers { first, last, middle: codec(middle_bits), selected: codec(selected_bits) }
         })
     }
 
-    /// The same with the middle of every layer in steps of `grain`.
+    /// These tiers with the middle of every layer in steps of `grain`.
     pub fn with(self, grain: Grain) -> Tiers {
         let middle = Codec::Steps(grain);
         Tiers { middle, selected: middle, ..self }
     }
 
-    /// Spans of one layer. What follows the prompt is the answer's, and shipped as its end is.
+    /// Spans of one layer. Positions after the prompt belong to the answer and are shipped without loss, like the
+    /// prompt's end.
     pub fn spans(self, plan: Option<&Plan>, layer: u32, extent: Extent) -> Vec<CodedSpan> {
         let Extent { prompt, positions } = extent;
         let is_selected = plan.is_some_and(|plan| plan.retention(layer as usize).is_some());
@@ -67,7 +69,7 @@ impl Tiers {
         vec![CodedSpan::native(0, first), middle, CodedSpan::native(last, positions)]
     }
 
-    /// Positions below which a prompt's values are the same in every longer prompt that begins like it.
+    /// Position below which a prompt's shipped values are the same as in every longer prompt with the same beginning.
     pub fn settled(self, prompt: u32) -> u32 {
         prompt.saturating_sub(self.last.max(1))
     }
@@ -94,7 +96,7 @@ mod tests {
         let native = Codec::Native;
         let tiers = Tiers { first: 2, last: 4, middle: bits(3.0), selected: bits(2.25) };
         assert_eq!(spans(tiers, 0, 100, 100), [(0, 2, native), (2, 96, bits(3.0)), (96, 100, native)]);
-        // Selected by the plan, and three tokens of the answer behind the prompt.
+        // The plan selects the layer, and three tokens of the answer follow the prompt.
         assert_eq!(spans(tiers, 2, 100, 103), [(0, 2, native), (2, 96, bits(2.25)), (96, 103, native)]);
         assert_eq!(spans(tiers, 0, 5, 5), [(0, 2, native), (2, 2, bits(3.0)), (2, 5, native)]);
         assert_eq!(spans(tiers, 0, 1, 2), [(0, 1, native), (1, 1, bits(3.0)), (1, 2, native)]);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is settled is shipped alike in every longer prompt.
+        /// Settled positions have the same codec in every longer prompt.
         #[test]
         fn settled_positions_keep_their_codec(prompt in 1u32..200, more in 0u32..200, first in 0u32..9, last in 0u32..9) {
             let tiers = Tiers { first, last, ..Tiers::DEFAULT };

@@ -1,4 +1,4 @@
-//! Visual policies on the wire: the one mapping between `pruning`'s types and the messages.
+//! Visual policies on the wire: the only mapping between `pruning`'s types and the messages.
 
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use secateur_pruning::{VisualMethod, VisualPolicy};
@@ -19,7 +19,7 @@ pub fn method_to_proto(method: VisualMethod) -> v1::VisualMethod {
     }
 }
 
-/// From a wire tag; unknown tags have no method.
+/// The method of a wire tag; `None` if the tag is unknown.
 pub fn method_from_proto(tag: i32) -> Option<VisualMethod> {
     match v1::VisualMethod::try_from(tag).ok()? {
         v1::VisualMethod::Unspecified => None,
@@ -36,12 +36,12 @@ pub fn method_from_proto(tag: i32) -> Option<VisualMethod> {
     }
 }
 
-/// A policy as a message.
+/// Converts a policy into a message.
 pub fn policy_to_proto(policy: VisualPolicy) -> v1::VisualPolicy {
     v1::VisualPolicy { method: method_to_proto(policy.method()) as i32, keep: policy.keep() }
 }
 
-/// A policy from a message, validated.
+/// Converts a message into a policy and validates it.
 pub fn policy_from_proto(message: &v1::VisualPolicy) -> Result<VisualPolicy, ServiceError> {
     let invalid = |text: String, param: &str| ServiceError::new(ErrorCode::InvalidRequest, text).with_param(param);
     let method = method_from_proto(message.method)

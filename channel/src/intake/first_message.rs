@@ -1,4 +1,4 @@
-//! A call's body whose first message has to be small, or to have room, and to come in time.
+//! A call's body whose first message must be small or have room, and must arrive in time.
 
 use std::{
     pin::Pin,
@@ -14,40 +14,40 @@ use tonic::Status;
 
 use super::{Caller, Permit, Room, pace};
 
-/// gRPC's prefix: one byte of flags, four of length.
+/// Length of gRPC's message prefix: one byte of flags, four of length.
 const PREFIX_BYTES: usize = 5;
 
-/// A body under the limits of [`Room`] until its first message is whole.
+/// A body that is under the limits of [`Room`] until its first message is complete.
 ///
 /// ```text
-/// Prefix ──▶ Message ──▶ Passed      a message that needs no room, or gets it at once
-///    └─────▶ Waiting ──▶ Message     nothing more is read meanwhile
+/// Prefix ──▶ Message ──▶ Passed      the message needs no room, or gets it at once
+///    └─────▶ Waiting ──▶ Message     the body is not read while it waits
 /// ```
 pub(crate) struct FirstMessage<B> {
     body: B,
     room: Room,
     caller: Caller,
     state: State,
-    /// When receiving began, time that was spent waiting for room left out.
+    /// Start of receiving, shifted by the time that was spent waiting for room.
     started: Instant,
     received: u64,
     clock: Pin<Box<Sleep>>,
 }
 
 enum State {
-    /// The message's length is not known.
+    /// The message's length is not known yet.
     Prefix(Prefix),
-    /// There is no room for the rest. The chunk came with the prefix.
+    /// The message waits for room; `chunk` arrived with the prefix and is held back.
     Waiting { chunk: Option<Bytes>, left: u64, turn: Turn, since: Instant },
-    /// So many bytes are missing.
+    /// The message is being received; `left` bytes are missing.
     Message { left: u64, _permit: Option<Permit> },
-    /// The first message is whole.
+    /// The first message is complete.
     Passed,
 }
 
 type Turn = Pin<Box<dyn Future<Output = Option<Permit>> + Send>>;
 
-/// What has come of a message's prefix.
+/// The received part of a message's prefix.
 #[derive(Clone, Copy, Debug, Default)]
 struct Prefix {
     bytes: [u8; PREFIX_BYTES],
@@ -55,7 +55,8 @@ struct Prefix {
 }
 
 impl Prefix {
-    /// Takes note of a chunk; the message's length, and how many bytes of it are in the chunk, once that can be told.
+    /// Reads the prefix from a chunk. Once the prefix is complete, returns the message's length and how many of its
+    /// bytes are in the chunk.
     fn read(&mut self, chunk: &[u8]) -> Option<(u64, u64)> {
         let taken = chunk.len().min(PREFIX_BYTES - self.count);
         self.bytes[self.count..][..taken].copy_from_slice(&chunk[..taken]);
@@ -75,7 +76,7 @@ impl<B> FirstMessage<B> {
         Self { body, room, caller, state, started, received: 0, clock }
     }
 
-    /// Takes note of a chunk, which goes on to the service unless it has to wait.
+    /// Accounts for a chunk; returns it for the service, or `None` if it has to wait.
     fn take(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Status> {
         self.received += chunk.len() as u64;
         match &mut self.state {
@@ -94,7 +95,7 @@ impl<B> FirstMessage<B> {
         Ok(Some(chunk))
     }
 
-    /// The message's length is known, and `here` bytes of it have come with `chunk`.
+    /// Begins a message of known `length`, of which `here` bytes arrived with `chunk`: it passes, gets room, or waits.
     fn begin(&mut self, chunk: Bytes, length: u64, here: u64) -> Result<Option<Bytes>, Status> {
         let left = length.saturating_sub(here);
         if left == 0 {
@@ -107,7 +108,7 @@ impl<B> FirstMessage<B> {
             self.state = State::Message { left, _permit: permit };
             return Ok(Some(chunk));
         }
-        // Many that wait must not hold much.
+        // Many messages may wait, so each of them must hold little.
         if chunk.len() > free {
             return Err(full());
         }
@@ -117,7 +118,7 @@ impl<B> FirstMessage<B> {
         Ok(None)
     }
 
-    /// Waits for room; then the chunk that had to wait.
+    /// Waits for room, then returns the chunk that was held back.
     fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Status>> {
         let State::Waiting { chunk, left, turn, since } = &mut self.state else { return Poll::Ready(Ok(None)) };
         let Poll::Ready(permit) = turn.as_mut().poll(context) else {
@@ -131,7 +132,7 @@ impl<B> FirstMessage<B> {
         Poll::Ready(Ok(chunk))
     }
 
-    /// Nothing has come: resolves when that was so for too long.
+    /// Resolves with an error once the message takes longer than allowed.
     fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<Status> {
         while self.clock.as_mut().poll(context).is_ready() {
             if self.started.elapsed() >= self.allowed() {

@@ -1,4 +1,4 @@
-//! Memory that the allocator keeps for a next time when a connection is gone that held a lot of it.
+//! Returns memory to the system that the allocator retains after a connection that held a lot of it has gone.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -7,12 +7,12 @@ use std::{
 
 use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
 
-/// What a connection held is dropped by several tasks, and many may end at once: they are waited for.
+/// Delay before memory is returned: several tasks drop what a connection held, and many connections may end at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
 static IS_DUE: AtomicBool = AtomicBool::new(false);
 
-/// That memory will be given back; until this is dropped nobody else needs to.
+/// Guard of a scheduled return of memory; until it is dropped, no other one is scheduled.
 struct Due;
 
 impl Drop for Due {
@@ -21,7 +21,8 @@ impl Drop for Due {
     }
 }
 
-/// Gives free memory back to the system, in a moment and once for all who ask until then.
+/// Schedules the return of free memory to the system, once for all calls until then. Does nothing outside a tokio
+/// runtime.
 pub(super) fn soon() {
     let Ok(runtime) = Handle::try_current() else { return };
     if IS_DUE.swap(true, Ordering::AcqRel) {
@@ -31,17 +32,17 @@ pub(super) fn soon() {
     runtime.spawn(async move {
         sleep(PAUSE).await;
         drop(due);
-        // An error is a runtime that ends.
+        // Fails only if the runtime is shutting down.
         let _ = spawn_blocking(trim).await;
     });
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn trim() {
-    // SAFETY: takes no pointer and may be called at any time by any thread.
+    // SAFETY: `malloc_trim` takes no pointer, and glibc allows it at any time on any thread.
     unsafe { libc::malloc_trim(0) };
 }
 
-/// Other allocators give back by themselves, or not at all.
+/// Does nothing: other allocators return memory by themselves, or not at all.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn trim() {}

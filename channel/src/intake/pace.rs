@@ -1,11 +1,11 @@
-//! How long a first message may take. Plain data.
+//! Time limit of a first message. Plain data.
 
 use std::time::Duration;
 
-/// What a message brings each second at least, on average, once its first time is over. A picture of 2 MB gets 32 s more.
+/// Least average rate of a message after its initial time, in bytes per second. A picture of 2 MB gets 32 s more.
 const RATE_MIN: u64 = 64 << 10;
 
-/// How long receiving may have taken once `received` bytes are there, if an empty message may take `first`.
+/// How long receiving may take until `received` bytes are there, if an empty message may take `first`.
 pub(super) fn allowed(first: Duration, received: u64) -> Duration {
     first + Duration::from_millis(received.saturating_mul(1_000) / RATE_MIN)
 }
@@ -19,7 +19,7 @@ mod tests {
         let first = Duration::from_secs(10);
         assert_eq!(allowed(first, 0), first);
         assert_eq!(allowed(first, 2 << 20), first + Duration::from_secs(32));
-        // A byte each second earns less than it takes.
+        // One byte per second earns less time than it takes.
         assert!(allowed(first, 60) < first + Duration::from_secs(1));
         assert!(allowed(first, u64::MAX) > first);
     }

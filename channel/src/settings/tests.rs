@@ -1,4 +1,4 @@
-//! Settings that must be refused, and those that must not.
+//! Tests of settings that must be refused, and of those that must not.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder with a certificate that signed itself, its key, and what is none of both.
+/// A folder with a self-signed certificate, its key, another key, and files that are neither.
 fn folder() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let key = KeyPair::generate().unwrap();
@@ -59,7 +59,7 @@ fn half_of_what_belongs_together_is_refused_by_name() {
             assert!(message.as_ref().is_some_and(|message| message.contains(missing)), "{message:?}");
         }
     }
-    // A caller may do without a certificate of its own, a node may do without asking for one.
+    // A caller may have no certificate of its own, and a node may serve without asking callers for one.
     let [caller, node] = both(&security(&dir, "", "", "cert.pem"));
     assert!(caller.is_none() && node.is_some_and(|message| message.contains("--tls-cert")));
     let [caller, node] = both(&security(&dir, "cert.pem", "key.pem", ""));

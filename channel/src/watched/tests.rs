@@ -1,4 +1,4 @@
-//! Peers that fall silent, over real sockets.
+//! Tests with silent and slow peers, over real sockets.
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -9,7 +9,7 @@ use tokio::{
 use super::*;
 use crate::vitals::SILENCE_MAX;
 
-/// A watched connection and its other end, which nobody serves.
+/// A watched connection and its other end, which no server reads.
 async fn pair() -> (Watched, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let dialled = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_peer_that_reads_slowly_is_alive() {
         let mut taken = 0;
         let mut buffer = vec![0; 256 << 10];
         let started = Instant::now();
-        // Slower than the patience with silence, in all.
+        // In total this takes longer than the allowed silence.
         while started.elapsed() < 2 * SILENCE_MAX {
             taken += peer.read(&mut buffer).await.unwrap();
             sleep(Duration::from_millis(50)).await;
@@ -51,7 +51,7 @@ async fn a_peer_that_reads_slowly_is_alive() {
     });
     let chunk = vec![0; 64 << 10];
     while !reading.is_finished() {
-        // The reader may be through while this waits for it.
+        // The reader may have ended while this write waits for it.
         match timeout(Duration::from_secs(1), watched.write_all(&chunk)).await {
             Ok(written) => written.unwrap(),
             Err(_) => assert!(reading.is_finished()),

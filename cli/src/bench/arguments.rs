@@ -81,17 +81,17 @@ pub struct BenchArguments {
     pub log: String,
 }
 
-/// What is asked of visual pruning. The router judges the method: it knows which there are.
+/// The visual pruning to ask for. The method's name is not checked here: the router knows which methods exist.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Visual {
-    /// Its name.
+    /// Name of the method.
     pub method: String,
-    /// Share of visual tokens kept; none: the router's choice.
+    /// Share of visual tokens kept; `None` leaves the choice to the router.
     pub keep: Option<f64>,
 }
 
 impl BenchArguments {
-    /// How long an answer may take.
+    /// Time after which a request counts as failed.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
@@ -106,7 +106,7 @@ impl std::fmt::Display for Visual {
     }
 }
 
-/// The router's root, however much of the API's path was copied with it.
+/// Parses a router's root URL; a trailing part of the API's path is dropped.
 pub fn parse_url(text: &str) -> Result<String, String> {
     let url = text.trim_end_matches('/');
     let url = url.strip_suffix("/v1").unwrap_or(url);
@@ -121,7 +121,7 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "must be a number of requests per second above 0".to_owned())
 }
 
-/// `METHOD` or `METHOD:KEEP`.
+/// Parses `METHOD` or `METHOD:KEEP`.
 pub fn parse_visual(text: &str) -> Result<Visual, String> {
     let (method, keep) = match text.split_once(':') {
         Some((method, keep)) => (method, Some(keep)),

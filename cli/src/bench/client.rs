@@ -1,4 +1,4 @@
-//! One request at a time, as any OpenAI client would send it, streamed and timed.
+//! One request, sent as any OpenAI client would send it, streamed and timed.
 
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{sse::Events, timeline::Timeline};
 use crate::key;
 
-/// Questions about the server take no computation.
+/// Timeout for queries about the server, which take no computation.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
-/// Of an error's text: a page of HTML would hide the other errors.
+/// Most characters shown of an error's text: a page of HTML would hide the other errors.
 const ERROR_CHARS_MAX: usize = 300;
 
 /// Sends requests to one server. Clones share its connections.
@@ -24,28 +24,28 @@ pub struct Client {
     timeout: Duration,
 }
 
-/// What came back.
+/// A server's answer to one request.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// When.
+    /// Times at which its pieces arrived.
     pub timeline: Timeline,
-    /// Tokens of the prompt, as the server counts them.
+    /// Number of prompt tokens, as counted by the server.
     pub prompt_tokens: u64,
-    /// Tokens of the answer, likewise; for a server that does not say, chunks.
+    /// Number of answer tokens, as counted by the server; if it does not report them, the number of chunks.
     pub output_tokens: u64,
-    /// `secateur` of the last chunk; null for other servers.
+    /// The field `secateur` of the last chunk; null for other servers.
     pub receipt: Value,
 }
 
 impl Client {
-    /// Of the server at `url`, for answers that take no longer than `timeout`.
+    /// A client of the server at `url`, for answers that take no longer than `timeout`.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Client> {
-        // A proxy of the environment would be measured too.
+        // A proxy from the environment would be measured too.
         let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(usize::MAX).build()?;
         Ok(Client { http, url: url.to_owned(), key: key::of_environment(), timeout })
     }
 
-    /// The model's name.
+    /// The name of the server's model.
     pub async fn model(&self) -> anyhow::Result<String> {
         let request = self.with_key(self.http.get(format!("{}/v1/models", self.url))).timeout(QUESTION_MAX);
         let answer = request.send().await.context("no answer (is a router running there?)")?;
@@ -58,7 +58,7 @@ impl Client {
         Ok(name.to_owned())
     }
 
-    /// Tokens of a conversation with this one text; none where the server does not say.
+    /// Number of tokens of a conversation with only this text; `None` if the server does not report it.
     pub async fn count_tokens(&self, model: &str, text: &str) -> Option<u64> {
         let body = json!({"model": model, "messages": [{"role": "user", "content": text}]});
         let request = self.with_key(self.http.post(format!("{}/tokenize", self.url)).json(&body));
@@ -88,7 +88,7 @@ impl Client {
         reading.answer()
     }
 
-    /// Sends a body and returns status and text as they come, errors included; an error is no answer at all.
+    /// Sends a body and returns status and text, also for error statuses; fails only if no answer arrives.
     pub async fn exchange(&self, body: Vec<u8>) -> anyhow::Result<(StatusCode, String)> {
         let request = self.with_key(self.http.post(format!("{}/v1/chat/completions", self.url)));
         let request = request.header("content-type", "application/json").timeout(self.timeout).body(body);
@@ -104,7 +104,7 @@ impl Client {
     }
 }
 
-/// The message of an OpenAI error, or the beginning of whatever it is.
+/// The message of an OpenAI error, or the beginning of any other text.
 pub fn error_text(body: &str) -> String {
     let message = serde_json::from_str(body).ok().and_then(|body: Value| message(&body));
     message.unwrap_or_else(|| body.trim().to_owned()).chars().take(ERROR_CHARS_MAX).collect()
@@ -114,10 +114,10 @@ fn message(body: &Value) -> Option<String> {
     body["error"]["message"].as_str().map(str::to_owned)
 }
 
-/// An answer that is still coming.
+/// An answer that is still being read.
 struct Reading {
     timeline: Timeline,
-    /// Whether its finish reason has come; what follows is about the answer.
+    /// Whether its finish reason has arrived; later chunks describe the answer.
     is_finished: bool,
     is_complete: bool,
     usage: Value,

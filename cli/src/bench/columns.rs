@@ -1,11 +1,11 @@
-//! The columns of the table, and how figures are written.
+//! The columns of the table, and the format of figures.
 
 use super::{
     compare::Spread,
     summary::{Percentiles, Row},
 };
 
-/// A column: what it is called, and a row's cell.
+/// A column: its title, and the function that formats a row's cell.
 pub type Column = (&'static str, fn(&Row) -> String);
 
 const SCENARIO: Column = ("scenario", |row| row.scenario.clone());
@@ -25,17 +25,17 @@ const RATIO: Column = ("fewer bytes", |row| match row.summary.bytes_sent {
 });
 const LINK: Column = ("link", |row| row.link.clone());
 const POLICY: Column = ("policy", |row| if row.transfer.is_empty() { dash() } else { row.transfer.clone() });
-// Ids are digests, of which the beginning tells them apart.
+// Ids are digests; the first eight digits tell them apart.
 const PLAN: Column = ("plan", |row| if row.plan.is_empty() { dash() } else { row.plan.chars().take(8).collect() });
 const SECOND_TO_DENSE: Column = ("2nd to dense", |row| {
     row.to_dense.and_then(|to_dense| to_dense.second_token_ms).map_or_else(dash, |spread| share(&spread))
 });
 
-/// What is asked where load is what varies.
+/// Columns for scenarios that differ in load.
 pub const LOAD: &[Column] =
     &[SCENARIO, REQUESTS, FAILED, TTFT, SECOND, TPOT, ITL, E2E, REQUESTS_PER_S, TOKENS_PER_S, SENT, RATIO];
 
-/// What is asked where links or policies are compared.
+/// Columns for comparisons of links or policies.
 pub const LINKS: &[Column] =
     &[LINK, POLICY, PLAN, SCENARIO, REQUESTS, FAILED, SENT, RATIO, TTFT, SECOND, TPOT, SECOND_TO_DENSE];
 
@@ -52,7 +52,7 @@ fn share(spread: &Spread) -> String {
     format!("{:.2} ({:.2} to {:.2})", spread.median, spread.low, spread.high)
 }
 
-/// Three digits are as many as a measurement on a shared machine has.
+/// Formats a figure with three digits, as many as a measurement on a shared machine has.
 fn short(value: f64) -> String {
     match value {
         ..10.0 => format!("{value:.2}"),

@@ -1,35 +1,35 @@
-//! A row against the dense one of the same link and scenario, round by round.
+//! Comparison of a row with the dense one of the same link and scenario, round by round.
 
 use serde::Serialize;
 
 use super::summary::Summary;
 
-/// A figure as a share of dense's.
+/// A figure as a share of the dense row's, over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// The middle one of the rounds.
+    /// Median over the rounds.
     pub median: f64,
-    /// The smallest of them.
+    /// Smallest share of a round.
     pub low: f64,
-    /// The largest.
+    /// Largest share of a round.
     pub high: f64,
 }
 
-/// Each round's figure over dense's in the same round: the same prompts, minutes apart at most.
+/// Each round's figure over the dense one of the same round: the same prompts, minutes apart at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ToDense {
-    /// Of bytes sent.
+    /// Bytes sent.
     pub bytes_sent: Option<Spread>,
-    /// Of medians.
+    /// Median time to the first token.
     pub ttft_ms: Option<Spread>,
-    /// Of medians.
+    /// Median time to the second token.
     pub second_token_ms: Option<Spread>,
-    /// Of medians.
+    /// Median time per output token.
     pub tpot_ms: Option<Spread>,
 }
 
 impl ToDense {
-    /// Of a row's rounds and dense's.
+    /// Compares a row's rounds with those of the dense row.
     pub fn of(rounds: &[Summary], dense: &[Summary]) -> ToDense {
         let spread = |figure: fn(&Summary) -> Option<f64>| {
             let ratio = |(found, dense): (&Summary, &Summary)| {
@@ -39,7 +39,7 @@ impl ToDense {
             Spread::of(rounds.iter().zip(dense).filter_map(ratio).collect())
         };
         ToDense {
-            // A round of failures sent nothing, which would look like a saving.
+            // A round in which every request failed sent nothing, which would look like a saving.
             bytes_sent: spread(|round| round.bytes_sent_per_request.filter(|bytes| *bytes > 0.0)),
             ttft_ms: spread(|round| round.ttft_ms.p50),
             second_token_ms: spread(|round| round.second_token_ms.p50),

@@ -1,20 +1,20 @@
-//! `secateur bench`: load on a router, and what a client sees of it.
+//! `secateur bench`: load on a router, and latencies and throughput as a client sees them.
 //!
 //! ```text
 //! arguments.rs  the command line
-//! link/         the link between prefill and decode: shapers, and what they reach
-//! policies.rs   which transfer policies are compared
-//! rounds.rs     who is measured when
-//! scenario.rs   what is sent, how many at a time or how often
-//! prompt.rs     texts of about so many tokens, no two alike
+//! link/         the link between prefill and decode: shapers, and the rates they reach
+//! policies.rs   the transfer policies to compare
+//! rounds.rs     the order of measurement
+//! scenario.rs   concurrency or rate of requests
+//! prompt.rs     texts of a given approximate number of tokens, no two alike
 //! picture.rs    pictures, no two alike
 //! request.rs    the body of one request
 //! run.rs        a scenario: warm-up, then requests at a concurrency or at a rate
 //! client.rs     one request, streamed and timed
-//! sse.rs        server-sent events out of bytes
-//! timeline.rs   when an answer's pieces came, and the figures that follow
+//! sse.rs        parser of server-sent events
+//! timeline.rs   arrival times of an answer's pieces, and the figures that follow
 //! summary.rs    percentiles and sums over a scenario's answers
-//! compare.rs    a row against the dense one, round by round
+//! compare.rs    comparison of a row with the dense one, round by round
 //! columns.rs    the table's columns
 //! report.rs     the table, and the JSON document
 //! ```
@@ -84,14 +84,14 @@ async fn start(arguments: BenchArguments) -> anyhow::Result<()> {
             break;
         }
     }
-    // What is complete is worth having, whatever came after it.
+    // Complete rows are printed even if the command then fails.
     if !rows.is_empty() {
         if arguments.json { report::json(&rows, ended.as_ref().err())? } else { report::text(&rows) }
     }
     ended
 }
 
-/// Every row of one link; the cluster of another one knows nothing of it.
+/// Measures every row of one link, on a cluster of its own.
 async fn by_link(
     arguments: &BenchArguments,
     policies: &[Option<TransferPolicy>],
@@ -108,7 +108,7 @@ async fn by_link(
         ended = measure(arguments, policies, cluster.as_mut(), &mut laid, rows) => ended,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted; what was measured before is printed")),
     };
-    // Also after a failure: no process is left behind.
+    // The cluster stops also after a failure, so that no process is left behind.
     if let Some(cluster) = &mut cluster {
         cluster.stop().await;
     }
@@ -122,7 +122,7 @@ async fn own_cluster(arguments: &BenchArguments, laid: &mut Laid) -> anyhow::Res
         prefill: arguments.prefill,
         decode: arguments.decode,
         node: arguments.node.flags(arguments.model.is_none(), arguments.plan.as_deref()),
-        // The link that is measured is between nodes of one machine, which would otherwise count as none.
+        // The measured link is between nodes of one machine, which the router would otherwise treat as no link at all.
         only: Only { router: vec!["--placement".to_owned(), "disaggregated".to_owned()], ..Only::default() },
         port: 0,
         log: arguments.log.clone(),

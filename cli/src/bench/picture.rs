@@ -1,4 +1,4 @@
-//! Pictures for prompts: something to see, small as a file, and no two alike, so that no cache of pictures helps.
+//! Pictures for prompts: with some content, small as a file, and no two alike, so that no cache of pictures helps.
 
 use std::io::Cursor;
 
@@ -13,11 +13,11 @@ use rand_chacha::{
 const WIDTH: u32 = 448;
 const HEIGHT: u32 = 336;
 const SHAPES: u32 = 12;
-/// Apart from the streams of texts.
+/// Seed offset that separates the random streams of pictures from those of texts.
 const SEED_OF_PICTURES: u64 = 0x9_1C70;
 
-/// The `index`-th picture of that seed, as a data URI. One pixel is its label: with another one it is the same picture for
-/// a model and a new one for a cache.
+/// The `index`-th picture of that seed, as a data URI. One pixel is its label: a different label changes nothing for a
+/// model but makes a new picture for a cache.
 pub fn data_uri(seed: u64, index: u64, label: u64) -> anyhow::Result<String> {
     let mut bytes = Cursor::new(Vec::new());
     let mut picture = draw(seed, index);
@@ -27,7 +27,7 @@ pub fn data_uri(seed: u64, index: u64, label: u64) -> anyhow::Result<String> {
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes.into_inner())))
 }
 
-/// Rectangles of random colours on a background that changes from corner to corner.
+/// Draws rectangles of random colours on a background with a gradient from corner to corner.
 fn draw(seed: u64, index: u64) -> RgbImage {
     let mut random = ChaCha8Rng::seed_from_u64(seed ^ SEED_OF_PICTURES);
     random.set_stream(index);

@@ -1,4 +1,4 @@
-//! Which transfer policies are compared.
+//! The transfer policies to compare.
 
 use std::{path::Path, str::FromStr};
 
@@ -8,12 +8,12 @@ use secateur_transfer::{TransferPolicy, policy::UnknownPolicy};
 use super::arguments::BenchArguments;
 use crate::usage::usage;
 
-/// One word of `--transfer`.
+/// One word of the list after `--transfer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Every policy that is possible.
+    /// Every possible policy.
     All,
-    /// This one.
+    /// A single policy.
     One(TransferPolicy),
 }
 
@@ -28,8 +28,9 @@ impl FromStr for Asked {
     }
 }
 
-/// The policies to ask for, each once, in the order given; none: what the router chooses. Refused before anything is started
-/// where the plan of a cluster of one's own makes one impossible; what plan a running cluster has, its router knows.
+/// The policies to ask for, each once, in the order given; `None` leaves the choice to the router. A policy that the
+/// plan of a started cluster makes impossible is refused before anything starts; the plan of a running cluster is known
+/// to its router only.
 pub fn of(arguments: &BenchArguments) -> anyhow::Result<Vec<Option<TransferPolicy>>> {
     if arguments.transfer.is_empty() {
         return Ok(vec![None]);

@@ -1,4 +1,4 @@
-//! Texts of about so many tokens, no two of which begin alike, so that no cache of prefixes helps.
+//! Texts of a given approximate number of tokens, no two with the same beginning, so that no cache of prefixes helps.
 
 use std::path::Path;
 
@@ -15,21 +15,22 @@ const WORDS: [&str; 32] = [
     "letter", "market", "silver", "forest", "number", "castle", "summer", "button", "candle", "dinner", "finger",
     "island", "kitchen", "ladder", "mirror", "needle", "orange", "pencil", "rabbit", "shadow", "thread",
 ];
-/// A word of the list with its space, which is one token of most trained vocabularies; for routers that cannot say.
+/// Characters per token, for routers that do not count tokens: a word of the list with its space, which is one token in
+/// most trained vocabularies.
 const CHARS_PER_TOKEN: f64 = 7.0;
-/// Long enough that the tokens of a chat template do not count.
+/// Length of the sample text, so long that the tokens of a chat template are negligible.
 const SAMPLE_CHARS: usize = 4_000;
 
-/// How long a text is for its tokens.
+/// Relation between the characters and the tokens of a text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scale {
-    /// Tokens of a conversation without words.
+    /// Number of tokens of a conversation without words.
     overhead: f64,
     chars_per_token: f64,
 }
 
 impl Scale {
-    /// Asks the router; where it has no such route, looks at the tokenizer, or assumes one token per word.
+    /// Asks the router for counts; if it has no such route, inspects the tokenizer, or assumes one token per word.
     pub async fn find(client: &Client, model: Option<&Path>, name: &str) -> Scale {
         let short = client.count_tokens(name, "a").await;
         let long = client.count_tokens(name, &text(0, 0, 0, SAMPLE_CHARS)).await;
@@ -40,27 +41,27 @@ impl Scale {
         }
     }
 
-    /// The line through two texts, each with its characters and its tokens.
+    /// The straight line through two texts, each given by its characters and its tokens.
     fn between((chars, tokens): (usize, u64), (more_chars, more_tokens): (usize, u64)) -> Scale {
         let chars_per_token = (more_chars - chars) as f64 / (more_tokens - tokens) as f64;
         Scale { overhead: tokens as f64 - chars as f64 / chars_per_token, chars_per_token }
     }
 
-    /// Characters of a text with which a conversation has so many tokens; one at least.
+    /// Number of characters of a text that makes a conversation of `tokens` tokens; at least one.
     pub fn chars(&self, tokens: u32) -> usize {
         (((f64::from(tokens) - self.overhead) * self.chars_per_token).round() as usize).max(1)
     }
 }
 
-/// Whether a checkpoint's tokenizer has a token for each byte and joins none, as those of `secateur synth` do.
+/// Whether a checkpoint's tokenizer has one token for each byte and no merges, as those of `secateur synth` do.
 fn is_bytewise(model: &Path) -> bool {
     let tokenizer = std::fs::read(model.join("tokenizer.json")).ok();
     let tokenizer: Option<Value> = tokenizer.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     tokenizer.is_some_and(|tokenizer| tokenizer["model"]["merges"].as_array().is_some_and(Vec::is_empty))
 }
 
-/// The `index`-th text of that seed, of exactly so many characters. It begins with a label: the same words under another
-/// label are as long, and no cache of prefixes knows them.
+/// The `index`-th text of that seed, of exactly `chars` characters. It begins with a label: another label gives a text
+/// of the same length that no cache of prefixes knows.
 pub fn text(seed: u64, index: u64, label: u64, chars: usize) -> String {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     random.set_stream(index);
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_line_through_two_counts_gives_the_length() {
-        // One token per byte and ten of a template.
+        // One token per byte and ten for a template.
         let scale = Scale::between((1, 11), (4_000, 4_010));
         assert_eq!(scale, Scale { overhead: 10.0, chars_per_token: 1.0 });
         assert_eq!((scale.chars(256), scale.chars(3)), (246, 1));

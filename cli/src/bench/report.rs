@@ -1,4 +1,4 @@
-//! What `secateur bench` prints on standard output: a table, or one JSON document.
+//! Output of `secateur bench` on standard output: a table, or one JSON document.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use serde_json::json;
@@ -8,14 +8,14 @@ use super::{
     summary::Row,
 };
 
-/// One JSON document, which says so where the command fails although there are rows.
+/// Prints one JSON document; its field `error` reports a failure of the command despite some rows.
 pub fn json(rows: &[Row], error: Option<&anyhow::Error>) -> serde_json::Result<()> {
     let error = error.map(|error| format!("{error:#}"));
     println!("{}", serde_json::to_string_pretty(&json!({"rows": rows, "error": error}))?);
     Ok(())
 }
 
-/// The same for a person.
+/// Prints the rows as a table.
 pub fn text(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
     let all_alike = rows.iter().all(|row| (&row.link, &row.transfer) == (&first.link, &first.transfer));
@@ -36,14 +36,14 @@ pub fn text(rows: &[Row]) {
     }
 }
 
-/// What the latencies are.
+/// Definitions of the latencies.
 const DEFINITIONS: [&str; 3] = [
     "TTFT: request sent to first text. 2nd token: to the second piece of text. e2e: to the end of the answer.",
     "TPOT: (e2e - TTFT) / (tokens - 1). ITL: one piece of text, which may be several tokens, to the next, the last to the end.",
     "All of them of the same requests: those that were answered, with text.",
 ];
 
-/// How each row's means add up.
+/// One line per row that shows how its means add up.
 fn sums(rows: &[Row]) -> Vec<String> {
     let sum = |row: &Row| {
         let means = row.summary.means?;
@@ -62,7 +62,7 @@ fn short(count: f64) -> String {
     if count.fract() == 0.0 { format!("{count:.0}") } else { format!("{count:.1}") }
 }
 
-/// What was measured of each link before anything else ran.
+/// One line per link with the measurements made before everything else ran.
 fn links(rows: &[Row]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for row in rows {
@@ -81,7 +81,7 @@ fn links(rows: &[Row]) -> Vec<String> {
     lines
 }
 
-/// Columns as wide as their widest cell; the first to the left, numbers to the right.
+/// Formats a table with columns as wide as their widest cell; the first is aligned left, numbers right.
 fn table(rows: &[Row], columns: &[Column]) -> String {
     let head = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
     let cells = |row: &Row| columns.iter().map(|(_, cell)| cell(row)).collect();

@@ -5,18 +5,18 @@ use serde_json::{Map, Value, json};
 
 use super::{arguments::BenchArguments, picture, prompt};
 
-/// Which request: rows that are compared send the same prompts, under labels by which caches tell them apart.
+/// Identity of a request: compared rows send the same prompts, under labels by which caches tell them apart.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// Which prompt.
+    /// Number of the prompt.
     pub prompt: u64,
-    /// Never the same twice.
+    /// Label that is never used twice.
     pub label: u64,
-    /// Transfer policy to ask for; none: the router's choice.
+    /// Transfer policy to ask for; `None` leaves the choice to the router.
     pub policy: Option<TransferPolicy>,
 }
 
-/// The body of a request, with a text of so many characters.
+/// The body of a request with a text of `chars` characters.
 pub fn body(arguments: &BenchArguments, model: &str, ask: Ask, chars: usize) -> anyhow::Result<Vec<u8>> {
     let mut content = Vec::new();
     let images = u64::from(arguments.images);
@@ -29,7 +29,7 @@ pub fn body(arguments: &BenchArguments, model: &str, ask: Ask, chars: usize) -> 
     let mut body = json!({
         "model": model,
         "messages": [{"role": "user", "content": content}],
-        // As long as asked, whatever the model would rather say.
+        // The answer has the requested length even if the model would end it earlier.
         "max_tokens": arguments.output_len, "min_tokens": arguments.output_len, "ignore_eos": true,
         "temperature": 0, "stream": true, "stream_options": {"include_usage": true},
     });
@@ -40,7 +40,7 @@ pub fn body(arguments: &BenchArguments, model: &str, ask: Ask, chars: usize) -> 
     Ok(serde_json::to_vec(&body)?)
 }
 
-/// Left out where nothing is asked, so that other servers can be measured too.
+/// The request extension; empty if nothing is asked for, so that other servers can be measured too.
 fn extension(arguments: &BenchArguments, policy: Option<TransferPolicy>) -> Map<String, Value> {
     let mut extension = Map::new();
     if let Some(visual) = &arguments.visual {

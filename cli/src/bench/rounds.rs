@@ -1,11 +1,11 @@
-//! Who is measured when: policies take turns within each round, so that what slows the machine down hits all alike.
+//! Order of measurement: policies take turns within each round, so that a slowdown of the machine affects all alike.
 
 use std::ops::Range;
 
-/// Rounds where policies are compared and nothing else is said.
+/// Default number of rounds when policies are compared.
 const ROUNDS: u32 = 4;
 
-/// How many rounds the requests of a scenario are spread over: no more than there are requests.
+/// Number of rounds that the requests of a scenario are spread over: no more than there are requests.
 pub fn count(asked: Option<u32>, policies: usize, requests: u32) -> u32 {
     asked.unwrap_or(if policies > 1 { ROUNDS } else { 1 }).min(requests).max(1)
 }
@@ -16,7 +16,8 @@ pub fn requests(round: u32, rounds: u32, requests: u32) -> Range<u32> {
     start(round)..start(round + 1)
 }
 
-/// The policies' turns in one round: whoever was first is last in the next one, so that no place is always the same one's.
+/// The order of policies in one round: the first one of a round is last in the next, so that none always has the same
+/// place.
 pub fn turns(round: u32, policies: usize) -> impl Iterator<Item = usize> {
     (0..policies).map(move |turn| (turn + round as usize) % policies)
 }

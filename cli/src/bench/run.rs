@@ -1,4 +1,4 @@
-//! A scenario from its first request to its last answer.
+//! The run of a scenario from its first request to its last answer.
 
 use std::{ops::Range, time::Duration};
 
@@ -20,7 +20,7 @@ use super::{
 use crate::{progress::Progress, up::report::progress};
 use secateur_transfer::TransferPolicy;
 
-/// Of a scenario's errors, so many are shown.
+/// Number of a scenario's errors that are shown.
 const ERRORS_SHOWN: usize = 3;
 
 /// Measures one scenario after another.
@@ -28,26 +28,26 @@ pub struct Bench<'a> {
     client: Client,
     model: String,
     arguments: &'a BenchArguments,
-    /// Characters of each text.
+    /// Characters of each prompt's text.
     chars: usize,
     policies: &'a [Option<TransferPolicy>],
-    /// Requests made so far, over all scenarios: the next one's label.
+    /// Number of requests made so far, over all scenarios; it is the next one's label.
     made: u64,
-    /// Prompts so far: the next one's number.
+    /// Number of prompts used so far; it is the next one's number.
     prompts: u64,
 }
 
-/// What became of a scenario's requests.
+/// Results of a scenario's requests.
 #[derive(Default)]
 pub struct Outcome {
     pub answers: Vec<Answer>,
     pub errors: Vec<String>,
-    /// First request to last answer, summed over rounds.
+    /// Time from first request to last answer, summed over rounds.
     pub duration: Duration,
 }
 
 impl<'a> Bench<'a> {
-    /// Finds out how long texts must be.
+    /// Prepares the measurement: finds the length of texts for the requested number of tokens.
     pub async fn new(
         client: Client,
         model: String,
@@ -59,7 +59,7 @@ impl<'a> Bench<'a> {
         Ok(Bench { client, model, arguments, chars, policies, made: 0, prompts: 0 })
     }
 
-    /// Warms up, sends every request under every policy, and sums up: a row for each policy.
+    /// Warms up, sends every request under every policy, and summarises: one row for each policy.
     pub async fn measure(&mut self, scenario: &Scenario, head: Head) -> anyhow::Result<Vec<Row>> {
         let (warmup, requests) = (self.arguments.warmup, self.arguments.requests);
         let start = self.prompts;
@@ -103,7 +103,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A row for each policy's rounds.
+    /// Makes one row from each policy's rounds.
     fn rows(&self, scenario: &Scenario, head: Head, found: Vec<Vec<Outcome>>) -> Vec<Row> {
         let by_round: Vec<Vec<Summary>> = found.iter().map(|rounds| rounds.iter().map(Summary::of).collect()).collect();
         let dense = self.policies.iter().position(|policy| *policy == Some(TransferPolicy::Dense));
@@ -117,7 +117,8 @@ impl<'a> Bench<'a> {
         found.into_iter().enumerate().map(row).collect()
     }
 
-    /// Bodies of the prompts `range` after `start`. Made beforehand, as making them takes time of the same processors.
+    /// Bodies of the prompts `range` after `start`. They are made beforehand, because making them takes time on the
+    /// same processors.
     fn bodies(&mut self, start: u64, range: Range<u32>, turn: usize) -> anyhow::Result<Vec<Vec<u8>>> {
         let policy = self.policies[turn];
         let body = |index: u32| {
@@ -129,7 +130,7 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// So many requests in flight, until all are sent. `on_end` hears of each that ended.
+/// Keeps `concurrency` requests in flight until all are sent. Calls `on_end` for each that ended.
 pub async fn closed(client: &Client, bodies: Vec<Vec<u8>>, concurrency: u32, on_end: &mut impl FnMut()) -> Outcome {
     let started = Instant::now();
     let mut bodies = bodies.into_iter();
@@ -151,7 +152,7 @@ pub async fn closed(client: &Client, bodies: Vec<Vec<u8>>, concurrency: u32, on_
     outcome
 }
 
-/// Each request at its moment, whatever became of those before.
+/// Sends each request at its scheduled moment, whether or not earlier ones have ended.
 pub async fn open(
     client: &Client,
     bodies: Vec<Vec<u8>>,
@@ -173,14 +174,15 @@ pub async fn open(
     outcome
 }
 
-/// A task of its own, so that reading one answer does not delay the clock of another. It ends when the set is dropped.
+/// Spawns a task per request, so that reading one answer does not delay the clock of another. It ends when the set is
+/// dropped.
 fn launch(flying: &mut JoinSet<anyhow::Result<Answer>>, client: &Client, body: Vec<u8>) {
     let client = client.clone();
     flying.spawn(async move { client.ask(body).await });
 }
 
 impl Outcome {
-    /// Both, one after the other.
+    /// The results of two rounds together.
     fn and(mut self, other: Outcome) -> Outcome {
         self.answers.extend(other.answers);
         self.errors.extend(other.errors);

@@ -1,4 +1,4 @@
-//! Scenarios: how requests follow each other.
+//! Scenarios: the arrival pattern of requests.
 
 use std::{fmt, time::Duration};
 
@@ -9,18 +9,18 @@ use rand_chacha::{
 
 use super::arguments::BenchArguments;
 
-/// One row of the report.
+/// A scenario, which is one row of the report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     pub pace: Pace,
 }
 
-/// How requests follow each other.
+/// The arrival pattern of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// As soon as one of so many is answered.
+    /// A closed loop: this many requests in flight, a new one as soon as one is answered.
     Closed(u32),
-    /// So many per second, whatever became of those before.
+    /// An open loop: this many requests per second, whether or not earlier ones have ended.
     Open(f64),
 }
 
@@ -41,7 +41,7 @@ pub fn of(arguments: &BenchArguments) -> Vec<Scenario> {
     }
 }
 
-/// When requests arrive, from the first on: a Poisson process, so gaps are exponentially distributed.
+/// Arrival times of requests, measured from the first: a Poisson process, so gaps are exponentially distributed.
 pub fn arrivals(rate: f64, count: u32, seed: u64) -> Vec<Duration> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut gap = || {
@@ -74,7 +74,7 @@ mod tests {
         let gaps: Vec<f64> = found.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64()).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         assert!((mean - 0.25).abs() < 0.01, "{mean}");
-        // An exponential distribution is as wide as its mean.
+        // The standard deviation of an exponential distribution equals its mean.
         let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
         assert!((variance.sqrt() - 0.25).abs() < 0.02, "{variance}");
     }

@@ -1,6 +1,6 @@
-//! Server-sent events out of the pieces that the network makes of them.
+//! Server-sent events, reassembled from the pieces that the network delivers.
 
-/// Bytes that are not an event yet.
+/// Bytes of an event that is not complete yet.
 #[derive(Default)]
 pub struct Events {
     line: Vec<u8>,
@@ -16,7 +16,7 @@ impl Events {
                 break;
             }
             let line = self.line.trim_ascii_end();
-            // A blank line ends an event; one without data, a comment for example, is none.
+            // A blank line ends an event; an event without data, such as a comment, is dropped.
             if line.is_empty() && !self.data.is_empty() {
                 on_data(&std::mem::take(&mut self.data))?;
             } else if let Some(data) = line.strip_prefix(b"data:") {

@@ -15,25 +15,25 @@ use super::{
     scenario::{Pace, Scenario},
 };
 
-/// One row of the report; names and meaning as in the documented JSON.
+/// One row of the report; names and meaning are those of the documented JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     pub scenario: String,
     pub link: String,
     pub visual: String,
     pub transfer: String,
-    /// Id of the pruning plan in force; empty: none.
+    /// Id of the pruning plan in force; empty if there is none.
     pub plan: String,
-    /// None: requests came at a rate.
+    /// Requests in flight; `None` if requests came at a rate.
     pub concurrency: Option<u32>,
     pub input_len: u32,
     pub output_len: u32,
-    /// Sent, failed ones included.
+    /// Requests sent, failed ones included.
     pub requests: u64,
     pub failed: u64,
     /// Rounds that the requests were spread over.
     pub rounds: usize,
-    /// Against the dense row of the same link and scenario; none: there is none, or this is it.
+    /// Comparison with the dense row of the same link and scenario; `None` if there is none, or this is it.
     pub to_dense: Option<ToDense>,
     #[serde(flatten)]
     pub figures: Figures,
@@ -41,43 +41,43 @@ pub struct Row {
     pub summary: Summary,
 }
 
-/// By what a row was measured.
+/// The conditions that a row was measured under.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
     pub link: Link,
-    /// What was measured of the link.
+    /// Measurements of the link.
     pub figures: Figures,
-    /// Asked for; none: the router's choice.
+    /// Requested policy; `None` leaves the choice to the router.
     pub policy: Option<TransferPolicy>,
     pub rounds: usize,
     pub to_dense: Option<ToDense>,
 }
 
-/// What follows from the answers alone.
+/// Figures computed from the answers alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary {
     pub ttft_ms: Percentiles,
-    /// Until the second piece of text.
+    /// Time to the second piece of text.
     pub second_token_ms: Percentiles,
     pub tpot_ms: Percentiles,
     pub itl_ms: Percentiles,
     pub e2e_ms: Percentiles,
-    /// None without an answer that has text.
+    /// Means over requests; `None` if no answer has text.
     pub means: Option<Means>,
-    /// Answered ones, over the scenario's time.
+    /// Answered requests over the scenario's duration.
     pub requests_per_s: f64,
     pub output_tokens_per_s: f64,
     pub prompt_tokens_per_s: f64,
     pub duration_s: f64,
     pub bytes_sent: u64,
     pub bytes_unpruned: u64,
-    /// Of answered ones; none without any.
+    /// Mean bytes sent per answered request; `None` without any.
     pub bytes_sent_per_request: Option<f64>,
-    /// `bytes_unpruned / bytes_sent`; 0 where nothing was sent.
+    /// `bytes_unpruned / bytes_sent`; 0 if nothing was sent.
     pub ratio: f64,
-    /// Of each shipment, by its receipt.
+    /// Duration of each shipment, from its receipt.
     pub wire_ms: Percentiles,
-    /// Mean of the receipts; none without any.
+    /// Mean overlap in the receipts; `None` without any.
     pub overlap: Option<f64>,
     #[serde(skip)]
     failed: u64,
@@ -89,13 +89,13 @@ pub struct Summary {
     plan: Option<String>,
 }
 
-/// Means over requests, which add up as no percentiles do: `e2e_ms = ttft_ms + tokens_after_first * tpot_ms`.
+/// Means over requests, which, unlike percentiles, add up: `e2e_ms = ttft_ms + tokens_after_first * tpot_ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Means {
     pub ttft_ms: f64,
-    /// Tokens of an answer after its first one.
+    /// Mean number of tokens of an answer after its first one.
     pub tokens_after_first: f64,
-    /// Over all tokens after first ones; none where there are none.
+    /// Mean time per token, over all tokens after first ones; `None` if there are none.
     pub tpot_ms: Option<f64>,
     pub e2e_ms: f64,
 }
@@ -120,7 +120,7 @@ impl Means {
     }
 }
 
-/// Exact percentiles; none without samples.
+/// Exact percentiles; `None` without samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Percentiles {
     pub p50: Option<f64>,
@@ -129,12 +129,12 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
-    /// Of durations, in milliseconds.
+    /// Percentiles of durations, in milliseconds.
     pub fn of(samples: impl Iterator<Item = Duration>) -> Percentiles {
         Self::of_ms(samples.map(|sample| sample.as_secs_f64() * 1e3))
     }
 
-    /// Of milliseconds.
+    /// Percentiles of values in milliseconds.
     pub fn of_ms(samples: impl Iterator<Item = f64>) -> Percentiles {
         let mut sorted: Vec<f64> = samples.collect();
         sorted.sort_by(f64::total_cmp);
@@ -143,7 +143,7 @@ impl Percentiles {
     }
 }
 
-/// Between the two samples next to the place, in proportion: numpy's default, and so that of other benchmarks.
+/// Interpolates linearly between the two neighbouring samples: numpy's default, and so that of other benchmarks.
 fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     let place = share * sorted.len().checked_sub(1)? as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
@@ -151,14 +151,14 @@ fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 impl Summary {
-    /// Of everything that a scenario got back.
+    /// Summarises the results of a scenario.
     pub fn of(outcome: &Outcome) -> Summary {
         let answers = &outcome.answers;
-        // Latencies are all of the same requests: those with text, which have a first one.
+        // All latencies are taken from the same requests: those with text, which have a first token.
         let timed = || answers.iter().filter(|answer| answer.timeline.first().is_some());
         let seconds = outcome.duration.as_secs_f64().max(1e-9);
         let bytes = |key: &str| -> u64 { answers.iter().filter_map(|a| a.receipt["transfer"][key].as_u64()).sum() };
-        // A receipt without a shipment has no times of one.
+        // A receipt without a shipment has no shipment times.
         let shipped = |a: &&Answer| a.receipt["transfer"]["wire_ms"].as_f64().is_some_and(|ms| ms > 0.0);
         let shipments = || answers.iter().filter(shipped).map(|answer| &answer.receipt["transfer"]);
         let overlaps: Vec<f64> = shipments().filter_map(|transfer| transfer["overlap"].as_f64()).collect();
@@ -193,7 +193,7 @@ impl Summary {
         }
     }
 
-    /// With what was asked.
+    /// Makes a row from these figures and the conditions.
     pub fn row(self, scenario: &Scenario, arguments: &BenchArguments, head: Head) -> Row {
         let concurrency = match scenario.pace {
             Pace::Closed(concurrency) => Some(concurrency),
@@ -203,7 +203,7 @@ impl Summary {
             scenario: scenario.pace.to_string(),
             link: head.link.to_string(),
             visual: arguments.visual.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
-            // Asked for, or what the receipts say was done.
+            // The requested policy, or the one that the receipts report.
             transfer: head.policy.map(|policy| policy.to_string()).or_else(|| self.policy.clone()).unwrap_or_default(),
             plan: self.plan.clone().unwrap_or_default(),
             concurrency,

@@ -1,4 +1,4 @@
-//! The whole command but its printing, against a server that streams as told.
+//! Tests of the whole command except its printing, against a server that streams as instructed.
 
 use std::{
     convert::Infallible,
@@ -34,16 +34,16 @@ use super::{
     summary::Row,
 };
 
-/// What the server does, and what it saw.
+/// Behaviour of the test server, and its counters.
 #[derive(Default)]
 struct Server {
-    /// Text chunks of each answer.
+    /// Number of text chunks of each answer.
     chunks: usize,
-    /// Before each text chunk.
+    /// Pause before each text chunk.
     pause: Duration,
-    /// Of all requests, every so many-th fails; 0: none.
+    /// Every how many-th request fails; 0 for none.
     fails_every: usize,
-    /// Whether answers wait until so many are there; 0: not.
+    /// Number of requests that answers wait for; 0 for no waiting.
     meets: usize,
     has_tokenize: bool,
     asked: AtomicUsize,
@@ -76,7 +76,7 @@ async fn start(server: Server) -> (Arc<Server>, String) {
     (server, url)
 }
 
-/// A token for each character, and five of a template.
+/// Counts one token for each character, and five for a template.
 async fn tokenize(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> Response {
     match server.has_tokenize {
         true => Json(json!({"count": body["messages"][0]["content"].as_str().unwrap().len() + 5})).into_response(),
@@ -137,11 +137,11 @@ async fn figures_are_those_of_the_stream() {
     assert_eq!((row.requests, row.failed, row.concurrency), (4, 0, Some(2)));
     assert_eq!((figures.bytes_sent, figures.bytes_unpruned, figures.ratio), (400, 1000, 2.5));
     assert_eq!((row.transfer.as_str(), row.visual.as_str(), row.link.as_str()), ("dense", "auto", "none"));
-    // Sleeping takes at least as long as it should; how much longer is the machine's affair.
+    // Sleeping takes at least as long as requested; the excess depends on the machine.
     assert!(figures.ttft_ms.p50.unwrap() >= 20.0);
     assert!(figures.e2e_ms.p50.unwrap() >= 100.0);
     assert!(figures.itl_ms.p99.unwrap() >= figures.itl_ms.p50.unwrap());
-    // The same four gaps divided by the nine tokens after the first, as the server counts two to a chunk.
+    // The same four gaps divided by the nine tokens after the first: the server counts two tokens per chunk.
     assert!(figures.tpot_ms.p50.unwrap() > 0.0 && figures.tpot_ms.p50.unwrap() < figures.itl_ms.p99.unwrap());
     let means = figures.means.unwrap();
     let sum = means.ttft_ms + means.tokens_after_first * means.tpot_ms.unwrap();
@@ -153,7 +153,7 @@ async fn figures_are_those_of_the_stream() {
 
 #[tokio::test]
 async fn so_many_requests_are_in_flight() {
-    // Answers wait for each other: with fewer in flight this would never end.
+    // Answers wait for each other: with fewer requests in flight this would never end.
     let (meets, met) = (6, Some(Semaphore::new(0)));
     let (server, url) = start(Server { chunks: 1, meets, met, ..Server::default() }).await;
     let flags = ["--concurrency", "6", "--requests", "13", "--warmup", "0"];
@@ -161,7 +161,7 @@ async fn so_many_requests_are_in_flight() {
     ended.unwrap();
     assert_eq!((rows[0].requests, rows[0].failed), (13, 0));
     assert_eq!(server.flying_max.load(Ordering::SeqCst), 6);
-    // One chunk has text; the gap behind it reaches the finish reason.
+    // One chunk has text; its gap extends to the finish reason.
     assert!(rows[0].summary.itl_ms.p50.is_some());
 }
 

@@ -1,31 +1,31 @@
-//! When the pieces of an answer came, and the figures that follow from that.
+//! Arrival times of an answer's pieces, and the figures that follow from them.
 
 use std::time::{Duration, Instant};
 
 /// Moments of one answer, on the client's clock.
 #[derive(Clone, Debug)]
 pub struct Timeline {
-    /// Before the request's first byte was sent.
+    /// Moment before the request's first byte was sent.
     pub sent: Instant,
-    /// Each chunk with text.
+    /// Arrival time of each chunk with text.
     pub content: Vec<Instant>,
-    /// The end of the answer: its finish reason, or of a server that gives none, the end of the stream.
+    /// End of the answer: arrival of its finish reason, or, if the server gives none, the end of the stream.
     pub end: Instant,
 }
 
 impl Timeline {
-    /// TTFT: until the first text; none without any.
+    /// TTFT: time until the first text; `None` if there is no text.
     pub fn first(&self) -> Option<Duration> {
         self.content.first().map(|first| *first - self.sent)
     }
 
-    /// Until the second piece of text: the first one that decode had to do with, so shipping is in it.
+    /// Time until the second piece of text: the first one that decode contributes to, so it includes shipping.
     pub fn second(&self) -> Option<Duration> {
         self.content.get(1).map(|second| *second - self.sent)
     }
 
-    /// ITL: between one chunk with text and the next, the last one lasting to the answer's end, so that together they are
-    /// the time after the first text; none for a single token.
+    /// ITL: gaps between one chunk with text and the next, the last one lasting to the answer's end, so that together
+    /// they are the time after the first text; empty for a single token.
     pub fn gaps(&self, tokens: u64) -> Vec<Duration> {
         let (Some((first, rest)), true) = (self.content.split_first(), tokens > 1) else { return Vec::new() };
         let between = rest.split_last().map_or(rest, |(_, between)| between);
@@ -33,19 +33,19 @@ impl Timeline {
         moments.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
-    /// The time after the first text, to the answer's end; none without any text.
+    /// Time from the first text to the answer's end; `None` if there is no text.
     pub fn after_first(&self) -> Option<Duration> {
         self.content.first().map(|first| self.end - *first)
     }
 
-    /// TPOT: that time divided by the tokens after the first; none for a single token. The server's count is used, as one
-    /// chunk may have several tokens, or none.
+    /// TPOT: the time after the first text divided by the number of tokens after the first; `None` for a single token.
+    /// The server's count is used, because one chunk may have several tokens, or none.
     pub fn per_token(&self, tokens: u64) -> Option<Duration> {
         let after = self.after_first()?;
         (tokens > 1).then(|| after.div_f64((tokens - 1) as f64))
     }
 
-    /// Until the answer's end.
+    /// Time until the answer's end.
     pub fn whole(&self) -> Duration {
         self.end - self.sent
     }

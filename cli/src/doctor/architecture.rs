@@ -1,4 +1,4 @@
-//! Whether this version can run what a checkpoint's configuration describes, by the loader that nodes use.
+//! Check whether this version can run the model that a checkpoint's configuration describes, using the nodes' loader.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use secateur_model::{FloatType, ModelError, ModelInfo};
 use super::check::Check;
 
 const NAME: &str = "architecture";
-/// What GGUF files are for.
+/// Advice for unsupported GGUF files.
 const GGUF_ADVICE: &str = "GGUF files of llama (Mistral too), qwen2 and qwen3 are read, in one file, with tensors as F32, F16, \
                            BF16, Q4_0 to Q8_0 or Q2_K to Q6_K; take another edition, or the safetensors of the model";
 const FAMILIES: &str = "Llama 2 and 3, Mistral, Qwen2 and 2.5, Qwen3, LLaVA-1.5, LLaVA-NeXT and Qwen2.5-VL";
 
-/// Reads the configuration, and the description of the model that it becomes.
+/// Reads the configuration and returns the check and the description of the model.
 pub fn examine(dir: &Path, dtype: Option<FloatType>) -> (Check, Option<ModelInfo>) {
     match ModelInfo::read(dir, dtype) {
         Ok(info) => (Check::ok(NAME, describe(&info)), Some(info)),

@@ -76,7 +76,7 @@ pub enum ConfiguredRole {
 }
 
 impl DoctorArguments {
-    /// Whether nothing in particular is to be looked at.
+    /// Whether no flag names anything to examine.
     pub fn is_open(&self) -> bool {
         let has_flag = [self.model.is_some(), self.plan.is_some(), self.config.is_some(), self.url.is_some()];
         !has_flag.contains(&true) && self.listen.is_none() && self.node.is_empty() && self.link.is_empty()

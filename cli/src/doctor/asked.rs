@@ -1,4 +1,4 @@
-//! What there is to look at: from flags, from a role's configuration, or what a first start needs.
+//! The things to examine: from flags, from a role's configuration, or those that a first start needs.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -19,13 +19,13 @@ use super::{
 };
 use crate::demo;
 
-/// Where `secateur up` and a router listen if nobody says otherwise.
+/// Default listen address of `secateur up` and of a router.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
-/// Everything that is looked at.
+/// Everything to examine.
 #[derive(Debug, Default)]
 pub struct Asked {
-    /// The address of a program to be started.
+    /// The address that a program is to listen on.
     pub listen: Option<Listen>,
     /// A checkpoint folder.
     pub model: Option<AskedModel>,
@@ -33,16 +33,16 @@ pub struct Asked {
     pub nodes: Vec<Peer>,
     /// A running router.
     pub url: Option<String>,
-    /// How nodes are called.
+    /// Protection of the links to nodes.
     pub security: LinkSecurity,
 }
 
 /// An address to listen on.
 #[derive(Debug)]
 pub struct Listen {
-    /// `host:port`.
+    /// Address as `host:port`.
     pub address: String,
-    /// Nobody named it, so a router that is there already is as good as a free port.
+    /// Whether the address is the default: then a router that already listens there is as good as a free port.
     pub is_guess: bool,
 }
 
@@ -51,29 +51,29 @@ pub struct Listen {
 pub struct AskedModel {
     /// The folder.
     pub dir: PathBuf,
-    /// Routers read no weights.
+    /// Whether weights are needed; routers read none.
     pub needs_weights: bool,
     /// A plan folder.
     pub plan: Option<PathBuf>,
     /// Format of weights and KV.
     pub dtype: Option<FloatType>,
-    /// How matrices are kept.
+    /// Format in which matrices are kept.
     pub weights: WeightFormat,
-    /// Memory for KV.
+    /// Memory for KV, in bytes.
     pub kv_memory: Option<u64>,
 }
 
 /// A node that should be running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// `host:port`.
+    /// Address as `host:port`.
     pub address: String,
-    /// What it should be; unspecified: either.
+    /// Expected role; unspecified accepts either.
     pub role: Role,
 }
 
 impl Asked {
-    /// What the arguments ask for. What is wrong with the configuration file becomes a check.
+    /// The things that the arguments ask for. An error in the configuration file becomes a check.
     pub fn of(arguments: &DoctorArguments, checks: &mut Vec<Check>) -> anyhow::Result<Self> {
         let mut asked = Asked { security: arguments.security.clone(), url: arguments.url.clone(), ..Asked::default() };
         asked.nodes = arguments.node.iter().map(|address| Peer::new(address, Role::Unspecified)).collect();
@@ -98,11 +98,11 @@ impl Asked {
         Ok(asked)
     }
 
-    /// Flags win over the configuration file.
+    /// Adds the model from the flags, which take precedence over the configuration file.
     fn take_model(&mut self, arguments: &DoctorArguments) -> anyhow::Result<()> {
         if self.model.is_none() && (arguments.is_open() || arguments.model.is_some() || arguments.plan.is_some()) {
             let dir = demo::unless_given(arguments.model.as_deref()).context("--model")?;
-            // The demo is served so unless something else is asked for.
+            // The demo is served in f32 unless another format is requested.
             let dtype = arguments.model.is_none().then_some(FloatType::F32);
             let (plan, weights, kv_memory) = (None, WeightFormat::Native, None);
             self.model = Some(AskedModel { dir, needs_weights: true, plan, dtype, weights, kv_memory });
@@ -172,12 +172,12 @@ impl Peer {
     }
 }
 
-/// The settings as the role itself would have them.
+/// The settings as the role itself would read them.
 fn read<T: Args + FromArgMatches>(command: Command, file: &std::path::Path) -> Result<T, String> {
     let arguments = [OsString::from(command.get_name()), "--config".into(), file.into()];
     match config::parse::<T>(command, arguments) {
         Ok(layered) => Ok(layered.settings),
-        // What comes behind the first paragraph is how to call the role.
+        // The text after the first paragraph explains how to call the role.
         Err(ConfigError::Usage(error)) => {
             let text = error.to_string();
             let first = text.split("\n\n").next().unwrap_or_default();

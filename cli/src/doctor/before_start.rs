@@ -1,5 +1,5 @@
-//! What `secateur up` looks at before it starts a process: of the checks of a folder and a port, the first one that is not
-//! well ends it, in one line.
+//! Checks that `secateur up` makes before it starts a process: the first check of a folder or a port that fails ends
+//! the command with one line.
 
 use std::path::Path;
 
@@ -13,17 +13,17 @@ use super::{
 };
 use crate::{up::report::progress, usage::usage};
 
-/// Refuses what is no checkpoint's folder; its weights are not looked at.
+/// Refuses a folder that is not a checkpoint; its weights are not examined.
 pub fn folder(dir: &Path) -> anyhow::Result<()> {
     let check = folder::examine(dir, false);
     if check.ok { Ok(()) } else { Err(refused(&check)) }
 }
 
-/// Refuses a checkpoint or a plan that nodes would refuse; only mentions memory that is short, since what is free may
-/// change.
+/// Refuses a checkpoint or a plan that nodes would refuse. Short memory only gives a warning, since the amount of free
+/// memory may change.
 pub fn checkpoint(asked: &AskedModel) -> anyhow::Result<()> {
     let mut checks = Vec::new();
-    // What the loaders log here the roles will log again.
+    // The roles will log the loaders' messages again, so they are suppressed here.
     with_default(NoSubscriber::default(), || model::examine(asked, &mut checks));
     let (short, wrong): (Vec<Check>, Vec<Check>) =
         checks.into_iter().filter(|check| !check.ok).partition(|check| check.name == memory::NAME);

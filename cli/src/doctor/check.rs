@@ -1,32 +1,32 @@
-//! One thing that was looked at.
+//! The result of one check.
 
 use serde::Serialize;
 
-/// Whether it is well, what was found, and what to do; names and meaning as in the documented JSON.
+/// Result of a check: verdict, finding and advice; names and meaning are those of the documented JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at.
+    /// The thing that was examined.
     pub name: String,
-    /// Whether it is well.
+    /// Whether the check passed.
     pub ok: bool,
-    /// What was found.
+    /// The finding.
     pub found: String,
-    /// What to do; empty: nothing.
+    /// Recommended action; empty if there is none.
     pub advice: String,
 }
 
 impl Check {
-    /// Well.
+    /// A passed check.
     pub fn ok(name: impl Into<String>, found: impl Into<String>) -> Self {
         Self { name: name.into(), ok: true, found: found.into(), advice: String::new() }
     }
 
-    /// Not well, and what to do.
+    /// A failed check with advice.
     pub fn failed(name: impl Into<String>, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { name: name.into(), ok: false, found: found.into(), advice: advice.into() }
     }
 
-    /// With something to do, or to know, all the same.
+    /// Adds advice to a check that passed.
     pub fn with_advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = advice.into();
         self

@@ -1,30 +1,31 @@
-//! Whether clocks agree. No answer depends on it; logs, receipts and dashboards of several machines, and the dates in
-//! certificates, do.
+//! Check whether clocks agree. No answer depends on it, but logs, receipts and dashboards of several machines do, and
+//! so do the dates in certificates.
 
 use super::check::Check;
 
 const NAME: &str = "clocks";
-/// A difference that nobody should have who runs a time service.
+/// Largest acceptable difference: no machine with a time service exceeds it.
 const APART_MAX_MS: i64 = 2_000;
 
-/// Another clock against this machine's.
+/// Another machine's clock relative to this machine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// How far it is ahead; behind below zero.
+    /// How far it is ahead, in milliseconds; negative if it is behind.
     pub ahead_ms: i64,
-    /// It may as well be so much less or more.
+    /// Uncertainty of `ahead_ms` in either direction, in milliseconds.
     pub uncertain_ms: i64,
 }
 
 impl Clock {
-    /// A clock that said `said` between `asked` and `heard`, all in milliseconds since 1970; none where it says 0.
+    /// Compares a clock that said `said` between `asked` and `heard`, all in milliseconds since 1970; `None` if it says
+    /// 0.
     pub fn read(said: u64, asked: u64, heard: u64) -> Option<Self> {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         let half = heard.saturating_sub(asked) / 2;
         (said > 0).then(|| Self { ahead_ms: signed(said) - signed(asked + half), uncertain_ms: signed(half) + 1 })
     }
 
-    /// The same of a clock that only tells whole seconds.
+    /// Compares a clock that only tells whole seconds, in the same way.
     pub fn of_seconds(said: u64, asked: u64, heard: u64) -> Option<Self> {
         let clock = Self::read(said.saturating_mul(1_000).saturating_add(500), asked, heard)?;
         Some(Self { uncertain_ms: clock.uncertain_ms + 500, ..clock })
@@ -35,7 +36,7 @@ impl Clock {
     }
 }
 
-/// One check for all clocks; none where there is no other.
+/// One check for all clocks; `None` if there is no other clock.
 pub fn verdict(clocks: &[(String, Clock)]) -> Option<Check> {
     let off: Vec<String> =
         clocks.iter().filter(|(_, clock)| clock.is_off()).map(|(who, clock)| tell(who, *clock)).collect();

@@ -1,4 +1,4 @@
-//! Whether a folder is a checkpoint, and if not, what it is and where one may be.
+//! Check whether a folder is a checkpoint, and if not, what it is and where a checkpoint may be.
 
 use std::{
     env, fs,
@@ -11,13 +11,13 @@ use super::{
 };
 
 const NAME: &str = "model folder";
-/// How deep is looked for checkpoints: the hub's cache has them three folders down.
+/// Depth of the search for checkpoints: the hub's cache has them three folders down.
 const DEPTH: usize = 3;
-/// Folders looked at, and checkpoints named.
+/// Limits on the folders searched and on the checkpoints named.
 const FOLDERS_MAX: usize = 2_000;
 const NEARBY_MAX: usize = 3;
 
-/// Looks at the folder; `needs_weights` unless it is for a router.
+/// Examines the folder; `needs_weights` is false for a router.
 pub fn examine(dir: &Path, needs_weights: bool) -> Check {
     match secateur_gguf::find(dir) {
         Ok(Some(file)) => return Check::ok(NAME, file.display().to_string()),
@@ -88,7 +88,7 @@ fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
     }
 }
 
-/// A few names.
+/// Lists a few names.
 fn list(names: &[String]) -> String {
     match names {
         [] => String::new(),
@@ -102,7 +102,7 @@ fn is_checkpoint(dir: &Path) -> bool {
     dir.join(CONFIG).is_file() && (dir.join(SINGLE).is_file() || dir.join(INDEX).is_file())
 }
 
-/// Where the hub's own programs keep what they download.
+/// The cache folder of the hub's own programs.
 fn hub_cache() -> PathBuf {
     let given = |name| env::var_os(name).map(PathBuf::from);
     let home = || env::home_dir().unwrap_or_default().join(".cache");
@@ -111,7 +111,7 @@ fn hub_cache() -> PathBuf {
         .unwrap_or_else(|| given("XDG_CACHE_HOME").unwrap_or_else(home).join("huggingface/hub"))
 }
 
-/// The snapshot of the repository that `dir` is the name of, where it was downloaded before.
+/// The snapshot of the repository named by `dir`, if it was downloaded before.
 fn cached(cache: &Path, dir: &Path) -> Option<PathBuf> {
     let repository = format!("models--{}", kind::hub_name(dir)?.replace('/', "--"));
     let mut hits = Vec::new();
@@ -119,14 +119,14 @@ fn cached(cache: &Path, dir: &Path) -> Option<PathBuf> {
     hits.into_iter().next()
 }
 
-/// Checkpoints below the folder, or below the nearest folder above that there is.
+/// Checkpoints below the folder, or below its nearest existing ancestor.
 fn nearby(dir: &Path) -> Vec<PathBuf> {
     let mut budget = FOLDERS_MAX;
     let mut hits = Vec::new();
     if dir.is_dir() {
         search(dir, DEPTH, &mut budget, &mut hits);
     }
-    // Not the whole disk: its root is near everything.
+    // The root is excluded: searching from there would mean the whole disk.
     let above = dir.ancestors().skip(1).find(|above| above.is_dir()).filter(|above| above.parent().is_some());
     if let (true, Some(above)) = (hits.is_empty(), above) {
         if is_checkpoint(above) {

@@ -1,4 +1,4 @@
-//! What kind of thing a path is, of those that people give where a checkpoint is asked for.
+//! The kind of thing at a path that was given as a checkpoint.
 
 use std::{
     collections::BTreeSet,
@@ -11,46 +11,46 @@ use serde_json::Value;
 
 /// A checkpoint's configuration.
 pub const CONFIG: &str = "config.json";
-/// Its weights, in one file.
+/// Weights in a single file.
 pub const SINGLE: &str = "model.safetensors";
-/// Its weights, in several.
+/// Index of weights in several files.
 pub const INDEX: &str = "model.safetensors.index.json";
-/// Endings of weights that are not read.
+/// File extensions of weight formats that are not read.
 const FOREIGN: [&str; 5] = ["bin", "gguf", "pt", "pth", "onnx"];
-/// What Git leaves in the place of a large file that was not fetched begins so.
+/// Beginning of the pointer file that Git leaves in the place of a large file that was not fetched.
 const POINTER: &[u8] = b"version https://git-lfs";
 
-/// What is at a path.
+/// The thing at a path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing.
+    /// The path does not exist.
     Nothing,
-    /// Nothing, under a path that has the form of a repository's name on a hub, `org/name`.
+    /// The path does not exist and has the form of a repository's name on a hub, `org/name`.
     HubName,
-    /// A file, and not in the GGUF format.
+    /// A file that is not in the GGUF format.
     File,
     /// A folder.
     Folder(Contents),
-    /// It cannot be read.
+    /// The path cannot be read.
     Unreadable(String),
 }
 
-/// What a folder has of a checkpoint.
+/// The parts of a checkpoint that a folder has.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// `config.json`.
+    /// Whether there is a `config.json`.
     pub has_config: bool,
-    /// Weights that can be read, or an index of them.
+    /// Whether there are weights that can be read, or an index of them.
     pub has_weights: bool,
-    /// Files that the index names and that are not there.
+    /// Files that the index names and that do not exist.
     pub missing: Vec<String>,
-    /// Files that are not there but for a pointer to them.
+    /// Files of which only a Git LFS pointer exists.
     pub pointers: Vec<String>,
     /// Weights in formats that are not read.
     pub foreign: Vec<String>,
 }
 
-/// Looks at a path.
+/// Examines a path.
 pub fn look(dir: &Path) -> Kind {
     match fs::metadata(dir) {
         Ok(metadata) if metadata.is_dir() => {}
@@ -84,7 +84,7 @@ fn contents(dir: &Path, names: &BTreeSet<String>) -> Contents {
     }
 }
 
-/// Files that an index names; none where there is no index, or one that does not read, which the loader says better.
+/// Files that an index names; empty without a readable index, which the loader reports in more detail.
 fn shards(index: &Path) -> BTreeSet<String> {
     let index: Option<Value> = fs::read(index).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
@@ -100,7 +100,7 @@ fn begins_with(file: &Path, start: &[u8]) -> bool {
     fs::File::open(file).is_ok_and(|mut file| file.read_exact(&mut found).is_ok()) && found == start
 }
 
-/// The path below the working folder, where that is two plain names: what somebody typed who means a repository.
+/// The name of a hub repository, if the path relative to the working folder is two plain names.
 pub fn hub_name(dir: &Path) -> Option<String> {
     let is_plain = |text: &str| {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

@@ -1,4 +1,4 @@
-//! The link between two nodes: the first one is asked to measure it, since only it has that link.
+//! The link between two nodes; the first node is asked to measure it, since only that node has this link.
 
 use secateur_channel::Channels;
 use secateur_proto::{
@@ -19,27 +19,27 @@ use crate::{nodes, usage::usage};
 
 const NAME: &str = "link";
 
-/// Figures of a link, and what a prompt's shipment would take there.
+/// Measurements of a link, and the time that a prompt's shipment would take on it.
 #[derive(Clone, Debug, Serialize)]
 pub struct LinkFound {
     from: String,
     to: String,
     round_trip_ms: f64,
     mbit_s: f64,
-    /// What was sent to find that.
+    /// Number of bytes sent for the measurement.
     bytes: u64,
     seconds: f64,
     model: String,
-    /// Tokens of the prompt that would be shipped, visual ones that are kept included.
+    /// Number of tokens of the prompt that would be shipped, kept visual ones included.
     positions: u32,
     visual_positions: u32,
     kv_bytes_per_token: u64,
     shipments: Vec<Shipment>,
-    /// What prefill takes for that prompt; none where its rate was not given.
+    /// Prefill time of that prompt; `None` if no prefill rate was given.
     prefill_seconds: Option<f64>,
 }
 
-/// Refuses a link that cannot be one.
+/// Refuses link arguments that cannot be measured.
 pub fn check_usage(arguments: &DoctorArguments, channels: &Channels) -> anyhow::Result<()> {
     let [from, to] = arguments.link.as_slice() else { return Ok(()) };
     for address in [from, to] {
@@ -52,10 +52,10 @@ pub fn check_usage(arguments: &DoctorArguments, channels: &Channels) -> anyhow::
     Ok(())
 }
 
-/// Looks at both nodes, at the link between them, and at what it means.
+/// Examines both nodes, the link between them, and its consequences.
 pub async fn examine(arguments: &DoctorArguments, channels: &Channels, findings: &mut Findings) -> anyhow::Result<()> {
     let [from, to] = arguments.link.as_slice() else { return Err(usage("--link needs two nodes")) };
-    // Before two seconds of measurement that would be for nothing.
+    // The prompt is checked first, so that two seconds of measurement are not wasted.
     let prompt = Prompt::of(arguments)?;
     let prefill = match reach::node(channels, from, None).await {
         Ok(seen) => seen.description,
@@ -98,7 +98,7 @@ pub async fn examine(arguments: &DoctorArguments, channels: &Channels, findings:
     Ok(())
 }
 
-/// The first node answered, and could not measure.
+/// The check for a first node that answered but could not measure.
 fn broken(from: &str, to: &str, error: &ServiceError, answers_here: bool) -> Check {
     let advice = match (error.code, answers_here) {
         (ErrorCode::Overloaded, _) => {

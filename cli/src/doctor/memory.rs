@@ -1,4 +1,4 @@
-//! Whether a node's weights and KV fit the memory that there is.
+//! Check whether a node's weights and KV fit into free memory.
 
 use secateur_model::{BLOCK_POSITIONS, ModelInfo, WeightMemory};
 
@@ -10,27 +10,27 @@ use super::{
 /// The check's name.
 pub const NAME: &str = "memory";
 
-/// What one node would take.
+/// Memory that one node needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
-    /// Weights.
+    /// Memory of the weights.
     pub weights: WeightMemory,
-    /// KV, as it was asked for.
+    /// Requested KV memory, in bytes; `None` for the default.
     pub kv: Option<u64>,
-    /// KV of one position in all blocks.
+    /// Bytes of KV of one position in all blocks.
     pub kv_per_position: u64,
-    /// Positions that the model has.
+    /// Number of positions that the model has.
     pub max_positions: u64,
 }
 
-/// Of one node of the model that `info` describes.
+/// Memory that one node of the described model needs.
 pub fn need(info: &ModelInfo, weights: WeightMemory, kv: Option<u64>) -> Need {
     let values = 2 * info.layers * info.kv_heads * info.head_dim;
     let kv_per_position = (values * info.dtype.size_bytes()) as u64;
     Need { weights, kv, kv_per_position, max_positions: info.max_positions as u64 }
 }
 
-/// Holds what a node would take against what is free; none where the system does not say.
+/// Compares the need with free memory, which is `None` if the system does not report it.
 pub fn verdict(need: &Need, free: Option<u64>, kv_default: u64) -> Check {
     let weights = need.weights.mapped + need.weights.own;
     let kv = need.kv.unwrap_or(kv_default);
@@ -81,7 +81,7 @@ mod tests {
 
     fn of(kv: Option<u64>, free: u64) -> Check {
         let weights = WeightMemory { mapped: GIB, own: GIB };
-        // 128 KiB a position.
+        // 128 KiB per position.
         let need = Need { weights, kv, kv_per_position: 128 << 10, max_positions: 8_192 };
         verdict(&need, Some(free), free / 4)
     }

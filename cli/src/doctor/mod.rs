@@ -1,30 +1,30 @@
-//! `secateur doctor`: what stands in the way of serving well, in words.
+//! `secateur doctor`: problems that prevent good serving, explained in words.
 //!
 //! ```text
 //! arguments.rs     the command line
-//! asked.rs         what there is to look at: flags, a role's configuration file, or what a first start needs
-//! check.rs         one thing looked at: whether it is well, what was found, what to do
+//! asked.rs         the things to examine: flags, a role's configuration file, or those that a first start needs
+//! check.rs         the result of one check: verdict, finding, advice
 //! report.rs        lines for a person, and the JSON document
 //!
 //! port.rs          whether a program could listen on an address
-//! model.rs         a checkpoint folder, by the loaders that the programs use:
-//!   kind.rs          what kind of thing the path is
-//!   folder.rs        is it one, and where is one
-//!   architecture.rs  can this version run it
-//!   plan.rs          was the plan made for it
-//!   memory.rs        do weights and KV fit (plain data)
-//!   tokenizer.rs     can a router make tokens with it
+//! model.rs         a checkpoint folder, examined with the loaders that the programs use:
+//!   kind.rs          the kind of thing at the path
+//!   folder.rs        whether it is a checkpoint, and where one may be
+//!   architecture.rs  whether this version can run it
+//!   plan.rs          whether the plan was made for it
+//!   memory.rs        whether weights and KV fit (plain data)
+//!   tokenizer.rs     whether a router can tokenize with it
 //! peers.rs         running programs:
-//!   router.rs        a router, and how it sees its nodes
-//!   reach.rs         how far one comes towards a node
-//!   versions.rs      do nodes fit together (plain data)
-//!   clock.rs         do clocks agree (plain data)
+//!   router.rs        a router, and its view of its nodes
+//!   reach.rs         how far a connection to a node gets
+//!   versions.rs      whether nodes are compatible (plain data)
+//!   clock.rs         whether clocks agree (plain data)
 //! link.rs          the link between two nodes, measured by the first one
-//!   shipment.rs      what a prompt's shipment weighs, and how long it takes on a link (plain data)
-//!   verdict.rs       what that means, in words (plain data)
+//!   shipment.rs      bytes of a prompt's shipment, and its time on a link (plain data)
+//!   verdict.rs       the consequences, in words (plain data)
 //! ```
 //!
-//! before_start.rs  those of them that `secateur up` makes before it starts anything
+//! before_start.rs  the checks that `secateur up` makes before it starts anything
 //!
 //! A new check is a function that returns a [`Check`], called in [`examine`].
 
@@ -68,15 +68,15 @@ use check::Check;
 use link::LinkFound;
 use port::{Bound, Holder};
 
-/// What was looked at.
+/// Results of all checks.
 #[derive(Debug, Default)]
 struct Findings {
     checks: Vec<Check>,
-    /// Figures of the link, where it could be measured.
+    /// Measurements of the link, if it could be measured.
     link: Option<LinkFound>,
 }
 
-/// Runs the command; status 1 where a check is not well.
+/// Runs the command; exits with status 1 if a check failed.
 pub fn run(arguments: DoctorArguments) -> ExitCode {
     telemetry::init(&arguments.log, LogFormat::Text);
     match start(&arguments) {
@@ -101,7 +101,7 @@ async fn start(arguments: &DoctorArguments) -> anyhow::Result<bool> {
     Ok(findings.checks.iter().all(|check| check.ok))
 }
 
-/// Everything that was asked for, in order: this machine, what is on its disk, what runs, what lies between.
+/// Examines everything requested, in order: this machine, its files, running programs, the links between them.
 async fn examine(arguments: &DoctorArguments) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let mut asked = Asked::of(arguments, &mut findings.checks)?;
@@ -128,8 +128,8 @@ async fn examine(arguments: &DoctorArguments) -> anyhow::Result<Findings> {
     Ok(findings)
 }
 
-/// Where `secateur up` of this user serve, but for the one that is looked at already. A note of one whose port nobody has
-/// was left behind by a process that had no time to remove it.
+/// URLs of this user's running `secateur up` clusters, except the one examined already. A note whose port refuses
+/// connections was left behind by a process that had no time to remove it.
 async fn clusters_elsewhere(known: Option<&str>) -> Vec<String> {
     let mut urls = Vec::new();
     for url in running::all().into_iter().map(|running| running.url).filter(|url| Some(url.as_str()) != known) {

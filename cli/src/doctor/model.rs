@@ -1,11 +1,11 @@
-//! A checkpoint folder, from the outside in: each check needs those before it.
+//! Checks of a checkpoint folder, from the outside in: each check depends on those before it.
 
 use secateur_model::WeightMemory;
 use secateur_node::memory as node_memory;
 
 use super::{architecture, asked::AskedModel, check::Check, folder, memory, plan, tokenizer};
 
-/// Whether a node could load it, and all that was found on the way.
+/// Adds all checks of the folder and returns whether a node could load it.
 pub fn examine(asked: &AskedModel, checks: &mut Vec<Check>) -> bool {
     let before = checks.len();
     look(asked, checks);

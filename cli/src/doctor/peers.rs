@@ -13,14 +13,14 @@ use super::{
     versions::{self, Said},
 };
 
-/// A node, asked from here, and how its router sees it if there is one.
+/// A node's answer to this machine, and its router's view of it if there is a router.
 struct Node {
     peer: Peer,
     seen: Result<reach::Seen, Trouble>,
     by_router: Option<NodeView>,
 }
 
-/// Asks everybody, and says what is wrong with each and with all together.
+/// Queries every program, and adds checks for each and for all together.
 pub async fn examine(asked: &Asked, channels: &Channels, checks: &mut Vec<Check>) {
     let router = match &asked.url {
         Some(base) => {
@@ -53,7 +53,7 @@ fn verdict(node: &Node) -> Check {
     let address = &node.peer.address;
     let unusable = node.by_router.as_ref().and_then(|view| view.unusable.as_deref());
     match (&node.seen, &node.by_router, unusable) {
-        // The router has the last word on what it uses: it may see nodes that this machine does not.
+        // The router decides which nodes it uses: it may reach nodes that this machine does not.
         (Err(_), Some(view), None) => {
             Check::ok(named(address), format!("{} node, does not answer to this machine, but to the router", view.role))
         }
@@ -79,7 +79,7 @@ fn fits(peer: &Peer, found: &NodeDescription) -> Check {
     Check::ok(name, who(found))
 }
 
-/// It answers to this machine; the router does not use it.
+/// Advice for a node that answers to this machine but that the router does not use.
 fn advice(found: &NodeDescription, address: &str) -> String {
     match found.draining {
         true => "it is stopping; start it again when it has ended".to_owned(),
@@ -105,7 +105,7 @@ fn clocks(asked: &Asked, router: Option<&router::Seen>, nodes: &[Node]) -> Vec<(
     router.into_iter().chain(nodes).collect()
 }
 
-/// A node in words.
+/// A node described in words.
 pub fn who(node: &NodeDescription) -> String {
     format!("{} node {}, runs {}, version {}", word(node.role()), node.node_id, node.model_name, node.version)
 }

@@ -1,4 +1,4 @@
-//! Whether a plan folder reads and was made for a checkpoint, by the loader that nodes use.
+//! Check whether a plan folder is readable and was made for a checkpoint, using the nodes' loader.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::check::Check;
 
 const NAME: &str = "plan";
 
-/// Looks at the plan in `plan` for the checkpoint in `dir`, which is the one that `info` describes.
+/// Examines the plan in `plan` for the checkpoint in `dir`, which `info` describes.
 pub fn examine(plan: &Path, dir: &Path, info: &ModelInfo) -> Check {
     let anew = format!("make one for this checkpoint: `secateur plan --model {} --out PLAN`", dir.display());
     let Some(folder) = NodePlan::folder(plan, dir) else {

@@ -1,4 +1,4 @@
-//! Whether a program could listen on an address: bound as the programs bind it, and let go again.
+//! Check whether a program could listen on an address: it is bound as the programs bind it, and released.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -6,34 +6,34 @@ use tokio::{net::TcpListener, time::timeout};
 
 use super::{asked::Listen, check::Check, router};
 
-/// What became of binding.
+/// Result of binding.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// It can be had.
+    /// The address is free.
     Free,
-    /// Somebody has it.
+    /// Another program listens there.
     InUse(Holder),
-    /// Not an address of this machine.
+    /// The address does not belong to this machine.
     NotOurs,
-    /// Ports below 1024, mostly.
+    /// Permission is denied, mostly for ports below 1024.
     Denied,
-    /// Anything else, in the system's words.
+    /// Any other failure, in the system's words.
     Failed(String),
 }
 
-/// Who has a port.
+/// The program that holds a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// A Secateur router.
     Router,
-    /// Somebody else.
+    /// Another program.
     Other,
 }
 
-/// Binding resolves names, which may take long.
+/// Timeout of binding, which resolves names and so may take long.
 const BIND_MAX: Duration = Duration::from_secs(5);
 
-/// Tries the address.
+/// Tries to bind the address.
 pub async fn examine(listen: &Listen) -> (Check, Bound) {
     let bound = bind(&listen.address).await;
     (verdict(listen, &bound), bound)

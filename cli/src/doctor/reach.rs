@@ -1,4 +1,4 @@
-//! Whether a node answers, and if not, how far one comes: name, connection, protocol, protection, answer.
+//! Check whether a node answers, and if not, which step fails: name, connection, protocol, protection, answer.
 
 use std::{
     io::ErrorKind,
@@ -22,50 +22,50 @@ use tonic::{Code, Status};
 use super::{check::Check, clock::Clock};
 
 const STEP_MAX: Duration = Duration::from_secs(3);
-/// A node that loads listens already, and answers when it is done.
+/// Timeout of a node's description: a node that is loading listens already, and answers when it is done.
 const DESCRIBE_MAX: Duration = Duration::from_secs(5);
-/// How HTTP/2 begins: the preface, and empty settings.
+/// The beginning of HTTP/2: the preface, and empty settings.
 const HTTP2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A node that answered.
 #[derive(Debug)]
 pub struct Seen {
-    /// What it says of itself.
+    /// The node's description of itself.
     pub description: NodeDescription,
-    /// Its clock against this machine's; none of versions that do not tell.
+    /// Its clock relative to this machine's; `None` for versions that do not report it.
     pub clock: Option<Clock>,
 }
 
-/// Why none answered.
+/// The reason why no node answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The name has no address.
     NoSuchName,
-    /// The machine is there, and nothing listens.
+    /// The machine exists, and nothing listens on the port.
     Refused,
-    /// Nobody says anything, not even no.
+    /// The connection attempt gets no response at all.
     Unanswered,
-    /// No way there.
+    /// There is no route to the address.
     Unroutable(String),
-    /// TLS, or a certificate.
+    /// TLS or a certificate failed.
     Tls,
-    /// The other side wants TLS.
+    /// The other side requires TLS.
     WantsTls,
-    /// The cluster's secret.
+    /// The cluster's secret was refused.
     Secret,
-    /// An HTTP server that is no node.
+    /// The other side is an HTTP server and no node.
     Http,
-    /// A gRPC server that is no node, or of another version.
+    /// The other side is a gRPC server that is no node, or a node of another version.
     NotANode,
-    /// It listens and says nothing.
+    /// The other side accepts connections and sends nothing.
     Silent,
-    /// Bytes that make no sense.
+    /// The other side sends bytes of no known protocol.
     Stranger,
-    /// The node's own words.
+    /// Any other error, with its message, mostly the node's own.
     Said(String),
 }
 
-/// Asks the node at `address`, which was found under `name` if that is given.
+/// Queries the node at `address`, which was found under the host name `name` if that is given.
 pub async fn node(channels: &Channels, address: &str, name: Option<&str>) -> Result<Seen, Trouble> {
     connect(address).await?;
     let channel = link::open_as(channels, address, name).map_err(|error| Trouble::Said(error.message))?;
@@ -82,7 +82,7 @@ pub async fn node(channels: &Channels, address: &str, name: Option<&str>) -> Res
     }
 }
 
-/// Connects to `host:port`.
+/// Opens a TCP connection to `host:port`.
 pub async fn connect(address: &str) -> Result<TcpStream, Trouble> {
     let resolved = match timeout(STEP_MAX, lookup_host(address)).await {
         Ok(Ok(addresses)) => addresses.collect::<Vec<_>>(),
@@ -111,12 +111,12 @@ async fn trouble(status: &Status, address: &str) -> Trouble {
     match status.code() {
         Code::Unauthenticated => Trouble::Secret,
         Code::Unimplemented => Trouble::NotANode,
-        // The transport failed, although there is a connection to be had: what does the other side speak?
+        // The transport failed although a connection is possible, so the protocol of the other side is probed.
         _ => greeting(address).await,
     }
 }
 
-/// What the other side answers to the beginning of HTTP/2.
+/// Classifies the other side by its answer to the beginning of HTTP/2.
 async fn greeting(address: &str) -> Trouble {
     let Ok(mut stream) = connect(address).await else { return Trouble::Stranger };
     let mut answer = [0; 5];
@@ -126,7 +126,7 @@ async fn greeting(address: &str) -> Trouble {
     };
     match timeout(STEP_MAX, talk).await {
         Ok(Ok(_)) => language(&answer),
-        // HTTP/1 servers may just hang up on it.
+        // HTTP/1 servers may close the connection without an answer.
         Ok(Err(_)) if speaks_http(address).await => Trouble::Http,
         Ok(Err(_)) => Trouble::Stranger,
         Err(_) => Trouble::Silent,
@@ -145,16 +145,16 @@ async fn speaks_http(address: &str) -> bool {
 
 fn language(answer: &[u8; 5]) -> Trouble {
     match answer {
-        // A record of TLS: an alert, or a handshake.
+        // A TLS record: an alert, or a handshake.
         [0x15 | 0x16, 3, ..] => Trouble::WantsTls,
         b"HTTP/" => Trouble::Http,
-        // HTTP/2 is spoken, only the call failed.
+        // The other side speaks HTTP/2; only the call failed.
         [_, _, _, 4, _] => Trouble::NotANode,
         _ => Trouble::Stranger,
     }
 }
 
-/// What to say of a node at `address` that did not answer.
+/// The check for a node at `address` that did not answer.
 pub fn verdict(address: &str, trouble: &Trouble) -> Check {
     let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
     let (found, advice) = match trouble {

@@ -1,18 +1,18 @@
-//! What `secateur doctor` prints on standard output: a line for each check, or one JSON document.
+//! Output of `secateur doctor` on standard output: a line for each check, or one JSON document.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use serde_json::json;
 
 use super::Findings;
 
-/// One JSON document.
+/// Prints one JSON document.
 pub fn json(findings: &Findings) -> serde_json::Result<()> {
     let document = json!({"checks": findings.checks, "link": findings.link});
     println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(())
 }
 
-/// The same for a person.
+/// Prints the checks as lines for a person.
 pub fn text(findings: &Findings) {
     let width = findings.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     for check in &findings.checks {

@@ -1,4 +1,4 @@
-//! A running router: whether it is one, and how it sees its nodes.
+//! Check of a running router: whether it is one, and its view of its nodes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,24 +19,24 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// A router that answered.
 #[derive(Debug)]
 pub struct Seen {
-    /// What it says of its cluster.
+    /// The router's view of its cluster.
     pub view: View,
-    /// Its clock against this machine's.
+    /// Its clock relative to this machine's.
     pub clock: Option<Clock>,
 }
 
-/// `GET /v1/cluster`, as far as it is looked at.
+/// The fields of `GET /v1/cluster` that are examined.
 #[derive(Debug, Deserialize)]
 pub struct View {
-    /// Name towards clients.
+    /// The model's name towards clients.
     pub model: String,
-    /// blake3 of its tokenizer.json.
+    /// BLAKE3 digest of its tokenizer.json.
     pub tokenizer_digest: String,
-    /// Whether there is a pair that can serve.
+    /// Whether a pair of nodes can serve.
     pub ready: bool,
-    /// Why not.
+    /// The reason why it is not ready.
     pub reason: Option<String>,
-    /// Its nodes.
+    /// The router's nodes.
     pub nodes: Vec<NodeView>,
 }
 
@@ -45,18 +45,18 @@ pub struct View {
 pub struct NodeView {
     /// `prefill` or `decode`.
     pub role: String,
-    /// As the router calls it.
+    /// Address as the router has it.
     pub address: String,
-    /// The host name that it was found under; none: the address itself was configured.
+    /// The host name under which the node was found; `None` if the address itself was configured.
     #[serde(default)]
     pub name: Option<String>,
-    /// Why the router does not use it.
+    /// The reason why the router does not use the node.
     pub unusable: Option<String>,
-    /// What it says of itself; none while it is down.
+    /// The node's description of itself; `None` while it is down.
     pub node: Option<Described>,
 }
 
-/// What a node says of itself.
+/// A node's description of itself.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Described {
     /// Program version.
@@ -67,22 +67,23 @@ pub struct Described {
     pub model: String,
     /// Identity of the checkpoint.
     pub model_fingerprint: String,
-    /// Identity of the plan; empty: none.
+    /// Identity of the plan; empty if there is none.
     pub plan: String,
 }
 
-/// Why there is no view.
+/// The reason why there is no view.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoView {
-    /// No connection.
+    /// No connection was possible.
     Unreached(Trouble),
-    /// It wants a key.
+    /// The router requires a key.
     WantsKey,
-    /// Something else answered.
+    /// Another kind of server answered.
     Another(String),
 }
 
-/// Whether what is at `base` says to everybody that it is a router: a program that does not is shown no key.
+/// Whether the server at `base` identifies itself as a router without a key. A server that does not is never sent the
+/// key.
 pub async fn is_one(base: &str) -> bool {
     let title = async {
         let answer = client()?.get(format!("{base}/openapi.json")).send().await?;
@@ -92,12 +93,12 @@ pub async fn is_one(base: &str) -> bool {
     title.await.unwrap_or(false)
 }
 
-// A proxy of the environment is for the outside.
+// A proxy from the environment is only for addresses outside, so it is not used.
 fn client() -> reqwest::Result<Client> {
     Client::builder().no_proxy().timeout(ANSWER_MAX).build()
 }
 
-/// Asks the router at `base`, `http://HOST:PORT`, with the environment's key.
+/// Queries the router at `base`, `http://HOST:PORT`, with the environment's key.
 pub async fn ask(base: &str) -> Result<Seen, NoView> {
     let another = |error: reqwest::Error| NoView::Another(error.without_url().to_string());
     let host = base.trim_start_matches("http://");
@@ -128,7 +129,7 @@ fn clock(date: &str, asked: u64, heard: u64) -> Option<Clock> {
     Clock::of_seconds(said.as_secs(), asked, heard)
 }
 
-/// What to say of it.
+/// The check for the router's answer.
 pub fn verdict(base: &str, asked: &Result<Seen, NoView>) -> Check {
     let name = format!("router {base}");
     match asked {

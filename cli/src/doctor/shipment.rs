@@ -1,4 +1,4 @@
-//! What a prompt's shipment weighs under each policy, and how long it takes on a link.
+//! Bytes of a prompt's shipment under each policy, and its time on a link.
 
 use anyhow::Context;
 use secateur_model::{FloatType, ModelInfo};
@@ -15,12 +15,12 @@ use crate::{demo, usage::usage};
 pub struct Prompt {
     /// The checkpoint folder's name.
     pub model: String,
-    /// Tokens that are shipped: text, and the visual tokens that are kept.
+    /// Number of tokens that are shipped: text, and the visual tokens that are kept.
     pub positions: u32,
-    /// Visual tokens among them.
+    /// Number of visual tokens among them.
     pub visual: u32,
     shape: KvShape,
-    /// Blocks whose KV decode has.
+    /// Blocks whose KV is shipped to decode.
     layers: Vec<u32>,
     plan: Option<NodePlan>,
 }
@@ -30,18 +30,18 @@ pub struct Prompt {
 pub struct Shipment {
     /// The policy's name.
     pub policy: &'static str,
-    /// Payload.
+    /// Number of payload bytes.
     pub bytes: u64,
-    /// Payload over the link's rate, and a round trip.
+    /// Time on the link: payload over the link's rate, plus a round trip.
     pub seconds: f64,
 }
 
 impl Prompt {
-    /// The one that the arguments describe, from the checkpoint's configuration alone.
+    /// The prompt that the arguments describe, from the checkpoint's configuration alone.
     pub fn of(arguments: &DoctorArguments) -> anyhow::Result<Self> {
         let dir = demo::checkpoint_unless_given(arguments.model.as_deref())?;
         let is_demo = arguments.model.is_none();
-        // The demo is served so unless something else is asked for.
+        // The demo is served in f32 unless another format is requested.
         let dtype = arguments.dtype.or(is_demo.then_some(FloatType::F32));
         let info = ModelInfo::read(&dir, dtype)
             .with_context(|| format!("--model: cannot read the checkpoint in {}", dir.display()))?;
@@ -59,12 +59,12 @@ impl Prompt {
         })
     }
 
-    /// K and V of one token in all blocks that are shipped.
+    /// Bytes of K and V of one token in all blocks that are shipped.
     pub fn bytes_per_token(&self) -> u64 {
         self.layers.len() as u64 * self.shape.bytes_per_token()
     }
 
-    /// Its shipment under every policy that is possible, on a link of so many Mbit/s and milliseconds there and back.
+    /// Shipments under every possible policy, on a link with the given rate in Mbit/s and round trip in milliseconds.
     pub fn shipments(&self, mbit_s: f64, round_trip_ms: f64) -> Vec<Shipment> {
         let plan = self.plan.as_ref().map(|plan| &*plan.plan);
         let possible = TransferPolicy::ALL.into_iter().filter(|policy| policy.is_possible_with(plan));
@@ -81,7 +81,7 @@ impl Prompt {
     }
 }
 
-/// Visual tokens that are kept of all pictures.
+/// Number of visual tokens kept of all pictures.
 fn visual_tokens(
     arguments: &DoctorArguments,
     info: &ModelInfo,
@@ -111,7 +111,7 @@ fn shape(info: &ModelInfo) -> KvShape {
 pub(super) mod tests {
     use super::*;
 
-    /// A Llama-3.1-8B's: 32 blocks of 8 heads of 128 in bf16, 128 KiB a token.
+    /// A prompt for Llama-3.1-8B: 32 blocks of 8 heads of 128 in bf16, 128 KiB per token.
     pub fn prompt() -> Prompt {
         Prompt {
             model: "llama".to_owned(),
@@ -137,7 +137,7 @@ pub(super) mod tests {
         assert_eq!(prompt.bytes_per_token(), 128 << 10);
         let shipments = prompt.shipments(1_000.0, 10.0);
         let dense = shipments.iter().find(|shipment| shipment.policy == TransferPolicy::Dense.as_str()).unwrap();
-        // And a byte for the form of each part of 128 positions of each of 32 layers.
+        // One byte states the format of each part of 128 positions of each of 32 layers.
         assert_eq!(dense.bytes, (256 << 20) + 16 * 32);
         assert!((dense.seconds - (268.435_968 * 8.0 / 1_000.0 + 0.01)).abs() < 1e-9, "{dense:?}");
         assert!(shipments.iter().all(|shipment| shipment.bytes <= dense.bytes));

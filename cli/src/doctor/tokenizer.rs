@@ -1,4 +1,4 @@
-//! Whether a router can make tokens of text with a checkpoint folder, by the loader that it uses.
+//! Check whether a router can tokenize text with a checkpoint folder, using the router's loader.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What a link means for a prompt, in words.
+//! The consequences of a link's speed for a prompt, in words.
 
 use super::{
     check::Check,
@@ -7,7 +7,7 @@ use super::{
 
 const NAME: &str = "shipment";
 
-/// Shipping held against prefill. The first token does not wait for shipping, the second one does.
+/// Compares shipping with prefill. The first token does not wait for shipping, the second one does.
 pub fn shipment(prompt: &Prompt, shipments: &[Shipment], prefill_s: Option<f64>) -> Check {
     let Some((first, others)) = shipments.split_first() else {
         return Check::failed(NAME, "no policy can ship this prompt", "give another --plan");
@@ -52,7 +52,7 @@ fn list(others: &[Shipment]) -> String {
     others.iter().map(one).collect()
 }
 
-/// Bytes in the unit that suits them.
+/// Formats a number of bytes in a suitable unit.
 pub fn bytes(count: u64) -> String {
     match count {
         ..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
@@ -69,7 +69,7 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
-/// With commas between thousands.
+/// Formats a number with commas between thousands.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();

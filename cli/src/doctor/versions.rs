@@ -1,4 +1,4 @@
-//! Whether nodes fit together: program, protocol, model, tokenizer and plan.
+//! Check whether nodes are compatible: program, protocol, model, tokenizer and plan.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use secateur_proto::{PROTOCOL_VERSION, v1::NodeDescription};
 
 use super::{check::Check, router};
 
-/// What a node says of itself, as far as others have to say the same.
+/// The part of a node's description that must agree between nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
-    /// Where it was asked.
+    /// Address of the node.
     pub address: String,
     /// Program version.
     pub version: String,
@@ -19,14 +19,14 @@ pub struct Said {
     pub model: String,
     /// Identity of the checkpoint.
     pub fingerprint: String,
-    /// Identity of its tokenizer; empty: not known.
+    /// Identity of its tokenizer; empty if unknown.
     pub tokenizer: String,
-    /// Identity of the plan; empty: none.
+    /// Identity of the plan; empty if there is none.
     pub plan: String,
 }
 
 impl Said {
-    /// By the node itself.
+    /// Taken from the node's own description.
     pub fn by_node(address: &str, node: &NodeDescription) -> Self {
         Self {
             address: address.to_owned(),
@@ -39,7 +39,7 @@ impl Said {
         }
     }
 
-    /// By its router.
+    /// Taken from the router's view of the node.
     pub fn by_router(address: &str, node: &router::Described) -> Self {
         Self {
             address: address.to_owned(),
@@ -53,7 +53,7 @@ impl Said {
     }
 }
 
-/// One check for each thing that nodes must have in common. `router_tokenizer` is empty where no router was asked.
+/// One check for each property that nodes must share. `router_tokenizer` is empty if no router was asked.
 pub fn verdict(nodes: &[Said], router_tokenizer: &str) -> Vec<Check> {
     if nodes.is_empty() {
         return Vec::new();
@@ -112,7 +112,7 @@ fn alike(name: &str, nodes: &[Said], of: impl Fn(&Said) -> String, advice: &str)
     }
 }
 
-/// Who says what.
+/// Groups the nodes' addresses by the value of one property.
 fn groups(nodes: &[Said], of: impl Fn(&Said) -> String) -> BTreeMap<String, Vec<String>> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for node in nodes {

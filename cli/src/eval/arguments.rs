@@ -81,28 +81,28 @@ pub struct EvalArguments {
     pub log: String,
 }
 
-/// What nodes are started with.
+/// The plan that nodes are started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PruningPlan {
-    /// The whole model.
+    /// No plan: the unpruned model.
     None,
     /// A plan's folder.
     Dir(PathBuf),
 }
 
 impl EvalArguments {
-    /// How long an answer may take.
+    /// Time after which a request counts as failed.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
 
-    /// Cases that a plan was computed from do not judge it.
+    /// The cases to run: by default a plan is not judged by the cases that it was computed from.
     pub fn split(&self) -> Split {
         let has_plan = self.plan.iter().any(|plan| *plan != PruningPlan::None);
         self.split.unwrap_or(if has_plan { Split::Test } else { Split::All })
     }
 
-    /// Folders of the plans asked for, each once; none: a cluster without a plan.
+    /// Folders of the requested plans, each once; `None` is a cluster without a plan.
     pub fn plans(&self) -> Vec<Option<PathBuf>> {
         let mut plans: Vec<Option<PathBuf>> = Vec::new();
         for plan in &self.plan {

@@ -1,4 +1,4 @@
-//! One case: its request, as any OpenAI client would send it, and what came back.
+//! One case: its request, as any OpenAI client would send it, and the answer.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -12,11 +12,11 @@ use super::{
 use crate::bench::client::{Client, error_text};
 use crate::suite::Case;
 
-/// What became of a case.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     Answered(Box<Answer>),
-    /// There is no answer, which is not a right one.
+    /// There is no answer, which counts as wrong.
     Failed,
 }
 
@@ -24,13 +24,13 @@ pub enum Outcome {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
     pub text: String,
-    /// None: the case does not say what is right.
+    /// Whether the answer is right; `None` if the case does not say what is right.
     pub is_right: Option<bool>,
-    /// Other servers give none.
+    /// The receipt; other servers give none.
     pub receipt: Option<Receipt>,
-    /// What could have stood at each place; only kept of the reference.
+    /// Distributions at each place of the answer; only kept for the reference.
     pub steps: Option<Vec<Step>>,
-    /// Along the reference's answer.
+    /// Divergence along the reference's answer.
     pub divergence: Option<Divergence>,
 }
 
@@ -54,36 +54,36 @@ impl Outcome {
         self.answer()?.receipt.as_ref()
     }
 
-    /// Whether both are answered by the same words.
+    /// Whether both outcomes are answers with the same text.
     pub fn is_same_as(&self, other: &Outcome) -> bool {
         matches!((self.answer(), other.answer()), (Some(one), Some(other)) if one.text == other.text)
     }
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 pub enum Trouble {
-    /// The router does not do what every request of this combination asks for.
+    /// The router does not support what every request of this combination asks for.
     Refused(String),
     /// This request failed.
     Failed(String),
 }
 
-/// How one case is asked under one combination.
+/// One case to ask under one combination.
 pub struct CaseRun<'a> {
     pub client: &'a Client,
     pub model: &'a str,
     pub arguments: &'a EvalArguments,
     pub combination: &'a Combination,
     pub case: &'a Case,
-    /// Whether something is held against a reference.
+    /// Whether some combination is compared with a reference.
     pub is_compared: bool,
-    /// The reference's answer; none: this is the reference, or there is none.
+    /// The reference's answer; `None` if this is the reference, or there is none.
     pub reference: Option<&'a Answer>,
 }
 
 impl CaseRun<'_> {
-    /// Asks the case. An error here is this machine's, such as a picture that cannot be read any more.
+    /// Asks the case. An error here comes from this machine, such as a picture that can no longer be read.
     pub async fn ask(&self) -> anyhow::Result<Result<Outcome, Trouble>> {
         let body = self.body()?;
         Ok(match exchange(self.client, &body).await {
@@ -109,7 +109,8 @@ impl CaseRun<'_> {
         })))
     }
 
-    /// Along the reference's answer: where this one's words are others, the reference's are put in its mouth.
+    /// Computes the divergence along the reference's answer; where this answer has other words, the case is asked again
+    /// with the reference's tokens forced.
     async fn divergence(&self, reference: &[Step], own: &[Step], body: &Value) -> Result<Divergence, Trouble> {
         let ids: Vec<u32> = reference.iter().map(|step| step.id).collect();
         if own.iter().map(|step| &step.id).eq(&ids) {
@@ -122,7 +123,7 @@ impl CaseRun<'_> {
         Ok(Divergence::between(reference, &steps(&reply).unwrap_or_default()))
     }
 
-    /// The case's request. Greedy, so that every run gives the same answers.
+    /// The case's request. Sampling is greedy, so that every run gives the same answers.
     fn body(&self) -> anyhow::Result<Value> {
         let mut body = json!({
             "model": self.model,
@@ -153,7 +154,7 @@ fn not_openai(text: &str) -> Trouble {
     Trouble::Failed(format!("the answer is not an OpenAI server's: {}", error_text(text)))
 }
 
-/// A refusal of the extension holds for all cases; any other error, a prompt that is too long for example, for one.
+/// A refusal of the extension applies to all cases; any other error, for example a prompt that is too long, to one.
 fn trouble(status: StatusCode, text: &str) -> Trouble {
     let body: Value = serde_json::from_str(text).unwrap_or(Value::Null);
     let is_of_extension = |param: &str| param == "secateur" || param.starts_with("secateur.");

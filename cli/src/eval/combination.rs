@@ -1,5 +1,5 @@
-//! What is measured: plan x visual x transfer, and beside it what it must be held against: nothing pruned, and for every
-//! rate the two rules that choose tokens without looking.
+//! The combinations to measure: plan x visual x transfer, and those that they are compared with: the unpruned
+//! reference, and for every keep rate the two baselines that choose tokens without looking at them.
 
 use std::{fmt, path::PathBuf};
 
@@ -9,37 +9,37 @@ use serde_json::{Value, json};
 use super::arguments::EvalArguments;
 use crate::bench::arguments::Visual;
 
-/// Baselines of every rate at which a method keeps tokens.
+/// Baselines measured at every keep rate of a method.
 const BASELINES: [&str; 2] = ["random", "keep-first"];
 const UNPRUNED: &str = "none";
 const AUTO: &str = "auto";
 const DENSE: &str = "dense";
-/// The method that lost least wherever it was measured (docs/results.md).
+/// The method with the smallest loss wherever it was measured (docs/results.md).
 const BEST: &str = "coverage";
-/// A policy that is about the plan's layers: without a plan there is nothing to ask.
+/// A policy that depends on the plan's layers: it is not measured without a plan.
 const OF_A_PLAN: &str = "pdtrim";
 
 /// One row of the report, tags aside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Combination {
-    /// Folder of the nodes' pruning plan; none: the whole model.
+    /// Folder of the nodes' pruning plan; `None` for the unpruned model.
     pub plan: Option<PathBuf>,
     pub visual: Visual,
     pub transfer: String,
 }
 
 impl Combination {
-    /// All visual tokens, and steps of so many bits.
+    /// All visual tokens, and the `tiered` policy at the given bits.
     pub fn tiered_at(bits: f64) -> Combination {
         Combination { transfer: format!("tiered:{bits}"), ..Combination::reference() }
     }
 
-    /// That share of the visual tokens, by the method that loses least; everything sent.
+    /// That share of the visual tokens, chosen by the method with the smallest loss; dense transfer.
     pub fn keeping(keep: f64) -> Combination {
         Combination { visual: visual(BEST, Some(keep)), ..Combination::reference() }
     }
 
-    /// Nothing pruned, everything sent: what others are relative to.
+    /// Nothing pruned, dense transfer: the reference for all others.
     pub fn reference() -> Combination {
         Combination { plan: None, visual: visual(UNPRUNED, None), transfer: DENSE.to_owned() }
     }
@@ -57,7 +57,7 @@ impl Combination {
         json!({"visual": visual, "transfer": transfer})
     }
 
-    /// The plan's name for a person: its folder's.
+    /// The plan's human-readable name, which is its folder's.
     pub fn plan_name(&self) -> Option<String> {
         let name = self.plan.as_ref()?.file_name()?;
         Some(name.to_string_lossy().into_owned())
@@ -94,28 +94,29 @@ pub fn of(arguments: &EvalArguments, advice: Option<&VisualAdvice>) -> Vec<Combi
             }
         }
     }
-    // Others are held against its answers.
+    // The reference comes first, because others are compared with its answers.
     if let Some(at) = all.iter().position(|combination| *combination == Combination::reference()) {
         all[..=at].rotate_right(1);
     }
     all
 }
 
-/// Plans as asked for, but the cluster without one first, as the reference is measured there.
+/// The requested plans, but the cluster without one first, because the reference is measured there.
 fn in_order(arguments: &EvalArguments) -> Vec<Option<PathBuf>> {
     let mut plans = arguments.plans();
     plans.sort_by_key(Option::is_some);
     plans
 }
 
-/// What a request gets that asks for nothing, and what the card says of one picture, whatever the request has.
+/// The default of a request without an extension, and the card's advice for one picture, whatever the request has.
 fn default_visuals(advice: Option<&VisualAdvice>) -> Vec<Visual> {
     let card = advice.filter(|advice| advice.method != UNPRUNED);
     let card = card.map(|advice| visual(&advice.method, Some(advice.keep)));
     std::iter::once(visual(AUTO, None)).chain(card).collect()
 }
 
-/// A method without a rate keeps what the router chooses, so there is no rate for baselines to have; at 1 all are alike.
+/// Adds the baselines at every keep rate. A method without a rate keeps what the router chooses, so baselines have no
+/// rate to match; at rate 1 all methods are alike.
 fn with_baselines(asked: Vec<Visual>) -> Vec<Visual> {
     let mut rates: Vec<f64> = Vec::new();
     for rate in asked.iter().filter_map(|visual| visual.keep).filter(|keep| *keep < 1.0) {
@@ -193,7 +194,7 @@ mod tests {
         let given = ["--plan", "none", "--plan", plan.to_str().unwrap(), "--only-given", "--visual", "none"];
         let found = names(&[&given[..], &["--transfer", "dense,pdtrim"]].concat());
         assert_eq!(found, ["none, dense", "none, dense, plan a", "none, pdtrim, plan a"]);
-        // Where no plan is given the router says why not.
+        // Without a plan the policy is still requested, and the router explains the refusal.
         assert_eq!(names(&["--only-given", "--visual", "none", "--transfer", "pdtrim"]), ["none, pdtrim"]);
     }
 

@@ -1,4 +1,4 @@
-//! Every case under one combination, so many requests in flight.
+//! The run of every case under one combination, with a fixed number of requests in flight.
 
 use futures::{StreamExt, stream};
 
@@ -11,37 +11,37 @@ use super::{
 use crate::suite::Case;
 use crate::{bench::client::Client, up::report::progress};
 
-/// Of a combination's errors, so many are shown.
+/// Number of a combination's errors that are shown.
 const ERRORS_SHOWN: u64 = 3;
 
-/// What to ask, and whom.
+/// The cases to ask, and the server to ask.
 pub struct CombinationRun<'a> {
     pub client: &'a Client,
     pub model: &'a str,
     pub arguments: &'a EvalArguments,
     pub combination: &'a Combination,
     pub cases: &'a [Case],
-    /// Whether something is held against the reference.
+    /// Whether some combination is compared with the reference.
     pub is_compared: bool,
-    /// The reference, where this is another combination and it was measured.
+    /// The reference's results, if this is another combination and the reference was measured.
     pub reference: Option<&'a Measured>,
 }
 
-/// How a combination ended.
+/// The end of a combination's run.
 pub enum Ended {
     Measured(Measured),
     Refused(Refused),
 }
 
-/// Every case was asked.
+/// Results of a combination, of which every case was asked.
 #[derive(Clone, Debug)]
 pub struct Measured {
     pub combination: Combination,
-    /// One for each case, in the cases' order: outcomes of two combinations are of the same cases.
+    /// One outcome for each case, in the cases' order, so the outcomes of two combinations are of the same cases.
     pub outcomes: Vec<Outcome>,
 }
 
-/// The router does not do what was asked for.
+/// Report that the router does not support the combination.
 #[derive(Clone, Debug)]
 pub struct Refused {
     pub combination: Combination,
@@ -83,7 +83,7 @@ impl CombinationRun<'_> {
         Ok(Ended::Measured(Measured { combination: self.combination.clone(), outcomes }))
     }
 
-    /// An error here is this machine's, such as a picture that cannot be read any more.
+    /// Asks one case. An error here comes from this machine, such as a picture that can no longer be read.
     async fn ask(&self, index: usize, case: &Case) -> anyhow::Result<(usize, Result<Outcome, Trouble>)> {
         let run = CaseRun {
             client: self.client,
@@ -99,12 +99,12 @@ impl CombinationRun<'_> {
 }
 
 impl Measured {
-    /// Id of the plan in force, as the receipts have it; empty: none.
+    /// Id of the plan in force, from the receipts; empty if there is none.
     pub fn plan_id(&self) -> &str {
         self.outcomes.iter().find_map(Outcome::receipt).map_or("", |receipt| &receipt.plan)
     }
 
-    /// The method that ran; `auto` stands for another.
+    /// The method that ran; the requested `auto` stands for another method.
     pub fn ran(&self) -> &str {
         let methods = self.outcomes.iter().filter_map(Outcome::receipt).map(|receipt| receipt.method.as_str());
         let method = methods.into_iter().find(|method| !matches!(*method, "" | "none"));

@@ -1,31 +1,32 @@
-//! How far the distribution of the next token is from the reference's, behind the same words.
+//! Divergence of the next token's distribution from the reference's, after the same words.
 
 use serde_json::Value;
 
-/// Alternatives that are asked for beside each token.
+/// Number of alternatives requested for each token.
 pub const TOP: usize = 20;
-/// Log probabilities are of 32 bits: what is left of a distribution is not known better than this.
+/// Smallest probability assumed for the unreported tokens: log probabilities have 32 bits, so the rest of a
+/// distribution is not known more precisely.
 const REST_MIN: f64 = 1e-7;
 
-/// What could have stood at one place of an answer.
+/// The distribution at one place of an answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Step {
-    /// The token that stands there.
+    /// The token at this place.
     pub id: u32,
-    /// The likeliest tokens with their log probabilities (natural).
+    /// The likeliest tokens with their natural log probabilities.
     top: Vec<(u32, f64)>,
 }
 
-/// Sum over places of an answer.
+/// Divergence summed over the places of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Divergence {
     /// Kullback-Leibler divergence from the reference's distribution, nats.
     pub nats: f64,
-    /// Places.
+    /// Number of places.
     pub tokens: u64,
 }
 
-/// The steps of a reply whose tokens are named by their ids; none where the server does not report them.
+/// The steps of a reply whose tokens are named by their ids; `None` if the server does not report them.
 pub fn steps(reply: &Value) -> Option<Vec<Step>> {
     let content = reply["choices"][0]["logprobs"]["content"].as_array()?;
     content.iter().map(step).collect()
@@ -42,7 +43,8 @@ fn id(token: &Value) -> Option<u32> {
 }
 
 impl Divergence {
-    /// Over the places behind the first token, which prefill draws itself, as far as both have the same words before them.
+    /// Sums over the places after the first token, which prefill draws itself, as long as both have the same tokens
+    /// before.
     pub fn between(reference: &[Step], other: &[Step]) -> Divergence {
         let mut sum = Divergence::default();
         for (at, (reference_step, other_step)) in reference.iter().zip(other).enumerate().skip(1) {
@@ -56,8 +58,8 @@ impl Divergence {
     }
 }
 
-/// Of the distributions over the tokens that both report and one class for all others: at most the divergence of the whole
-/// distributions, and close to it where the reported tokens have most of the probability.
+/// Divergence of the distributions over the tokens that both report and one class for all others: at most the
+/// divergence of the whole distributions, and close to it if the reported tokens have most of the probability.
 fn at_one_place(reference: &Step, other: &Step) -> f64 {
     let (mut nats, mut rest, mut other_rest) = (0.0, 1.0, 1.0);
     for &(id, logprob) in &reference.top {
@@ -87,7 +89,7 @@ mod tests {
         let exact = 0.5 * (2.0f64).ln() + 0.25 * (0.5f64).ln();
         assert!((at_one_place(&one, &other) - exact).abs() < 1e-12);
         assert_eq!(at_one_place(&one, &one), 0.0);
-        // A token that the other does not report is one of the others.
+        // A token that the other side does not report counts to the class of all others.
         let strange = of(3, &[(3, 0.9), (1, 0.05)]);
         let merged = 0.5 * (0.5f64 / 0.05).ln() + 0.5 * (0.5f64 / 0.95).ln();
         assert!((at_one_place(&one, &strange) - merged).abs() < 1e-12);

@@ -11,14 +11,14 @@ use super::{
     statistics::{Estimate, mean_over, relative, wilson},
 };
 
-/// One row; names and meaning as in the documented JSON.
+/// One row; names and meaning are those of the documented JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     pub visual: String,
-    /// The share asked for; null: the router's choice.
+    /// Requested keep share; null leaves the choice to the router.
     pub keep: Option<f64>,
     pub transfer: String,
-    /// Id of the pruning plan in force; empty: none.
+    /// Id of the pruning plan in force; empty if there is none.
     pub plan: String,
     /// The plan's folder, as given.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,32 +30,33 @@ pub struct Row {
     pub figures: Figures,
 }
 
-/// What follows from the outcomes alone.
+/// Figures computed from the outcomes alone.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figures {
-    /// Cases, failed ones included.
+    /// Number of cases, failed ones included.
     pub n: usize,
-    /// Of these, not answered; they count as wrong, and as others than the reference's.
+    /// Number of cases without an answer; they count as wrong, and as different from the reference's answer.
     pub failed: usize,
-    /// Cases that say what is right; accuracy is theirs.
+    /// Number of cases that say what is right; accuracy is computed over them.
     pub judged: usize,
     pub accuracy: f64,
     pub accuracy_low: f64,
     pub accuracy_high: f64,
-    /// The share of answers that are the reference's, word for word; absent where there is none.
+    /// Share of answers that equal the reference's word for word; absent without a reference.
     #[serde(flatten)]
     pub same: Option<Same>,
-    /// How far the next token's distribution is from the reference's along its answers; absent where nothing says.
+    /// Divergence of the next token's distribution from the reference's along its answers; absent if it was not
+    /// measured.
     #[serde(flatten)]
     pub kl: Option<Kl>,
-    /// Accuracy over the reference's on the same cases; absent where there is none or it is 0.
+    /// Accuracy divided by the reference's on the same cases; absent without a reference or if its accuracy is 0.
     #[serde(flatten)]
     pub relative: Option<Relative>,
     #[serde(flatten)]
     pub cost: Cost,
 }
 
-/// An estimate under the report's names.
+/// Relative accuracy under the report's names.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Relative {
     pub relative: f64,
@@ -63,7 +64,7 @@ pub struct Relative {
     pub relative_high: f64,
 }
 
-/// An estimate under the report's names.
+/// Share of same answers under the report's names.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Same {
     pub same: f64,
@@ -77,31 +78,31 @@ pub struct Kl {
     pub kl: f64,
     pub kl_low: f64,
     pub kl_high: f64,
-    /// Tokens that it is the mean of.
+    /// Number of tokens in the mean.
     pub kl_tokens: u64,
 }
 
-/// What the receipts say. Null: nothing of the kind in these cases.
+/// Costs from the receipts; null if these cases have no such data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
     pub bytes_sent: u64,
     pub bytes_unpruned: u64,
-    /// `bytes_unpruned / bytes_sent`, of the sums.
+    /// `bytes_unpruned / bytes_sent`, from the sums.
     pub bytes_ratio: Option<f64>,
-    /// Visual tokens kept, over all there were.
+    /// Visual tokens kept, over all visual tokens.
     pub tokens_ratio: Option<f64>,
-    /// Mean over answers with visual tokens.
+    /// Mean pruning time over answers with visual tokens.
     pub prune_ms: Option<f64>,
-    /// Pictures that the method left whole, where it says so.
+    /// Number of pictures that the method left whole, if it reports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bypassed: Option<u64>,
-    /// Mean over the answers that say so.
+    /// Mean over the answers that report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_correlation: Option<f64>,
 }
 
 impl Row {
-    /// Of one group, held against the reference where there is one.
+    /// The row of one group, compared with the reference if there is one.
     pub fn of(measured: &Measured, reference: Option<&Measured>, group: &Group) -> Row {
         let combination = &measured.combination;
         Row {
@@ -146,7 +147,7 @@ impl Figures {
         }
     }
 
-    /// With its interval.
+    /// The accuracy with its interval.
     pub fn accuracy(&self) -> Estimate {
         Estimate { value: self.accuracy, low: self.accuracy_low, high: self.accuracy_high }
     }
@@ -159,14 +160,14 @@ impl From<Estimate> for Same {
 }
 
 impl Same {
-    /// With its interval.
+    /// The share of same answers with its interval.
     pub fn estimate(&self) -> Estimate {
         Estimate { value: self.same, low: self.same_low, high: self.same_high }
     }
 }
 
 impl Kl {
-    /// How far the farther end of the interval is.
+    /// The distance of the farther end of the interval from the value.
     pub fn reach(&self) -> f64 {
         Estimate { value: self.kl, low: self.kl_low, high: self.kl_high }.reach()
     }
@@ -186,7 +187,7 @@ impl From<Estimate> for Relative {
 }
 
 impl Relative {
-    /// With its interval.
+    /// The relative accuracy with its interval.
     pub fn estimate(&self) -> Estimate {
         Estimate { value: self.relative, low: self.relative_low, high: self.relative_high }
     }
@@ -260,12 +261,12 @@ mod tests {
         assert_eq!((all.cost.tokens_ratio, all.cost.prune_ms), (Some(16.0 / 144.0), Some(2.0)));
         assert_eq!((all.cost.norm_correlation, all.cost.bypassed), (Some(0.5), None));
 
-        // The first answer is the reference's, the second and the third are others, the last one is none.
+        // The first answer equals the reference's, the second and third differ, the last one is missing.
         assert_eq!(all.same.map(|same| same.same), Some(0.25));
         assert_eq!(all.kl, None);
 
         let text = of(&[2]);
-        // The reference has nothing right here.
+        // The reference has no right answer here.
         assert_eq!((text.relative, text.cost.tokens_ratio, text.cost.prune_ms), (None, None, None));
         let failed = of(&[3]);
         assert_eq!((failed.failed, failed.accuracy, failed.cost.bytes_ratio), (1, 0.0, None));

@@ -1,34 +1,34 @@
-//! Cases by what they are about: all, each tag, and where in the text the answer lies.
+//! Groups of cases: all, those of each tag, and those of each depth at which the answer lies in the text.
 
 use crate::suite::{ALL, Case};
 
-/// Cases with a depth are needles in a text.
+/// Tag of cases with a depth, which are needles in a text.
 const NEEDLE: &str = "needle";
 
-/// Some of the cases.
+/// A subset of the cases.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     pub kind: Kind,
     pub tag: String,
     /// Indices into the cases.
     pub members: Vec<usize>,
-    /// Those of them that do not say what is right.
+    /// Members that do not say what is right.
     open: Vec<usize>,
 }
 
-/// Which of the tables for a person a group belongs to.
+/// The printed table that a group belongs to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     All,
-    /// A first tag.
+    /// Cases with the same first tag.
     Family,
-    /// Any other tag.
+    /// Cases with the same tag, other than a first one.
     Detail,
     /// Needles at this depth.
     Depth(f64),
 }
 
-/// Every group: all, families and other tags as they first appear, depths from the start of the text.
+/// Every group: all cases, families and other tags in order of appearance, depths from the start of the text.
 pub fn of(cases: &[Case]) -> Vec<Group> {
     let all = group(cases, Kind::All, ALL, |_| true);
     let families = tags(cases.iter().filter_map(|case| case.tags.first()));
@@ -48,7 +48,7 @@ fn group(cases: &[Case], kind: Kind, tag: &str, has: impl Fn(&Case) -> bool) -> 
     Group { kind, tag: tag.to_owned(), members, open }
 }
 
-/// Each once, as they first appear.
+/// Each tag once, in order of appearance.
 fn tags<'a>(tags: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for tag in tags {
@@ -67,7 +67,7 @@ fn depths(cases: &[Case]) -> Vec<f64> {
 }
 
 impl Group {
-    /// Of these cases, all of which say what is right.
+    /// A group of these cases, all of which say what is right.
     #[cfg(test)]
     pub fn judged(kind: Kind, tag: &str, members: &[usize]) -> Group {
         Group { kind, tag: tag.to_owned(), members: members.to_vec(), open: Vec::new() }

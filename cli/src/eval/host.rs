@@ -1,4 +1,4 @@
-//! Where requests go: a running router, or clusters started one after another, as each plan needs its own.
+//! The target of requests: a running router, or clusters started one after another, because each plan needs its own.
 
 use std::path::{Path, PathBuf};
 
@@ -13,28 +13,28 @@ use crate::{
     },
 };
 
-/// Answers requests.
+/// A host that answers requests.
 pub enum Host {
-    /// Somebody's router.
+    /// A running router that this command did not start.
     Running(String),
-    /// Clusters of this checkpoint.
+    /// Clusters of one checkpoint, started by this command.
     Own(Box<Own>),
 }
 
-/// Clusters of one checkpoint, one at a time.
+/// Clusters of one checkpoint, running one at a time.
 pub struct Own {
     model: PathBuf,
-    /// Whether nobody named the checkpoint.
+    /// Whether the checkpoint is the demo, because none was given.
     is_demo: bool,
     node: NodeOptions,
     log: String,
-    /// Seconds that a request may take.
+    /// Timeout of a request, in seconds.
     timeout: u64,
     cluster: Option<Cluster>,
 }
 
 impl Host {
-    /// As the arguments say; nothing is started yet.
+    /// The host that the arguments describe; no cluster is started yet.
     pub fn of(arguments: &EvalArguments) -> anyhow::Result<Host> {
         if let Some(url) = &arguments.url {
             return Ok(Host::Running(url.clone()));
@@ -51,7 +51,7 @@ impl Host {
         })))
     }
 
-    /// The checkpoint's folder; none where only the running router knows.
+    /// The checkpoint's folder; `None` for a running router.
     pub fn model(&self) -> Option<&Path> {
         match self {
             Host::Running(_) => None,
@@ -65,7 +65,7 @@ impl Host {
         Ok(Card::read(model)?.and_then(|card| card.visual))
     }
 
-    /// A router before nodes with this plan, ready to answer. A cluster with another plan is stopped.
+    /// Provides a router before nodes with this plan, ready to answer. A cluster with another plan is stopped first.
     pub async fn serve(&mut self, plan: Option<&Path>) -> anyhow::Result<String> {
         let own = match self {
             Host::Running(url) => return Ok(url.clone()),
@@ -77,7 +77,7 @@ impl Host {
         Ok(cluster.base_url())
     }
 
-    /// Leaves no process behind that this started.
+    /// Stops every process that this host started.
     pub async fn stop(&mut self) {
         if let Host::Own(own) = self {
             own.stop().await;
@@ -89,7 +89,8 @@ impl Own {
     fn start(&self, plan: Option<&Path>) -> Start {
         let node = self.node.flags(self.is_demo, plan);
         let only = |flags: [&str; 2]| flags.map(str::to_owned).to_vec();
-        // Bytes are a policy's own: not what an earlier case left behind, nor what the link of this machine is worth.
+        // These flags make the bytes depend on the policy alone, and not on KV kept from earlier cases or this
+        // machine's link.
         let timeout = self.timeout.to_string();
         let only = Only {
             prefill: only(["--lossless", "on"]),

@@ -1,10 +1,10 @@
-//! Where it ran: times and, by their instruction sets, last bits depend on it.
+//! The machine of a run: times depend on it and, through its instruction set, the last bits of results.
 
 use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-/// The machine that eval runs on; with `--url` that is the client's.
+/// Describes the machine that eval runs on; with `--url` that is the client's machine.
 pub fn describe() -> Value {
     json!({
         "os": std::env::consts::OS,
@@ -15,7 +15,7 @@ pub fn describe() -> Value {
     })
 }
 
-/// `NAME : VALUE` of a file; none where there is no such file or line.
+/// The value of a line `NAME : VALUE` in a file; `None` if the file or the line does not exist.
 fn field(file: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(file).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;

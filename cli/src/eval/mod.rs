@@ -1,23 +1,23 @@
-//! `secateur eval`: the quality of a checkpoint under policies, measured through a cluster over HTTP and greedily, so that
-//! what is measured is what is served.
+//! `secateur eval`: the quality of a checkpoint under policies, measured through a cluster over HTTP with greedy
+//! sampling, so that the measured system is the served one.
 //!
 //! ```text
 //! arguments.rs        the command line
 //! combination.rs      plan x visual x transfer, with the baselines that judge them
-//! host.rs             where requests go: a running router, or clusters started one after another
+//! host.rs             target of requests: a running router, or clusters started one after another
 //! case_run.rs         one case: request, answer, whether it is right
-//! divergence.rs       how far the next token's distribution is from the reference's
+//! divergence.rs       divergence of the next token's distribution from the reference's
 //! receipt.rs          the figures of a reply's receipt
 //! combination_run.rs  every case under one combination
 //! group.rs            cases by tag and depth
 //! statistics.rs       Wilson's interval, the paired bootstrap
 //! figures.rs          a combination's figures for a group of cases
 //! report.rs           the JSON document, warnings
-//! table.rs            the same for a person
+//! table.rs            the tables for a person
 //! recommend.rs        the smallest setting without loss
 //! wrong.rs            answers that are not what was expected
-//! machine.rs          where it ran
-//! progress.rs         how far it is
+//! machine.rs          the machine of the run
+//! progress.rs         progress of a combination
 //! ```
 
 mod arguments;
@@ -66,7 +66,7 @@ pub fn run(arguments: EvalArguments) -> ExitCode {
     usage::finish(start(arguments))
 }
 
-/// What is to be measured: everything that can be refused before a process is started.
+/// The task: everything that can be refused before a process is started.
 struct Task {
     suite: PathBuf,
     cases: Vec<Case>,
@@ -83,10 +83,10 @@ async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
         ended = measure(&arguments, &task, &mut host, &mut findings) => ended,
         () = stop.cancelled() => Err(anyhow::anyhow!("interrupted; what was measured before is printed")),
     };
-    // Also after a failure: no process is left behind.
+    // The host stops also after a failure, so that no process is left behind.
     host.stop().await;
     let ended = ended.and_then(|()| verdict(&findings));
-    // What is complete is worth having, whatever came after it.
+    // Complete rows are printed even if the command then fails.
     if findings.has_any() {
         if arguments.json { report::json(&findings, ended.as_ref().err())? } else { report::text(&findings) }
     }
@@ -94,7 +94,7 @@ async fn start(arguments: EvalArguments) -> anyhow::Result<()> {
 }
 
 impl Task {
-    /// Whether there is a reference, and something else to hold against it.
+    /// Whether there is a reference, and another combination to compare with it.
     fn is_compared(&self) -> bool {
         self.combinations.len() > 1 && self.combinations.contains(&Combination::reference())
     }
@@ -136,7 +136,7 @@ async fn measure(
     Ok(())
 }
 
-/// Combinations one after the other; those of one plan on one cluster.
+/// A run of all combinations in sequence; those of one plan use one cluster.
 struct Session<'a> {
     arguments: &'a EvalArguments,
     task: &'a Task,
@@ -145,7 +145,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Asks every case under one combination. False: the router refuses it.
+    /// Asks every case under one combination. Returns false if the router refuses it.
     async fn measure(
         &mut self,
         combination: &Combination,
@@ -182,7 +182,7 @@ impl Session<'_> {
         }
     }
 
-    /// Looks for the smallest settings without loss, and writes what is found into the checkpoint's card.
+    /// Searches for the smallest settings without loss, and writes them into the checkpoint's card.
     async fn recommend(&mut self, findings: &mut Findings<'_>) -> anyhow::Result<()> {
         self.measure(&Combination::reference(), "dense", findings).await?;
         let mut found = Recommendation::default();
@@ -237,7 +237,7 @@ async fn connect(
     Ok((client, model))
 }
 
-/// Figures with holes are printed, and are no success.
+/// Fails if requests failed: incomplete figures are printed, but are no success.
 fn verdict(findings: &Findings) -> anyhow::Result<()> {
     let failed = findings.failed();
     if failed > 0 {

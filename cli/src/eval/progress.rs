@@ -1,8 +1,8 @@
-//! How far a combination is.
+//! Progress of one combination.
 
 use crate::{progress, up::report};
 
-/// Counts cases, and those that are right.
+/// Counter of answered cases, and of the right ones.
 pub struct Progress {
     shown: progress::Progress,
     label: String,
@@ -12,20 +12,20 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of so many cases.
+    /// Progress over `total` cases.
     pub fn new(label: &str, total: usize) -> Progress {
         let shown = progress::Progress::of(label, total as u64);
         Progress { shown, label: label.to_owned(), total, done: 0, right: 0 }
     }
 
-    /// One more is answered.
+    /// Counts one more answered case.
     pub fn add(&mut self, is_right: bool) {
         self.done += 1;
         self.right += usize::from(is_right);
         self.shown.set(self.done as u64, &format!("{} right", self.right));
     }
 
-    /// All are answered.
+    /// Prints the final line, when all cases are answered.
     pub fn end(self) {
         let line = format!(
             "{}: {} of {} right, {:.1} s",
@@ -38,7 +38,7 @@ impl Progress {
         report::progress(&line);
     }
 
-    /// A line of its own beside it.
+    /// Prints a separate line beside the progress bar.
     pub fn say(&self, line: &str) {
         self.shown.say(line);
     }

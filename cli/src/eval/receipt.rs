@@ -1,28 +1,28 @@
-//! The figures of a reply's receipt that quality is reported with.
+//! The figures of a reply's receipt that are reported beside quality.
 
 use serde_json::Value;
 
-/// Of one answer.
+/// Figures of one answer's receipt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Receipt {
-    /// Id of the pruning plan in force; empty: none.
+    /// Id of the pruning plan in force; empty if there is none.
     pub plan: String,
-    /// The method that ran, which `auto` does not tell.
+    /// The method that ran, which differs from a requested `auto`.
     pub method: String,
     pub bytes_sent: u64,
     pub bytes_unpruned: u64,
-    /// Visual tokens before pruning and after.
+    /// Visual tokens before pruning; `tokens_after` counts those after it.
     pub tokens_before: u64,
     pub tokens_after: u64,
     pub prune_ms: f64,
-    /// Pictures that the method left whole; only some methods do.
+    /// Number of pictures that the method left whole; only some methods report it.
     pub bypassed: Option<u64>,
-    /// How far the method's ranking is one of small norms; only some methods say.
+    /// Correlation of the method's ranking with small norms; only some methods report it.
     pub norm_correlation: Option<f64>,
 }
 
 impl Receipt {
-    /// From the `secateur` object of a reply; none from another server's.
+    /// Reads the `secateur` object of a reply; `None` for other servers.
     pub fn of(reply: &Value) -> Option<Receipt> {
         let receipt = reply.get("secateur").filter(|receipt| receipt.is_object())?;
         let (visual, transfer) = (&receipt["visual"], &receipt["transfer"]);

@@ -1,8 +1,9 @@
-//! `--recommend`: the smallest setting that a suite shows to lose nothing, into the checkpoint's card.
+//! `--recommend`: finds the smallest setting that loses nothing on a suite, and writes it into the checkpoint's card.
 //!
-//! A setting passes where no family of cases is answered less often rightly than dense beyond the interval of the
-//! difference, and, of precision, where the divergence from dense and the share of the same answers are within their bounds.
-//! More bits, or more tokens, are taken to lose no more than fewer, so the smallest that passes is found by halving.
+//! A setting passes if no family of cases has an accuracy below dense by more than the interval of the difference, and,
+//! for settings of precision, if the divergence from dense and the share of the same answers are within their bounds.
+//! More bits, or more tokens, are assumed to lose no more than fewer, so the smallest setting that passes is found by
+//! bisection.
 
 use std::{fs, path::Path};
 
@@ -19,25 +20,25 @@ use super::{
 };
 use crate::up::report::progress;
 
-/// Bits that are tried, ascending.
+/// Bits to try, ascending.
 pub const BITS: [f64; 14] = [2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 9.0, 10.0];
-/// Shares of visual tokens that are tried, ascending.
+/// Shares of visual tokens to try, ascending.
 pub const KEEPS: [f64; 6] = [0.111, 0.2, 0.333, 0.5, 0.667, 0.8];
-/// Of accuracy: what pruning pictures may cost in any family.
+/// Largest loss of accuracy by pruning pictures that is acceptable in any family.
 const POINT: f64 = 0.01;
 
-/// What a suite allows.
+/// The smallest settings that a suite allows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recommendation {
-    /// None: not even the finest steps pass.
+    /// Bits of `tiered`; `None` if not even the largest number of bits passes.
     pub bits: Option<f64>,
-    /// None: there are no pictures, or none of their tokens can be spared.
+    /// Share of visual tokens; `None` if there are no pictures, or no share below 1 passes.
     pub keep: Option<f64>,
-    /// What the bits rest on.
+    /// The measurement that the bits are based on.
     pub evidence: String,
 }
 
-/// Finds the smallest of ascending settings that passes, where all behind one that passes do.
+/// Bisection for the smallest of ascending settings that passes, where every larger setting passes too.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
     low: usize,
@@ -45,22 +46,22 @@ pub struct Search {
 }
 
 impl Search {
-    /// Among so many settings.
+    /// A search among `count` settings.
     pub fn among(count: usize) -> Search {
         Search { low: 0, high: count }
     }
 
-    /// The one to try next; none: it is found.
+    /// Index of the setting to try next; `None` if the search is finished.
     pub fn next(&self) -> Option<usize> {
         (self.low < self.high).then_some((self.low + self.high) / 2)
     }
 
-    /// Takes note of how that ended.
+    /// Records the result of a setting.
     pub fn tried(&mut self, at: usize, passes: bool) {
         if passes { self.high = at } else { self.low = at + 1 }
     }
 
-    /// The first that passes; as many as there are: none does.
+    /// Index of the first setting that passes; the number of settings if none does.
     pub fn found(&self) -> usize {
         self.high
     }
@@ -71,7 +72,7 @@ pub fn passes(findings: &Findings<'_>, arguments: &EvalArguments) -> bool {
     let Some((reference, measured)) = findings.reference().zip(findings.measured.last()) else { return false };
     let figures = |measured, group| -> Figures { findings.row(measured, group).figures };
     let is_precision = measured.combination.visual == Combination::reference().visual;
-    // Each group's figures are thousands of resamples: only of those that decide.
+    // Each group's figures take thousands of resamples, so they are only computed for the deciding groups.
     findings.groups.iter().all(|group| match group.kind {
         Kind::All if is_precision => is_close(&figures(measured, group), arguments),
         Kind::All => figures(measured, group).failed == 0,
@@ -87,12 +88,12 @@ fn is_close(all: &Figures, arguments: &EvalArguments) -> bool {
     all.failed == 0 && kl <= arguments.kl_max && same >= arguments.same_min
 }
 
-/// Below dense, beyond the interval of the difference.
+/// Whether a family's accuracy is below dense by more than the interval of the difference.
 fn is_below(family: &Figures) -> bool {
     family.relative.as_ref().is_some_and(|relative| relative.relative_high < 1.0)
 }
 
-/// What a setting rests on, in a few words.
+/// A short description of the measurement that a setting is based on.
 pub fn evidence(row: &Row, suite: &Path) -> String {
     let figures = &row.figures;
     let kl = figures.kl.as_ref().map_or(0.0, |kl| kl.kl);
@@ -105,7 +106,7 @@ fn today() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
-/// Puts it into the card, beside whatever the card says otherwise.
+/// Writes the recommendation into the card and keeps the card's other fields.
 pub fn write(recommendation: &Recommendation, checkpoint: &Path) -> anyhow::Result<()> {
     let folder = secateur_gguf::companions(checkpoint).context("the checkpoint has no folder for its card")?;
     let file = folder.join(CARD_FILE);
@@ -123,7 +124,7 @@ pub fn write(recommendation: &Recommendation, checkpoint: &Path) -> anyhow::Resu
         card["visual_several"] = advice;
     }
     let text = serde_json::to_string_pretty(&card)?;
-    // Whole or not at all: a node may start meanwhile.
+    // The file is replaced atomically, because a node may start meanwhile.
     let mut new = tempfile::NamedTempFile::new_in(&folder)?;
     std::io::Write::write_all(&mut new, format!("{text}\n").as_bytes())?;
     new.persist(&file).with_context(|| format!("cannot write {}", file.display()))?;
@@ -157,7 +158,7 @@ mod tests {
         let mut found = findings(&arguments, 0.0);
         assert!(!passes(&found, &arguments), "a request failed");
         found.measured.pop();
-        // The reference against itself, but for a divergence that nobody measured.
+        // The reference compared with itself, but without a measured divergence.
         assert!(!passes(&found, &arguments));
     }
 

@@ -1,4 +1,4 @@
-//! What `secateur eval` prints on standard output: tables, or one JSON document.
+//! Output of `secateur eval` on standard output: tables, or one JSON document.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use std::path::Path;
@@ -16,52 +16,52 @@ use super::{
 use crate::suite::Case;
 use crate::up::report::progress;
 
-/// From here on a ranking is one of norms, whatever it was meant to be.
+/// From this correlation on, a ranking counts as one of norms, whatever it is meant to rank.
 const NORM_CORRELATION_MAX: f64 = 0.9;
 
-/// What was found out, and about what.
+/// The results, and the cases that they were measured on.
 pub struct Findings<'a> {
     arguments: &'a EvalArguments,
     suite: &'a Path,
     cases: &'a [Case],
     pub groups: Vec<Group>,
-    /// The model's name, as the router has it.
+    /// The model's name, as the router reports it.
     pub model: String,
     pub measured: Vec<Measured>,
     pub refused: Vec<Refused>,
 }
 
 impl<'a> Findings<'a> {
-    /// Nothing yet.
+    /// Findings without any results yet.
     pub fn new(arguments: &'a EvalArguments, suite: &'a Path, cases: &'a [Case]) -> Findings<'a> {
         let groups = group::of(cases);
         let (measured, refused) = (Vec::new(), Vec::new());
         Findings { arguments, suite, cases, groups, model: String::new(), measured, refused }
     }
 
-    /// Whether there is something to print.
+    /// Whether there are results to print.
     pub fn has_any(&self) -> bool {
         !self.measured.is_empty() || !self.refused.is_empty()
     }
 
-    /// Requests without an answer.
+    /// Number of requests without an answer.
     pub fn failed(&self) -> usize {
         let outcomes = self.measured.iter().flat_map(|measured| &measured.outcomes);
         outcomes.filter(|outcome| outcome.has_failed()).count()
     }
 
-    /// What the others are relative to.
+    /// The combination that all others are compared with.
     pub fn reference(&self) -> Option<&Measured> {
         let reference = Combination::reference();
         self.measured.iter().find(|measured| measured.combination == reference)
     }
 
-    /// One combination's row for a group.
+    /// The row of one combination for a group.
     pub fn row(&self, measured: &Measured, group: &Group) -> Row {
         Row::of(measured, self.reference(), group)
     }
 
-    /// What a setting rests on, in a few words.
+    /// A short description of the measurement that a setting is based on.
     pub fn evidence(&self, combination: &Combination) -> String {
         let measured = self.measured.iter().find(|measured| measured.combination == *combination);
         let all = self.groups.iter().find(|group| group.kind == Kind::All);
@@ -70,11 +70,11 @@ impl<'a> Findings<'a> {
             .map_or_else(String::new, |(measured, all)| recommend::evidence(&self.row(measured, all), self.suite))
     }
 
-    /// What a reader of the figures must know.
+    /// Warnings that a reader of the figures needs.
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.measured.iter().filter_map(|measured| self.norm_warning(measured)).collect();
-        // A method's ranking does not depend on how many tokens it keeps.
+        // A method's ranking does not depend on its keep rate, so repeated warnings are dropped.
         warnings.dedup();
         if let Some(plan) = self.reference().map(Measured::plan_id).filter(|plan| !plan.is_empty()) {
             let text = "relative figures are against its own dense, unpruned answers";
@@ -132,7 +132,7 @@ impl<'a> Findings<'a> {
     }
 }
 
-/// One JSON document; what must not be missed also goes to standard error.
+/// Prints one JSON document; warnings also go to standard error, so that they are not missed.
 pub fn json(findings: &Findings, error: Option<&anyhow::Error>) -> serde_json::Result<()> {
     for warning in findings.warnings() {
         progress(&format!("warning: {warning}"));
@@ -143,7 +143,7 @@ pub fn json(findings: &Findings, error: Option<&anyhow::Error>) -> serde_json::R
     Ok(())
 }
 
-/// The same for a person.
+/// Prints tables for a person.
 pub fn text(findings: &Findings) {
     println!("{}\n", findings.heading());
     print!("{}", table::tables(findings));
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!((found["split"].as_str(), found["seed"].as_u64()), (Some("all"), Some(0)));
         assert!(found["machine"]["cores"].is_number());
         let rows = found["rows"].as_array().unwrap();
-        // Two combinations; all, single, text, needle, and two depths.
+        // Two combinations, each with the groups all, single, text, needle, and two depths.
         assert_eq!(rows.len(), 12);
         let deep = rows.iter().filter(|row| row["tag"] == "needle" && row.get("depth").is_some());
         assert_eq!(deep.count(), 4);

@@ -1,4 +1,4 @@
-//! How sure a figure is: Wilson's interval of a share, and the paired bootstrap of a ratio of shares.
+//! Confidence intervals: Wilson's interval of a share, and the paired bootstrap of a ratio of shares.
 
 use rand_chacha::{
     ChaCha8Rng,
@@ -6,7 +6,7 @@ use rand_chacha::{
 };
 use serde::Serialize;
 
-/// Of every bootstrap: the same answers have the same intervals.
+/// Seed of every bootstrap: the same answers always have the same intervals.
 pub const SEED: u64 = 0;
 const RESAMPLES: u32 = 1_000;
 /// Standard normal quantile of 97.5%: intervals are at 95%.
@@ -21,35 +21,35 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// How far the farther end of the interval is.
+    /// Distance of the farther end of the interval from the value.
     pub fn reach(&self) -> f64 {
         (self.value - self.low).max(self.high - self.value)
     }
 }
 
-/// A share, with Wilson's score interval, which holds near 0 and 1 and for few cases. (E. B. Wilson, JASA 22, 1927.)
+/// A share with Wilson's score interval, which is valid near 0 and 1 and for few cases. (E. B. Wilson, JASA 22, 1927.)
 pub fn wilson(right: usize, n: usize) -> Estimate {
     let (right, n) = (right as f64, n.max(1) as f64);
     let share = right / n;
     let middle = (share + Z * Z / (2.0 * n)) / (1.0 + Z * Z / n);
     let half = Z / (1.0 + Z * Z / n) * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt();
-    // At shares of 0 and 1 an end is the share itself, and rounding must not put it on the wrong side.
+    // At shares of 0 and 1 one end equals the share, and rounding must not move it to the wrong side.
     Estimate { value: share, low: (middle - half).clamp(0.0, share), high: (middle + half).clamp(share, 1.0) }
 }
 
-/// Right answers over the reference's right answers to the same cases; none where the reference has none.
+/// Right answers over the reference's right answers to the same cases; `None` if the reference has none.
 ///
-/// The interval is the percentile bootstrap's over cases: a case is drawn with both its answers, so that what is hard
-/// for both does not widen it.
+/// The interval is the percentile bootstrap's over cases: a case is drawn with both its answers, so that cases that are
+/// hard for both do not widen it.
 pub fn relative(pairs: &[(bool, bool)]) -> Option<Estimate> {
     let value = ratio(pairs.iter().copied())?;
-    // A resample in which the reference has nothing right has no ratio.
+    // A resample in which the reference has no right answer has no ratio.
     let ratios = resampled(pairs, |draws| ratio(draws));
     let at = |share: f64| quantile(&ratios, share).unwrap_or(value);
     Some(Estimate { value, low: at(0.025), high: at(0.975) })
 }
 
-/// Mean over the tokens of some cases, each given as its sum and how many tokens it has; none where there are no tokens.
+/// Mean per token over some cases, each given as its sum and its number of tokens; `None` if there are no tokens.
 ///
 /// The interval is the percentile bootstrap's over cases: tokens of one answer are not independent.
 pub fn mean_over(cases: &[(f64, u64)]) -> Option<Estimate> {
@@ -63,7 +63,7 @@ pub fn mean_over(cases: &[(f64, u64)]) -> Option<Estimate> {
     Some(Estimate { value, low: at(0.025), high: at(0.975) })
 }
 
-/// A figure of resamples of the cases, in order; those that have none are left out.
+/// A figure of each resample of the cases, sorted; resamples without a figure are left out.
 fn resampled<T: Copy>(cases: &[T], figure: impl Fn(&mut dyn Iterator<Item = T>) -> Option<f64>) -> Vec<f64> {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let mut draw = || cases[((u64::from(random.next_u32()) * cases.len() as u64) >> 32) as usize];
@@ -77,7 +77,7 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
     sorted.get(((sorted.len() as f64 - 1.0) * share).round() as usize).copied()
 }
 
-/// Of pairs (right, reference right).
+/// Ratio of pairs (right, reference right).
 fn ratio(pairs: impl Iterator<Item = (bool, bool)>) -> Option<f64> {
     let count =
         |(right, reference): (u32, u32), pair: (bool, bool)| (right + u32::from(pair.0), reference + u32::from(pair.1));
@@ -135,13 +135,13 @@ mod tests {
         assert_eq!(relative(&[(true, false)]), None);
         let same = relative(&[(true, true), (false, false)]).unwrap();
         assert_eq!((same.value, same.low, same.high), (1.0, 1.0, 1.0));
-        // One resample in two has no ratio; the others have a zero.
+        // One resample in two has no ratio; the others have the ratio 0.
         assert_eq!(relative(&[(false, true), (false, false)]).unwrap().high, 0.0);
     }
 
     #[test]
     fn pairing_makes_the_interval_narrower() {
-        // The same two shares, once wrong on the same cases, once on others.
+        // The same two shares, once wrong on the same cases, once on different ones.
         let together: Vec<(bool, bool)> = (0..200).map(|n| (n >= 60, n >= 50)).collect();
         let apart: Vec<(bool, bool)> = (0..200).map(|n| (n >= 60, n < 150)).collect();
         let width = |pairs: &[(bool, bool)]| relative(pairs).map(|found| found.high - found.low).unwrap();
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_interval_covers_the_truth_as_often_as_it_says() {
-        // The reference is right with 0.9; where it is, so is the other with 0.8, and elsewhere with 0.3.
+        // The reference is right with probability 0.9; then the other is right with 0.8, otherwise with 0.3.
         let truth = (0.9 * 0.8 + 0.1 * 0.3) / 0.9;
         let mut random = ChaCha8Rng::seed_from_u64(7);
         let mut chance = |share: f64| f64::from(random.next_u32()) < share * 2f64.powi(32);
@@ -163,7 +163,7 @@ mod tests {
             let found = relative(&pairs.take(150).collect::<Vec<_>>()).unwrap();
             covered += u32::from(found.low <= truth && truth <= found.high);
         }
-        // 285 of 300 are expected; four standard errors to either side.
+        // 285 of 300 are expected; the bounds are four standard errors to either side.
         assert!((270..=300).contains(&covered), "{covered} of 300");
     }
 }

@@ -1,4 +1,4 @@
-//! The figures for a person: a row for each combination, and as many tables below each other as a terminal's width needs.
+//! Tables for a person: a row for each combination, and as many tables below each other as a terminal's width requires.
 
 use super::{
     combination_run::Measured,
@@ -10,16 +10,16 @@ use super::{
 
 const WIDTH_MAX: usize = 120;
 const GAP: &str = "  ";
-/// Of a plan's name.
+/// Most characters of a plan's name.
 const NAME_CHARS_MAX: usize = 16;
 
-/// A column: its head, and a cell for each combination.
+/// A column: its heading, and a cell for each combination.
 struct Column {
     head: String,
     cells: Vec<String>,
 }
 
-/// All tables: accuracy by family with what it costs; relative by family; needles by depth.
+/// All tables: accuracy by family with its cost; relative accuracy by family; needles by depth.
 pub fn tables(findings: &Findings) -> String {
     if findings.measured.is_empty() {
         return String::new();
@@ -50,7 +50,7 @@ fn names(findings: &Findings) -> Vec<Column> {
     names
 }
 
-/// A folder's name; where somebody else started the nodes, the plan's id.
+/// The name of the plan's folder; for a running router, the plan's id.
 fn plan_name(measured: &Measured) -> String {
     let name = measured.combination.plan_name().unwrap_or_else(|| measured.plan_id().to_owned());
     if name.is_empty() { "-".to_owned() } else { name.chars().take(NAME_CHARS_MAX).collect() }
@@ -85,7 +85,7 @@ fn relative_by_family(findings: &Findings) -> Vec<Column> {
     families.map(|group| column(findings, group, &group.tag, |figures| relative(figures.relative.as_ref()))).collect()
 }
 
-/// Whole percents: there are many depths, with few cases each.
+/// Accuracy of needles in whole percents: there are many depths, with few cases each.
 fn needles(findings: &Findings) -> Vec<Column> {
     let cell = |figures: &Figures| {
         let accuracy = figures.accuracy();
@@ -116,7 +116,7 @@ fn absent() -> String {
     "-".to_owned()
 }
 
-/// A title, and tables that each begin with the names and have as many of the columns as fit.
+/// A title, and tables that each begin with the names and contain as many of the columns as fit.
 fn section(title: &str, names: &[Column], columns: Vec<Column>) -> String {
     let taken: usize = names.iter().map(Column::width).sum::<usize>() + GAP.len() * names.len().saturating_sub(1);
     let mut parts: Vec<Vec<&Column>> = Vec::new();
@@ -135,7 +135,7 @@ fn section(title: &str, names: &[Column], columns: Vec<Column>) -> String {
     parts.iter().map(|part| format!("{title}\n{}\n", lines(names, part))).collect()
 }
 
-/// Columns as wide as their widest cell; names to the left, numbers to the right.
+/// Formats columns as wide as their widest cell; names are aligned left, numbers right.
 fn lines(names: &[Column], columns: &[&Column]) -> String {
     let count = names.first().map_or(0, |column| column.cells.len());
     let line = |cell: &dyn Fn(&Column) -> String| {

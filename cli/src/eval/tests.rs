@@ -1,4 +1,5 @@
-//! The whole command but its printing, against a router that answers as told; and what other tests share.
+//! Tests of the whole command except its printing, against a router that answers as instructed; and helpers of other
+//! tests.
 
 use std::{
     collections::BTreeMap,
@@ -121,10 +122,10 @@ pub fn findings(arguments: &EvalArguments, norm_correlation: f64) -> Findings<'_
     findings
 }
 
-/// What the router does, and what it saw.
+/// Behaviour of the test router, and its counters.
 #[derive(Default)]
 struct Fake {
-    /// Of all requests, every so many-th fails; 0: none.
+    /// Every how many-th request fails; 0 for none.
     fails_every: usize,
     asked: AtomicUsize,
     flying: AtomicUsize,
@@ -144,7 +145,7 @@ async fn serve(fake: Fake) -> (Arc<Fake>, String) {
     (fake, url)
 }
 
-/// Answers with the prompt, but prompts that begin with `hard` only where nothing is pruned.
+/// Answers with the prompt, but prompts that begin with `hard` are only answered so if nothing is pruned.
 async fn answer(State(fake): State<Arc<Fake>>, Json(body): Json<Value>) -> Response {
     let number = fake.asked.fetch_add(1, Ordering::SeqCst) + 1;
     let flying = fake.flying.fetch_add(1, Ordering::SeqCst) + 1;
@@ -166,7 +167,7 @@ async fn answer(State(fake): State<Arc<Fake>>, Json(body): Json<Value>) -> Respo
     let text = if is_pruned && prompt.starts_with("hard") { "?" } else { prompt };
     let receipt = json!({"plan": "", "visual": {"method": visual["method"]},
         "transfer": {"bytes_sent": if is_pruned { 20 } else { 100 }, "bytes_unpruned": 100}});
-    // A space more or less is no other answer.
+    // White space at the ends makes no different answer.
     let message = json!({"role": "assistant", "content": format!(" {text}\n")});
     Json(json!({"choices": [{"message": message}], "secateur": receipt})).into_response()
 }
@@ -258,6 +259,6 @@ async fn a_refused_method_is_no_wrong_answer() {
     assert_eq!((rows.len(), rows["none all"].2), (5, 0.75));
     assert_eq!(refused, ["magic, dense"]);
     assert!(ended.unwrap_err().to_string().contains("magic, dense"));
-    // The refused one ends with its first request.
+    // A refused combination ends with its first request.
     assert_eq!(fake.asked.load(Ordering::SeqCst), 1 + 4);
 }

@@ -1,4 +1,4 @@
-//! Answers that are not what was expected, to see why.
+//! Answers that are not what was expected, listed so that their causes can be found.
 
 use std::fmt;
 
@@ -10,25 +10,26 @@ use super::{
 };
 use crate::suite::Case;
 
-/// Of an answer's text, for a person.
+/// Most characters shown of an answer's text.
 const CHARS_MAX: usize = 300;
 
-/// One of them.
+/// One wrong answer.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Wrong<'a> {
     visual: String,
     transfer: &'a str,
     id: &'a str,
     tags: &'a [String],
-    /// How the answer is matched: `exact`, `contains`, `regex`; `same`: it has to be the reference's.
+    /// Name of the match: `exact`, `contains`, `regex`; `same` if the answer must equal the reference's.
     #[serde(rename = "match")]
     how: &'static str,
     expected: &'a str,
-    /// Null: the request failed.
+    /// The answer; null if the request failed.
     answer: Option<&'a str>,
 }
 
-/// All of them, by combination. A case without an answer is wrong where the reference was answered by other words.
+/// All wrong answers, by combination. In a case without an expected answer, an answer that differs from the reference's
+/// is wrong.
 pub fn all<'a>(cases: &'a [Case], measured: &'a [Measured], reference: Option<&'a Measured>) -> Vec<Wrong<'a>> {
     let of = |measured: &'a Measured| {
         let outcomes = cases.iter().zip(&measured.outcomes).enumerate();

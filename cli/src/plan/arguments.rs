@@ -108,14 +108,14 @@ pub struct PlanArguments {
     pub log: String,
 }
 
-/// See [`Rule`].
+/// Name of a [`Rule`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum RuleName {
     Subset,
     Relaxed,
 }
 
-/// Whose answers calibration is on.
+/// Source of the answers that calibration uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Answers {
     /// The cases'.
@@ -124,7 +124,7 @@ pub enum Answers {
     Own,
 }
 
-/// What stands in for removed blocks.
+/// Replacement for removed blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RepairChoice {
     /// Whichever helps most.
@@ -138,13 +138,13 @@ pub enum RepairChoice {
 }
 
 impl PlanArguments {
-    /// How merged blocks are trained.
+    /// Training parameters of merged blocks.
     pub fn distillation(&self) -> Distillation {
         let steps = self.merge_steps as usize;
         Distillation { steps, rate: self.merge_rate, seed: self.seed, ..Distillation::default() }
     }
 
-    /// How the two sets relate.
+    /// Relation of the two removal sets.
     pub fn rule(&self) -> Rule {
         match self.rule {
             RuleName::Subset => Rule::Subset,

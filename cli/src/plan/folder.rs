@@ -1,4 +1,4 @@
-//! The plan's folder: `plan.json`, and `plan.safetensors` where repairs exist.
+//! The plan's folder: `plan.json`, and `plan.safetensors` if there are repairs.
 
 use std::{fs, path::Path};
 
@@ -9,8 +9,8 @@ use secateur_pruning::pdtrim::Plan;
 
 use super::repairs::Repaired;
 
-/// Writes the plan. An old one goes first and the new one comes last, so that no plan is ever there with other tensors than
-/// its own.
+/// Writes the plan. The old `plan.json` is removed first and the new one written last, so that a plan never lies beside
+/// tensors of another plan.
 pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired) -> anyhow::Result<()> {
     let (plan_file, tensors) = (folder.join(PLAN_FILE), folder.join(REPAIRS_FILE));
     if plan_file.exists() {
@@ -18,7 +18,7 @@ pub fn write(folder: &Path, plan: &Plan, repairs: &Repaired) -> anyhow::Result<(
     }
     match plan.needs_tensors() {
         true => put(&tensors, &safetensors_of(repairs)?)?,
-        // Left over from an earlier plan, it would belong to none.
+        // A tensor file left over from an earlier plan would belong to no plan.
         false if tensors.exists() => fs::remove_file(&tensors)?,
         false => {}
     }

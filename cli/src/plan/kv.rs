@@ -1,4 +1,4 @@
-//! Which layers send first and last tokens only.
+//! Selection of the layers that send first and last tokens only.
 
 use secateur_model::calibrate::{Calibrator, Sample};
 use secateur_pruning::pdtrim::{BlockSet, KvRule, Plan, bytes_fraction, concentration};
@@ -6,31 +6,32 @@ use secateur_pruning::pdtrim::{BlockSet, KvRule, Plan, bytes_fraction, concentra
 use super::arguments::PlanArguments;
 use crate::{up::report::progress, usage::usage};
 
-/// What was chosen, and from what.
+/// The selection, and the scores that it was made from.
 pub struct Selected {
-    /// The rules, ascending.
+    /// KV rules of the selected layers, ascending.
     pub rules: Vec<KvRule>,
-    /// `c_l` of every block; empty where nothing was asked for.
+    /// `c_l` of every block; empty if no selection was requested.
     pub concentration: Vec<f64>,
 }
 
-/// \[P\] What the paper reaches.
+/// \[P\] The reduction that the paper reaches.
 const PUBLISHED_RATIO: f64 = 4.95;
 
-/// By what layers are selected.
+/// Criterion by which layers are selected.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Choice {
-    /// None.
+    /// No layer is selected.
     None,
-    /// As few as bring the share of bytes down to `target`, those with the most attention on first and last tokens first;
-    /// a selected layer sends the share `keep` of the calibration prompts' tokens.
+    /// The fewest layers that bring the share of bytes down to `target`, those with the most attention on first and
+    /// last tokens first; a selected layer sends the share `keep` of the calibration prompts' tokens.
     Bytes { keep: f64, target: f64 },
-    /// All with at least this share of attention there.
+    /// All layers with at least this share of attention on first and last tokens.
     Threshold(f64),
 }
 
-/// As many as reach what is asked for, of the `kept` layers that decode runs. Bytes are those of the calibration prompts,
-/// minimums and rounding included. It does not depend on which layers they are, so it is known before any search.
+/// The criterion that reaches the requested reduction, of the `kept` layers that decode runs. Bytes are those of the
+/// calibration prompts, minimums and rounding included. The number of layers does not depend on which ones they are, so
+/// it is known before any search.
 pub fn choice(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>) -> anyhow::Result<Choice> {
     let retention = rule(arguments, 0)
         .retention()
@@ -66,7 +67,7 @@ pub fn choice(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_
     }
 }
 
-/// The layers whose attention rests most on first and last tokens.
+/// Selects the layers with the most attention on first and last tokens.
 pub fn select(
     arguments: &PlanArguments,
     choice: Choice,
@@ -82,7 +83,7 @@ pub fn select(
         let ends = retention.ends(positions);
         (!ends.is_all()).then(|| (ends.first(), ends.last()))
     };
-    // Where every prompt is short enough to be sent whole, nothing rests anywhere.
+    // If every prompt is short enough to be sent whole, there is no concentration to measure.
     let concentration = calibrator.concentration(&ends)?.unwrap_or_else(|| vec![0.0; calibrator.layers()]);
     let kept = BlockSet::all(calibrator.layers())?.difference(decode_removed);
     let chosen = match choice {
@@ -103,7 +104,8 @@ fn rule(arguments: &PlanArguments, layer: usize) -> KvRule {
     }
 }
 
-/// Times fewer KV rows than all blocks and tokens, over prompts of these lengths, under the transfer policy pdtrim.
+/// Reduction of KV rows relative to all blocks and tokens, over prompts of these lengths, under the transfer policy
+/// pdtrim.
 pub fn ratio(plan: &Plan, lengths: &[usize]) -> f64 {
     let whole: f64 = lengths.iter().map(|&length| length as f64).sum();
     let sent: f64 = lengths.iter().map(|&length| plan.bytes_fraction(length) * length as f64).sum();

@@ -3,12 +3,12 @@
 //! ```text
 //! arguments.rs   the command line
 //! samples.rs     cases as the cluster would see them, with their answers
-//! stages.rs      the two searches: what prefill leaves out, then decode
-//! repairs.rs     what stands in for removed blocks, as plan and tensors name it
-//! trials.rs      which repairs are fitted, and which are kept
-//! kv.rs          which layers send first and last tokens only
+//! stages.rs      the two searches: the blocks that prefill leaves out, then those of decode
+//! repairs.rs     replacements for removed blocks, under the names in plan and tensors
+//! trials.rs      the repairs that are fitted, and those that are kept
+//! kv.rs          the layers that send first and last tokens only
 //! folder.rs      plan.json and plan.safetensors
-//! report.rs      progress, and what is printed at the end
+//! report.rs      progress, and the printed result
 //! ```
 
 mod arguments;
@@ -104,14 +104,14 @@ fn cases(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Vec<Case>> {
     Ok(mixed(choose(cases, Split::All, limit)))
 }
 
-/// In an order that has nothing to do with what they ask, the same for each run: searches look at the first samples first,
-/// and suites are ordered by tag.
+/// Reorders the cases independently of their content, the same way in each run: searches evaluate the first samples
+/// first, and suites are ordered by tag.
 fn mixed(mut cases: Vec<Case>) -> Vec<Case> {
     cases.sort_by_cached_key(|case| *blake3::hash(case.id.as_bytes()).as_bytes());
     cases
 }
 
-/// Words that a model could have said: neither none nor a pattern.
+/// The cases with answers that a model could have said: text, not a pattern.
 fn with_answers(cases: Vec<Case>) -> Vec<Case> {
     let is_text = |case: &Case| case.answer.as_ref().is_some_and(|answer| answer.name() != "regex");
     cases.into_iter().filter(is_text).collect()
@@ -158,7 +158,7 @@ fn samples(
     Ok((short, samples))
 }
 
-/// The samples of whichever spelling of the answers, with a space in front or without, the model finds likelier.
+/// The samples with the spelling of the answers, with or without a leading space, that the model finds likelier.
 fn likelier_spelling(laid: &[Laid], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
     let mut best: Option<(f64, Vec<Sample>)> = None;
     for lead in ["", " "] {
@@ -187,7 +187,7 @@ fn pruning(arguments: &PlanArguments, dir: &Path) -> anyhow::Result<Pruning> {
     Ok(Pruning { one, several })
 }
 
-/// Of everything that the samples depend on.
+/// Digest of everything that the samples depend on.
 fn digest(cases: &[Case], samples: &[Sample], pruning: Pruning) -> anyhow::Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(format!("{pruning:?}").as_bytes());
@@ -212,7 +212,7 @@ fn compute(
     let ends_alone = kv::choice(arguments, layers.saturating_sub(arguments.decode_remove), calibrator)?;
     progress("measuring how alike blocks' inputs and outputs are");
     let prefill_similarity = calibrator.redundancy(Phase::Prefill)?.unwrap_or_default();
-    // Answers of one token have no row that decode computes.
+    // Decode computes no row for answers of one token.
     let decode_similarity = calibrator.redundancy(Phase::Decode)?.unwrap_or_else(|| prefill_similarity.clone());
     let fingerprint = calibrator.fingerprint().to_owned();
     let searches = Searches {

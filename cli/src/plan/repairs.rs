@@ -1,36 +1,36 @@
-//! What stands in for removed blocks, as plan and tensors name it.
+//! Replacements for removed blocks, under the names in plan and tensors.
 
 use secateur_model::calibrate::BlockRepair;
 use secateur_pruning::pdtrim::{BlockSet, Repair, Stage, StageKind};
 
 use super::trials::Tried;
 
-/// What came of fitting.
+/// Result of fitting the repairs.
 #[derive(Clone, Debug, Default)]
 pub struct Repaired {
     /// Repairs of blocks that prefill leaves out.
     pub prefill: Vec<BlockRepair>,
     /// Repairs of blocks that decode leaves out.
     pub decode: Vec<BlockRepair>,
-    /// Loss with nothing removed, with the blocks removed, and repaired.
+    /// Losses with nothing removed, with the blocks removed, and repaired.
     pub loss: Losses,
-    /// All that was measured on the way.
+    /// All combinations that were measured on the way.
     pub tried: Vec<Tried>,
 }
 
 /// Mean negative log-likelihood of the answers' tokens, in nats.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Losses {
-    /// Of the whole model.
+    /// Loss of the unpruned model.
     pub dense: f64,
-    /// Without the removed blocks.
+    /// Loss without the removed blocks.
     pub pruned: f64,
-    /// With what stands in for them.
+    /// Loss with the repairs.
     pub repaired: f64,
 }
 
 impl Repaired {
-    /// A stage that leaves `removed` out.
+    /// The plan's stage that leaves `removed` out, with its repairs.
     pub fn stage(&self, kind: StageKind, removed: BlockSet) -> Stage {
         let repairs = self.of(kind);
         Stage::dropping(removed, |layer| match repairs.iter().find(|repair| repair.layer() == layer) {

@@ -1,4 +1,4 @@
-//! Progress, and what is printed at the end.
+//! Progress, and the printed result.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use std::time::Duration;
@@ -13,29 +13,29 @@ use serde_json::{Value, json};
 use super::{arguments::PlanArguments, repairs::Repaired, trials::Tried};
 use crate::progress;
 
-/// A plan and what it is made of.
+/// A plan, and the results that it was made from.
 pub struct Planned {
     /// The plan.
     pub plan: Plan,
-    /// What stands in for removed blocks.
+    /// Replacements for removed blocks.
     pub repairs: Repaired,
-    /// Times fewer KV rows under pdtrim, on the calibration prompts.
+    /// Reduction of KV rows under pdtrim, on the calibration prompts.
     pub bytes_ratio: f64,
     /// Share of block passes that restarting at the first changed block saved.
     pub share_saved: f64,
 }
 
-/// How far searches are: one bar for each stage and seed.
+/// Progress of the searches: one bar for each stage and seed.
 #[derive(Default)]
 pub struct Progress {
     shown: Option<(String, progress::Progress)>,
 }
 
 impl Progress {
-    /// One more step.
+    /// Shows one more step.
     pub fn show(&mut self, step: &search::Progress<'_>) {
         let label = format!("{} seed {}: {:?}", step.stage, step.seed, step.phase);
-        // The bar before is gone first, so that the two are never on one line.
+        // The previous bar is removed first, so that the two are never on one line.
         if self.shown.as_ref().is_some_and(|(shown, _)| *shown != label) {
             self.shown = None;
         }
@@ -46,7 +46,7 @@ impl Progress {
         bar.set(step.step as u64, &format!("{} sets measured, best loss {:.4}", step.evaluations, step.best));
     }
 
-    /// The search is over.
+    /// Removes the bar when the search is over.
     pub fn end(&mut self) {
         self.shown = None;
     }

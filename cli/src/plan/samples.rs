@@ -1,4 +1,4 @@
-//! Calibration samples: cases of a suite as the cluster would see them, with their right answers behind them.
+//! Calibration samples: cases of a suite as the cluster would see them, followed by their right answers.
 
 use anyhow::Context;
 use secateur_model::{Model, Picture, PictureLimits, Segment, calibrate::Sample};
@@ -12,12 +12,12 @@ use serde_json::json;
 
 use crate::suite::{Case, expected::Expected};
 
-/// What prompts are pruned with, by how many pictures they have.
+/// Pruning policies of prompts, by their number of pictures.
 #[derive(Clone, Copy, Debug)]
 pub struct Pruning {
-    /// One.
+    /// Policy for one picture.
     pub one: VisualPolicy,
-    /// Several.
+    /// Policy for several pictures.
     pub several: VisualPolicy,
 }
 
@@ -27,10 +27,10 @@ impl Pruning {
     }
 }
 
-/// A prompt laid out, and the text of its answer.
+/// A prompt that is laid out, and the text of its answer.
 pub struct Laid {
     segments: Vec<Piece>,
-    /// `None` where the case has none.
+    /// Text of the answer; `None` if the case has none.
     answer: Option<String>,
 }
 
@@ -39,7 +39,7 @@ enum Piece {
     Visual(secateur_model::VisualTokens),
 }
 
-/// Lays a case's prompt out: template, tokens, pictures looked at and pruned.
+/// Lays out a case's prompt: template, tokens, pictures encoded and pruned.
 pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Pruning) -> anyhow::Result<Laid> {
     let job = job(case, served)?;
     let limit = u32::try_from(model.info().max_positions).unwrap_or(u32::MAX);
@@ -86,7 +86,7 @@ fn pieces(tokens: &[u32], served: &ServedModel, visual: Vec<secateur_model::Visu
 }
 
 impl Laid {
-    /// Rows of the prompt.
+    /// Number of rows of the prompt.
     pub fn rows(&self) -> usize {
         let of = |piece: &Piece| match piece {
             Piece::Text(tokens) => tokens.len(),
@@ -95,7 +95,7 @@ impl Laid {
         self.segments.iter().map(of).sum()
     }
 
-    /// The sample in which the case's answer follows the prompt, `lead` in front of it, and the end token behind it.
+    /// The sample of the prompt followed by `lead`, the case's answer and the end token.
     pub fn sample(&self, served: &ServedModel, model: &Model, lead: &str) -> anyhow::Result<Sample> {
         let answer = self.answer.as_ref().context("a case has no answer to calibrate on; --answers own makes one")?;
         let encoding = served.tokenizer.encode(format!("{lead}{answer}"), false);
@@ -116,10 +116,10 @@ impl Laid {
     }
 }
 
-/// Prompts that are answered in one pass each step.
+/// Prompts that are answered together, in one pass each step.
 const ANSWERED_TOGETHER: usize = 16;
 
-/// The samples in which the whole model's own greedy answers, of at most `tokens` tokens, follow the prompts.
+/// The samples of the prompts followed by the unpruned model's own greedy answers, of at most `tokens` tokens.
 pub fn with_own_answers(
     laid: &[Laid],
     served: &ServedModel,

@@ -1,4 +1,4 @@
-//! The two searches: which blocks prefill leaves out, then which ones decode does.
+//! The two searches: the blocks that prefill leaves out, then those of decode.
 
 use std::{
     path::Path,
@@ -18,30 +18,30 @@ use secateur_pruning::pdtrim::{
 
 use crate::usage::usage;
 
-/// How long what was measured may be in memory only.
+/// Longest time that measured losses are only in memory.
 const WRITTEN_EVERY: Duration = Duration::from_secs(2);
 
-/// What both searches share.
+/// Parameters of both searches.
 pub struct Searches<'a> {
-    /// How the two sets relate.
+    /// Relation of the two removal sets.
     pub rule: Rule,
-    /// How long.
+    /// Annealing schedule.
     pub schedule: Schedule,
-    /// Names checkpoint and samples, so that what was measured for others is not used.
+    /// Name of checkpoint and samples, so that losses measured for others are not reused.
     pub context: String,
-    /// Where what is measured is put in safety.
+    /// Folder in which measured losses are saved.
     pub folder: &'a Path,
 }
 
-/// A stage's set with its log.
+/// A stage's removal set with its log.
 pub struct Found {
-    /// The blocks.
+    /// The removed blocks.
     pub removed: BlockSet,
-    /// How they were found; `None` where nothing is removed.
+    /// Log of the search; `None` if no block is removed.
     pub log: Option<StageLog>,
 }
 
-/// The loss of the calibration answers where a set is tried for a stage.
+/// The loss of the calibration answers when a set is tried for a stage.
 struct Answers<'a, 'b, 'm> {
     searches: &'a Searches<'b>,
     stage: StageKind,
@@ -63,7 +63,7 @@ impl Energy for Answers<'_, '_, '_> {
 }
 
 impl Searches<'_> {
-    /// The set of one stage. `before` is what prefill leaves out, for decode's search.
+    /// Searches the set of one stage. `before` is prefill's set, for decode's search.
     pub fn run(
         &self,
         stage: StageKind,
@@ -96,7 +96,7 @@ impl Searches<'_> {
         };
         let file = self.folder.join(format!("search-{stage}.json"));
         let mut search = Search::new(task)?;
-        // What another search left is of no use, and no harm.
+        // A memo that another search left is neither used nor harmful.
         if let Some(memo) = read(&file)?.filter(|memo| memo.context() == context) {
             search = search.resume(memo)?;
         }
@@ -104,7 +104,7 @@ impl Searches<'_> {
         let (mut written, mut last) = (0, Instant::now());
         let found = search.run(&mut answers, |step| {
             progress(&step);
-            // Each loss is a pass; what was measured is not to be lost.
+            // Each loss costs a pass, so measured losses are saved.
             if step.memo.samples() > written && last.elapsed() >= WRITTEN_EVERY {
                 (written, last) = (step.memo.samples(), Instant::now());
                 write(&file, step.memo);
@@ -116,7 +116,7 @@ impl Searches<'_> {
         Ok(Found { removed: outcome.removed, log: Some(log) })
     }
 
-    /// What prompts and answers run where `removed` is tried for `stage`.
+    /// The roles of prompts and answers when `removed` is tried for `stage`.
     fn roles(&self, stage: StageKind, layers: usize, removed: BlockSet, before: BlockSet) -> (Roles, Roles) {
         roles(
             self.rule,
@@ -126,7 +126,7 @@ impl Searches<'_> {
                 StageKind::Decode => before,
             },
             match (stage, self.rule) {
-                // Decode will leave out all that prefill does.
+                // Decode will leave out every block that prefill does.
                 (StageKind::Prefill, Rule::Subset) => removed,
                 (StageKind::Prefill, Rule::Relaxed) => BlockSet::EMPTY,
                 (StageKind::Decode, _) => removed,
@@ -135,7 +135,7 @@ impl Searches<'_> {
     }
 }
 
-/// What prompts and answers run, without repairs.
+/// The roles of prompts and answers, without repairs.
 pub fn roles(rule: Rule, layers: usize, prefill: BlockSet, decode: BlockSet) -> (Roles, Roles) {
     let without = Roles::without(layers, prefill.iter());
     let prompts = match rule {
@@ -153,7 +153,8 @@ fn read(file: &Path) -> anyhow::Result<Option<Memo>> {
     }
 }
 
-/// A search that cannot be put in safety still ends; it would only start anew.
+/// Saves the memo. A search that cannot save it still finishes; after an interruption it would start from the
+/// beginning.
 fn write(file: &Path, memo: &Memo) {
     let written = serde_json::to_vec(memo).map_err(anyhow::Error::from).and_then(|bytes| {
         let next = file.with_extension("part");

@@ -1,4 +1,4 @@
-//! Which repairs are fitted, and which are kept.
+//! The repairs that are fitted, and those that are kept.
 
 use std::{
     fmt,
@@ -17,38 +17,38 @@ use super::{
 };
 use crate::up::report::progress;
 
-/// What is removed.
+/// The removed blocks of both stages.
 #[derive(Clone, Copy, Debug)]
 pub struct Sets {
-    /// How the two sets relate.
+    /// Relation of the two sets.
     pub rule: Rule,
-    /// What prefill leaves out.
+    /// Blocks that prefill leaves out.
     pub prefill: BlockSet,
-    /// What decode leaves out.
+    /// Blocks that decode leaves out.
     pub decode: BlockSet,
 }
 
-/// How one stage is repaired.
+/// The kind of repair of one stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Not at all.
+    /// No repair.
     None,
-    /// By linear maps.
+    /// Linear maps.
     Linear,
-    /// By merged blocks where they are possible, by linear maps elsewhere.
+    /// Merged blocks where they are possible, linear maps elsewhere.
     Merged,
 }
 
 /// A combination that was measured.
 #[derive(Clone, Debug)]
 pub struct Tried {
-    /// How prefill was repaired.
+    /// Repair of prefill.
     pub prefill: Kind,
-    /// How decode was repaired.
+    /// Repair of decode.
     pub decode: Kind,
-    /// What it lost.
+    /// Loss of the combination.
     pub loss: Loss,
-    /// Time that its fits took, those that it shares with others included.
+    /// Time that its fits took, including those that it shares with other combinations.
     pub took: Duration,
 }
 
@@ -76,16 +76,16 @@ impl fmt::Display for Tried {
 }
 
 impl Sets {
-    /// Removed blocks that each stage can merge. What prefill merges must be left out in decode as well: otherwise prefill
-    /// computes that block's keys and values after all, of a stream that the merged block has changed.
+    /// Removed blocks that each stage can merge. A block that prefill merges must be left out in decode as well:
+    /// otherwise prefill still computes that block's keys and values, from a stream that the merged block has changed.
     fn mergeable(&self) -> (Vec<usize>, Vec<usize>) {
         let of = |removed: BlockSet| mergeable(&removed.iter().collect::<Vec<_>>());
         let prefill = of(self.prefill).into_iter().filter(|&layer| self.decode.contains(layer)).collect();
         (prefill, of(self.decode))
     }
 
-    /// How each stage may be repaired, plain ways first. A plan may have prefill merge into a block that decode runs by its
-    /// own weights only if decode merges into it as well.
+    /// Possible repairs of each stage, simplest first. A plan may have prefill merge into a block that decode runs with
+    /// its original weights only if decode merges into it as well.
     fn combinations(&self, choice: RepairChoice) -> Vec<(Kind, Vec<Kind>)> {
         let (prefill, decode) = self.mergeable();
         let can = |removed: BlockSet, merged: &[usize], kind| match kind {
@@ -120,7 +120,7 @@ impl Sets {
     }
 }
 
-/// Fits what `choice` asks for, and keeps what has the lowest loss on samples that were held out.
+/// Fits the repairs that `choice` asks for, and keeps those with the lowest loss on held-out samples.
 pub fn fit(
     choice: RepairChoice,
     sets: Sets,
@@ -167,14 +167,14 @@ pub fn fit(
 
 struct Fitter<'a, 'b> {
     sets: Sets,
-    /// What prompts run, without repairs.
+    /// Roles of prompts, without repairs.
     prompts: &'a Roles,
     distillation: &'a Distillation,
     calibrator: &'a mut Calibrator<'b>,
 }
 
 impl Fitter<'_, '_> {
-    /// Repairs of one stage, where prompts have these.
+    /// Fits the repairs of one stage, given the `repairs` of prompts.
     fn fit(&mut self, phase: Phase, kind: Kind, repairs: &[BlockRepair]) -> anyhow::Result<Vec<BlockRepair>> {
         let (prefill, decode) = self.sets.mergeable();
         let (stage, removed, merged) = match phase {
@@ -218,7 +218,7 @@ mod tests {
         let all = vec![Kind::None, Kind::Linear, Kind::Merged];
         let expected = [(Kind::None, all.clone()), (Kind::Linear, all), (Kind::Merged, vec![Kind::Merged])];
         assert_eq!(combinations, expected);
-        // Decode does not run block 2, so nothing there reads its keys.
+        // Decode does not run block 2, so its keys are never read there.
         let alone = sets(Rule::Subset, &[3], &[2, 3]).combinations(RepairChoice::Auto);
         assert_eq!(alone[2].1.len(), 3);
     }
@@ -228,7 +228,7 @@ mod tests {
         let both = sets(Rule::Subset, &[3], &[3, 4]);
         assert_eq!(both.combinations(RepairChoice::Merged), [(Kind::Merged, vec![Kind::Merged])]);
         assert_eq!(both.combinations(RepairChoice::Linear), [(Kind::Linear, vec![Kind::Linear])]);
-        // Block 0 must stay as it is, so block 1 gets a map.
+        // Block 0 must stay unchanged, so block 1 gets a map.
         let first = sets(Rule::Subset, &[], &[1]);
         assert_eq!(first.combinations(RepairChoice::Merged), [(Kind::None, vec![Kind::Linear])]);
     }

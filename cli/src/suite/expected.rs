@@ -1,9 +1,9 @@
-//! What a right answer is.
+//! Expected answers, and how answers are compared with them.
 
 use clap::ValueEnum;
 use regex::Regex;
 
-/// How an answer is held against what is expected.
+/// The comparison of an answer with the expected one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Match {
     /// The same text, but for white space at its ends.
@@ -30,12 +30,12 @@ enum Rule {
 }
 
 impl Match {
-    /// By its name, the same in a suite as on the command line.
+    /// The match with this name, which is the same in a suite as on the command line.
     pub fn named(name: &str) -> Option<Match> {
         Match::from_str(name, false).ok()
     }
 
-    /// All names.
+    /// All names, separated by commas.
     pub fn names() -> String {
         let known = Self::value_variants().iter().filter_map(Match::to_possible_value);
         known.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
@@ -43,7 +43,7 @@ impl Match {
 }
 
 impl Expected {
-    /// Of a text and how it is matched; the error says why a regular expression is none.
+    /// An expectation from a text and a kind of match; the error says why a regular expression is invalid.
     pub fn new(text: String, how: Match) -> Result<Expected, String> {
         let rule = match how {
             Match::Exact => Rule::Exact,
@@ -53,12 +53,12 @@ impl Expected {
         Ok(Expected { text, rule })
     }
 
-    /// As the suite has it.
+    /// The text in the suite.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// How it is matched.
+    /// Name of the kind of match.
     pub fn name(&self) -> &'static str {
         match self.rule {
             Rule::Exact => "exact",

@@ -1,4 +1,4 @@
-//! Which suite, where the command line names none.
+//! Location of the suite if the command line names none.
 
 use std::{
     env,
@@ -7,12 +7,14 @@ use std::{
 
 use crate::usage::usage;
 
-/// Beside a checkpoint.
+/// Path of a suite inside a checkpoint's folder.
 const IN_CHECKPOINT: &str = "eval/suite.jsonl";
-/// The demo's, in the repository: its pictures are larger than the demo itself, so they are not in the binary.
+/// Path of the demo's suite in the repository: its pictures are larger than the demo itself, so the binary does not
+/// contain them.
 const IN_REPOSITORY: &str = "models/demo/eval/suite.jsonl";
 
-/// The file of a checkpoint's own suite, for a command whose `flag` names none. `is_demo`: nobody named the checkpoint.
+/// The file of a checkpoint's own suite, for a command whose `flag` names none. `is_demo` means that no checkpoint was
+/// given.
 pub fn find(dir: &Path, is_demo: bool, flag: &str) -> anyhow::Result<PathBuf> {
     let own = secateur_gguf::companions(dir).map(|folder| folder.join(IN_CHECKPOINT));
     if let Some(own) = own.filter(|own| own.is_file()) {
@@ -29,7 +31,7 @@ pub fn find(dir: &Path, is_demo: bool, flag: &str) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// The file, in the nearest folder at or above `start` that has it.
+/// The path of `file` in the nearest folder at or above `start` that contains it.
 fn above(start: &Path, file: &str) -> Option<PathBuf> {
     start.ancestors().map(|folder| folder.join(file)).find(|path| path.is_file())
 }

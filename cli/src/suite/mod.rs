@@ -1,5 +1,5 @@
-//! Cases out of a JSONL file. What cannot be read is refused with file, line and field: a case that is left out, or asked
-//! without its picture, would be a figure about something else.
+//! Cases read from a JSONL file. A line that cannot be read is refused with file, line and field: leaving a case out,
+//! or asking it without its picture, would measure something else.
 
 pub mod expected;
 pub mod file;
@@ -18,39 +18,39 @@ use crate::usage::usage;
 use expected::{Expected, Match};
 
 const FIELDS: [&str; 9] = ["id", "images", "prompt", "messages", "answer", "match", "max_tokens", "tags", "depth"];
-/// The group of every case; a tag of that name would be taken for it.
+/// Name of the group of all cases; a tag with this name would be confused with it.
 pub const ALL: &str = "all";
 
-/// A question, with what a right answer is where there is one.
+/// A question, with its expected answer if there is one.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// Its name in messages.
+    /// Name of the case in messages.
     pub id: String,
-    /// Of the question.
+    /// Pictures of the question.
     pub images: Vec<Picture>,
-    /// What was said before, as a request has it.
+    /// Earlier messages of the conversation, as in a request.
     pub earlier: Vec<Value>,
     pub prompt: String,
-    /// None: an answer is held against the reference's alone.
+    /// Expected answer; without one an answer is only compared with the reference's.
     pub answer: Option<Expected>,
-    /// Of the answer, at most; none: as the command line says.
+    /// Most tokens of the answer; `None` for the command line's default.
     pub max_tokens: Option<u32>,
-    /// What it is about; the first tag is its family.
+    /// Tags of the case; the first one is its family.
     pub tags: Vec<String>,
-    /// Where in the text the answer lies, from 0 (start) to 1 (end).
+    /// Place of the answer in the text, from 0 (start) to 1 (end).
     pub depth: Option<f64>,
 }
 
 /// A picture of a case.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Picture {
-    /// Sent as it is.
+    /// A URL that is sent unchanged.
     Url(String),
-    /// Sent as a data URL. It is read when it is sent: a suite's pictures may be more than memory holds.
+    /// A file that is sent as a data URL. It is read when it is sent: a suite's pictures may exceed memory.
     File(PathBuf),
 }
 
-/// Every case of the file, in order. `how` answers are matched where a case does not say.
+/// Reads every case of the file, in order. `how` is the match of cases that do not name one.
 pub fn read(file: &Path, how: Match) -> anyhow::Result<Vec<Case>> {
     let text = fs::read_to_string(file).map_err(|error| usage(format!("--suite {}: {error}", file.display())))?;
     let folder = file.parent().unwrap_or(Path::new(""));
@@ -68,7 +68,7 @@ pub fn read(file: &Path, how: Match) -> anyhow::Result<Vec<Case>> {
 fn case(line: &str, number: usize, folder: &Path, how: Match) -> Result<Case, String> {
     let fields: Map<String, Value> =
         serde_json::from_str(line).map_err(|error| format!("not a JSON object: {error}"))?;
-    // `image` for `images` would be a question without its picture.
+    // A misspelt `image` for `images` would ask a question without its picture.
     if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
         return Err(format!("field `{unknown}` is not known; known are {}", FIELDS.join(", ")));
     }
@@ -104,7 +104,7 @@ fn required(fields: &Map<String, Value>, key: &str) -> Result<String, String> {
     text.ok_or_else(|| format!("field `{key}` is missing or empty"))
 }
 
-/// What was said before, and the question.
+/// The earlier messages and the question.
 fn question(fields: &Map<String, Value>) -> Result<(Vec<Value>, String), String> {
     let messages = match (fields.get("messages"), fields.get("prompt")) {
         (None | Some(Value::Null), _) => return Ok((Vec::new(), required(fields, "prompt")?)),
@@ -184,7 +184,7 @@ fn picture(image: String, folder: &Path) -> Result<Picture, String> {
 }
 
 impl Case {
-    /// The conversation as a request has it.
+    /// The conversation, as in a request.
     pub fn messages(&self) -> anyhow::Result<Vec<Value>> {
         let mut content = Vec::with_capacity(self.images.len() + 1);
         for image in &self.images {
@@ -197,13 +197,13 @@ impl Case {
 }
 
 impl Picture {
-    /// As a request has it.
+    /// The picture's URL in a request.
     pub fn url(&self) -> anyhow::Result<String> {
         match self {
             Picture::Url(url) => Ok(url.clone()),
             Picture::File(file) => {
                 let bytes = fs::read(file).with_context(|| format!("cannot read the picture {}", file.display()))?;
-                // What it is, the server finds in its bytes too.
+                // The media type is only a hint: the server detects the format from the bytes too.
                 let kind =
                     image::guess_format(&bytes).map_or("application/octet-stream", |format| format.to_mime_type());
                 Ok(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))

@@ -1,8 +1,8 @@
-//! Which of a suite's cases are asked.
+//! Selection of a suite's cases.
 
 use clap::ValueEnum;
 
-/// Of so many cases, one is for calibration.
+/// One case in this many is for calibration.
 const CALIBRATION_EVERY: usize = 4;
 
 /// A part of the suite.
@@ -17,7 +17,7 @@ pub enum Split {
 }
 
 impl Split {
-    /// As on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Split::All => "all",
@@ -35,12 +35,12 @@ impl Split {
     }
 }
 
-/// The cases of the split, at most `limit` of them. Suites are ordered by tag, so cases at even distances are of all tags.
+/// The cases of the split, at most `limit` of them. Suites are ordered by tag, so evenly spaced cases cover all tags.
 pub fn choose<T>(cases: Vec<T>, split: Split, limit: Option<u32>) -> Vec<T> {
     let of_split: Vec<T> = (0..).zip(cases).filter(|(index, _)| split.has(*index)).map(|(_, case)| case).collect();
     let count = of_split.len();
     let wanted = limit.map_or(count, |limit| count.min(limit as usize));
-    // The first index at or after each k * count / wanted.
+    // The first index at or after each k * count / wanted is chosen.
     let is_chosen = |index: usize| (index * wanted) % count.max(1) < wanted;
     (0..).zip(of_split).filter(|(index, _)| is_chosen(*index)).map(|(_, case)| case).collect()
 }

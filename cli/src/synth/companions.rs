@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::{preset::Preset, tokenizer};
 
-/// Their names, for who replaces a checkpoint.
+/// Names of the files, for replacing a checkpoint.
 pub const NAMES: [&str; 5] =
     ["config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json"];
 
-/// Names and contents, `config.json` last.
+/// Names and contents of the files, `config.json` last.
 pub struct Companions(Vec<(&'static str, Vec<u8>)>);
 
-/// The files of a preset whose weights are in `dtype`.
+/// The files of a preset with weights in `dtype`.
 pub fn of(preset: &Preset, dtype: FloatType) -> anyhow::Result<Companions> {
     let (config, dialect) = (&preset.config, preset.dialect);
     let text = if config["text_config"].is_object() { &config["text_config"] } else { config };
@@ -35,12 +35,12 @@ pub fn of(preset: &Preset, dtype: FloatType) -> anyhow::Result<Companions> {
 }
 
 impl Companions {
-    /// Bytes of all files.
+    /// Total bytes of the files.
     pub fn bytes(&self) -> u64 {
         self.0.iter().map(|(_, content)| content.len() as u64).sum()
     }
 
-    /// Writes them in their order; returns their bytes.
+    /// Writes the files in order; returns their total bytes.
     pub fn write(&self, dir: &Path) -> anyhow::Result<u64> {
         for (name, content) in &self.0 {
             let path = dir.join(name);
@@ -56,7 +56,7 @@ fn generation(preset: &Preset) -> Value {
     json!({"bos_token_id": bos, "eos_token_id": preset.dialect.end_ids})
 }
 
-/// The configuration, with the format that the weights are in.
+/// The configuration, with the format of the weights.
 fn stored_as(dtype: FloatType, mut config: Value) -> Value {
     let name = match dtype {
         FloatType::F32 => "float32",
@@ -70,7 +70,7 @@ fn stored_as(dtype: FloatType, mut config: Value) -> Value {
     config
 }
 
-/// What is done to pictures, as published; none for models of text alone.
+/// The published image processor; `None` for text-only models.
 fn processor(config: &Value) -> Option<Value> {
     let side = &config["vision_config"]["image_size"];
     let clip = json!({
@@ -92,7 +92,7 @@ fn processor(config: &Value) -> Option<Value> {
     }
 }
 
-/// LLaVA-NeXT's processor is LLaVA's, for each tile.
+/// LLaVA-NeXT's processor is LLaVA's, applied to each tile.
 fn tiles(mut clip: Value, pinpoints: &Value) -> Value {
     clip["image_processor_type"] = "LlavaNextImageProcessor".into();
     clip["image_grid_pinpoints"] = pinpoints.clone();

@@ -1,20 +1,20 @@
-//! What the families' tokenizers have in common with their configurations: special tokens at the ids that these name, and
-//! how a conversation is written with them.
+//! Dialects of model families: special tokens at the ids that the configurations name, and a chat template that writes
+//! a conversation with them.
 
 /// Special tokens and chat template of a family.
 #[derive(Debug)]
 pub struct Dialect {
-    /// Id and text.
+    /// Ids and texts of the special tokens.
     pub special: &'static [(u32, &'static str)],
-    /// Begins every sequence; none: nothing does.
+    /// Token that begins every sequence; `None` if none does.
     pub bos: Option<&'static str>,
-    /// Ends an answer.
+    /// Token that ends an answer.
     pub eos: &'static str,
-    /// Fills batches up; here only named.
+    /// Token that pads batches; it is only named here.
     pub pad: &'static str,
     /// `eos_token_id` of generation_config.json.
     pub end_ids: &'static [u32],
-    /// Jinja.
+    /// Chat template in Jinja.
     pub chat_template: &'static str,
 }
 

@@ -1,16 +1,16 @@
 //! `secateur synth`: a checkpoint of a real shape whose weights are random numbers, to measure with.
 //!
 //! ```text
-//! preset.rs     the shapes, with their published configurations in presets/
-//! dialect.rs    special tokens and chat template of each family
-//! tensors/      which tensors a configuration has, and how each is filled
-//! numbers.rs    random numbers, fast
-//! shards.rs     safetensors files: which tensor is where, and the header
-//! stream.rs     tensors to a file, in constant memory
-//! tokenizer.rs  a tokenizer of the right size: one token for each byte, the rest fillers
-//! companions.rs the JSON files beside the weights
-//! place.rs      the folder: free space, and what may be replaced
-//! report.rs     what is printed
+//! preset.rs      the shapes, with their published configurations in presets/
+//! dialect.rs     special tokens and chat template of each family
+//! tensors/       the tensors of a configuration, and how each is filled
+//! numbers.rs     fast random numbers
+//! shards.rs      safetensors files: place of each tensor, and the header
+//! stream.rs      tensors to a file, in constant memory
+//! tokenizer.rs   a tokenizer of the right size: one token for each byte, the rest fillers
+//! companions.rs  the JSON files beside the weights
+//! place.rs       the folder: free space, and which files may be replaced
+//! report.rs      output
 //! ```
 
 mod companions;
@@ -58,7 +58,7 @@ pub struct SynthArguments {
     json: bool,
 }
 
-/// What was written.
+/// Facts about the written checkpoint.
 #[derive(Debug, PartialEq)]
 struct Written {
     parameters: u64,
@@ -93,7 +93,7 @@ fn write(preset: &Preset, arguments: &SynthArguments) -> anyhow::Result<Written>
     place::prepare(&arguments.out, arguments.force, weight_bytes + companions.bytes())?;
     let mut progress = Progress::new(weight_bytes);
     let mut bytes = stream::weights(&arguments.out, &shards, arguments.dtype, arguments.seed, &mut progress)?;
-    // After the weights: a folder without config.json is no checkpoint to anyone, so one that was cut short is not used.
+    // The weights come first: without config.json a folder is no checkpoint, so an interrupted one is never used.
     bytes += companions.write(&arguments.out)?;
     Ok(Written { parameters, bytes, weight_files: shards.len(), seconds: started.elapsed().as_secs_f64() })
 }

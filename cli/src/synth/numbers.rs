@@ -1,8 +1,8 @@
-//! Random numbers, as fast as a disk takes them.
+//! Random numbers, made as fast as a disk can write them.
 //!
-//! Sixteen bits of a hash choose one of 65 536 numbers that were drawn before and are already in the format of the file:
-//! a load and a store for each number, where drawing it would take a logarithm. The hash is one of a counter, not a chain,
-//! so that the processor works on several at once, and any part of a tensor can be had without the one before.
+//! Sixteen bits of a hash select one of 65 536 numbers that were drawn before and are already in the file's format: a
+//! load and a store per number, where drawing it would take a logarithm. The hash is of a counter, not a chain, so that
+//! the processor computes several at once, and any part of a tensor can be made without the part before it.
 
 use half::{bf16, f16};
 use secateur_model::FloatType;
@@ -10,22 +10,22 @@ use secateur_model::FloatType;
 use super::tensors::Fill;
 
 const DRAWN: usize = 1 << 16;
-/// Hashed numbers give so many sixteen bits each.
+/// Sixteen-bit values in each hash.
 const PER_HASH: usize = 4;
-/// The golden ratio's bits, as in splitmix64.
+/// Counter step of splitmix64: the golden ratio's bits.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The pool of drawn numbers is the same for every seed; the seed says which follows which.
+/// Seed of the pool. The pool of drawn numbers is the same for every user's seed, which only decides their order.
 const POOL_SEED: u64 = 0x5ECA_7E12;
 
-/// 65 536 normally distributed numbers of mean 0 and deviation 1.
+/// A pool of 65 536 normally distributed numbers with mean 0 and standard deviation 1.
 pub struct Pool(Vec<f32>);
 
 impl Pool {
-    /// Draws them, in pairs, with the method of Box and Muller.
+    /// Draws the numbers in pairs, with the method of Box and Muller.
     pub fn new() -> Pool {
         let uniform = |index: u64| (hash(POOL_SEED, index) >> 11) as f64 / (1u64 << 53) as f64;
         let pair = |index: u64| {
-            // 1 - u is above 0, where the logarithm is finite.
+            // 1 - u is above 0, so the logarithm is finite.
             let radius = (-2.0 * (1.0 - uniform(2 * index)).ln()).sqrt();
             let angle = std::f64::consts::TAU * uniform(2 * index + 1);
             [(radius * angle.cos()) as f32, (radius * angle.sin()) as f32]
@@ -33,7 +33,7 @@ impl Pool {
         Pool((0..DRAWN as u64 / 2).flat_map(pair).collect())
     }
 
-    /// The numbers that fill a tensor, as they are stored.
+    /// The numbers that fill a tensor, in the stored format.
     pub fn table(&self, fill: Fill, dtype: FloatType) -> Table {
         let value = |drawn: &f32| match fill {
             Fill::Ones => 1.0,
@@ -48,13 +48,13 @@ impl Pool {
     }
 }
 
-/// Drawn numbers in the format of the file, little-endian as safetensors has them.
+/// Drawn numbers in the file's format, little-endian as in safetensors.
 pub enum Table {
     Two(Box<[u16; DRAWN]>),
     Four(Box<[u32; DRAWN]>),
 }
 
-/// An array and not a slice, so that sixteen bits are always an index of it.
+/// An array and not a slice, so that any sixteen bits are a valid index.
 fn boxed<T: Copy + Default>(values: impl Iterator<Item = T>) -> Box<[T; DRAWN]> {
     let mut table = Box::new([T::default(); DRAWN]);
     for (place, value) in table.iter_mut().zip(values) {
@@ -63,7 +63,7 @@ fn boxed<T: Copy + Default>(values: impl Iterator<Item = T>) -> Box<[T; DRAWN]> 
     table
 }
 
-/// Fills `out` with the numbers `first ..` of the stream of that seed; `first` is a multiple of four.
+/// Fills `out` with the numbers from `first` on of the seed's stream; `first` must be a multiple of four.
 pub fn fill<T: Copy>(table: &[T; DRAWN], seed: u64, first: u64, out: &mut [T]) {
     debug_assert!(first.is_multiple_of(PER_HASH as u64));
     for (index, four) in (first / PER_HASH as u64..).zip(out.chunks_mut(PER_HASH)) {
@@ -74,7 +74,7 @@ pub fn fill<T: Copy>(table: &[T; DRAWN], seed: u64, first: u64, out: &mut [T]) {
     }
 }
 
-/// splitmix64: the `index`-th number of that seed.
+/// The `index`-th number of splitmix64 with that seed.
 fn hash(seed: u64, index: u64) -> u64 {
     let mut bits = seed.wrapping_add((index.wrapping_add(1)).wrapping_mul(STEP));
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

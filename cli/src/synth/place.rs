@@ -1,4 +1,4 @@
-//! The folder that is written: empty, or one whose checkpoint may be replaced, on a disk with room.
+//! The output folder: empty, or one whose checkpoint may be replaced, on a disk with enough space.
 
 use std::{
     fs, io,
@@ -10,10 +10,10 @@ use anyhow::{Context, bail};
 use super::{companions, report, shards};
 use crate::usage::usage;
 
-/// Kept free beside what is written: a full disk disturbs everyone on it.
+/// Bytes that stay free on the disk: a full disk disturbs all its users.
 const SPARE_BYTES: u64 = 64 << 20;
 
-/// Makes `dir` ready for `bytes` of files.
+/// Prepares `dir` for `bytes` of files.
 pub fn prepare(dir: &Path, force: bool, bytes: u64) -> anyhow::Result<()> {
     let context = || format!("cannot use {} as --out", dir.display());
     let entries = match fs::read_dir(dir) {
@@ -34,8 +34,8 @@ pub fn prepare(dir: &Path, force: bool, bytes: u64) -> anyhow::Result<()> {
         let (need, free) = (report::size(bytes + SPARE_BYTES), report::size(free + replaced));
         bail!("{} has room for {free}, and {need} are needed; free some, or choose another --out", dir.display());
     }
-    // Removed and not overwritten: a process that has mapped the old weights keeps them. config.json first, so that
-    // a half-replaced folder is no checkpoint.
+    // Old files are removed, not overwritten: a process that has mapped the old weights keeps them. config.json goes
+    // first, so that a half-replaced folder is no checkpoint.
     for path in old.iter().filter(|path| path.ends_with("config.json")).chain(&old) {
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(context),
@@ -45,14 +45,14 @@ pub fn prepare(dir: &Path, force: bool, bytes: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file of a checkpoint; anything else in the folder stays.
+/// Whether a path is a file of a checkpoint; any other file in the folder stays.
 fn is_ours(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let is_weights = path.extension().is_some_and(|extension| extension == "safetensors");
     is_weights || name == shards::INDEX || companions::NAMES.contains(&name)
 }
 
-/// Bytes that this user may still write there, where the system tells.
+/// Bytes that this user can still write on that disk; `None` if the system does not report it.
 #[cfg(unix)]
 fn free_bytes(dir: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(dir).ok()?;

@@ -1,4 +1,4 @@
-//! The shapes that can be had, each with the `config.json` that was published with it.
+//! The available shapes, each with its published `config.json`.
 
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::dialect::{self, Dialect};
 
-/// A shape.
+/// A model shape.
 pub struct Preset {
     /// The published configuration.
     pub config: Value,
-    /// Its special tokens and its chat template.
+    /// Special tokens and chat template.
     pub dialect: &'static Dialect,
 }
 
@@ -20,7 +20,7 @@ macro_rules! published {
     };
 }
 
-/// Name, `config.json`, dialect.
+/// Name, `config.json` and dialect of each preset.
 const PRESETS: &[(&str, &str, &Dialect)] = published![
     "llama-3.2-1b" speaks LLAMA_3,
     "llama-3.2-3b" speaks LLAMA_3,
@@ -38,12 +38,12 @@ const PRESETS: &[(&str, &str, &Dialect)] = published![
     "tiny-llama" speaks TINY,
 ];
 
-/// The names, for the command line.
+/// The preset names, as a parser for the command line.
 pub fn names() -> PossibleValuesParser {
     PossibleValuesParser::new(PRESETS.iter().map(|(name, ..)| *name))
 }
 
-/// The preset of that name.
+/// The preset with that name.
 pub fn named(name: &str) -> anyhow::Result<Preset> {
     let found = PRESETS.iter().find(|(known, ..)| *known == name);
     let (_, config, dialect) = found.with_context(|| format!("there is no preset `{name}`; --help lists them"))?;

@@ -1,4 +1,4 @@
-//! What `secateur synth` prints: the result on standard output, progress on standard error.
+//! Output of `secateur synth`: the result on standard output, progress on standard error.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use super::{SynthArguments, Written};
 use crate::progress;
 
-/// How far the weights are.
+/// Progress of writing the weights.
 pub struct Progress {
     shown: progress::Progress,
     total: u64,
@@ -14,12 +14,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of so many bytes.
+    /// Progress over `total` bytes.
     pub fn new(total: u64) -> Progress {
         Progress { shown: progress::Progress::of("writing, percent", 100), total, done: 0 }
     }
 
-    /// So many more are written.
+    /// Counts bytes that were written.
     pub fn wrote(&mut self, bytes: u64) {
         self.done += bytes;
         let rate = self.done as f64 / 1e6 / self.shown.elapsed().as_secs_f64().max(1e-9);
@@ -28,7 +28,7 @@ impl Progress {
     }
 }
 
-/// One JSON document.
+/// Prints one JSON document.
 pub fn json(arguments: &SynthArguments, written: &Written) -> serde_json::Result<()> {
     let document = json!({
         "out": arguments.out,
@@ -44,7 +44,7 @@ pub fn json(arguments: &SynthArguments, written: &Written) -> serde_json::Result
     Ok(())
 }
 
-/// The same for a person.
+/// Prints the result for a person.
 pub fn text(arguments: &SynthArguments, written: &Written) {
     let rate = written.bytes as f64 / 1e6 / written.seconds.max(1e-9);
     println!(
@@ -60,7 +60,7 @@ pub fn text(arguments: &SynthArguments, written: &Written) {
     println!("next: secateur up --model {}", arguments.out.display());
 }
 
-/// Bytes for a person, in the disk's units of thousands.
+/// Formats bytes for a person, in the disk's decimal units.
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),

@@ -1,4 +1,4 @@
-//! Safetensors files: which tensor is in which, and what their headers say.
+//! Safetensors files: the distribution of tensors over files, and the headers.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use serde_json::{Map, Value, json};
 
 use super::tensors::Tensor;
 
-/// Where the hub's tools cut.
+/// File size at which the hub's tools start a new file.
 pub const BYTES_MAX: u64 = 5_000_000_000;
-/// The index of a checkpoint in several files.
+/// Name of the index of a checkpoint in several files.
 pub const INDEX: &str = "model.safetensors.index.json";
 
-/// One file.
+/// One safetensors file.
 #[derive(Debug)]
 pub struct Shard {
-    /// Its name.
+    /// Name of the file.
     pub file: String,
-    /// In the order of their bytes.
+    /// Tensors in the order of their bytes.
     pub tensors: Vec<Tensor>,
-    /// Bytes of all tensors.
+    /// Total bytes of the tensors.
     pub bytes: u64,
 }
 
-/// Tensors in their order, in as few files of at most `bytes_max` as that allows; a tensor is never divided.
+/// Distributes tensors in order over as few files of at most `bytes_max` as possible; a tensor is never divided.
 pub fn plan(tensors: Vec<Tensor>, dtype: FloatType, bytes_max: u64) -> Vec<Shard> {
     let mut shards: Vec<Shard> = Vec::new();
     for tensor in tensors {
@@ -46,7 +46,7 @@ pub fn plan(tensors: Vec<Tensor>, dtype: FloatType, bytes_max: u64) -> Vec<Shard
     shards
 }
 
-/// What a file begins with: the length of the header, and the header.
+/// Beginning of a file: the length of the header, and the header.
 pub fn header(shard: &Shard, dtype: FloatType) -> serde_json::Result<Vec<u8>> {
     let mut entries = Map::from_iter([("__metadata__".to_owned(), json!({"format": "pt"}))]);
     let mut start = 0;
@@ -57,7 +57,8 @@ pub fn header(shard: &Shard, dtype: FloatType) -> serde_json::Result<Vec<u8>> {
         start = end;
     }
     let mut text = serde_json::to_vec(&Value::Object(entries))?;
-    // The numbers begin at a multiple of eight bytes, so that a mapped file can be read in place.
+    // The header is padded so that the numbers begin at a multiple of eight bytes, and a mapped file can be read in
+    // place.
     text.resize(text.len().next_multiple_of(8), b' ');
     Ok([&(text.len() as u64).to_le_bytes()[..], &text].concat())
 }

@@ -1,4 +1,4 @@
-//! Tensors to files, a piece at a time: what is in memory does not depend on the model's size.
+//! Writes tensors to files piece by piece: memory use does not depend on the model's size.
 
 use std::{fs::File, io::Write, path::Path};
 
@@ -13,7 +13,7 @@ use super::{
     tensors::{Fill, Tensor},
 };
 
-/// Numbers that are made at a time: their bytes stay in the processor's cache until they are written.
+/// Numbers made at a time: their bytes stay in the processor's cache until they are written.
 const PIECE: usize = 1 << 17;
 
 /// Writes every file, and the index if there are several; returns their bytes.
@@ -53,10 +53,10 @@ fn one(path: &Path, shard: &Shard, source: &mut Source, progress: &mut Progress)
     Ok(header.len() as u64 + shard.bytes)
 }
 
-/// Where the numbers come from.
+/// Source of the numbers.
 struct Source {
     pool: Pool,
-    /// A handful: one for each standard deviation, and ones.
+    /// Tables by fill; there are few: one for each standard deviation, and ones.
     tables: Vec<(Fill, Table)>,
     dtype: FloatType,
     seed: u64,
@@ -97,7 +97,7 @@ fn pieces<T: Pod>(
     Ok(())
 }
 
-/// Each tensor has a stream of its own, so that its numbers do not depend on which tensors stand before it.
+/// The seed of a tensor's own stream, so that its numbers do not depend on the tensors before it.
 fn seed_of(seed: u64, name: &str) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key("secateur synth tensor v1");
     hasher.update(&seed.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Whole checkpoints: that they load and answer, are the size that was published, and can be made again.
+//! Tests on whole checkpoints: they load and answer, have the published size, and are reproducible.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -33,7 +33,7 @@ fn a_tiny_one_loads_and_answers() {
         assert!(answer.len() == 8 && answer.iter().all(|token| *token < 1024), "{answer:?}");
         let logits = model.logits(&[Segment::Text(&prompt)]).unwrap();
         assert!(logits.iter().all(|logit| logit.abs() < 50.0));
-        // Not a constant: the last position's logits differ among themselves.
+        // The output is not constant: the last position's logits differ among themselves.
         let last = &logits[4 * 1024..];
         assert!(last.iter().any(|logit| (logit - last[0]).abs() > 0.1));
     }
@@ -72,7 +72,7 @@ fn sizes_are_the_published_ones() {
     }
 }
 
-/// Each preset's shapes with everything made small but the structure: what the loader wants is all there.
+/// Each preset's structure with small dimensions: every tensor that the loader needs exists.
 #[test]
 fn every_structure_loads() {
     for name in ["mistral-7b-v0.3", "qwen2.5-0.5b", "qwen3-0.6b", "llava-1.5-7b", "llava-next-7b", "qwen2.5-vl-3b"] {

@@ -1,5 +1,5 @@
-//! A tokenizer of the vocabulary's size without a trained vocabulary: a token for each byte, special tokens where the
-//! configuration has them, and fillers. Any text becomes as many tokens as it has bytes, and any token becomes text.
+//! A tokenizer of the vocabulary's size without a trained vocabulary: a token for each byte, the configuration's
+//! special tokens, and fillers. A text becomes as many tokens as it has bytes, and every token has a text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::dialect::Dialect;
 
-/// `tokenizer.json`.
+/// The content of `tokenizer.json`.
 pub fn tokenizer(dialect: &Dialect, vocab: u32) -> Value {
     let added = dialect.special.iter().map(|(id, text)| {
         json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -30,7 +30,7 @@ pub fn tokenizer(dialect: &Dialect, vocab: u32) -> Value {
     })
 }
 
-/// `tokenizer_config.json`.
+/// The content of `tokenizer_config.json`.
 pub fn configuration(dialect: &Dialect, positions: &Value) -> Value {
     json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -43,7 +43,7 @@ pub fn configuration(dialect: &Dialect, positions: &Value) -> Value {
     })
 }
 
-/// Token text to id: every id below `vocab` has one text.
+/// Maps token texts to ids: every id below `vocab` has one text.
 fn vocabulary(dialect: &Dialect, vocab: u32) -> Map<String, Value> {
     let special: HashMap<u32, &str> = dialect.special.iter().copied().collect();
     let mut letters = alphabet().into_iter();
@@ -55,7 +55,8 @@ fn vocabulary(dialect: &Dialect, vocab: u32) -> Map<String, Value> {
     texts.into_iter().zip(0u32..).map(|(text, id)| (text, id.into())).collect()
 }
 
-/// The 256 characters by which byte-level tokenizers write bytes: printable ones as themselves, the others behind Latin.
+/// The 256 characters by which byte-level tokenizers write bytes: printable ones as themselves, the others from U+0100
+/// on.
 fn alphabet() -> Vec<char> {
     let printable: HashSet<u8> = (b'!'..=b'~').chain(0xA1..=0xAC).chain(0xAE..=0xFF).collect();
     let mut behind = (0x100u32..).filter_map(char::from_u32);
@@ -64,7 +65,7 @@ fn alphabet() -> Vec<char> {
         .collect()
 }
 
-/// Puts the first token in front of every text.
+/// A post-processor that puts the first token in front of every text.
 fn begin_with(bos: &str, dialect: &Dialect) -> Value {
     let id = dialect.special.iter().find(|(_, text)| *text == bos).map(|(id, _)| id);
     let first = json!({"SpecialToken": {"id": bos, "type_id": 0}});

@@ -1,4 +1,4 @@
-//! One role as a process of its own.
+//! One role as a child process.
 
 use std::{net::SocketAddr, path::Path, process::Stdio, time::Duration};
 
@@ -10,17 +10,18 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a role may take to bind its port (the model is loaded afterwards).
+/// Deadline for a role to bind its port (the model is loaded afterwards).
 const ANNOUNCE_MAX: Duration = Duration::from_secs(20);
-/// How long a role may take to stop before it is killed: more than any gives its requests (a node 30 s, a router 25 s and
-/// 2 s for the last bytes), so that this is for a process that hangs.
+/// Deadline for a role to stop before it is killed: longer than any role gives its requests (a node 30 s, a router 25 s
+/// and 2 s for the last bytes), so that it only affects a process that hangs.
 const STOP_MAX: Duration = Duration::from_secs(35);
 
 /// A running role.
 pub struct Child {
     arguments: Vec<String>,
     process: Process,
-    /// The role stops when this end of the pipe closes, so it cannot outlive this process, however that ends.
+    /// Write end of a pipe: the role stops when it closes, so it cannot outlive this process, however this process
+    /// ends.
     lifeline: Option<ChildStdin>,
     address: SocketAddr,
 }
@@ -39,12 +40,12 @@ impl Child {
         self.arguments.first().map_or("", String::as_str)
     }
 
-    /// Where it listens.
+    /// The address that the role listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Waits until the process has ended, and says how.
+    /// Waits until the process has ended, and returns how it ended.
     pub async fn ended(&mut self) -> String {
         match self.process.wait().await {
             Ok(status) => status.to_string(),
@@ -60,7 +61,7 @@ impl Child {
         Ok(())
     }
 
-    /// Stops it: kindly, then not.
+    /// Stops the role: first by closing its lifeline, then, after a deadline, by killing it.
     pub async fn stop(&mut self) {
         self.lifeline = None;
         if timeout(STOP_MAX, self.process.wait()).await.is_err() {
@@ -68,14 +69,14 @@ impl Child {
         }
     }
 
-    /// Ends it at once, whatever it does.
+    /// Kills the role at once, even while it serves.
     pub async fn kill(&mut self) {
-        // It may end by itself in this very moment; either way it is gone.
+        // The process may end by itself at this moment; either way it is gone.
         let _ = self.process.kill().await;
     }
 }
 
-/// The role's command line. A group of its own keeps a terminal's Ctrl-C from it: `up` ends its roles in their order.
+/// The role's command. A process group of its own shields it from a terminal's Ctrl-C: `up` stops its roles in order.
 fn command(program: &Path, arguments: &[String], listen: SocketAddr) -> std::process::Command {
     let mut command = program_of(program, arguments, listen);
     #[cfg(unix)]
@@ -83,7 +84,7 @@ fn command(program: &Path, arguments: &[String], listen: SocketAddr) -> std::pro
     command
 }
 
-/// A role as a command that reads nothing of this terminal.
+/// A role's command, with flags to listen and to stop when its standard input closes.
 pub fn program_of(program: &Path, arguments: &[String], listen: SocketAddr) -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command

@@ -1,4 +1,4 @@
-//! All roles of a local cluster: started, watched, restarted, stopped.
+//! All roles of a local cluster: start, supervision, restart, stop.
 
 use std::{
     net::SocketAddr,
@@ -14,28 +14,28 @@ pub use super::roles::{Only, Plan};
 use super::{child::Child, report};
 use crate::{key, progress::Progress};
 
-/// How long loading may take before `up` gives up.
+/// Deadline for loading before `up` fails.
 const READY_MAX: Duration = Duration::from_secs(300);
 const READY_POLL: Duration = Duration::from_millis(50);
-/// How long the router may take to answer a question that computes nothing.
+/// Timeout of the router for requests that compute nothing.
 const QUESTION_MAX: Duration = Duration::from_secs(2);
-/// Before a node that died is started again, so that one that dies at once does not spin.
+/// Pause before a node that died is restarted, so that one that dies at once does not spin.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
 /// A running local cluster.
 pub struct Cluster {
-    /// The router is the last one: nodes are there before it.
+    /// Nodes first, the router last: nodes must exist before it.
     children: Vec<Child>,
 }
 
 impl Cluster {
-    /// Starts every role on a free loopback port, and says so.
+    /// Starts every role on a free loopback port, and reports it.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
         Self::start_behind(plan, async |decode| Ok(decode)).await
     }
 
-    /// The same with something before the decode nodes: `front` is given where they listen, and says where router and
-    /// prefill reach them.
+    /// Starts every role, with a proxy before the decode nodes: `front` is given the addresses that they listen on, and
+    /// returns those under which router and prefill nodes reach them.
     pub async fn start_behind(
         plan: Plan,
         front: impl AsyncFnOnce(Vec<SocketAddr>) -> anyhow::Result<Vec<SocketAddr>>,
@@ -53,7 +53,7 @@ impl Cluster {
         Ok(Self { children })
     }
 
-    /// Where the prefill nodes listen.
+    /// The addresses that the prefill nodes listen on.
     pub fn prefill(&self) -> Vec<SocketAddr> {
         addresses(&self.children, "prefill")
     }
@@ -64,7 +64,7 @@ impl Cluster {
         format!("http://{}", router.unwrap_or_default())
     }
 
-    /// Waits until the router says that it can serve; an error if a role ends before that.
+    /// Waits until the router reports that it can serve; fails if a role ends before that.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let base = self.base_url();
         let url = format!("{base}/health");
@@ -92,12 +92,12 @@ impl Cluster {
         }
     }
 
-    /// Starts again what dies, until this future is dropped.
+    /// Restarts roles that die, until this future is dropped.
     pub async fn supervise(&mut self) {
         join_all(self.children.iter_mut().map(keep_alive)).await;
     }
 
-    /// What the router says of itself and its nodes; null while it does not answer.
+    /// The router's view of itself and its nodes; null while it does not answer.
     pub async fn view(&self) -> Value {
         match client() {
             Ok(client) => view(&client, &self.base_url()).await,
@@ -105,8 +105,8 @@ impl Cluster {
         }
     }
 
-    /// Stops every role, each as kindly as it can: the router finishes what it has while its nodes still compute, and the
-    /// nodes, of which nobody wants anything then, come after it.
+    /// Stops every role gracefully: the router finishes its requests while its nodes still compute, and the nodes,
+    /// which then have no work left, stop after it.
     pub async fn stop(&mut self) {
         let Some((router, nodes)) = self.children.split_last_mut() else { return };
         router.stop().await;
@@ -119,7 +119,7 @@ impl Cluster {
     }
 }
 
-/// A client for loopback: a proxy of the environment is for the outside.
+/// A client for loopback; a proxy from the environment is only for addresses outside.
 fn client() -> reqwest::Result<Client> {
     Client::builder().no_proxy().timeout(QUESTION_MAX).build()
 }
@@ -135,7 +135,7 @@ async fn view(client: &Client, base: &str) -> Value {
     view.await.unwrap_or_default()
 }
 
-/// Who is ready, as the router sees it; empty while it does not answer.
+/// The ready nodes, as the router sees them; empty while it does not answer.
 async fn loaded(client: &Client, base: &str) -> String {
     let view = view(client, base).await;
     let Some(nodes) = view["nodes"].as_array() else { return String::new() };

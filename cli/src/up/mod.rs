@@ -68,8 +68,8 @@ pub struct UpArguments {
 const PORT: u16 = 8080;
 
 impl UpArguments {
-    /// Whether the checkpoint is served as its card has it, so that another answer is a defect. A plan, other weights and
-    /// another format may cost an answer.
+    /// Whether the checkpoint is served as it was when its card was made, so that a different sample answer is a
+    /// defect. A plan, other weights and another format may change an answer.
     fn is_as_measured(&self) -> bool {
         self.plan.is_none() && self.node.weights.is_none() && self.node.dtype.is_none()
     }
@@ -89,10 +89,10 @@ impl UpArguments {
     }
 }
 
-/// How a run ended that did not fail.
+/// The end of a run that did not fail.
 enum Ended {
     Well,
-    /// A second signal cut what ran.
+    /// A second signal interrupted requests.
     Cut,
 }
 
@@ -117,13 +117,13 @@ async fn start(arguments: UpArguments) -> anyhow::Result<Ended> {
     }
     let begun = tokio::select! {
         begun = begin(&arguments, plan) => begun?,
-        // What was started ends with its handles.
+        // Dropping the handles stops the roles that were started.
         () = stops.first.cancelled() => return Ok(Ended::Well),
     };
     run_until(&arguments, &model, begun, &stops).await
 }
 
-/// Starts every role, once nothing that can be seen beforehand stands in the way.
+/// Starts every role, after checking everything that can be checked beforehand.
 async fn begin(arguments: &UpArguments, plan: Plan) -> anyhow::Result<Cluster> {
     before_start::checkpoint(&arguments.node.asked(&plan.model, arguments.model.is_none(), arguments.plan.as_deref()))?;
     if plan.port != 0 {
@@ -142,7 +142,7 @@ async fn run_until(
         served = serve(arguments, model, &mut cluster) => served,
         () = stops.first.cancelled() => Ok(()),
     };
-    // Also after a failure: no process is left behind.
+    // The cluster stops also after a failure, so that no process is left behind.
     let is_whole = stop::stop(&mut cluster, stops).await;
     served.map(|()| if is_whole { Ended::Well } else { Ended::Cut })
 }
@@ -163,7 +163,7 @@ async fn serve(arguments: &UpArguments, model: &Path, cluster: &mut Cluster) -> 
             Outcome { answer: None, expected: None, model, urls }
         }
     };
-    // Nothing can fail any more that says otherwise.
+    // The outcome is printed only now, when no later failure can contradict it.
     if arguments.json {
         report::json(&outcome)?
     } else {
@@ -176,8 +176,8 @@ async fn serve(arguments: &UpArguments, model: &Path, cluster: &mut Cluster) -> 
     Ok(())
 }
 
-/// The sample, or a greeting where the model cannot take that: a template may know no pictures, a model none, and the
-/// cluster serves all the same. The last refusal where nothing is taken.
+/// Asks the sample question, or a greeting if the model cannot take the sample: a template may not support pictures, or
+/// a model may have none, and the cluster serves all the same. Returns the last refusal if no question is accepted.
 async fn ask(
     arguments: &UpArguments,
     model: &Path,
@@ -211,7 +211,7 @@ async fn ask(
     Ok(Err(refusal))
 }
 
-/// Holds the answer against the card's.
+/// Compares the answer with the card's.
 fn judge(arguments: &UpArguments, question: &Question, answer: &Answer) -> anyhow::Result<()> {
     let Some(expected) = question.expected.as_ref().filter(|expected| **expected != answer.text) else { return Ok(()) };
     let text = format!("the sample answer is `{}` where the checkpoint's card has `{expected}`", answer.text);
@@ -222,7 +222,7 @@ fn judge(arguments: &UpArguments, question: &Question, answer: &Answer) -> anyho
     Ok(())
 }
 
-/// So that `doctor` finds this cluster; without it, it has to be told where to look.
+/// Leaves a note by which `doctor` finds this cluster; without it, `doctor` needs the URL.
 fn leave_note(base_url: &str) -> Option<Note> {
     Note::leave(base_url).inspect_err(|error| tracing::debug!(%error, "no note of this cluster was left")).ok()
 }

@@ -1,4 +1,4 @@
-//! Flags of `up` that are the nodes': judged here as a node would judge them, before any is started, and handed on.
+//! Flags of `up` for its nodes: validated here as a node would, before any is started, and passed on.
 
 use std::path::Path;
 
@@ -26,7 +26,8 @@ pub struct NodeOptions {
 }
 
 impl NodeOptions {
-    /// As flags of a node, with the plan that it runs. The demo's answers are documented, and tested, as those of f32.
+    /// The flags for a node, with the plan that it runs. The demo defaults to f32, in which its answers are documented
+    /// and tested.
     pub fn flags(&self, is_demo: bool, plan: Option<&Path>) -> Vec<String> {
         let dtype = self.dtype.clone().or_else(|| is_demo.then(|| "f32".to_owned()));
         let given = [

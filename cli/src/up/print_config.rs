@@ -1,5 +1,5 @@
-//! `secateur up --print-config`: the effective configuration of each role that would be started, one table for each, as the
-//! role itself prints it.
+//! `secateur up --print-config`: the effective configuration of each role that would be started, as one table per role,
+//! in the role's own format.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use std::net::SocketAddr;
@@ -9,17 +9,17 @@ use anyhow::Context;
 use super::{child, roles::Plan};
 use crate::usage::usage;
 
-/// Stands for the nodes' addresses, which are not known before they listen.
+/// Placeholder for the nodes' addresses, which are not known before they listen.
 const SOMEWHERE: &str = "127.0.0.1:1";
 
-/// Prints it. A setting that a role refuses ends it as bad usage, in the role's words.
+/// Prints the tables. A setting that a role refuses ends the command as bad usage, with the role's message.
 pub fn print(plan: &Plan) -> anyhow::Result<()> {
     let free = SocketAddr::from(([127, 0, 0, 1], 0));
     let nodes = |count: u32| vec![SOMEWHERE.to_owned(); count as usize];
     let mut tables = vec![table(&plan.router(&nodes(plan.prefill), &nodes(plan.decode)), plan.listen())?];
     let mut shown = Vec::new();
     for node in plan.nodes() {
-        // Nodes of one role differ in their names alone.
+        // Nodes of one role differ only in their names.
         let role = node.first().cloned().unwrap_or_default();
         if !shown.contains(&role) {
             tables.push(table(&node, free)?);
@@ -48,7 +48,7 @@ fn table(arguments: &[String], listen: SocketAddr) -> anyhow::Result<String> {
     Ok(std::iter::once(format!("[{role}]")).chain(lines.map(str::to_owned)).map(|line| line + "\n").collect())
 }
 
-/// What `up` finds out or arranges by itself is not there to be set.
+/// Whether a line is a setting of the user's; settings that `up` finds or arranges by itself are left out.
 fn is_of_the_user(line: &str) -> bool {
     let name = line.split(" = ").next().unwrap_or_default();
     !matches!(name, "prefill" | "decode" | "node_id" | "stdin_lifeline")

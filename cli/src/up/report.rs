@@ -1,4 +1,4 @@
-//! What `secateur up` prints: results on standard output, progress and errors on standard error.
+//! Output of `secateur up`: results on standard output, progress and errors on standard error.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
 use std::io::{Write, stderr, stdout};
@@ -7,25 +7,25 @@ use serde_json::{Value, json};
 
 use super::sample::{Answer, MAX_TOKENS, Question};
 
-/// A cluster that serves, and what its sample showed.
+/// A serving cluster, and the result of its sample question.
 pub struct Outcome {
-    /// What came back; none: the router takes no sample question.
+    /// The answer; `None` if the router accepts no sample question.
     pub answer: Option<Answer>,
-    /// What the checkpoint's card says should come back.
+    /// The answer that the checkpoint's card expects.
     pub expected: Option<String>,
     /// The model's name.
     pub model: String,
-    /// Where to go on.
+    /// URLs of the cluster.
     pub urls: Urls,
 }
 
-/// Where the cluster is.
+/// URLs of a cluster.
 pub struct Urls {
     base: String,
 }
 
 impl Urls {
-    /// Of the router at `base`.
+    /// URLs of the router at `base`.
     pub fn new(base: &str) -> Self {
         Self { base: base.to_owned() }
     }
@@ -41,35 +41,35 @@ impl Urls {
     }
 }
 
-/// A line of progress.
+/// Prints a line of progress.
 pub fn progress(text: &str) {
     let _ = writeln!(stderr(), "secateur: {text}");
 }
 
-/// The run failed.
+/// Prints the error of a failed run.
 pub fn failure(error: &anyhow::Error) {
     let _ = writeln!(stderr(), "error: {error:#}");
 }
 
-/// The question, and the start of the answer's line.
+/// Prints the question, and the start of the answer's line.
 pub fn question(question: &Question) {
     println!("Q: {}", question.prompt);
     print!("A: ");
     let _ = stdout().flush();
 }
 
-/// The answer's line of a question that was refused.
+/// Ends the answer's line of a question that was refused.
 pub fn no_answer() {
     println!("(refused)");
 }
 
-/// A piece of the answer as it comes.
+/// Prints a piece of the answer as it arrives.
 pub fn piece(text: &str) {
     print!("{text}");
     let _ = stdout().flush();
 }
 
-/// One JSON document.
+/// Prints one JSON document.
 pub fn json(outcome: &Outcome) -> serde_json::Result<()> {
     let answer = outcome.answer.as_ref();
     let document = json!({
@@ -84,7 +84,7 @@ pub fn json(outcome: &Outcome) -> serde_json::Result<()> {
     Ok(())
 }
 
-/// The receipt and the URLs for a person.
+/// Prints the receipt and the URLs for a person.
 pub fn text(outcome: &Outcome, once: bool) {
     if let Some(answer) = &outcome.answer {
         println!();
@@ -100,7 +100,7 @@ pub fn text(outcome: &Outcome, once: bool) {
     }
 }
 
-/// What the ratio is made of, and what the precision rests on; empty where nothing was saved.
+/// The factors of the byte ratio, and the source of the precision; empty if nothing was saved.
 fn saved(receipt: &Value) -> String {
     let saved = &receipt["transfer"]["saved"];
     let part = |key: &str, words: &str| {
@@ -125,7 +125,7 @@ fn saved(receipt: &Value) -> String {
     format!("         {}{lossy}\n", parts.join(", "))
 }
 
-/// The receipt's lines. Of pictures it speaks where there were any.
+/// The lines of the receipt, which mention pictures only if there were any.
 fn receipt(receipt: &Value) -> [String; 2] {
     let (visual, transfer, timing) = (&receipt["visual"], &receipt["transfer"], &receipt["timing"]);
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);

@@ -2,38 +2,38 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-/// What to start.
+/// The cluster to start.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Checkpoint folder.
     pub model: PathBuf,
-    /// Prefill nodes.
+    /// Number of prefill nodes.
     pub prefill: u32,
-    /// Decode nodes.
+    /// Number of decode nodes.
     pub decode: u32,
-    /// Further flags of every node.
+    /// Additional flags of every node.
     pub node: Vec<String>,
-    /// Further flags of one role alone.
+    /// Additional flags of single roles.
     pub only: Only,
-    /// The router's port; 0: a free one.
+    /// The router's port; 0 for a free one.
     pub port: u16,
-    /// What the roles log.
+    /// Log directives of the roles.
     pub log: String,
 }
 
-/// Flags of one role alone.
+/// Flags for single roles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Only {
-    /// Of prefill nodes.
+    /// Flags of prefill nodes.
     pub prefill: Vec<String>,
-    /// Of decode nodes.
+    /// Flags of decode nodes.
     pub decode: Vec<String>,
-    /// Of the router.
+    /// Flags of the router.
     pub router: Vec<String>,
 }
 
 impl Plan {
-    /// Every node: its subcommand with its flags, but where it listens.
+    /// The command line of every node: its subcommand and flags, except the listen address.
     pub fn nodes(&self) -> Vec<Vec<String>> {
         let roles = [("prefill", self.prefill, &self.only.prefill), ("decode", self.decode, &self.only.decode)];
         let each = roles.into_iter().flat_map(|(role, count, only)| (0..count).map(move |index| (role, index, only)));
@@ -47,7 +47,7 @@ impl Plan {
         own.into_iter().chain(self.node.iter().cloned()).chain(only.iter().cloned()).collect()
     }
 
-    /// The router in front of nodes under these addresses.
+    /// The router's command line, for nodes at these addresses.
     pub fn router(&self, prefill: &[String], decode: &[String]) -> Vec<String> {
         let model = self.model.to_string_lossy();
         let (prefill, decode) = (prefill.join(","), decode.join(","));
@@ -55,7 +55,7 @@ impl Plan {
         own.map(str::to_owned).into_iter().chain(self.only.router.iter().cloned()).collect()
     }
 
-    /// Where the router listens.
+    /// The address that the router listens on.
     pub fn listen(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }

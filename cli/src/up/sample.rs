@@ -1,4 +1,4 @@
-//! The sample question: what any OpenAI client would send, over HTTP, streamed.
+//! The sample question, sent over HTTP and streamed as any OpenAI client would send it.
 
 use std::{path::Path, time::Duration};
 
@@ -11,38 +11,38 @@ use serde_json::{Value, json};
 use crate::{bench::client::error_text, key};
 
 const ANSWER_MAX: Duration = Duration::from_secs(120);
-/// The cap of a sample answer.
+/// Limit on the tokens of a sample answer.
 pub const MAX_TOKENS: u32 = 64;
 
-/// A question with what should come back.
+/// A question with its expected answer.
 pub struct Question {
-    /// The words.
+    /// Text of the question.
     pub prompt: String,
     /// The picture as a data URI.
     image: Option<String>,
-    /// What the checkpoint's card says the answer is.
+    /// The answer that the checkpoint's card expects.
     pub expected: Option<String>,
 }
 
-/// What came back.
+/// The router's answer.
 #[derive(Default)]
 pub struct Answer {
-    /// The deltas, joined.
+    /// Text of the answer, joined from the deltas.
     pub text: String,
     /// The model's name.
     pub model: String,
-    /// Why the answer ended, as OpenAI's API has it; empty: the router did not say.
+    /// The finish reason, in the words of OpenAI's API; empty if the router gave none.
     pub finish: String,
     /// The router's receipt.
     pub receipt: Value,
 }
 
-/// The router does not take the question: another may be taken.
+/// Error when the router refuses the question; it may accept another one.
 pub struct Refusal(pub String);
 
 impl Question {
-    /// Those worth asking of the checkpoint, the best one first: its card's sample, and a greeting, which any model that
-    /// chats can answer. Also says why the sample cannot be asked, where it cannot.
+    /// The questions to ask of the checkpoint, best first: its card's sample, and a greeting, which any chat model can
+    /// answer. Also returns why the sample cannot be asked, if it cannot.
     pub fn all(model: &Path) -> anyhow::Result<(Vec<Self>, Option<String>)> {
         let greeting = Self { prompt: "Hello! What can you do?".to_owned(), image: None, expected: None };
         let Some(sample) = Card::read(model)?.and_then(|card| card.sample) else { return Ok((vec![greeting], None)) };
@@ -74,14 +74,14 @@ impl Question {
 }
 
 impl Answer {
-    /// Whether it would have gone on but for the cap that the sample sets.
+    /// Whether the answer was cut off by the sample's token limit.
     pub fn was_cut(&self) -> bool {
         self.finish == "length"
     }
 }
 
-/// Asks, calls `on_piece` with each delta as it comes, and returns the whole; the inner error is a question that the router
-/// refuses, the outer one a cluster that does not work.
+/// Asks the question, calls `on_piece` with each delta as it arrives, and returns the whole answer. The inner error is
+/// a question that the router refuses, the outer one a cluster that does not work.
 pub async fn ask(
     base_url: &str,
     question: &Question,
@@ -96,7 +96,7 @@ pub async fn ask(
     let status = response.status();
     if !status.is_success() {
         let text = error_text(&response.text().await?);
-        // Whoever lacks a key is refused whatever is asked.
+        // A refusal for a missing key is independent of the question.
         if is_about_the_question(status) {
             return Ok(Err(Refusal(text)));
         }

@@ -1,13 +1,13 @@
-//! How a cluster is stopped by hand: what runs is finished, unless a second signal says not to.
+//! Orderly stop of a cluster: running requests are finished, unless a second signal interrupts them.
 
 use secateur_common::shutdown::Stops;
 use serde_json::Value;
 
 use super::{cluster::Cluster, report};
 
-/// Stops every role; false where a signal cut that short.
+/// Stops every role; returns false if a signal interrupted requests.
 pub async fn stop(cluster: &mut Cluster, stops: &Stops) -> bool {
-    // A cluster that ends by itself, after a failure for example, has not had its first signal.
+    // A cluster that ends by itself, for example after a failure, has had no first signal yet.
     let cut = if stops.first.is_cancelled() {
         report::progress(&said(requests(&cluster.view().await)));
         &stops.again
@@ -23,7 +23,7 @@ pub async fn stop(cluster: &mut Cluster, stops: &Stops) -> bool {
     }
 }
 
-/// Requests that run or wait, by the router's view.
+/// Number of running and waiting requests, from the router's view.
 fn requests(view: &Value) -> u64 {
     let count = |which: &str| view["requests"][which].as_u64().unwrap_or(0);
     count("running") + count("waiting")

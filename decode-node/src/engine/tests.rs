@@ -1,11 +1,11 @@
-//! Load on a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
+//! Load tests with a simulated model: thousands of answers in seconds, on the real engine, pool and scheduler.
 
 use std::time::Duration;
 
 use super::*;
 use secateur_model::{BlockTable, Drawn, FloatType, KvPool, ModelError, Sampler, Sampling};
 
-/// Answers `token + 1` forever, and checks what a model would rely on.
+/// A simulated model that always draws `token + 1`, and checks the invariants that a real model relies on.
 struct Simulated;
 
 impl Compute for Simulated {
@@ -27,7 +27,7 @@ struct Client {
     order: String,
 }
 
-/// The engine's thread drops an answer a moment after its client heard of its end.
+/// Waits until all blocks are free: the engine thread drops an answer a moment after its client has heard of its end.
 async fn all_free(space: &BlockSpace) {
     for _ in 0..2_000 {
         if space.pool().free_blocks() == space.pool().blocks() {
@@ -42,7 +42,7 @@ fn space(blocks: usize) -> Arc<BlockSpace> {
     BlockSpace::new(KvPool::of_shape(FloatType::F32, 1, 2, 1, blocks).unwrap(), true)
 }
 
-/// Starts an answer on a prompt of `prompt` positions that has `left` tokens to go.
+/// Starts an answer to a prompt of `prompt` positions that has `left` tokens left to generate.
 async fn start(engine: &Engine, space: &Arc<BlockSpace>, order: &str, prompt: usize, first: u32, left: u32) -> Client {
     let mut table = BlockTable::new(space.pool());
     table.grow(space.lease(table.missing(prompt)).await.unwrap());
@@ -62,7 +62,8 @@ async fn start(engine: &Engine, space: &Arc<BlockSpace>, order: &str, prompt: us
     Client { events: receiver, first, left, order: order.to_owned() }
 }
 
-/// Reads to the end: checks that tokens count up without a gap; returns the reason and how many came.
+/// Reads an answer to its end and checks that its tokens count up without a gap; returns the reason for the end and the
+/// number of tokens.
 async fn finish(client: &mut Client) -> (Reason, u32) {
     let mut count = 0;
     while let Some(event) = client.events.recv().await {
@@ -101,8 +102,8 @@ async fn thousands_of_answers_share_a_small_pool_and_give_it_all_back() {
                         assert_eq!(count, client.left);
                         return replays;
                     }
-                    // As the router does: the prompt and all tokens so far are the next attempt's prompt; its prefill
-                    // draws one token.
+                    // The replay of the router: the prompt and all tokens so far are the next attempt's prompt, and its
+                    // prefill draws one token.
                     Reason::Preempted => {
                         replays += 1;
                         prompt += 1 + count as usize;
@@ -129,7 +130,7 @@ async fn thousands_of_answers_share_a_small_pool_and_give_it_all_back() {
 async fn when_blocks_run_out_the_last_to_come_is_recomputed() {
     let space = space(4);
     let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
-    // Each has two blocks and needs a third one after 16 tokens.
+    // Each answer holds two blocks and needs a third after 16 tokens.
     let mut first = start(&engine, &space, "1", 17, 0, 40).await;
     let mut second = start(&engine, &space, "2", 17, 500, 40).await;
     let (first, second) = tokio::join!(finish(&mut first), finish(&mut second));
@@ -157,7 +158,7 @@ async fn a_cancelled_answer_frees_its_blocks() {
     all_free(&space).await;
 }
 
-/// A model whose numbers overflow behind one token.
+/// A simulated model whose logits after the token [`OVERFLOWS`] are not numbers.
 struct Overflowing;
 
 const OVERFLOWS: u32 = 507;
@@ -190,7 +191,7 @@ async fn logits_that_are_no_numbers_end_their_answer_and_no_other() {
     all_free(&space).await;
 }
 
-/// A model with a defect.
+/// A model that panics in every step.
 struct Broken;
 
 impl Compute for Broken {
@@ -225,7 +226,7 @@ async fn start_full(engine: &Engine, space: &Arc<BlockSpace>, order: &str) -> (C
     (Client { events: receiver, first: 7, left: 19, order }, leash)
 }
 
-/// No wake-up is lost, or this stands still: nothing polls.
+/// Nothing polls, so a lost wake-up would hang this test.
 #[tokio::test]
 async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
     // An answer of 35 positions needs three blocks.
@@ -238,7 +239,7 @@ async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
             tokio::task::yield_now().await;
         }
         if round % 10 == 0 {
-            // One that is given up leaves too, with nothing else happening.
+            // A cancelled answer leaves too, although no block is freed.
             drop(leash);
             assert!(client.events.recv().await.is_none());
             drop(arriving);
@@ -251,10 +252,11 @@ async fn answers_that_all_wait_go_on_with_the_block_that_becomes_free() {
     }
 }
 
-/// A table with blocks of another pool, as no request has: growing it is a defect, between two steps.
+/// The panic comes from a table with blocks of another pool, which no real request has: growing it panics between two
+/// steps.
 #[tokio::test]
 async fn a_panic_between_steps_ends_the_engine_and_every_answer_with_it() {
-    // Room for as many steps as take a while.
+    // The pool has room for many steps, so the answer runs for a while.
     let (space, other) = (space(64_000), space(8));
     let engine = Engine::start(Simulated, space.clone(), 8).unwrap();
     let mut sound = start(&engine, &space, "1", 3, 0, 1_000_000).await;

@@ -56,7 +56,7 @@ fn end_tokens_are_named_by_keys_or_known_by_their_text() {
         .with("tokenizer.ggml.tokens", Value::Texts(tokens))
         .with("tokenizer.ggml.token_type", Value::Integers(vec![3, 3, 3, 1, 1, 1]))
         .with("tokenizer.ggml.eot_token_id", Value::Integer(5));
-    // The fourth is a plain token, whatever it looks like.
+    // The fourth token is plain by its type, although its text looks like a control token.
     let ids = json!([1, 2, 5]);
     assert_eq!(build.read().unwrap().generation_config().unwrap(), json!({ "eos_token_id": ids }));
     assert_eq!(config(build)["eos_token_id"], ids);

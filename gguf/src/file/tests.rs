@@ -7,7 +7,7 @@ fn problem(build: &Build) -> String {
     build.read().unwrap_err().to_string()
 }
 
-/// Uses everything that a file offers. Whatever comes of it, nothing may panic.
+/// Calls every method that interprets a file. Errors are fine, panics are not.
 fn use_all(gguf: &Gguf) {
     let _ = gguf.config();
     let _ = gguf.generation_config();
@@ -126,7 +126,7 @@ proptest! {
         }
     }
 
-    /// Most of a changed file still makes sense, so that the change reaches what lies behind the container.
+    /// Most of a changed file is still valid, so that the change reaches the code behind the container format.
     #[test]
     fn no_change_of_a_whole_file_causes_a_panic(
         changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6),
@@ -146,7 +146,7 @@ proptest! {
         }
     }
 
-    /// Values of the wrong kind, or out of range, under keys that are used.
+    /// Keys that are used get values of the wrong kind or out of range.
     #[test]
     fn no_value_of_a_key_causes_a_panic(key in 0..KEYS.len(), value in any_value()) {
         if let Ok(gguf) = Build::llama().with(KEYS[key], value).read() {

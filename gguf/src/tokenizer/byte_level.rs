@@ -1,4 +1,5 @@
-//! Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM): tokens are spelled in an alphabet of one printable character a byte.
+//! Byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM): tokens are spelled in an alphabet with one printable character per
+//! byte.
 
 use std::collections::HashSet;
 
@@ -17,7 +18,7 @@ pub(super) fn parts(gguf: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Parts, P
     let letters: HashSet<char> = alphabet.iter().copied().collect();
     let mut ids = Map::new();
     for ((id, token), kind) in (0u32..).zip(vocabulary.tokens).zip(&vocabulary.kinds) {
-        // What is never cut is found in the text as it is, so it is spelled as it is.
+        // Tokens that are never split are matched in the text itself, so they are not spelled in the alphabet.
         let is_spelled = *kind != TokenKind::Plain || token.chars().all(|letter| letters.contains(&letter));
         let spelled = if is_spelled { token.clone() } else { spell(token, &alphabet) };
         ids.insert(spelled, id.into());
@@ -38,12 +39,12 @@ fn spell(token: &str, alphabet: &[char]) -> String {
     token.bytes().map(|byte| alphabet[usize::from(byte)]).collect()
 }
 
-/// GPT-2's: printable bytes stand for themselves, the others for the characters from 256 on, in order.
+/// GPT-2's alphabet, by byte: printable bytes are themselves, the others are the characters from 256 on, in order.
 fn alphabet() -> Vec<char> {
     let mut others = '\u{100}'..;
     let letter = |byte: u8| match byte {
         b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF => char::from(byte),
-        // 68 bytes take one each, of a range that is far longer.
+        // Only 68 bytes take a character of this range, so it never ends.
         _ => others.next().unwrap_or(char::REPLACEMENT_CHARACTER),
     };
     (0..=u8::MAX).map(letter).collect()

@@ -1,4 +1,4 @@
-//! The tokenizer that a file describes, as `tokenizer.json` and `tokenizer_config.json`.
+//! Conversion of a file's tokenizer into `tokenizer.json` and `tokenizer_config.json`.
 
 mod byte_level;
 mod pre_tokenizer;
@@ -18,18 +18,18 @@ use vocabulary::Vocabulary;
 const MODEL: &str = "tokenizer.ggml.model";
 const TEMPLATE: &str = "tokenizer.chat_template";
 
-/// What the two kinds of vocabulary differ in.
+/// Parts of `tokenizer.json` in which the two kinds of vocabulary differ.
 struct Parts {
     pre_tokenizer: Json,
     decoder: Json,
     model: Json,
-    /// Whether a sequence begins with the token for that where the file does not say.
+    /// Default of whether a sequence begins with the begin-of-sequence token.
     adds_bos: bool,
 }
 
 impl Gguf {
-    /// The `tokenizer.json` of the same model. Refused by name: vocabularies and pre-tokenizers that this version does not
-    /// implement.
+    /// The `tokenizer.json` of the same model. Vocabularies and pre-tokenizers that this version does not implement are
+    /// refused by name.
     pub fn tokenizer(&self) -> Result<Json, GgufError> {
         self.tokenizer_json().map_err(|problem| self.refused(problem))
     }
@@ -62,7 +62,7 @@ impl Gguf {
         }))
     }
 
-    /// What stands before and after every sequence.
+    /// The post-processor, which adds the tokens before and after every sequence.
     fn post_processor(&self, vocabulary: &Vocabulary<'_>, adds_bos: bool) -> Result<Json, Problem> {
         let wanted = [
             (SpecialToken::Bos, self.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(adds_bos)),
@@ -71,7 +71,7 @@ impl Gguf {
         let mut named = Map::new();
         let mut pieces = [Vec::new(), Vec::new()];
         for ((token, is_wanted), pieces) in wanted.into_iter().zip(&mut pieces) {
-            // As transformers: a token that is not named is not added.
+            // As in transformers, a token that no key names is not added.
             let Some(id) = self.special_id(token)?.filter(|_| is_wanted) else { continue };
             let text = vocabulary.token(id)?;
             named.insert(text.to_owned(), json!({ "id": text, "ids": [id], "tokens": [text] }));
@@ -98,7 +98,7 @@ impl Gguf {
             ("unk_token", SpecialToken::Unknown),
             ("pad_token", SpecialToken::Padding),
         ] {
-            // Null and not left out: nothing else may name it.
+            // A missing token is written as null and not left out, so that no other source can name one.
             let text = self.special_id(token)?.map(|id| vocabulary.token(id)).transpose()?;
             config.insert(key.to_owned(), json!(text));
         }
@@ -108,7 +108,7 @@ impl Gguf {
         Ok(Json::Object(config))
     }
 
-    /// The one template, or all of them by name where there are several.
+    /// The chat template; if there are several, all of them by name.
     fn chat_templates(&self) -> Result<Option<Json>, Problem> {
         let default = self.text(TEMPLATE)?;
         let names = match self.value("tokenizer.chat_templates") {

@@ -1,5 +1,5 @@
-//! How a byte-level vocabulary's text is cut into words before merging. A file names only whose rule it is; the rules are
-//! those of the models' own `tokenizer.json`.
+//! Pre-tokenizers of byte-level vocabularies: how a text is split into words before merging. A file has only the name
+//! of a rule; the rules themselves are those of the models' own `tokenizer.json`.
 
 use serde_json::{Value as Json, json};
 
@@ -7,21 +7,21 @@ use crate::error::Problem;
 
 const KEY: &str = "tokenizer.ggml.pre";
 
-/// A rule, and what goes with it.
+/// A rule for splitting, and the settings that go with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
     rule: Rule,
     /// Whether a word that is a token stays whole even if merging would not lead to it.
     pub ignores_merges: bool,
-    /// Whether a sequence begins with the token for that where the file does not say.
+    /// Default of whether a sequence begins with the begin-of-sequence token.
     pub adds_bos: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
-    /// GPT-2's pattern, which is built into `ByteLevel`.
+    /// The pattern of GPT-2, which is built into `ByteLevel`.
     Gpt2,
-    /// The same, each digit by itself.
+    /// The pattern of GPT-2, with each digit as a word of its own.
     Digits,
     /// A pattern of the model's own.
     Pattern(&'static str),
@@ -33,7 +33,7 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl PreTokenizer {
-    /// The rule of that name; without a name it is GPT-2's.
+    /// The pre-tokenizer with the given name; without a name, GPT-2's.
     pub fn named(name: Option<&str>) -> Result<PreTokenizer, Problem> {
         let plain = |rule| PreTokenizer { rule, ignores_merges: false, adds_bos: false };
         let whole_words = |pattern| PreTokenizer { rule: Rule::Pattern(pattern), ignores_merges: true, adds_bos: true };
@@ -51,7 +51,7 @@ impl PreTokenizer {
         }
     }
 
-    /// As in `tokenizer.json`.
+    /// The pre-tokenizer as in `tokenizer.json`.
     pub fn json(self) -> Json {
         let bytes = |has_pattern: bool| json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": has_pattern });
         let sequence =

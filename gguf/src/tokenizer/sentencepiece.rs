@@ -1,4 +1,4 @@
-//! SentencePiece vocabularies (Llama 2, Mistral) as BPE with byte fallback, converted as transformers does it.
+//! SentencePiece vocabularies (Llama 2, Mistral) as BPE with byte fallback, converted in the way of transformers.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::file::{Gguf, wrong_kind};
 use crate::value::Value;
 
 const SCORES: &str = "tokenizer.ggml.scores";
-/// What stands for a space.
+/// Character that stands for a space in tokens.
 const SPACE: &str = "\u{2581}";
 
 pub(super) fn parts(gguf: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Parts, Problem> {
@@ -71,8 +71,9 @@ fn scores(gguf: &Gguf, tokens: usize) -> Result<&[f32], Problem> {
     Ok(scores)
 }
 
-/// A merge for each way of cutting a token into two others, in the order of `generate_merges` of transformers: by the score
-/// of the token, then by the lengths of its parts, greatest first; then by the token's place and by those of its parts.
+/// A merge for each way of splitting a token into two others, in the order of `generate_merges` of transformers: by the
+/// score of the token, then by the lengths of its parts, greatest first; then by the token's id and by those of its
+/// parts.
 fn implied_merges<'a>(
     vocabulary: &Vocabulary<'a>,
     ids: &HashMap<&'a str, u32>,

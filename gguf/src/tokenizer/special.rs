@@ -1,4 +1,4 @@
-//! Tokens with a role: named by a key, or marked as never to be cut.
+//! Special tokens: those named by a key, and those marked as never to be split.
 
 use std::collections::BTreeSet;
 
@@ -9,14 +9,14 @@ use crate::error::Problem;
 use crate::file::{Gguf, wrong_kind};
 use crate::value::Value;
 
-/// A token that a key names.
+/// Role of a token that a key names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SpecialToken {
     Bos,
     Eos,
-    /// Ends a turn where that is another token than the end of the text.
+    /// End of turn, if that is another token than the end of the text.
     Eot,
-    /// Ends a message that a tool is to answer.
+    /// End of a message that a tool is to answer.
     Eom,
     Unknown,
     Padding,
@@ -44,12 +44,12 @@ impl SpecialToken {
     }
 }
 
-/// Control tokens that end a turn in the templates of these families, whether a key names them or not. llama.cpp goes by
-/// their texts as well, since many files name only one of a model's end tokens.
+/// Texts of control tokens that end a turn in the templates of known families, whether a key names them or not.
+/// llama.cpp goes by their texts as well, since many files name only one of a model's end tokens.
 const TURN_ENDS: [&str; 6] = ["<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>"];
 
 impl Gguf {
-    /// The id that a key names; refused where the vocabulary has no such token.
+    /// The id of a special token, if a key names it; refused if the vocabulary has no such token.
     pub(super) fn special_id(&self, token: SpecialToken) -> Result<Option<u32>, Problem> {
         let Some(id) = self.count(token.key())? else { return Ok(None) };
         let known = match self.value(super::vocabulary::TOKENS) {
@@ -62,7 +62,7 @@ impl Gguf {
         Ok(Some(id))
     }
 
-    /// The tokens that end an answer, ascending.
+    /// Ids of the tokens that end an answer, ascending.
     pub(crate) fn end_tokens(&self) -> Result<Vec<u32>, Problem> {
         let vocabulary = Vocabulary::read(self)?;
         let mut ids = BTreeSet::new();
@@ -84,8 +84,8 @@ impl Gguf {
         Ok(ids.into_iter().collect())
     }
 
-    /// Tokens that are found in a text before it is cut: control tokens and named ones, which are special, and user-defined
-    /// ones, which are not.
+    /// The `added_tokens` of `tokenizer.json`, which are matched in a text before it is split: control tokens and named
+    /// ones, which are special, and user-defined ones, which are not.
     pub(super) fn added_tokens(&self, vocabulary: &Vocabulary<'_>) -> Result<Vec<Json>, Problem> {
         let mut named = BTreeSet::new();
         for token in SpecialToken::ALL {

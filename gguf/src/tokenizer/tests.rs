@@ -29,7 +29,7 @@ fn refusal(build: &Build) -> String {
 fn byte_level_vocabularies_are_spelled_in_their_alphabet() {
     let tokens = texts(&["<\u{ff5c}s\u{ff5c}>", "</s>", "a", "b", "ab", "\u{e9} x"]);
     let json = tokenizer(&Build::llama().with("tokenizer.ggml.tokens", tokens));
-    // é is in the alphabet, the space is not: the token is spelled byte by byte. A control token stays what it is.
+    // é is in the alphabet, the space is not: the token is spelled byte by byte. A control token is not spelled.
     assert_eq!(json["model"]["vocab"]["\u{c3}\u{a9}\u{120}x"], 5);
     assert_eq!(json["model"]["vocab"]["<\u{ff5c}s\u{ff5c}>"], 0);
     assert_eq!(json["model"]["merges"], json!([["a", "b"]]));
@@ -54,7 +54,7 @@ fn each_pre_tokenizer_is_that_of_its_models() {
 #[test]
 fn merges_of_a_sentencepiece_vocabulary_follow_its_scores() {
     let json = tokenizer(&sentencepiece());
-    // Of two tokens with one score, the longer first part comes first.
+    // Of two merges with equal scores, the one with the longer parts comes first.
     assert_eq!(json["model"]["merges"], json!([["a", "ab"], ["a", "b"]]));
     assert_eq!(
         (&json["model"]["byte_fallback"], &json["pre_tokenizer"]["prepend_scheme"]),
@@ -78,7 +78,7 @@ fn sequences_begin_and_end_as_the_file_says() {
         .with("tokenizer.ggml.add_bos_token", Value::Flag(true))
         .with("tokenizer.ggml.add_eos_token", Value::Flag(true));
     assert_eq!(single(&both), json!([bos, words, eos]));
-    // Nothing is added that has no name.
+    // A token that no key names is not added.
     assert_eq!(single(&both.without("tokenizer.ggml.bos_token_id")), json!([words, eos]));
 }
 

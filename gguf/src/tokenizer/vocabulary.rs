@@ -1,4 +1,4 @@
-//! The list of tokens, and what kind each is.
+//! The list of tokens, and the kind of each.
 
 use std::collections::HashMap;
 
@@ -9,30 +9,31 @@ use crate::value::Value;
 pub(super) const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
-/// Longer than any token of a real vocabulary, so that what is quadratic in it stays small.
+/// Longest token in bytes: longer than any token of a real vocabulary, and short enough for algorithms that are
+/// quadratic in it.
 const TOKEN_BYTES_MAX: usize = 1024;
 
-/// What a token is for.
+/// Kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TokenKind {
-    /// Text, unknown, unused or one byte.
+    /// An ordinary token: text, unknown, unused or a single byte.
     Plain,
-    /// A mark that only templates write.
+    /// A control token, which only templates write.
     Control,
-    /// A text that is never cut, whatever the pre-tokenizer says.
+    /// A text that is never split, whatever the pre-tokenizer says.
     UserDefined,
 }
 
-/// The tokens of a file, a token's place being its id.
+/// The tokens of a file; the index of a token is its id.
 #[derive(Debug)]
 pub(super) struct Vocabulary<'a> {
     pub tokens: &'a [String],
-    /// One for each token.
+    /// Kind of each token.
     pub kinds: Vec<TokenKind>,
 }
 
 impl<'a> Vocabulary<'a> {
-    /// Reads the list; refused where there are more tokens than the model has embeddings.
+    /// Reads the list of tokens; refused if there are more tokens than the model has embeddings.
     pub fn read(gguf: &'a Gguf) -> Result<Vocabulary<'a>, Problem> {
         let tokens = match gguf.value(TOKENS) {
             Some(Value::Texts(tokens)) if !tokens.is_empty() => tokens.as_slice(),
@@ -50,13 +51,13 @@ impl<'a> Vocabulary<'a> {
         Ok(Vocabulary { tokens, kinds: kinds(gguf, tokens.len())? })
     }
 
-    /// The text of a token that a key names.
+    /// The text of the token with the given id.
     pub fn token(&self, id: u32) -> Result<&'a str, Problem> {
         let out = || Problem::key(TOKENS, format!("there is no token {id}"));
         self.tokens.get(id as usize).map(String::as_str).ok_or_else(out)
     }
 
-    /// Text to id; of equal texts the last counts, as in transformers.
+    /// Map of texts to ids. Of tokens with equal texts the last one counts, as in transformers.
     pub fn ids(&self) -> HashMap<&'a str, u32> {
         self.tokens.iter().zip(0u32..).map(|(token, id)| (token.as_str(), id)).collect()
     }
@@ -79,7 +80,7 @@ fn kind_of(number: i64) -> TokenKind {
     }
 }
 
-/// The merges of the file, each of two texts; `None`: it lists none.
+/// The merges of the file, each of two texts; `None` if the file lists none.
 pub(super) fn merges(gguf: &Gguf) -> Result<Option<Vec<(&str, &str)>>, Problem> {
     let merges = match gguf.value(MERGES) {
         None => return Ok(None),

@@ -1,4 +1,4 @@
-//! What the benchmarks share: their arguments, the clock, and what the machine can do (register-only loops and a plain
+//! Code shared by the benchmarks: their arguments, the clock, and the machine's peaks (register-only loops and a plain
 //! read of memory).
 #![allow(dead_code)]
 
@@ -9,15 +9,15 @@ use std::time::Instant;
 
 use secateur_kernels::{Cpu, Isa};
 
-/// Whether time is the process's processor time over its threads, and not the clock's: for a machine that others use.
-/// Only honest with one thread, as waiting for each other counts.
+/// Whether time is the process's processor time over its threads instead of wall-clock time, for a machine that others
+/// use. Only meaningful with one thread, since waiting for each other counts.
 static PROCESSOR_TIME: AtomicBool = AtomicBool::new(false);
 
-/// The command line.
+/// The arguments of the command line.
 pub struct Arguments(Vec<String>);
 
 impl Arguments {
-    /// Reads it; `--processor-time` sets the clock.
+    /// Reads the arguments; `--processor-time` selects the clock.
     pub fn read() -> Arguments {
         let arguments = Arguments(std::env::args().collect());
         PROCESSOR_TIME.store(arguments.has("--processor-time"), Ordering::Relaxed);
@@ -29,24 +29,24 @@ impl Arguments {
         self.0.iter().any(|argument| argument == name)
     }
 
-    /// What stands behind a flag.
+    /// The value after a flag.
     pub fn value(&self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|argument| argument == name)?;
         self.0.get(at + 1).cloned()
     }
 
-    /// The numbers behind a flag; none if it is not given.
+    /// The numbers after a flag; empty if the flag is not given.
     pub fn numbers(&self, name: &str) -> Vec<usize> {
         self.value(name).map_or(vec![], |text| text.split(',').map(|number| number.parse().unwrap()).collect())
     }
 
-    /// Threads to compute with.
+    /// Number of threads to compute with.
     pub fn threads(&self) -> usize {
         self.value("--threads").and_then(|threads| threads.parse().ok()).unwrap_or(2)
     }
 }
 
-/// Seconds since some moment.
+/// Seconds since a fixed point in time.
 fn now() -> f64 {
     #[cfg(target_os = "linux")]
     if PROCESSOR_TIME.load(Ordering::Relaxed) {
@@ -59,7 +59,8 @@ fn now() -> f64 {
             fn clock_gettime(clock: i32, time: *mut Time) -> i32;
         }
         let mut time = Time { seconds: 0, nanoseconds: 0 };
-        // SAFETY: the C library's function; 2 is CLOCK_PROCESS_CPUTIME_ID.
+        // SAFETY: this is the C library's function, `time` has its layout of a timespec on 64-bit Linux, and 2 is
+        // CLOCK_PROCESS_CPUTIME_ID.
         unsafe { clock_gettime(2, &raw mut time) };
         return time.seconds as f64 + time.nanoseconds as f64 * 1e-9;
     }
@@ -67,7 +68,7 @@ fn now() -> f64 {
     START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
-/// Best of some rounds of `calls` calls, in seconds per call.
+/// Seconds per call of the best of `rounds` rounds, and one to warm up, of `calls` calls each.
 pub fn best(rounds: usize, calls: usize, mut work: impl FnMut(usize)) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..=rounds {
@@ -80,7 +81,7 @@ pub fn best(rounds: usize, calls: usize, mut work: impl FnMut(usize)) -> f64 {
     best
 }
 
-/// GB/s that the team reads from memory.
+/// Rate at which the team reads memory, in GB/s.
 pub fn read(cpu: &Cpu) -> f64 {
     let words = vec![1u64; (512 << 20) / 8];
     let pieces = 512;
@@ -101,11 +102,11 @@ pub fn read(cpu: &Cpu) -> f64 {
 
 const STEPS: usize = 2_000_000;
 
-/// G operations per second of the whole team, of a loop that makes `operations` each step.
+/// Rate of the whole team, in G operations per second, for a loop with `operations` operations per step.
 fn loops(cpu: &Cpu, operations: usize, work: impl Fn() + Sync) -> f64 {
     let threads = cpu.threads();
     let seconds = best(5, 1, |_| {
-        // Pieces of equal length on every thread.
+        // The barrier makes every thread take exactly one piece.
         let start = std::sync::Barrier::new(threads);
         cpu.run(threads, &|_| {
             start.wait();
@@ -135,7 +136,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512bf16")]
     pub fn pairs() {
         let mut sums = [_mm512_set1_ps(black_box(1.0)); 16];
-        // SAFETY: vectors of 64 bytes.
+        // SAFETY: both types are vectors of 64 bytes, and any bits are valid in both.
         let a: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(black_box(0x3f00_3f00))) };
         for _ in 0..STEPS {
             for sum in &mut sums {
@@ -158,31 +159,31 @@ mod x86 {
     }
 }
 
-/// GFLOP/s of f32, where AVX-512 is there.
+/// Rate of f32 with AVX-512, in GFLOP/s; NaN without it.
 pub fn fma(cpu: &Cpu) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if Isa::detect() >= Isa::Avx512 {
-        // SAFETY: the machine has it.
+        // SAFETY: the machine has AVX-512, as just checked.
         return loops(cpu, 16 * 32, || unsafe { x86::fma() });
     }
     f64::NAN
 }
 
-/// GFLOP/s of `vdpbf16ps`.
+/// Rate of `vdpbf16ps`, in GFLOP/s; NaN without it.
 pub fn pairs(cpu: &Cpu) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if Isa::detect() >= Isa::Avx512Bf16 {
-        // SAFETY: the machine has it.
+        // SAFETY: the machine has AVX-512 with BF16, as just checked.
         return loops(cpu, 16 * 64, || unsafe { x86::pairs() });
     }
     f64::NAN
 }
 
-/// GOP/s of `vpdpbusd`.
+/// Rate of `vpdpbusd`, in GOP/s; NaN without it.
 pub fn bytes(cpu: &Cpu) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if Isa::detect() >= Isa::Avx512Vnni {
-        // SAFETY: the machine has it.
+        // SAFETY: the machine has AVX-512 with VNNI, as just checked.
         return loops(cpu, 16 * 128, || unsafe { x86::bytes() });
     }
     f64::NAN

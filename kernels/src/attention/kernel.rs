@@ -1,7 +1,9 @@
-//! The parts of attention over one partition of slots.
+//! The parts of attention over one partition of slots: packing, scores, softmax, weighted sums, merging.
 //!
-//! Shapes: K is packed as [chunk][unit of the head][CHUNK slots], V as [unit of slots][padded head_dim]. Scores, and the
-//! weights that replace them in place, are rows of [`LINE`] * 4 bytes, one per query.
+//! Shapes: K is packed as [chunk][unit of the head][CHUNK slots], V as [unit of slots][padded head_dim]. Scores, and
+//! the weights that replace them in place, are rows of [`LINE`] * 4 bytes, one per query.
+//!
+//! The unsafe functions here need the instruction set of their arithmetic, and memory of these shapes.
 
 // Tiles are indexed by row and column throughout.
 #![allow(clippy::needless_range_loop)]
@@ -9,34 +11,36 @@
 use super::math::Math;
 use crate::simd::{Simd, exp2, prefetch};
 
-/// Slots of a partition, counted from slot 0: softmax is taken over a partition, and partitions are merged in order.
+/// Number of slots of a partition, counted from slot 0. Softmax is taken over a partition, and partitions are merged in
+/// order.
 pub(super) const PARTITION: usize = 256;
-/// Slots that are packed and scored together.
+/// Number of slots that are packed and scored together.
 pub(super) const CHUNK: usize = 64;
-/// Numbers from one query's scores to the next's: not a power of two, which would put all in one set of the cache.
+/// Distance, in numbers, from one query's scores to the next one's. Not a power of two, which would put all of them
+/// into one set of the cache.
 pub(super) const LINE: usize = PARTITION + 16;
-/// Queries of a panel.
+/// Most queries of a panel.
 pub(super) const PANEL: usize = 6;
-/// Columns to which the head is padded: the widest vector.
+/// Multiple to which the head is padded: the width of the widest vector.
 const PAD: usize = 16;
 
-/// head_dim with padding.
+/// Width of a head with padding.
 pub(super) fn padded(dim: usize) -> usize {
     dim.next_multiple_of(PAD)
 }
 
-/// Units from one query to the next.
+/// Distance from one packed query to the next, in units.
 pub(super) fn query_stride(dim: usize) -> usize {
     padded(dim)
 }
 
-/// A query as units, zeros after it.
+/// Packs a query as units, with zeros after it.
 #[inline(always)]
 pub(super) unsafe fn pack_query<M: Math>(q: *const f32, dim: usize, into: *mut u32) {
     let width = M::S::WIDTH;
     let mut i = 0;
     while i < dim {
-        // SAFETY: `into` has room for the padded query.
+        // SAFETY: `q` has `dim` numbers, and `into` has room for the padded query.
         unsafe {
             let v = M::S::load_part(q.add(i), (dim - i).min(width));
             M::narrow(into.cast::<u8>().add(i * 4 / M::UNIT), v);
@@ -45,18 +49,19 @@ pub(super) unsafe fn pack_query<M: Math>(q: *const f32, dim: usize, into: *mut u
     }
 }
 
-/// Addresses of a chunk's slots; null for slots that are not there.
+/// Addresses of a chunk's slots; null for slots that do not exist.
 pub(super) type Slots = [*const u8; CHUNK];
 
-/// The keys of one head of a chunk. Meanwhile as many bytes are fetched from `next`, a few at a time: a processor may drop what
-/// is asked for all at once.
+/// Packs the keys of one head of a chunk. Meanwhile as many bytes are prefetched from `next`, a few at a time: a
+/// processor may drop prefetches that are issued all at once.
 #[inline(always)]
 pub(super) unsafe fn pack_keys<M: Math>(slots: &Slots, head: usize, dim: usize, into: *mut f32, next: Option<&Slots>) {
     let offset = head * dim * M::FORMAT.bytes();
     let width = M::S::WIDTH;
     let units = dim / M::UNIT;
     let bytes = M::FORMAT.bytes() * M::UNIT;
-    // SAFETY: slots have `dim` numbers; `into` has room for the padded units.
+    // SAFETY: every slot that is not null has `dim` numbers of the head, and `into` has room for the padded units; a
+    // partial vector goes through `last`, which has room for one.
     unsafe {
         let mut rows = [M::S::zero(); 16];
         for first in (0..CHUNK).step_by(width) {
@@ -92,7 +97,7 @@ pub(super) unsafe fn pack_keys<M: Math>(slots: &Slots, head: usize, dim: usize, 
     }
 }
 
-/// The values of one head of a chunk; fetches from `next` as [`pack_keys`] does.
+/// Packs the values of one head of a chunk, and prefetches from `next` like [`pack_keys`].
 #[inline(always)]
 pub(super) unsafe fn pack_values<M: Math>(
     slots: &Slots,
@@ -114,7 +119,8 @@ pub(super) unsafe fn pack_values<M: Math>(
             }
         }
         let whole = if slots.iter().any(|slot| slot.is_null()) { 0 } else { dim - dim % width };
-        // SAFETY: slots have `dim` numbers; `into` has room for the padded ones.
+        // SAFETY: every slot that is not null has `dim` numbers of the head, and `into` has room for the padded ones; a
+        // partial vector goes through `last`, which has room for one.
         unsafe {
             let into = into.add(unit * padded(dim));
             for i in (0..whole).step_by(width) {
@@ -135,7 +141,8 @@ pub(super) unsafe fn pack_values<M: Math>(
     }
 }
 
-/// Scores of `R` queries with the slots of one chunk: for each, entry after entry (or pair after pair).
+/// Computes the scores of `R` queries with the slots of one chunk; each score is summed entry after entry (or pair
+/// after pair).
 #[inline(always)]
 unsafe fn scores<M: Math, const R: usize, const C: usize>(
     q: *const u32,
@@ -146,7 +153,7 @@ unsafe fn scores<M: Math, const R: usize, const C: usize>(
 ) {
     let width = M::S::WIDTH;
     for column in (0..CHUNK).step_by(C * width) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees packed queries and keys of this shape, and scores of `R` queries at `into`.
         unsafe {
             let mut sums = [[M::S::zero(); C]; R];
             let mut k = keys.add(column);
@@ -172,8 +179,8 @@ unsafe fn scores<M: Math, const R: usize, const C: usize>(
     }
 }
 
-/// Adds the values of slot units `from..to` with the weights of `R` queries, slot after slot (or pair after pair), to
-/// `C` vectors of the sums.
+/// Adds the values of the slot units `units`, with the weights of `R` queries, to `C` vectors of the sums, slot after
+/// slot (or pair after pair).
 #[inline(always)]
 unsafe fn weigh<M: Math, const R: usize, const C: usize>(
     weights: *const u32,
@@ -184,7 +191,8 @@ unsafe fn weigh<M: Math, const R: usize, const C: usize>(
     line: usize,
 ) {
     let width = M::S::WIDTH;
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees weights of `R` queries, packed values of the units, and `C` vectors of sums at
+    // `into`.
     unsafe {
         let mut sums = [[M::S::zero(); C]; R];
         for (r, sums) in sums.iter_mut().enumerate() {
@@ -214,25 +222,25 @@ unsafe fn weigh<M: Math, const R: usize, const C: usize>(
     }
 }
 
-/// Up to [`PANEL`] queries of one KV head and their rows of everything.
+/// Up to [`PANEL`] queries of one KV head, with their rows of scores and sums.
 #[derive(Clone, Copy)]
 pub(super) struct Panel {
     pub(super) queries: usize,
     pub(super) dim: usize,
-    /// Packed queries, [`query_stride`] apart.
+    /// Packed queries, [`query_stride`] units apart.
     pub(super) q: *const u32,
-    /// Scores, then weights, [`LINE`] apart.
+    /// Scores, which become weights, [`LINE`] numbers apart.
     pub(super) scores: *mut f32,
-    /// Weighted values, `line` apart.
+    /// Weighted sums of values, `line` numbers apart.
     pub(super) sums: *mut f32,
     pub(super) line: usize,
 }
 
 impl Panel {
-    /// Scores with the chunk that lies at `keys` and has its scores from column `column` on.
+    /// Computes the scores with the chunk at `keys`; they are stored from column `column` on.
     #[inline(always)]
     pub(super) unsafe fn score<M: Math>(&self, keys: *const f32, column: usize) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the memory of the panel and a packed chunk at `keys`.
         unsafe {
             match M::S::COLUMNS {
                 4 => self.score_columns::<M, 4>(keys, column),
@@ -244,7 +252,8 @@ impl Panel {
     #[inline(always)]
     unsafe fn score_columns<M: Math, const C: usize>(&self, keys: *const f32, column: usize) {
         let (q, stride, units) = (self.q, query_stride(self.dim), self.dim / M::UNIT);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the memory of the panel and a packed chunk at `keys`; the queries are at most
+        // `PANEL`.
         unsafe {
             let into = self.scores.add(column);
             match self.queries {
@@ -258,14 +267,16 @@ impl Panel {
         }
     }
 
-    /// Adds the values with the weights; `values` is where the unit of slots 0 would be, relative to which from..to are.
+    /// Adds the weighted values of the slot units from..to, which are counted from `values`; `first_weight` is the
+    /// index of the weight of unit 0.
     #[inline(always)]
     pub(super) unsafe fn weigh<M: Math>(&self, first_weight: usize, values: *const f32, from: usize, to: usize) {
         let width = M::S::WIDTH;
         let vectors = padded(self.dim) / width;
         let mut column = 0;
         while column < vectors {
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller guarantees the memory of the panel and values of the units; the columns are inside the
+            // padded head.
             unsafe {
                 let columns = (vectors - column).min(M::S::COLUMNS);
                 let at = column * width;
@@ -290,10 +301,11 @@ impl Panel {
         at: usize,
     ) {
         if C > M::S::COLUMNS {
-            return; // Never asked for; not to be compiled.
+            return; // Never called with such C; the check keeps the code below from being compiled.
         }
         let (stride, units) = (padded(self.dim), from..to);
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the memory of the panel and values of the units; the queries are at most
+        // `PANEL`.
         unsafe {
             let weights = self.scores.cast_const().cast::<u32>().add(first_weight);
             let (v, into) = (values.add(at), self.sums.add(at));
@@ -309,8 +321,8 @@ impl Panel {
     }
 }
 
-/// Turns one query's scores of columns `columns` into weights 2^(score * scale - largest), of which only `seen` are not
-/// zero. `scale` includes log2(e). Gives the largest and the weights' sum.
+/// Turns one query's scores in the columns `columns` into weights 2^(score * scale - largest), of which only those in
+/// `seen` are not zero. `scale` includes log2(e). Returns the largest scaled score and the sum of the weights.
 #[inline(always)]
 pub(super) unsafe fn softmax<M: Math>(
     scores: *mut f32,
@@ -319,8 +331,8 @@ pub(super) unsafe fn softmax<M: Math>(
     scale: f32,
 ) -> (f32, f32) {
     let width = M::S::WIDTH;
-    // SAFETY: as the caller promises. The weights' units are no wider than the scores, so that writing from the left
-    // never overtakes reading.
+    // SAFETY: as the caller promises, `scores` has all of `columns`. The units of weights are no wider than the scores,
+    // so writing from the left never overtakes reading.
     unsafe {
         for column in (columns.start..seen.start).chain(seen.end..columns.end) {
             *scores.add(column) = f32::NEG_INFINITY;
@@ -343,7 +355,7 @@ pub(super) unsafe fn softmax<M: Math>(
     }
 }
 
-/// One query's result over some partitions: values' weighted sum is relative to 2^largest.
+/// Softmax state of one query over some partitions; weights and the weighted sum of values are relative to 2^largest.
 #[derive(Clone, Copy)]
 pub(super) struct Total {
     pub(super) largest: f32,
@@ -353,11 +365,11 @@ pub(super) struct Total {
 impl Total {
     pub(super) const NOTHING: Total = Total { largest: f32::NEG_INFINITY, sum: 0.0 };
 
-    /// Adds the result of the next partition to the results so far.
+    /// Merges the result of the next partition into the result so far.
     #[inline(always)]
     pub(super) unsafe fn merge<S: Simd>(&mut self, sums: *mut f32, next: Total, next_sums: *const f32, dim: usize) {
         let largest = if next.largest > self.largest { next.largest } else { self.largest };
-        // SAFETY: both have `padded(dim)` numbers.
+        // SAFETY: `sums` and `next_sums` have `padded(dim)` numbers, a whole number of vectors.
         unsafe {
             let (old, new) = (power::<S>(self.largest - largest), power::<S>(next.largest - largest));
             self.largest = largest;
@@ -370,12 +382,12 @@ impl Total {
         }
     }
 
-    /// Writes the weighted mean.
+    /// Writes the weighted mean of the values, which is the output.
     #[inline(always)]
     pub(super) unsafe fn finish<S: Simd>(&self, sums: *const f32, dim: usize, out: *mut f32) {
         let mut i = 0;
         while i < dim {
-            // SAFETY: `dim` numbers in both.
+            // SAFETY: `sums` has `padded(dim)` numbers, and `out` has room for `dim`.
             unsafe {
                 let scale = S::splat(1.0 / self.sum);
                 S::store_part(out.add(i), S::mul(S::load(sums.add(i)), scale), (dim - i).min(S::WIDTH));
@@ -388,7 +400,7 @@ impl Total {
 #[inline(always)]
 unsafe fn power<S: Simd>(x: f32) -> f32 {
     let mut one = [0f32];
-    // SAFETY: one number is stored.
+    // SAFETY: one number is stored, for which `one` has room; the caller guarantees the instruction set.
     unsafe { S::store_part(one.as_mut_ptr(), exp2::<S>(S::splat(x)), 1) };
     one[0]
 }

@@ -1,8 +1,8 @@
-//! What attention does with numbers: f32 throughout, or products of bf16 pairs.
+//! Arithmetic of attention: f32 throughout, or products of bf16 pairs.
 //!
-//! Keys, queries, weights and values are packed in units of four bytes: an f32, or two bf16 that are multiplied with two
-//! others at once. A unit of keys or queries is one or two entries of a head; a unit of weights or values is one or two
-//! slots.
+//! Keys, queries, weights and values are packed in units of four bytes: an f32, or two bf16 that are multiplied with
+//! two others at once. A unit of keys or queries is one or two entries of a head; a unit of weights or values is one or
+//! two slots.
 
 use std::marker::PhantomData;
 
@@ -12,29 +12,32 @@ use crate::format::load;
 use crate::product::Stored;
 use crate::simd::{Simd, Task, dispatch};
 
+/// A kind of arithmetic for attention.
+///
 /// # Safety
 ///
-/// The functions need the instruction set and valid memory.
+/// The functions need the instruction set of [`Math::S`], and valid memory for whole vectors.
 pub(super) trait Math: Copy {
     /// The vectors in use.
     type S: Simd;
-    /// Numbers in a unit.
+    /// Count of numbers in a unit.
     const UNIT: usize;
     /// Format of K and V.
     const FORMAT: Format;
 
-    /// sums + a * b for each unit.
+    /// Adds a * b, for each unit, to sums.
     unsafe fn mac(sums: <Self::S as Simd>::V, a: <Self::S as Simd>::V, b: <Self::S as Simd>::V)
     -> <Self::S as Simd>::V;
-    /// A vector of units of a key as it is stored.
+    /// Loads a vector of units of a stored key.
     unsafe fn key(from: *const u8) -> <Self::S as Simd>::V;
-    /// A vector of f32 to be stored as units.
+    /// Stores a vector of f32 as units.
     unsafe fn narrow(into: *mut u8, v: <Self::S as Simd>::V);
-    /// As many entries of `UNIT` slots (consecutive in `slots`) as make one vector of sums, as units.
+    /// Loads as many entries of `UNIT` consecutive slots as make one vector of sums, as units. `slots` has the
+    /// addresses of the first and the last of these slots.
     unsafe fn values(slots: [*const u8; 2]) -> <Self::S as Simd>::V;
 }
 
-/// f32, K and V widened.
+/// Arithmetic in f32, with K and V widened to it.
 #[derive(Clone, Copy)]
 pub(super) struct Wide<S, T>(PhantomData<(S, T)>);
 
@@ -45,27 +48,27 @@ impl<S: Simd, T: Stored> Math for Wide<S, T> {
 
     #[inline(always)]
     unsafe fn mac(sums: S::V, a: S::V, b: S::V) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set of `S`.
         unsafe { S::fma(a, b, sums) }
     }
     #[inline(always)]
     unsafe fn key(from: *const u8) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set and a vector of stored numbers at `from`.
         unsafe { load::<S>(T::FORMAT, from) }
     }
     #[inline(always)]
     unsafe fn narrow(into: *mut u8, v: S::V) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set and room for a vector at `into`.
         unsafe { S::store(into.cast(), v) }
     }
     #[inline(always)]
     unsafe fn values(slots: [*const u8; 2]) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set and a vector of stored numbers at the slot.
         unsafe { load::<S>(T::FORMAT, slots[0]) }
     }
 }
 
-/// bf16 K and V, with q and the weights rounded to bf16 (`vdpbf16ps`).
+/// Products of bf16 pairs (`vdpbf16ps`), for bf16 K and V, with q and the weights rounded to bf16.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Pairs;
@@ -78,7 +81,6 @@ mod pairs {
     use crate::Format;
     use crate::simd::{Avx512, Simd};
 
-    // SAFETY of everything below: the trait's promises are the intrinsics' own.
     impl Math for Pairs {
         type S = Avx512;
         const UNIT: usize = 2;
@@ -86,6 +88,8 @@ mod pairs {
 
         #[inline(always)]
         unsafe fn mac(sums: __m512, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16; `__m512` and `__m512bh` have the same size, and any bits
+            // are valid in both.
             unsafe {
                 let (a, b) = (std::mem::transmute::<__m512, __m512bh>(a), std::mem::transmute::<__m512, __m512bh>(b));
                 _mm512_dpbf16_ps(sums, a, b)
@@ -93,14 +97,17 @@ mod pairs {
         }
         #[inline(always)]
         unsafe fn key(from: *const u8) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16 and 64 readable bytes at `from`.
             unsafe { _mm512_loadu_ps(from.cast()) }
         }
         #[inline(always)]
         unsafe fn narrow(into: *mut u8, v: __m512) {
+            // SAFETY: the caller guarantees AVX-512 with BF16 and room for 32 bytes at `into`.
             unsafe { Avx512::store_bf16(into, v) }
         }
         #[inline(always)]
         unsafe fn values(slots: [*const u8; 2]) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16 and 32 readable bytes at each of the slots.
             unsafe {
                 let [a, b] = slots.map(|slot| _mm512_cvtepu16_epi32(_mm256_loadu_si256(slot.cast())));
                 _mm512_castsi512_ps(_mm512_or_si512(a, _mm512_slli_epi32::<16>(b)))
@@ -109,10 +116,12 @@ mod pairs {
     }
 }
 
-/// Something to do with a kind of math.
+/// Work that is compiled for each kind of arithmetic.
 pub(super) trait MathTask {
+    /// Does the work.
+    ///
     /// # Safety
-    /// The instruction set of `M` is there, and what the task itself asks for.
+    /// The machine must have the instruction set of `M`, and the task's own requirements must hold.
     unsafe fn run<M: Math>(self);
 }
 
@@ -121,7 +130,8 @@ struct WithFormat<T>(Format, T);
 impl<T: MathTask> Task for WithFormat<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set of `S` and the task's requirements, and arithmetic in `S`
+        // needs no more.
         unsafe {
             match self.0 {
                 Format::F32 => self.1.run::<Wide<S, crate::product::F32>>(),
@@ -132,12 +142,13 @@ impl<T: MathTask> Task for WithFormat<T> {
     }
 }
 
-/// Runs the task with the math of the instruction set for K and V of a format.
+/// Runs the task with the arithmetic that the instruction set uses for K and V of a format.
 ///
 /// # Safety
-/// The machine has `isa`, and what the task itself asks for.
+/// The machine must have `isa`, and the task's own requirements must hold.
 pub(super) unsafe fn with_math<T: MathTask>(isa: Isa, format: Format, task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the machine has `isa` and the task's requirements; `Isa::Avx512Bf16` has all
+    // features of `with_pairs`.
     unsafe {
         match (isa, format) {
             #[cfg(target_arch = "x86_64")]
@@ -150,6 +161,7 @@ pub(super) unsafe fn with_math<T: MathTask>(isa: Isa, format: Format, task: T) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
 unsafe fn with_pairs<T: MathTask>(task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the task's requirements and the features of this function, which are those of
+    // `Pairs`.
     unsafe { task.run::<Pairs>() }
 }

@@ -1,4 +1,4 @@
-//! Paged attention: the interface, and how the work is divided.
+//! Paged attention: the interface, and the division of work.
 
 mod kernel;
 mod math;
@@ -14,23 +14,23 @@ use slots::{partitions, seen};
 use step::{Merge, Step};
 use tile::{Tile, tile_rows};
 
-/// Multiply-adds below which a call is not worth waking anyone (some microseconds of one core).
+/// Multiply-adds up to which a call is not worth waking other threads (some microseconds of one core).
 const SMALL: usize = 256 << 10;
 
-/// Geometry of paged KV of one layer. A block holds K and V, each [block_tokens, kv_heads, head_dim] in `format`.
+/// Shape of paged KV of one layer. A block holds K and V, each [block_tokens, kv_heads, head_dim] in `format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvGeometry {
     /// Number format of K and V.
     pub format: Format,
-    /// Heads of K and V.
+    /// Number of heads of K and V.
     pub kv_heads: usize,
-    /// Numbers of a head.
+    /// Width of a head.
     pub head_dim: usize,
-    /// Tokens of a block.
+    /// Number of tokens of a block.
     pub block_tokens: usize,
 }
 
-/// Where one block's K and V of the layer lie (aligned to 64 bytes).
+/// Addresses of one block's K and V of a layer (aligned to 64 bytes).
 #[derive(Clone, Copy, Debug)]
 pub struct BlockAddress {
     /// Start of K.
@@ -39,46 +39,46 @@ pub struct BlockAddress {
     pub v: *mut u8,
 }
 
-// SAFETY: an address is a number; `store_kv` and `attend` say what it takes to use it.
+// SAFETY: sending an address does nothing; it is used only by `store_kv` and `attend`, whose contracts cover its use.
 unsafe impl Send for BlockAddress {}
-// SAFETY: as above.
+// SAFETY: sharing an address only allows copying it; it is used only under the contracts of `store_kv` and `attend`.
 unsafe impl Sync for BlockAddress {}
 
 /// Consecutive rows of one sequence within a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct Run<'a> {
-    /// First row in q, out and qkv.
+    /// Index of the first row in q, out and x.
     pub row: usize,
-    /// How many rows.
+    /// Number of rows.
     pub rows: usize,
-    /// KV slot of the first row.
+    /// KV slot of the first row, which is its position in the sequence.
     pub slot: usize,
-    /// Block i holds slots i * block_tokens and on.
+    /// Blocks of the sequence; block i holds `block_tokens` slots from i * block_tokens on.
     pub blocks: &'a [BlockAddress],
 }
 
-/// What [`Cpu::attend`] is to do.
+/// Parameters of [`Cpu::attend`].
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// Where and how KV lies.
+    /// Shape and format of KV.
     pub geometry: KvGeometry,
-    /// Query heads, a multiple of the KV heads.
+    /// Number of query heads, a multiple of the KV heads.
     pub heads: usize,
     /// Factor of q·k, usually 1 / sqrt(head_dim).
     pub scale: f32,
-    /// The row at slot s sees slots > s - window only.
+    /// Sliding window: the row at slot s sees only slots > s - window. `None` if it sees all earlier slots.
     pub window: Option<usize>,
-    /// The sequences of the batch.
+    /// Runs of rows, one per sequence of the batch.
     pub runs: &'a [Run<'a>],
 }
 
 impl KvGeometry {
-    /// Bytes of K (or of V) of one token.
+    /// Bytes of K, or of V, of one token.
     pub fn token_bytes(&self) -> usize {
         self.kv_heads * self.head_dim * self.format.bytes()
     }
 
-    /// Bytes of K (or of V) of a block.
+    /// Bytes of K, or of V, of a block.
     pub fn block_bytes(&self) -> usize {
         self.block_tokens * self.token_bytes()
     }
@@ -90,7 +90,7 @@ impl Cpu {
     ///
     /// # Safety
     ///
-    /// The blocks' addresses are valid for the geometry, and nobody else touches the slots meanwhile.
+    /// The blocks' addresses must be valid for the geometry, and no other thread may access the runs' slots meanwhile.
     pub unsafe fn store_kv(
         &self,
         geometry: KvGeometry,
@@ -113,7 +113,8 @@ impl Cpu {
                 let at = slot % geometry.block_tokens * bytes;
                 let x = &x[(run.row + row) * stride..][..stride];
                 for (offset, start) in [(k_offset, block.k), (v_offset, block.v)] {
-                    // SAFETY: the slot's own bytes, which the caller vouches for.
+                    // SAFETY: these are the bytes of this row's own slot, inside the run's blocks as asserted above;
+                    // the caller guarantees that the address is valid and that no other thread accesses the slot.
                     let into = unsafe { std::slice::from_raw_parts_mut(start.add(at), bytes) };
                     from_f32(geometry.format, &x[offset..offset + width], into);
                 }
@@ -121,13 +122,14 @@ impl Cpu {
         }
     }
 
-    /// Causal grouped-query attention: the row at slot s sees slots 0..=s (its own KV has been stored). q: heads at
-    /// columns q_offset and on of rows of `stride` numbers; out: [rows, heads * head_dim].
+    /// Computes causal grouped-query attention: the row at slot s sees slots 0..=s (its own KV must have been stored).
+    /// The heads of q are at columns from q_offset on of rows of `stride` numbers; out is [rows, heads * head_dim].
     ///
     /// # Safety
     ///
-    /// The blocks' addresses are valid for the geometry, every slot up to a run's last row has been stored, and nobody
-    /// writes to them meanwhile.
+    /// The blocks' addresses must be valid for the geometry, every slot up to a run's last row must have been stored,
+    /// and no thread may write to these slots meanwhile. No two runs may share rows, since their results are written in
+    /// parallel.
     pub unsafe fn attend(&self, attention: &Attention<'_>, q: &[f32], stride: usize, q_offset: usize, out: &mut [f32]) {
         let Attention { geometry, heads, window, runs, .. } = *attention;
         let dim = geometry.head_dim;
@@ -146,10 +148,12 @@ impl Cpu {
         if work == 0 {
             return;
         }
-        // Where each run's pieces and results start. Runs of many rows come first: their pieces are long.
+        // The plan says where each run's pieces and results start. Runs of many rows come first, since their pieces are
+        // long.
         let mut plan = self.scratch();
         let plan = plan.reserve(runs.len() * size_of::<Start>()).cast::<Start>();
-        // SAFETY: the scratch is that large, aligned, and initialised.
+        // SAFETY: the scratch has room for that many `Start`, is aligned to a cache line and initialised, and any bits
+        // are a valid `Start`.
         let plan = unsafe { std::slice::from_raw_parts_mut(plan, runs.len()) };
         let (mut planned, mut pieces, mut results) = (0, 0, 0);
         for long in [true, false] {
@@ -176,8 +180,8 @@ impl Cpu {
         let bytes = tile::scratch_bytes(group, dim).max(step::scratch_bytes(step::ROWS * heads, dim));
         let piece = |piece: usize| {
             with_local(bytes, |scratch| {
-                // SAFETY: shapes were checked; the caller vouches for the blocks; every piece has rows and heads, or
-                // results, of its own.
+                // SAFETY: shapes were asserted above; the caller guarantees the blocks; every piece writes rows and
+                // heads of `out`, or results, of its own.
                 unsafe { shared.piece(self, piece, memory.get(), into.get(), scratch.cast()) };
             });
         };
@@ -185,7 +189,8 @@ impl Cpu {
             let Start { run, result, .. } = shared.plan[at];
             for row in 0..runs[run].rows {
                 if runs[run].rows <= step::ROWS {
-                    // SAFETY: as above; the results have been written.
+                    // SAFETY: all pieces have written their results; the row of `out` is inside it, as asserted above,
+                    // and written by this run alone.
                     unsafe {
                         let results = memory.get().add(result);
                         dispatch(self.isa(), Merge { attention, run, row, results, out: into.get() });
@@ -207,7 +212,7 @@ impl Cpu {
     }
 }
 
-/// Where a run's pieces of work, and its results, start.
+/// Indices of the first piece of work and the first result of a run.
 #[derive(Clone, Copy)]
 struct Start {
     run: usize,
@@ -215,16 +220,16 @@ struct Start {
     result: usize,
 }
 
-/// What the pieces of one call share.
+/// Data that the pieces of one call share.
 struct Shared<'a> {
     attention: &'a Attention<'a>,
-    /// Runs that have rows, in the order of their pieces.
+    /// The runs that have rows, in the order of their pieces.
     plan: &'a [Start],
     q: *const f32,
     stride: usize,
 }
 
-// SAFETY: the pointer is to a slice that outlives the call, and only read through.
+// SAFETY: `q` points into a slice that outlives the call, and is only read through.
 unsafe impl Sync for Shared<'_> {}
 
 impl Shared<'_> {
@@ -233,22 +238,24 @@ impl Shared<'_> {
         let Attention { geometry, heads, window, runs, .. } = *attention;
         let group = heads / geometry.kv_heads;
         let (isa, format) = (cpu.isa(), geometry.format);
-        // Every run of the plan has at least one piece, and the first one's is 0.
+        // Every run of the plan has at least one piece, and the first run's first piece is 0, so the search finds one.
         let start = plan[plan.partition_point(|start| start.piece <= piece) - 1];
         let (index, run, piece) = (start.run, &runs[start.run], piece - start.piece);
         if run.rows > step::ROWS {
             let step = tile_rows(group);
             let tiles = run.rows.div_ceil(step);
-            // The last rows see most and come first, so that the last pieces are short.
+            // The last rows see the most slots and come first, so that the last pieces are short.
             let tile = tiles - 1 - piece / geometry.kv_heads;
             let rows = tile * step..run.rows.min((tile + 1) * step);
             let kv_head = piece % geometry.kv_heads;
             let tile = Tile { attention, run: index, rows, kv_head, q, stride, out, scratch };
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller guarantees the blocks, memory and scratch; this tile writes rows and heads of `out` of
+            // its own.
             return unsafe { with_math(isa, format, tile) };
         }
         let partition = partitions(&seen(run, window, 0..run.rows)).start + piece;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the blocks, memory and scratch; the results of this piece are inside `memory`
+        // and its own.
         unsafe {
             let results = start.result + piece * run.rows * heads * step::result_stride(geometry.head_dim);
             let results = memory.add(results);

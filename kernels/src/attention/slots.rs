@@ -1,16 +1,16 @@
-//! Where the slots of a sequence lie, and which of them a row sees.
+//! Addresses of a sequence's slots, and the ranges of slots that rows see.
 
 use super::kernel::{CHUNK, PARTITION, Slots};
 use super::{KvGeometry, Run};
 
-/// K or V.
+/// One of the two sides of KV: keys or values.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     K,
     V,
 }
 
-/// Addresses of the slots of a chunk that starts at slot `first`: null outside `there`.
+/// Addresses of the slots of the chunk that starts at slot `first`; null for slots outside `there`.
 #[inline(always)]
 pub(super) fn addresses(
     run: &Run<'_>,
@@ -36,8 +36,8 @@ pub(super) fn addresses(
     slots
 }
 
-/// Addresses to fetch while the slots of a chunk are packed for `head`, one per slot: the heads together fetch the
-/// chunk whose slots start at `next` once, in the order it lies in memory.
+/// Addresses to prefetch while the slots of a chunk are packed for `head`, one per slot. The heads together fetch the
+/// chunk with the slots `next` once, in memory order.
 #[inline(always)]
 pub(super) fn fetches(geometry: &KvGeometry, next: &Slots, head: usize) -> Slots {
     let mut fetch = [std::ptr::null(); CHUNK];
@@ -57,7 +57,7 @@ pub(super) fn fetches(geometry: &KvGeometry, next: &Slots, head: usize) -> Slots
     fetch
 }
 
-/// The slots that rows `rows` of a run see (some of them), never empty.
+/// The slots that at least one of the rows `rows` of a run sees; never empty.
 #[inline(always)]
 pub(super) fn seen(run: &Run<'_>, window: Option<usize>, rows: std::ops::Range<usize>) -> std::ops::Range<usize> {
     let first = run.slot + rows.start;
@@ -65,7 +65,8 @@ pub(super) fn seen(run: &Run<'_>, window: Option<usize>, rows: std::ops::Range<u
     window.map_or(0, |w| (first + 1).saturating_sub(w.max(1)))..run.slot + rows.end
 }
 
-/// The part of `slots` in a partition, relative to its start; empty ones may lie anywhere in it.
+/// The part of `slots` in a partition, relative to the partition's start. If the part is empty, it may lie anywhere in
+/// the partition.
 #[inline(always)]
 pub(super) fn within(slots: &std::ops::Range<usize>, partition: usize) -> std::ops::Range<usize> {
     let base = partition * PARTITION;
@@ -78,7 +79,7 @@ pub(super) fn chunks(slots: &std::ops::Range<usize>) -> std::ops::Range<usize> {
     slots.start / CHUNK..slots.end.div_ceil(CHUNK)
 }
 
-/// The partitions that cover `slots`, which are not empty.
+/// The partitions that cover `slots`, which must not be empty.
 #[inline(always)]
 pub(super) fn partitions(slots: &std::ops::Range<usize>) -> std::ops::Range<usize> {
     slots.start / PARTITION..slots.end.div_ceil(PARTITION)

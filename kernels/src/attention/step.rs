@@ -1,5 +1,5 @@
-//! A row or a few of one sequence: a piece of work is one partition with all heads, so that every byte of K and V is
-//! read once, in the order it lies in memory. The partitions' results are merged after all are done.
+//! Attention for one or a few rows of one sequence: a piece of work is one partition with all heads, so that every byte
+//! of K and V is read once, in memory order. The partitions' results are merged after all pieces are done.
 
 use super::Attention;
 use super::kernel::{
@@ -9,10 +9,10 @@ use super::math::{Math, MathTask};
 use super::slots::{Side, addresses, chunks, fetches, partitions, seen, within};
 use crate::simd::{Simd, Task};
 
-/// Rows of a run up to which it is done by partitions.
+/// Most rows of a run whose work is divided by partitions.
 pub(super) const ROWS: usize = 4;
 
-/// f32s of one query's result over a partition: the sums and the [`Total`].
+/// Number of f32s of one query's result over a partition: the sums and the [`Total`].
 pub(super) fn result_stride(dim: usize) -> usize {
     padded(dim) + 16
 }
@@ -26,10 +26,10 @@ pub(super) struct Step<'a> {
     pub(super) attention: &'a Attention<'a>,
     pub(super) run: usize,
     pub(super) partition: usize,
-    /// Query heads of row 0.
+    /// Start of the query heads of row 0.
     pub(super) q: *const f32,
     pub(super) stride: usize,
-    /// Results of this partition: [kv head][row][head of its group].
+    /// Results of this partition, [kv head][row][head of its group].
     pub(super) results: *mut f32,
     pub(super) scratch: *mut f32,
 }
@@ -47,7 +47,8 @@ impl MathTask for Step<'_> {
         let there = within(&all, self.partition);
         let range = chunks(&there);
         let base = self.partition * PARTITION;
-        // SAFETY: inside the scratch, the rows, and the slots that have been stored.
+        // SAFETY: all accesses are inside the scratch (of `scratch_bytes`), the rows of q, this partition's results,
+        // and slots that have been stored, as the caller promises.
         unsafe {
             let packed = self.scratch;
             let q = packed.add(CHUNK * padded(dim)).cast::<u32>();
@@ -58,8 +59,8 @@ impl MathTask for Step<'_> {
                 pack_query::<M>(from, dim, q.add(query * query_stride(dim)));
                 self.results.add(query * line).write_bytes(0, line);
             }
-            // (This closure makes pointers only: vectors in one would be compiled without the instruction set.)
-            // The panels of one KV head; sums are where the results go.
+            // A panel of one KV head; its sums are the partition's results. This closure only computes pointers: vector
+            // code in a closure would be compiled without the instruction set.
             let panel = |kv_head: usize, first: usize| {
                 let query = kv_head * each + first;
                 Panel {
@@ -71,7 +72,7 @@ impl MathTask for Step<'_> {
                     line,
                 }
             };
-            // While a head of a chunk is packed, a part of the next chunk comes from memory, in the order it lies.
+            // While a head of a chunk is packed, a part of the next chunk is prefetched, in memory order.
             let at = |side: Side, chunk: usize| addresses(run, &geometry, side, base + chunk * CHUNK, &all);
             for chunk in range.clone() {
                 let slots = at(Side::K, chunk);
@@ -98,7 +99,7 @@ impl MathTask for Step<'_> {
                 let to = there.end.min((chunk + 1) * CHUNK) - chunk * CHUNK;
                 let (from, to) = (from / M::UNIT, to.div_ceil(M::UNIT));
                 let slots = at(Side::V, chunk);
-                // After the last chunk, keys of the next partition, if there is one.
+                // After the last chunk, the keys of the next partition are prefetched, if there is one.
                 let next = at(if chunk + 1 < range.end { Side::V } else { Side::K }, chunk + 1);
                 for kv_head in 0..geometry.kv_heads {
                     let fetch = fetches(&geometry, &next, kv_head);
@@ -112,14 +113,14 @@ impl MathTask for Step<'_> {
     }
 }
 
-/// Merges the partitions of one row.
+/// Task that merges the partitions' results of one row.
 pub(super) struct Merge<'a> {
     pub(super) attention: &'a Attention<'a>,
     pub(super) run: usize,
     pub(super) row: usize,
-    /// Results of the run's first partition; the others follow.
+    /// Results of the run's first partition; those of the others follow.
     pub(super) results: *mut f32,
-    /// Row 0 of the output.
+    /// Start of row 0 of the output.
     pub(super) out: *mut f32,
 }
 
@@ -133,11 +134,13 @@ impl Task for Merge<'_> {
         let count = partitions(&seen(run, window, 0..run.rows)).len();
         for head in 0..heads {
             let query = head / group * each + self.row * group + head % group;
-            // SAFETY: inside the results and the output.
+            // SAFETY: all accesses are inside the run's results, which have been written, and this row of the output,
+            // as the caller promises.
             unsafe {
                 let result = |partition: usize| self.results.add((partition * run.rows * heads + query) * line);
                 let mut total = Total::NOTHING;
-                // The first result takes up the others: from nothing to it is a copy, bit for bit.
+                // The other results are merged into the first one: merging it into `Total::NOTHING` would give the same
+                // bits.
                 let mut into = None;
                 for partition in 0..count {
                     let sums = result(partition);

@@ -4,7 +4,7 @@ use crate::{Isa, to_f32};
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
 
-/// A sequence with its q, k, v in f32 and blocks to store them in, out of order and poisoned with NaN.
+/// A sequence with its q, k and v in f32, and blocks to store them in, which are out of order and filled with NaN.
 struct Sequence {
     length: usize,
     qkv: Vec<f32>,
@@ -51,7 +51,8 @@ impl Model {
         Sequence { length, qkv, blocks, _memory: memory }
     }
 
-    /// One call for the given (sequence, first slot, rows); stores their KV and attends. Gives [row][heads * dim].
+    /// Stores KV and computes attention in one call for the given (sequence, first slot, rows). Returns [row][heads *
+    /// dim].
     fn step(&self, cpu: &Cpu, parts: &[(&Sequence, usize, usize)]) -> Vec<f32> {
         let stride = self.stride();
         let (k, v) = self.offsets();
@@ -69,7 +70,8 @@ impl Model {
             runs: &runs,
         };
         let mut out = vec![f32::NAN; x.len() / stride * k];
-        // SAFETY: the sequences own their blocks.
+        // SAFETY: the blocks were made for the geometry and are owned by the sequences, which no other thread uses; all
+        // earlier slots were stored by earlier calls.
         unsafe {
             cpu.store_kv(self.geometry, &x, stride, k, v, &runs);
             cpu.attend(&attention, &x, stride, 0, &mut out);
@@ -128,7 +130,7 @@ fn models() -> Vec<Model> {
     models
 }
 
-/// bf16 products round q and the weights to bf16.
+/// Tolerance of results; larger for bf16 products, which round q and the weights to bf16.
 fn tolerance(isa: Isa, format: Format) -> f64 {
     if isa == Isa::Avx512Bf16 && format == Format::Bf16 { 1e-2 } else { 1e-5 }
 }
@@ -157,7 +159,7 @@ fn chunks_and_steps_and_batches_give_the_same_bits() {
             let width = model.offsets().0;
             let (a, b) = (model.sequence(1, length), model.sequence(2, length));
             let whole = model.step(&one, &[(&a, 0, length)]);
-            // The same in chunks beside another sequence, on more threads.
+            // The same sequence in chunks, together with another sequence, on more threads.
             let mut slot = 0;
             for rows in [1, 2, 3, 250, 1, 5, 60, 100, 89, 1, 18] {
                 let out = model.step(&three, &[(&b, slot, rows), (&a, slot, rows)]);

@@ -1,5 +1,5 @@
-//! Many rows of one sequence: a tile of rows, with the query heads of one KV head, passes over the partitions; keys and
-//! values are packed once for the tile.
+//! Attention for many rows of one sequence: a tile of rows, with the query heads of one KV head, passes over the
+//! partitions; keys and values are packed once for the tile.
 
 use super::Attention;
 use super::kernel::{
@@ -8,15 +8,17 @@ use super::kernel::{
 use super::math::{Math, MathTask};
 use super::slots::{Side, addresses, chunks, partitions, seen, within};
 
-/// Queries that share packed keys and values, about: whole rows, and whole panels for groups that divide it.
+/// Approximate number of queries that share packed keys and values: a tile has whole rows, and whole panels if the
+/// group divides this.
 const QUERIES: usize = 96;
 
-/// Rows of a tile.
+/// Number of rows of a tile.
 pub(super) fn tile_rows(group: usize) -> usize {
     (QUERIES / group).max(1)
 }
 
-/// Scratch in f32s: keys, values, queries, scores, a partition's sums, the sums of all, and their totals.
+/// Offsets in the scratch, in f32s: keys (at 0), values, queries, scores, a partition's sums, the sums of all
+/// partitions, and their totals.
 struct Layout {
     values: usize,
     queries: usize,
@@ -48,13 +50,13 @@ pub(super) fn scratch_bytes(group: usize, dim: usize) -> usize {
 pub(super) struct Tile<'a> {
     pub(super) attention: &'a Attention<'a>,
     pub(super) run: usize,
-    /// Rows of the run.
+    /// Range of rows of the run.
     pub(super) rows: std::ops::Range<usize>,
     pub(super) kv_head: usize,
-    /// Query heads of row 0.
+    /// Start of the query heads of row 0.
     pub(super) q: *const f32,
     pub(super) stride: usize,
-    /// Row 0 of the output.
+    /// Start of row 0 of the output.
     pub(super) out: *mut f32,
     pub(super) scratch: *mut f32,
 }
@@ -69,7 +71,8 @@ impl MathTask for Tile<'_> {
         let queries = self.rows.len() * group;
         let layout = Layout::new(group, dim);
         let scale = scale * std::f32::consts::LOG2_E;
-        // SAFETY: inside the scratch, the rows, and the slots that have been stored.
+        // SAFETY: all accesses are inside the scratch (laid out by `Layout`), the rows of q and out, and slots that
+        // have been stored, as the caller promises.
         unsafe {
             let (keys, values) = (self.scratch, self.scratch.add(layout.values));
             let q = self.scratch.add(layout.queries).cast::<u32>();
@@ -119,7 +122,7 @@ impl MathTask for Tile<'_> {
                     for (i, next) in next.iter_mut().enumerate().take(count) {
                         let own = within(&seen(run, window, row(first + i)..row(first + i) + 1), partition);
                         let columns = range.start * CHUNK..range.end * CHUNK;
-                        // A row that sees nothing here has weights of 0 and is not merged.
+                        // A row that sees no slot of this partition gets weights of 0 and is not merged.
                         let own = if own.is_empty() { columns.start..columns.start } else { own };
                         let (largest, sum) = softmax::<M>(panel.scores.add(i * LINE), columns, own, scale);
                         *next = Total { largest, sum };

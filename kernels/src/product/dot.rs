@@ -1,4 +1,4 @@
-//! Dot products of a row of x with a row of weights, one step at a time: what the instruction sets and formats differ in.
+//! Steps of a dot product of a row of x with a row of weights: the part in which instruction sets and formats differ.
 
 use std::marker::PhantomData;
 
@@ -6,28 +6,31 @@ use crate::Format;
 use crate::format::load;
 use crate::simd::Simd;
 
-/// A step of a dot product: `STEP` inputs of x (packed) and as many weights (as stored) into a vector of sums.
+/// A step of a dot product: products of `STEP` inputs of x (packed) and as many weights (as stored) are added to a
+/// vector of sums.
 ///
 /// # Safety
 ///
-/// The functions need the instruction set and valid memory; weights and x may be unaligned.
+/// The functions need the instruction set of [`Dot::S`], and valid memory for whole steps; weights and x may be
+/// unaligned.
 pub(crate) trait Dot: Copy {
     /// The vectors in use.
     type S: Simd;
-    /// The same with weights that have been widened to f32, for the same packed x and with the same bits.
+    /// This dot product for weights that have been widened to f32, with the same packed x and the same bits in the
+    /// result.
     type Widened: Dot<S = Self::S>;
-    /// Inputs of a step.
+    /// Number of inputs of a step.
     const STEP: usize;
-    /// Bytes of a step of packed x.
+    /// Size of a step of packed x, in bytes.
     const X_BYTES: usize;
     /// Format of the weights.
     const FORMAT: Format;
-    /// Rows of x of a register tile (with 4 rows of weights).
+    /// Number of rows of x of a register tile (with 4 rows of weights).
     const ROWS: usize;
-    /// Whether many rows are worth a widened copy of the weights.
+    /// Whether a widened copy of the weights pays for many rows.
     const WIDENS: bool;
 
-    /// Packs `count` <= STEP inputs; zeros after them.
+    /// Packs `count` <= STEP inputs, with zeros after them.
     unsafe fn pack(from: *const f32, count: usize, into: *mut u8);
     unsafe fn x(from: *const u8) -> <Self::S as Simd>::V;
     unsafe fn w(from: *const u8) -> <Self::S as Simd>::V;
@@ -51,7 +54,7 @@ macro_rules! stored {
 }
 stored!(F32 F16 Bf16);
 
-/// f32 x, and weights that are widened as they are loaded.
+/// Dot product of x in f32 with weights that are widened as they are loaded.
 #[derive(Clone, Copy)]
 pub(crate) struct Wide<S, T>(PhantomData<(S, T)>);
 
@@ -66,27 +69,28 @@ impl<S: Simd, T: Stored> Dot for Wide<S, T> {
 
     #[inline(always)]
     unsafe fn pack(from: *const f32, count: usize, into: *mut u8) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set, `count` numbers at `from`, and room for a vector at
+        // `into`.
         unsafe { S::store(into.cast(), S::load_part(from, count)) }
     }
     #[inline(always)]
     unsafe fn x(from: *const u8) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set and a vector at `from`.
         unsafe { S::load(from.cast()) }
     }
     #[inline(always)]
     unsafe fn w(from: *const u8) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set and a vector of stored numbers at `from`.
         unsafe { load::<S>(T::FORMAT, from) }
     }
     #[inline(always)]
     unsafe fn mac(sums: S::V, x: S::V, w: S::V) -> S::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set of `S`.
         unsafe { S::fma(x, w, sums) }
     }
 }
 
-/// x rounded to bf16, and bf16 weights, two products at a time (`vdpbf16ps`).
+/// Dot product of x rounded to bf16 with bf16 weights, two products at a time (`vdpbf16ps`).
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(crate) struct Pairs;
@@ -99,7 +103,6 @@ mod pairs {
     use crate::Format;
     use crate::simd::{Avx512, Simd};
 
-    // SAFETY of everything below: the trait's promises are the intrinsics' own.
     impl Dot for Pairs {
         type S = Avx512;
         type Widened = Pairs;
@@ -111,6 +114,9 @@ mod pairs {
 
         #[inline(always)]
         unsafe fn pack(from: *const f32, count: usize, into: *mut u8) {
+            // SAFETY: the caller guarantees AVX-512 with BF16, `count` readable numbers at `from`, and room for 64
+            // bytes at `into`; the masked loads read no more than `count` numbers. `__m512bh` and `__m512i` have the
+            // same size, and any bits are valid in both.
             unsafe {
                 let low = Avx512::load_part(from, count.min(16));
                 let high = Avx512::load_part(from.wrapping_add(16), count.saturating_sub(16));
@@ -120,14 +126,18 @@ mod pairs {
         }
         #[inline(always)]
         unsafe fn x(from: *const u8) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16 and 64 readable bytes at `from`.
             unsafe { _mm512_loadu_ps(from.cast()) }
         }
         #[inline(always)]
         unsafe fn w(from: *const u8) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16 and 64 readable bytes at `from`.
             unsafe { _mm512_loadu_ps(from.cast()) }
         }
         #[inline(always)]
         unsafe fn mac(sums: __m512, x: __m512, w: __m512) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with BF16; `__m512` and `__m512bh` have the same size, and any bits
+            // are valid in both.
             unsafe {
                 let (x, w) = (std::mem::transmute::<__m512, __m512bh>(x), std::mem::transmute::<__m512, __m512bh>(w));
                 _mm512_dpbf16_ps(sums, x, w)

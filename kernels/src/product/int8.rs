@@ -1,42 +1,42 @@
 //! Products with int8 weights.
 //!
-//! x is quantised per row and group of 256 inputs: q = round(x * 127 / largest), stored as u8 = q + 128. The sum of one
-//! output: in a group exact in i32; the groups' sums, times the group's scale of x, are added in order (fused) in f32;
-//! then the output's scale of the weights, the bias, and what y holds.
+//! x is quantised per row and group of 256 inputs: q = round(x * 127 / largest), stored as u8 = q + 128. The sum of an
+//! output is exact, in i32, within a group; the groups' sums, times the group's scale of x, are added in order (fused)
+//! in f32; then come the output's scale of the weights, the bias, and the previous value of y.
 
 use crate::Isa;
 use crate::quantized::{GROUP, LANES, PANEL, Quantized};
 use crate::simd::prefetch;
 use crate::simd::{Portable, Simd};
 
-/// Bytes ahead of the weights in use that are fetched: what the memory's delay asks for, with room to spare.
+/// Distance of prefetches from the weights in use, in bytes: enough to hide the memory's latency, with a margin.
 const AHEAD: usize = 16 << 10;
 
-/// The integer side of an instruction set: vectors of i32, four inputs of a vector of outputs at a time.
+/// Integer arithmetic of an instruction set: sums in vectors of i32, of four inputs for a vector of outputs at a time.
 ///
 /// # Safety
 ///
-/// The functions need the instruction set and valid memory.
+/// The functions need the instruction set, and valid memory: four bytes of x, and four weights for each lane.
 pub(crate) trait Bytes: Copy {
-    /// Vectors of f32 with as many lanes.
+    /// Vectors of f32 with the same number of lanes.
     type S: Simd;
-    /// A vector of i32.
+    /// The type of a vector of i32.
     type I: Copy;
-    /// Four inputs of one row, for every lane.
+    /// Four inputs of one row, repeated for every lane.
     type X: Copy;
-    /// Rows of a register tile.
+    /// Number of rows of a register tile.
     const ROWS: usize;
-    /// Vectors of outputs of a register tile.
+    /// Number of vectors of outputs of a register tile.
     const COLUMNS: usize;
 
-    /// What a group's sums start with: the corrections, where x is taken as unsigned.
+    /// Initial value of a group's sums: the corrections if x is taken as unsigned, else zero.
     unsafe fn start(corrections: *const i32) -> Self::I;
     unsafe fn x(four: *const u8) -> Self::X;
     unsafe fn mac(sums: Self::I, x: Self::X, w: *const i8) -> Self::I;
     unsafe fn to_f32(sums: Self::I) -> <Self::S as Simd>::V;
 }
 
-/// Plain Rust.
+/// Integer arithmetic in plain Rust.
 impl Bytes for Portable {
     type S = Portable;
     type I = [i32; 8];
@@ -50,12 +50,12 @@ impl Bytes for Portable {
     }
     #[inline(always)]
     unsafe fn x(four: *const u8) -> [i32; 4] {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees four readable bytes at `four`.
         unsafe { four.cast::<[u8; 4]>().read() }.map(|x| i32::from(x) - 128)
     }
     #[inline(always)]
     unsafe fn mac(sums: [i32; 8], x: [i32; 4], w: *const i8) -> [i32; 8] {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees 32 readable bytes at `w`.
         let w = unsafe { w.cast::<[[i8; 4]; 8]>().read_unaligned() };
         std::array::from_fn(|i| sums[i] + (0..4).map(|k| x[k] * i32::from(w[i][k])).sum::<i32>())
     }
@@ -72,9 +72,8 @@ mod x86 {
     use super::Bytes;
     use crate::simd::{Avx2, Avx512};
 
-    // SAFETY of everything below: the trait's promises are the intrinsics' own.
-
-    /// The unsigned factor of `vpmaddubsw` is |x| and the sign goes to the weight, so that no pair saturates.
+    /// Integer arithmetic with AVX2. The unsigned factor of `vpmaddubsw` is |x|, and the sign of x goes to the weight,
+    /// so that no pair saturates.
     impl Bytes for Avx2 {
         type S = Avx2;
         type I = __m256i;
@@ -84,10 +83,12 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn start(_: *const i32) -> __m256i {
+            // SAFETY: the caller guarantees AVX2.
             unsafe { _mm256_setzero_si256() }
         }
         #[inline(always)]
         unsafe fn x(four: *const u8) -> (__m256i, __m256i) {
+            // SAFETY: the caller guarantees AVX2 and four readable bytes at `four`.
             unsafe {
                 let x = _mm256_set1_epi32(four.cast::<i32>().read_unaligned());
                 let x = _mm256_xor_si256(x, _mm256_set1_epi8(-128));
@@ -96,6 +97,7 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn mac(sums: __m256i, x: (__m256i, __m256i), w: *const i8) -> __m256i {
+            // SAFETY: the caller guarantees AVX2 and 32 readable bytes at `w`.
             unsafe {
                 let w = _mm256_sign_epi8(_mm256_loadu_si256(w.cast()), x.1);
                 let pairs = _mm256_maddubs_epi16(x.0, w);
@@ -104,11 +106,12 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn to_f32(sums: __m256i) -> __m256 {
+            // SAFETY: the caller guarantees AVX2.
             unsafe { _mm256_cvtepi32_ps(sums) }
         }
     }
 
-    /// AVX-512 with VNNI.
+    /// Integer arithmetic with AVX-512 VNNI.
     impl Bytes for Avx512 {
         type S = Avx512;
         type I = __m512i;
@@ -118,24 +121,28 @@ mod x86 {
 
         #[inline(always)]
         unsafe fn start(corrections: *const i32) -> __m512i {
+            // SAFETY: the caller guarantees AVX-512 with VNNI and 64 readable bytes at `corrections`.
             unsafe { _mm512_loadu_si512(corrections.cast()) }
         }
         #[inline(always)]
         unsafe fn x(four: *const u8) -> __m512i {
+            // SAFETY: the caller guarantees AVX-512 with VNNI and four readable bytes at `four`.
             unsafe { _mm512_set1_epi32(four.cast::<i32>().read_unaligned()) }
         }
         #[inline(always)]
         unsafe fn mac(sums: __m512i, x: __m512i, w: *const i8) -> __m512i {
+            // SAFETY: the caller guarantees AVX-512 with VNNI and 64 readable bytes at `w`.
             unsafe { _mm512_dpbusd_epi32(sums, x, _mm512_loadu_si512(w.cast())) }
         }
         #[inline(always)]
         unsafe fn to_f32(sums: __m512i) -> __m512 {
+            // SAFETY: the caller guarantees AVX-512 with VNNI.
             unsafe { _mm512_cvtepi32_ps(sums) }
         }
     }
 }
 
-/// Where quantised x of some rows lies.
+/// Addresses of the quantised x of some rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows {
     numbers: *mut u8,
@@ -144,7 +151,8 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    /// Bytes from one row to the next: not a multiple of 4096, which would put all rows in the same sets of the cache.
+    /// Distance from one row to the next, in bytes. Not a multiple of 4096, which would put all rows into the same sets
+    /// of the cache.
     fn stride(inputs: usize) -> usize {
         inputs.next_multiple_of(128) + 64
     }
@@ -167,7 +175,7 @@ impl Rows {
     }
 }
 
-/// Quantises one row of x.
+/// Task that quantises one row of x.
 pub(crate) struct Quantise {
     pub(crate) x: *const f32,
     pub(crate) rows: Rows,
@@ -182,7 +190,7 @@ impl crate::simd::Task for Quantise {
         let mut group = 0;
         while at < inputs {
             let count = (inputs - at).min(GROUP);
-            // SAFETY: inside the row of x and its quantised form, as the caller promises.
+            // SAFETY: all accesses are inside the row of x, its quantised form and its scales, as the caller promises.
             unsafe {
                 let x = self.x.add(at);
                 let (mut high, mut low) = (S::zero(), S::zero());
@@ -201,7 +209,7 @@ impl crate::simd::Task for Quantise {
                 while i < count {
                     let rest = (count - i).min(S::WIDTH);
                     let q = S::round(S::mul(S::load_part(x.add(i), rest), inverse));
-                    // A NaN or infinity of x gives some number here; the scale carries it into y.
+                    // A NaN or infinity in x gives an arbitrary number here; the scale carries it into y.
                     let q = S::add(S::min(S::max(q, S::splat(-127.0)), S::splat(127.0)), S::splat(128.0));
                     S::store_bytes(into.add(i), q, rest);
                     i += S::WIDTH;
@@ -210,39 +218,39 @@ impl crate::simd::Task for Quantise {
             at += count;
             group += 1;
         }
-        // The weights there are zero; the padding only has to be something.
+        // The padding is multiplied with weights of zero, so it only has to be initialised.
         while at % 4 != 0 {
-            // SAFETY: inside the row's stride.
+            // SAFETY: `at` is at most two past the inputs, and the row's stride has at least 64 bytes more than inputs.
             unsafe { *self.rows.row(self.row).add(at) = 128 };
             at += 1;
         }
     }
 }
 
-/// One panel of outputs for all rows.
+/// Product of one panel of outputs for all rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Product<'a> {
     pub(crate) x: Rows,
-    /// First row.
+    /// Index of the first row.
     pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) weights: &'a Quantized,
     pub(crate) bias: *const f32,
     pub(crate) panel: usize,
-    /// Outputs of the panel that there are.
+    /// Number of outputs of the panel, without padding.
     pub(crate) outputs: usize,
-    /// Where the panel's first output of the first row goes.
+    /// Address of the panel's first output of the first row.
     pub(crate) y: *mut f32,
     pub(crate) stride: usize,
     pub(crate) add: bool,
 }
 
-/// Runs the product with the instruction set's bytes.
+/// Runs the product with the instruction set's integer arithmetic.
 ///
 /// # Safety
-/// The machine has `isa`; the product's pointers are valid for its shape.
+/// The machine must have `isa`, and the product's pointers must be valid for its shape.
 pub(crate) unsafe fn run(isa: Isa, product: Product<'_>) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the machine has `isa` and that the product's pointers are valid for its shape.
     unsafe {
         match isa {
             Isa::Portable => product.run::<Portable>(),
@@ -259,14 +267,14 @@ pub(crate) unsafe fn run(isa: Isa, product: Product<'_>) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn with_avx2(product: Product<'_>) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the product's pointers; this function has all features of `Avx2`.
     unsafe { product.run::<crate::simd::Avx2>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
 unsafe fn with_vnni(product: Product<'_>) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the product's pointers; this function has all features of `Avx512` and VNNI.
     unsafe { product.run::<crate::simd::Avx512>() }
 }
 
@@ -277,13 +285,13 @@ impl Product<'_> {
         let tile = B::COLUMNS * B::S::WIDTH;
         let mut row = 0;
         while row < self.rows {
-            // As equally large tiles as there can be: 8 rows are 4 and 4, not 6 and 2.
+            // Tiles are as equal in size as possible: 8 rows are 4 and 4, not 6 and 2.
             let left = self.rows - row;
             let rows = left.div_ceil(left.div_ceil(B::ROWS));
             let mut column = 0;
             while column < width {
                 let columns = (width - column).min(tile) / B::S::WIDTH;
-                // SAFETY: as the caller promises.
+                // SAFETY: the caller guarantees the product's pointers; rows and columns are inside the panel.
                 unsafe {
                     match rows {
                         1 => self.columns::<B, 1>(row, column, columns),
@@ -303,7 +311,7 @@ impl Product<'_> {
 
     #[inline(always)]
     unsafe fn columns<B: Bytes, const R: usize>(&self, row: usize, column: usize, columns: usize) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the product's pointers, and that the tile is inside the panel.
         unsafe {
             match columns {
                 1 => self.tile::<B, R, 1>(row, column),
@@ -315,12 +323,13 @@ impl Product<'_> {
         }
     }
 
-    /// R rows, and C vectors of outputs from `column` of the panel on.
+    /// Computes a tile of R rows and C vectors of outputs, from column `column` of the panel on.
     #[inline(always)]
     unsafe fn tile<B: Bytes, const R: usize, const C: usize>(&self, row: usize, column: usize) {
         let width = self.weights.width(self.panel);
         let lanes = B::S::WIDTH;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the product's pointers, and that the tile is inside the panel; loads and stores
+        // of y and the bias are limited to outputs that exist.
         unsafe {
             let mut sums = [[B::S::zero(); C]; R];
             let mut weights = self.weights.panel(self.panel);
@@ -338,7 +347,8 @@ impl Product<'_> {
                 let mut w = weights.add(width * 4 + column * 4).cast::<i8>();
                 let mut x = self.x.row(self.first + row).cast_const().add(group * GROUP);
                 let stride = Rows::stride(inputs);
-                // Where the first rows are all rows, memory is the limit (the panel goes on into the next one).
+                // If one tile has all rows, memory is the limit, so weights are prefetched (also beyond the panel, into
+                // the next one).
                 let fetch = self.rows <= B::ROWS;
                 for _ in 0..fours {
                     if fetch {

@@ -1,4 +1,4 @@
-//! Products of rows with weights: what is packed, how the work is divided, and the gated unit.
+//! Products of rows with weights: packing of x, division of work, and the gated unit.
 
 mod dot;
 mod int8;
@@ -11,11 +11,11 @@ use crate::{Cpu, Format, Matrix, SendMut};
 pub(crate) use dot::{Bf16, F16, F32, Stored};
 use plain::{Pack, Packing, packing, with_dot};
 
-/// Multiply-adds below which a call is not worth waking anyone (some microseconds of one core).
+/// Multiply-adds up to which a call is not worth waking other threads (some microseconds of one core).
 const SMALL: usize = 256 << 10;
 impl Cpu {
-    /// y = x Wᵀ (+ bias) for matrices that share x: their outputs stand side by side in every row of y.
-    /// x: [rows, inputs], y: [rows, sum of outputs]. With `add`, y += instead (residual).
+    /// Computes y = x Wᵀ (+ bias) for matrices that share x; their outputs are side by side in every row of y. x is
+    /// [rows, inputs], y is [rows, sum of outputs]. With `add`, the products are added to y (residual).
     pub fn project(&self, x: &[f32], rows: usize, matrices: &[&Matrix], y: &mut [f32], add: bool) {
         let width: usize = matrices.iter().map(|m| m.outputs).sum();
         assert_eq!(y.len(), rows.saturating_mul(width), "y is [rows, sum of outputs]");
@@ -38,7 +38,7 @@ impl Cpu {
                 if piece < here {
                     let step = piece_outputs(self, rows, matrix);
                     let (from, to) = (piece * step, matrix.outputs.min((piece + 1) * step));
-                    // SAFETY: inside y; every piece has columns of its own.
+                    // SAFETY: the piece's outputs are inside y and its own, and the scratch has room for this matrix.
                     unsafe {
                         let y = into.get().add(column + from);
                         with_local(scratch_bytes(matrix), |scratch| {
@@ -54,8 +54,8 @@ impl Cpu {
         self.pieces(matrices.iter().map(|m| pieces(m)).sum(), inline, &work);
     }
 
-    /// y = silu(x gateᵀ) * (x upᵀ); x: [rows, inputs], y: [rows, outputs]. Gate and up themselves are written only to
-    /// scratch that stays in the cache.
+    /// Computes y = silu(x gateᵀ) * (x upᵀ); x is [rows, inputs], y is [rows, outputs]. The two products are written
+    /// only to scratch that stays in the cache.
     pub fn gated(&self, x: &[f32], rows: usize, gate: &Matrix, up: &Matrix, y: &mut [f32]) {
         let (outputs, inputs) = (gate.outputs, gate.inputs);
         assert_eq!((outputs, inputs), (up.outputs, up.inputs), "gate and up have one shape");
@@ -75,7 +75,8 @@ impl Cpu {
             let width = to - from;
             let own = scratch_bytes(gate).max(scratch_bytes(up));
             with_local(own + 2 * chunk * width * 4, |scratch| {
-                // SAFETY: the scratch is that large; every piece has columns of y of its own.
+                // SAFETY: the scratch has room for the matrices' own scratch and two chunks of products; every piece
+                // writes columns of y of its own.
                 unsafe {
                     let gates = scratch.add(own).cast::<f32>();
                     let ups = gates.add(chunk * width);
@@ -102,7 +103,7 @@ impl Cpu {
     }
 }
 
-/// Outputs of a piece of work.
+/// Number of outputs of a piece of work.
 fn piece_outputs(cpu: &Cpu, rows: usize, matrix: &Matrix) -> usize {
     match &matrix.store {
         Store::Plain { format, .. } => {
@@ -112,6 +113,7 @@ fn piece_outputs(cpu: &Cpu, rows: usize, matrix: &Matrix) -> usize {
     }
 }
 
+/// Bytes of scratch that a product with the matrix needs.
 fn scratch_bytes(matrix: &Matrix) -> usize {
     match &matrix.store {
         Store::Plain { format, .. } => plain::scratch_bytes(*format),
@@ -119,7 +121,7 @@ fn scratch_bytes(matrix: &Matrix) -> usize {
     }
 }
 
-/// x in the forms that the matrices of a call need.
+/// Packed x, in the forms that the matrices of a call need.
 struct Packed {
     wide: *mut u8,
     pairs: *mut u8,
@@ -127,7 +129,8 @@ struct Packed {
     inputs: usize,
 }
 
-// SAFETY: pointers into scratch that outlives the call; written before the products read it.
+// SAFETY: the pointers are into scratch that outlives the call; pieces of packing write disjoint parts of it, and
+// products only read it, after all packing is done.
 unsafe impl Sync for Packed {}
 
 impl Packed {
@@ -159,7 +162,8 @@ impl Packed {
         let (has_wide, has_pairs) = (wide > 0, pairs > 0);
         let shared = &packed;
         let work = |piece: usize| {
-            // SAFETY: rows of x, and room for their forms; every piece has rows and panels of its own.
+            // SAFETY: x has `rows` rows and the scratch room for their packed forms; every piece writes rows and panels
+            // of its own.
             unsafe {
                 let panels = piece..piece + 1;
                 let pack = |into| Pack { x: x.as_ptr(), rows, inputs, into, panels: panels.clone() };
@@ -181,10 +185,11 @@ impl Packed {
         packed
     }
 
-    /// Outputs from..to of rows of x.
+    /// Computes the outputs from..to for rows of x; `y` is the address of output `from` of the first row.
     ///
     /// # Safety
-    /// y (where output `from` of the first row goes) and the scratch are large enough and nobody else's.
+    /// `y` and `scratch` must be large enough, and no other thread may access them meanwhile. For int8 weights, `from`
+    /// must be a multiple of [`crate::quantized::PANEL`].
     #[allow(clippy::too_many_arguments)]
     unsafe fn product(
         &self,
@@ -219,7 +224,8 @@ impl Packed {
                     add,
                     scratch,
                 };
-                // SAFETY: as the caller promises; the matrix has as many bytes as its shape says.
+                // SAFETY: as the caller promises; the matrix has as many bytes as its shape says, and x was packed for
+                // this format.
                 unsafe { with_dot(cpu.isa(), *format, product) };
             }
             Store::Int8(weights) => {
@@ -238,7 +244,8 @@ impl Packed {
                         stride,
                         add,
                     };
-                    // SAFETY: as the caller promises; pieces of int8 matrices begin with a panel.
+                    // SAFETY: as the caller promises, `from` is the start of a panel, and y is large enough; x was
+                    // quantised.
                     unsafe { int8::run(cpu.isa(), product) };
                 }
             }
@@ -246,7 +253,7 @@ impl Packed {
     }
 }
 
-/// y = silu(gates) * ups
+/// Task that computes y = silu(gates) * ups for a chunk of rows.
 struct Gate {
     gates: *const f32,
     ups: *const f32,
@@ -263,7 +270,7 @@ impl Task for Gate {
             let mut i = 0;
             while i < self.width {
                 let count = (self.width - i).min(S::WIDTH);
-                // SAFETY: inside the rows, as the caller promises.
+                // SAFETY: all accesses are inside the rows of gates, ups and y, as the caller promises.
                 unsafe {
                     let gate = S::load_part(self.gates.add(row * self.width + i), count);
                     let up = S::load_part(self.ups.add(row * self.width + i), count);

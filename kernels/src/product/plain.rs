@@ -1,8 +1,9 @@
 //! Products with weights as they are stored.
 //!
-//! The sum of one output: blocks of [`BLOCK`] inputs; in a block one vector of sums over steps of the vector's width,
-//! then the vector's sum as `Simd::sum` orders it; the blocks' sums are added in order to what y holds (nothing, or the
-//! residual, and the bias after the first block). Tiles and threads decide only which sums are made together.
+//! The sum of one output is made of blocks of [`BLOCK`] inputs. In a block, steps of the vector's width are added to
+//! one vector of sums, which is then summed in the order of `Simd::sum`. The blocks' sums are added in order to y,
+//! which starts at zero or the residual; the bias is added with the first block. Tiles and threads decide only which
+//! sums are computed together.
 
 // Tiles are indexed by row and column throughout.
 #![allow(clippy::needless_range_loop)]
@@ -12,24 +13,24 @@ use crate::format::Widen;
 use crate::simd::{Simd, Task, dispatch, prefetch};
 use crate::{Format, Isa};
 
-/// Inputs of a block: a panel of x of it lies in the L1 cache.
+/// Number of inputs of a block: a panel of x with that many inputs fits into the L1 cache.
 pub(crate) const BLOCK: usize = 2048;
-/// Rows of weights of a register tile.
+/// Number of rows of weights of a register tile.
 const TILE: usize = 4;
-/// Panels of x from which on a widened copy of the weights pays.
+/// Least number of panels of x for which a widened copy of the weights pays.
 const WIDEN_FROM: usize = 3;
-/// Panels of x up to which weights come from memory once, tile by tile, for all panels: a few panels of x stay in L2,
-/// and the next tile of weights is fetched during the work on this one.
+/// Most panels of x for which weights are read from memory tile by tile, each tile once for all panels: a few panels of
+/// x stay in L2, and the next tile of weights is prefetched during the work on this one.
 const FEW: usize = 12;
-/// Rows of weights that are kept in L2 while many panels of x go by.
+/// Number of rows of weights that are kept in L2 while many panels of x pass.
 const KEPT: usize = 128;
 
-/// How x is packed.
+/// Number format of packed x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
-    /// f32, for weights that are widened.
+    /// x in f32, for weights that are widened.
     Wide,
-    /// bf16.
+    /// x in bf16, for products of pairs.
     Pairs,
 }
 
@@ -38,10 +39,12 @@ pub(crate) fn packing(isa: Isa, format: Format) -> Packing {
     if isa == Isa::Avx512Bf16 && format == Format::Bf16 { Packing::Pairs } else { Packing::Wide }
 }
 
-/// Something to do with a kind of dot product.
+/// Work that is compiled for each kind of dot product.
 pub(crate) trait DotTask {
+    /// Does the work.
+    ///
     /// # Safety
-    /// The instruction set of `D` is there, and what the task itself asks for.
+    /// The machine must have the instruction set of `D`, and the task's own requirements must hold.
     unsafe fn run<D: Dot>(self);
 }
 
@@ -50,7 +53,8 @@ struct WithFormat<T>(Format, T);
 impl<T: DotTask> Task for WithFormat<T> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set of `S` and the task's requirements, and dot products in `S`
+        // need no more.
         unsafe {
             match self.0 {
                 Format::F32 => self.1.run::<Wide<S, F32>>(),
@@ -61,12 +65,13 @@ impl<T: DotTask> Task for WithFormat<T> {
     }
 }
 
-/// Runs the task with the dot product of the instruction set for the format.
+/// Runs the task with the dot product that the instruction set uses for the format.
 ///
 /// # Safety
-/// The machine has `isa`, and what the task itself asks for.
+/// The machine must have `isa`, and the task's own requirements must hold.
 pub(crate) unsafe fn with_dot<T: DotTask>(isa: Isa, format: Format, task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the machine has `isa` and the task's requirements; `packing` gives `Pairs`
+    // only for an instruction set with all features of `with_pairs`.
     unsafe {
         match packing(isa, format) {
             #[cfg(target_arch = "x86_64")]
@@ -79,15 +84,17 @@ pub(crate) unsafe fn with_dot<T: DotTask>(isa: Isa, format: Format, task: T) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
 unsafe fn with_pairs<T: DotTask>(task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the task's requirements and the features of this function, which are those of
+    // `Pairs`.
     unsafe { task.run::<super::dot::Pairs>() }
 }
 
-/// Rows whose panels do not depend on further rows, so that a call can be made of such chunks. A multiple of every
-/// tile's rows.
+/// Number of rows of a chunk. The panels of a chunk do not depend on later rows, so that a call can be made chunk by
+/// chunk. A multiple of the rows of every tile.
 pub(crate) const CHUNK: usize = 192;
 
-/// Rows of x in panels of at most `most` rows, all but equally large in a chunk (8 rows are 4 and 4, not 6 and 2).
+/// Division of rows of x into panels of at most `most` rows, as equal in size as possible within a chunk (8 rows are 4
+/// and 4, not 6 and 2).
 #[derive(Clone, Copy)]
 struct Panels {
     rows: usize,
@@ -98,12 +105,12 @@ struct Panels {
 impl Panels {
     #[inline(always)]
     fn new(rows: usize, most: usize) -> Panels {
-        // Known when this is compiled; panels would otherwise reach past their chunk.
+        // Both are constants, so this costs nothing. Otherwise panels would reach past their chunk.
         assert!(CHUNK.is_multiple_of(most));
         Panels { rows, most, count: rows.div_ceil(most) }
     }
 
-    /// First row and number of rows.
+    /// First row of a panel, and its number of rows.
     #[inline(always)]
     fn get(self, panel: usize) -> (usize, usize) {
         let per_chunk = CHUNK / self.most;
@@ -125,19 +132,19 @@ pub(crate) fn packed_bytes(isa: Isa, packing: Packing, rows: usize, inputs: usiz
     rows * inputs.div_ceil(step) * bytes
 }
 
-/// Panels that packing can be divided into.
+/// Number of pieces that packing is divided into.
 pub(crate) fn pack_pieces(rows: usize) -> usize {
-    // At least one row each whatever the tile; a piece may be empty.
+    // Enough for every tile, since a panel has at least two rows on average; some pieces may be empty.
     rows.div_ceil(2)
 }
 
-/// Packs x for tiles: panel by panel, step by step, row by row.
+/// Task that packs x for tiles: panel by panel, step by step, row by row.
 pub(crate) struct Pack {
     pub(crate) x: *const f32,
     pub(crate) rows: usize,
     pub(crate) inputs: usize,
     pub(crate) into: *mut u8,
-    /// Which panels, of at least as many as there are.
+    /// Range of panels to pack; it may extend beyond the last panel.
     pub(crate) panels: std::ops::Range<usize>,
 }
 
@@ -149,7 +156,7 @@ impl DotTask for Pack {
         for panel in self.panels.start..self.panels.end.min(panels.count) {
             let (first, rows) = panels.get(panel);
             for row in 0..rows {
-                // SAFETY: rows of x, and room for their packed form, as the caller promises.
+                // SAFETY: x has these rows, and `into` has room for their packed form, as the caller promises.
                 unsafe {
                     let from = self.x.add((first + row) * self.inputs);
                     let into = self.into.add((first * steps + row) * D::X_BYTES);
@@ -163,36 +170,37 @@ impl DotTask for Pack {
     }
 }
 
-/// Some outputs of one matrix for all rows.
+/// Task that computes some outputs of one matrix for all rows.
 #[derive(Clone, Copy)]
 pub(crate) struct Product {
     /// Packed x.
     pub(crate) x: *const u8,
-    /// First row, a multiple of [`CHUNK`].
+    /// Index of the first row, a multiple of [`CHUNK`].
     pub(crate) first: usize,
     pub(crate) rows: usize,
     pub(crate) inputs: usize,
-    /// The matrix.
+    /// Start of the matrix.
     pub(crate) weights: *const u8,
-    /// One number per output, or null.
+    /// Start of the bias, one number per output, or null.
     pub(crate) bias: *const f32,
-    /// Which outputs.
+    /// First output; the last one is before `to`.
     pub(crate) from: usize,
     pub(crate) to: usize,
-    /// Where output `from` of the first row goes.
+    /// Address of output `from` of the first row.
     pub(crate) y: *mut f32,
     pub(crate) stride: usize,
     pub(crate) add: bool,
-    /// [`scratch_bytes`] of memory.
+    /// Scratch of [`scratch_bytes`] bytes.
     pub(crate) scratch: *mut u8,
 }
 
-/// Scratch that a [`Product`] needs.
+/// Bytes of scratch that a [`Product`] needs.
 pub(crate) fn scratch_bytes(format: Format) -> usize {
     if format == Format::F32 { 0 } else { KEPT * BLOCK * 4 }
 }
 
-/// Outputs per piece of work, so that a piece is neither small nor the last one long.
+/// Number of outputs per piece of work: large enough for a piece to pay, small enough for the last piece not to take
+/// long.
 pub(crate) fn piece_outputs(rows: usize, outputs: usize, row_bytes: usize, threads: usize) -> usize {
     let few = rows <= FEW * 2;
     let wanted = if few { (128 << 10) / row_bytes.max(1) } else { KEPT };
@@ -212,7 +220,7 @@ impl DotTask for Product {
             let mut input = 0;
             while input < self.inputs {
                 let inputs = (self.inputs - input).min(BLOCK);
-                // SAFETY: inside the matrix, x, y and the scratch, as the caller promises.
+                // SAFETY: all accesses are inside the matrix, x, y and the scratch, as the caller promises.
                 unsafe {
                     let weights = self.weights.add(output * row_bytes + input * D::FORMAT.bytes());
                     let block = Block { product: &self, panels, output, count, input, inputs };
@@ -242,7 +250,7 @@ impl DotTask for Product {
     }
 }
 
-/// One block of inputs of some outputs, for every panel.
+/// Work on one block of inputs of some outputs, for every panel.
 struct Block<'a> {
     product: &'a Product,
     panels: Panels,
@@ -253,14 +261,15 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// `line`: bytes from one row of weights to the next; `next`: the tile to fetch meanwhile, or null.
+    /// Computes the block. `line` is the distance from one row of weights to the next, in bytes; `next` is the tile of
+    /// weights to prefetch meanwhile, or null.
     #[inline(always)]
     unsafe fn run<D: Dot>(&self, weights: *const u8, line: usize, next: *const u8) {
         let steps = self.product.inputs.div_ceil(D::STEP);
         let panels = self.panels.count;
         for panel in 0..panels {
             let (first, rows) = self.panels.get(panel);
-            // The first panels share the fetching of the next tile's rows.
+            // The first panels share the prefetching of the next tile's rows.
             let row = |row: usize| next.wrapping_add(row * line);
             let fetch = match (next.is_null(), panels, panel) {
                 (true, ..) => [std::ptr::null(); TILE],
@@ -271,7 +280,8 @@ impl Block<'_> {
                 (_, _, 0..TILE) => [row(panel); TILE],
                 _ => [std::ptr::null(); TILE],
             };
-            // SAFETY: as the caller promises.
+            // SAFETY: the caller guarantees the product's pointers and the block's weights; the panel's packed x is
+            // inside x.
             unsafe {
                 let x = self.product.first + first;
                 let x = self.product.x.add((x * steps + self.input / D::STEP * rows) * D::X_BYTES);
@@ -290,7 +300,7 @@ impl Block<'_> {
     }
 }
 
-/// One panel of a block.
+/// Work on one panel of a block.
 struct Part<'a> {
     block: &'a Block<'a>,
     weights: *const u8,
@@ -305,7 +315,7 @@ impl Part<'_> {
     unsafe fn tiles<D: Dot, const R: usize>(&self) {
         let mut done = 0;
         let count = self.block.count;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the panel's packed x and the block's weights; all tiles are inside the block.
         unsafe {
             while done + TILE <= count {
                 self.tile::<D, R, TILE>(done);
@@ -318,10 +328,10 @@ impl Part<'_> {
         }
     }
 
-    /// R rows of x with N rows of weights.
+    /// Computes a tile of R rows of x and N rows of weights.
     #[inline(always)]
     unsafe fn tile<D: Dot, const R: usize, const N: usize>(&self, done: usize) {
-        // SAFETY: as the caller promises; a last short step goes through memory of its own.
+        // SAFETY: as the caller promises; a last short step goes through `last`, which has room for a whole one.
         unsafe {
             let zero = D::S::zero();
             let mut sums = [[zero; N]; R];
@@ -330,7 +340,7 @@ impl Part<'_> {
             let steps = self.block.inputs / D::STEP;
             let mut x = self.x;
             let mut w = start;
-            // Where there is nothing to fetch, this line of x is asked for again and again, which costs nothing.
+            // If there is nothing to prefetch, the first line of x is prefetched repeatedly, which costs nothing.
             let (mut fetch, forward) = match self.fetch {
                 [first, ..] if first.is_null() => ([x; TILE], 0),
                 rows => (rows, bytes),
@@ -385,7 +395,7 @@ impl Part<'_> {
     #[inline(always)]
     unsafe fn put<const N: usize>(&self, r: usize, done: usize, values: [f32; N]) {
         let Block { product: p, output, input, .. } = *self.block;
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees y and the bias for these outputs; accesses are unaligned.
         unsafe {
             let y = p.y.add((self.first + r) * p.stride + output - p.from + done).cast::<[f32; N]>();
             let mut new = values;

@@ -3,7 +3,7 @@ use bytes::Bytes;
 use crate::testing::{close, cpus, numbers};
 use crate::{Cpu, Format, Matrix, from_f32, to_f32};
 
-/// A matrix at an odd address, and its numbers as the format holds them.
+/// A matrix at an odd address, and its numbers after rounding to the format.
 fn matrix(seed: u64, format: Format, outputs: usize, inputs: usize) -> (Matrix, Vec<f32>) {
     let w = numbers(seed, outputs * inputs);
     let mut bytes = vec![0; 1 + w.len() * format.bytes()];
@@ -20,7 +20,7 @@ fn reference(x: &[f32], w: &[f32], inputs: usize) -> Vec<f64> {
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
 
-/// x as the path of this format sees it, and what error that leaves against it.
+/// x after the rounding, if any, that products with this format apply to it.
 fn seen(cpu: &Cpu, format: Format, x: &[f32]) -> Vec<f32> {
     if format != Format::Bf16 || cpu.isa() != crate::Isa::Avx512Bf16 {
         return x.to_vec();
@@ -98,7 +98,7 @@ fn int8_is_near_and_alike_on_all_sets() {
                 }
                 let mut y = vec![f32::NAN; rows * outputs];
                 cpu.project(&x, rows, &[&m], &mut y, false);
-                // Each rounding is at most half of 1/127 of the largest; errors add up like a random walk.
+                // Each rounding error is at most half of 1/127 of the largest number; errors add up like a random walk.
                 close(&y, reference(&x, &w, inputs), 0.02 * (inputs as f64).sqrt(), &(&cpu, format));
                 let first = first.get_or_insert_with(|| y.clone());
                 close(&y, first.iter().map(|y| f64::from(*y)), 0.02, &(&cpu, format));
@@ -197,7 +197,7 @@ proptest::proptest! {
     }
 }
 
-/// More rows than there are numbers, so many that their product is 0 again.
+/// The number of rows is so large that its product with the number of outputs wraps to 0.
 #[test]
 #[should_panic(expected = "y is [rows, sum of outputs]")]
 fn a_number_of_rows_that_wraps_is_refused() {

@@ -1,4 +1,5 @@
-//! Vectors of f32, one implementation per instruction set, and the way from an instruction set to code compiled for it.
+//! Vectors of f32, with one implementation per instruction set, and dispatch from an instruction set to code compiled
+//! for it.
 //!
 //! A kernel is written once over [`Simd`] with everything `#[inline(always)]`; [`dispatch`] calls it inside a function
 //! that has the target features, so that it is compiled with them.
@@ -21,45 +22,46 @@ pub(crate) use portable::Portable;
 /// # Safety
 ///
 /// Every function needs the instruction set (run it below [`dispatch`]), and loads and stores need valid memory of any
-/// alignment. Memory that is `*const u8` holds numbers of a storage format.
+/// alignment. A `count` is at most [`Simd::WIDTH`]. Memory that is `*const u8` or `*mut u8` holds numbers of a storage
+/// format, or bytes.
 pub(crate) trait Simd: Copy {
-    /// Numbers in a vector.
+    /// Count of numbers in a vector.
     const WIDTH: usize;
-    /// Vectors of columns that a register tile of 6 rows holds.
+    /// Number of vectors of columns that a register tile of 6 rows holds.
     const COLUMNS: usize;
-    /// Rows of a register tile with 4 columns.
+    /// Number of rows of a register tile with 4 columns.
     const ROWS: usize;
-    /// The vector.
+    /// The type of a vector.
     type V: Copy;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(from: *const f32) -> Self::V;
-    /// The first `count` numbers, zero after them.
+    /// Loads the first `count` numbers, with zeros after them.
     unsafe fn load_part(from: *const f32, count: usize) -> Self::V;
     unsafe fn store(into: *mut f32, v: Self::V);
     unsafe fn store_part(into: *mut f32, v: Self::V, count: usize);
     unsafe fn load_bf16(from: *const u8) -> Self::V;
     unsafe fn load_f16(from: *const u8) -> Self::V;
-    /// Rounds to nearest even.
+    /// Stores a vector as bf16, rounded to nearest even.
     unsafe fn store_bf16(into: *mut u8, v: Self::V);
     unsafe fn store_f16(into: *mut u8, v: Self::V);
-    /// Stores the first `count` numbers, whole ones in 0..=255, as bytes.
+    /// Stores the first `count` numbers, which are integers in 0..=255, as bytes.
     unsafe fn store_bytes(into: *mut u8, v: Self::V, count: usize);
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
-    /// a * b + c
+    /// Computes a * b + c.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     /// Nearest integer, ties to even.
     unsafe fn round(a: Self::V) -> Self::V;
-    /// 2^n for whole n in -126..=127.
+    /// Computes 2^n for integers n in -126..=127.
     unsafe fn power_of_two(n: Self::V) -> Self::V;
-    /// Halves added to halves until one number is left.
+    /// Sum of all numbers: halves are added to halves until one number is left.
     unsafe fn sum(a: Self::V) -> f32;
-    /// The sums of four vectors, each with the bits that `sum` gives.
+    /// Sums of four vectors, each with the same bits as from `sum`.
     unsafe fn sum4(a: Self::V, b: Self::V, c: Self::V, d: Self::V) -> [f32; 4];
     unsafe fn largest(a: Self::V) -> f32;
     /// Stores WIDTH rows as columns: number j of row i goes to into[j * stride + i].
@@ -67,25 +69,25 @@ pub(crate) trait Simd: Copy {
 
     #[inline(always)]
     unsafe fn zero() -> Self::V {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller guarantees the instruction set.
         unsafe { Self::splat(0.0) }
     }
 }
 
-/// e^x to about 1e-7 relative; 0 below -87.3, and x is taken as at most 88.
+/// Computes e^x with a relative error of about 1e-7; the result is 0 for x below -87.3, and x is clamped to at most 88.
 #[inline(always)]
 pub(crate) unsafe fn exp<S: Simd>(x: S::V) -> S::V {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the instruction set of `S`.
     unsafe { exp2::<S>(S::mul(x, S::splat(std::f32::consts::LOG2_E))) }
 }
 
-/// 2^x to about 1e-7 relative (2^-126 to 2^127; smaller x give 2^-126 * 0 = 0).
+/// Computes 2^x with a relative error of about 1e-7, from 2^-126 to 2^127; smaller x give 2^-126 * 0 = 0.
 #[inline(always)]
 pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
-    // Minimax polynomial of 2^f on [-1/2, 1/2].
+    // Coefficients of a minimax polynomial of 2^f on [-1/2, 1/2].
     const C: [f32; 7] =
         [1.0, std::f32::consts::LN_2, 0.240_226_5, 0.055_504_11, 0.009_618_13, 0.001_333_355_8, 0.000_154_035_3];
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the instruction set of `S`; only registers are used.
     unsafe {
         let low = S::splat(-127.0);
         let x = S::min(S::max(x, low), S::splat(127.0));
@@ -98,26 +100,26 @@ pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
         p = S::fma(p, f, S::splat(C[2]));
         p = S::fma(p, f, S::splat(C[1]));
         p = S::fma(p, f, S::splat(C[0]));
-        // -127 has exponent bits 0: the power is 0, which is what masked scores need.
+        // For n = -127 the exponent bits are 0, so the power is 0, as masked scores need.
         S::mul(p, S::power_of_two(n))
     }
 }
 
-/// x / (1 + e^-x)
+/// Computes x / (1 + e^-x).
 #[inline(always)]
 pub(crate) unsafe fn silu<S: Simd>(x: S::V) -> S::V {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the instruction set of `S`; only registers are used.
     unsafe {
         let e = exp::<S>(S::sub(S::zero(), x));
         S::div(x, S::add(S::splat(1.0), e))
     }
 }
 
-/// Asks for a cache line to be brought to L2; any address will do.
+/// Prefetches a cache line into L2; any address is allowed.
 #[inline(always)]
 pub(crate) fn prefetch(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch of any address is harmless.
+    // SAFETY: a prefetch has no effect but on caches, whatever the address, and SSE is part of x86-64.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
     }
@@ -125,20 +127,22 @@ pub(crate) fn prefetch(at: *const u8) {
     let _ = at;
 }
 
-/// Something to do with vectors.
+/// Work that is compiled for each instruction set.
 pub(crate) trait Task {
+    /// Does the work.
+    ///
     /// # Safety
-    /// The instruction set of `S` is there, and what the task itself asks for.
+    /// The machine must have the instruction set of `S`, and the task's own requirements must hold.
     unsafe fn run<S: Simd>(self);
 }
 
 /// Runs the task with the vectors of the instruction set.
 ///
 /// # Safety
-/// The machine has `isa`, and what the task itself asks for.
+/// The machine must have `isa`, and the task's own requirements must hold.
 #[inline]
 pub(crate) unsafe fn dispatch<T: Task>(isa: Isa, task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees that the machine has `isa`, and the task's requirements.
     unsafe {
         match isa {
             #[cfg(target_arch = "x86_64")]
@@ -153,14 +157,16 @@ pub(crate) unsafe fn dispatch<T: Task>(isa: Isa, task: T) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
 unsafe fn with_avx512<T: Task>(task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the task's requirements and the features of this function, which are those of
+    // `Avx512`.
     unsafe { task.run::<Avx512>() }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn with_avx2<T: Task>(task: T) {
-    // SAFETY: as the caller promises.
+    // SAFETY: the caller guarantees the task's requirements and the features of this function, which are those of
+    // `Avx2`.
     unsafe { task.run::<Avx2>() }
 }
 
@@ -173,7 +179,7 @@ mod tests {
         #[inline(always)]
         unsafe fn run<S: Simd>(self) {
             for (x, y) in self.0.iter().zip(self.1) {
-                // SAFETY: one number is there to be stored.
+                // SAFETY: `y` has room for the one number that is stored.
                 unsafe { S::store_part(y, exp::<S>(S::splat(*x)), 1) };
             }
         }
@@ -183,7 +189,7 @@ mod tests {
     impl Task for Transpose<'_> {
         #[inline(always)]
         unsafe fn run<S: Simd>(self) {
-            // SAFETY: 16 rows of 16 numbers are enough for any width.
+            // SAFETY: both slices have 16 rows of 16 numbers, enough for any width.
             unsafe {
                 let mut rows = [S::zero(); 16];
                 for (i, row) in rows.iter_mut().enumerate().take(S::WIDTH) {
@@ -200,7 +206,7 @@ mod tests {
         let x: Vec<f32> = (0..256).map(|i| i as f32).collect();
         for isa in Isa::all_here() {
             let mut y = vec![0.0; 256];
-            // SAFETY: the machine has it.
+            // SAFETY: the machine has the instruction set, and both slices have 256 numbers.
             unsafe { dispatch(isa, Transpose(&x, &mut y)) };
             let width = y[255] as usize;
             for i in 0..width * width - 1 {
@@ -215,7 +221,7 @@ mod tests {
         let x: Vec<f32> = (-8600..8700).map(|i| i as f32 * 0.01).collect();
         for isa in Isa::all_here() {
             let mut y = vec![0.0; x.len()];
-            // SAFETY: the machine has it.
+            // SAFETY: the machine has the instruction set.
             unsafe { dispatch(isa, Exp(&x, &mut y)) };
             for (x, y) in x.iter().zip(&y) {
                 let want = f64::from(*x).exp();
@@ -224,7 +230,7 @@ mod tests {
                 assert!(error < 3e-7 + 1.2e-7 * f64::from(x.abs()), "{isa} e^{x} = {y}, not {want}");
             }
             let mut y = [1.0; 2];
-            // SAFETY: the machine has it.
+            // SAFETY: the machine has the instruction set.
             unsafe { dispatch(isa, Exp(&[f32::NEG_INFINITY, -1e4], &mut y)) };
             assert_eq!(y, [0.0, 0.0], "{isa}");
         }

@@ -1,4 +1,4 @@
-//! How much attention rests on first and last tokens (PDTrim's choice of layers for KV dropping).
+//! The share of attention that falls on a prompt's first and last tokens (PDTrim's choice of layers for KV dropping).
 
 use std::ops::Range;
 
@@ -9,12 +9,14 @@ use crate::calibrate::trial::{Phase, Roles};
 use crate::calibrate::watch::Seen;
 use crate::error::ModelError;
 
-/// How many first and how many last tokens of a prompt of so many a layer would keep; `None`: all of them.
+/// Maps the length of a prompt, in tokens, to how many first and how many last tokens a layer would keep; `None` if it
+/// keeps all of them.
 pub type Keeps<'a> = dyn Fn(usize) -> Option<(usize, usize)> + 'a;
 
 impl Calibrator<'_> {
-    /// \[R\] `c_l`: attention mass of the last 32 queries of a prompt on the first F and last W tokens, averaged over heads
-    /// and samples. Prompts of which all would be kept say nothing and are left out; `None`: all are.
+    /// \[R\] `c_l`: attention mass of the last 32 queries of a prompt on the first F and last W tokens, averaged over
+    /// heads and samples. Prompts that would be kept whole carry no information and are left out; `None` if every
+    /// prompt would be.
     pub fn concentration(&mut self, keeps: &Keeps<'_>) -> Result<Option<Vec<f64>>, ModelError> {
         let layers = self.layers();
         let all = Roles::all(layers);
@@ -47,7 +49,7 @@ impl Heads {
         (self.heads + 2 * self.kv_heads) * self.head_dim
     }
 
-    /// Mean over heads and queries of the attention on `0..first` and `rows - last..`, of one prompt.
+    /// Mean attention on `0..first` and `rows - last..`, over the heads and the last queries of one prompt.
     fn mass(&self, qkv: &[f32], rows: usize, first: usize, last: usize) -> f64 {
         let queries = rows.saturating_sub(QUERIES)..rows;
         let count = queries.len() * self.heads;
@@ -63,7 +65,7 @@ impl Heads {
         sum / count.max(1) as f64
     }
 
-    /// Softmax of one query over the keys up to its own.
+    /// Computes the softmax of one query over all keys up to its own position.
     fn weigh(&self, qkv: &[f32], query: usize, head: usize, weights: &mut Vec<f64>) {
         let columns = self.columns();
         let at = |row: usize, column: usize| -> Range<usize> {
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_query_finds_its_key() {
         let heads = Heads { heads: 1, kv_heads: 1, head_dim: 1 };
-        // Columns: query, key, value. The key of row 1 is what every query asks for.
+        // Columns are query, key and value. Every query matches the key of row 1.
         let mut qkv = vec![0.0; 3 * 40];
         (0..40).for_each(|row| qkv[row * 3] = 10.0);
         qkv[3 + 1] = 10.0;

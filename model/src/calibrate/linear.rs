@@ -1,7 +1,7 @@
 //! The linear map that stands in for a removed block.
 //!
-//! \[R\] Ridge least squares on calibration rows: `h' + D h'` comes as near as it can to what the whole model has behind the
-//! block, where `h'` is what flows in front of it in the pruned model.
+//! \[R\] Ridge least squares on calibration rows: `h' + D h'` approximates the residual stream after the block in the
+//! unpruned model, where `h'` is the residual stream before the block in the pruned model.
 
 use nalgebra::DMatrix;
 
@@ -11,27 +11,27 @@ use crate::calibrate::solve::Normal;
 use crate::calibrate::trial::Phase;
 use crate::error::{ModelError, Result};
 
-/// Strengths that are tried; samples that were held out decide.
+/// Ridge strengths to try; the error on held-out samples selects one.
 const RIDGES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
-/// `x + D x` in the place of a block.
+/// The map `x + D x`, applied in the place of a removed block.
 #[derive(Clone, Debug)]
 pub struct LinearRepair {
     layer: usize,
     width: usize,
     /// `D`, [width outputs, width inputs], row-major.
     delta: Vec<f32>,
-    /// See [`LinearRepair::error`].
+    /// The value that [`LinearRepair::error`] returns.
     error: f64,
 }
 
 impl LinearRepair {
-    /// The block.
+    /// Index of the removed block.
     pub fn layer(&self) -> usize {
         self.layer
     }
 
-    /// Inputs of `D`, and outputs: the residual width.
+    /// Number of inputs of `D`, and of its outputs: the residual width.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -41,13 +41,13 @@ impl LinearRepair {
         &self.delta
     }
 
-    /// What it leaves of the squared distance between the stream in front of the removed block and what it should be
-    /// behind it, on rows that the fit did not see: 0 is perfect, 1 no better than no repair.
+    /// Remaining share of the squared distance between the stream before the removed block and the target stream after
+    /// it, on rows that the fit did not see: 0 is perfect, 1 is no better than no repair.
     pub fn error(&self) -> f64 {
         self.error
     }
 
-    /// `x + D x` for rows of `x`.
+    /// Replaces each row of `x` by `x + D x`.
     pub(super) fn apply(&self, x: &mut [f32]) {
         let mut before = vec![0.0; self.width];
         for row in x.chunks_exact_mut(self.width) {
@@ -60,7 +60,7 @@ impl LinearRepair {
 }
 
 impl Calibrator<'_> {
-    /// The map for one removed block.
+    /// Fits the map for one removed block.
     pub(super) fn linear_repair(&mut self, layer: usize, here: Here<'_>) -> Result<LinearRepair> {
         let (mut fitted, mut held_out) = (self.normal(), self.normal());
         let hidden = self.model.info().hidden;

@@ -1,4 +1,4 @@
-//! The loss of an answer when prompt and answer run given blocks.
+//! The loss of an answer when its prompt and the answer itself run given sets of blocks.
 
 use std::ops::Range;
 
@@ -9,10 +9,10 @@ use crate::error::{ModelError, Result};
 use crate::language::Workspace;
 use crate::model::Model;
 
-/// Measures what leaving blocks out costs, on a model that is loaded whole.
+/// Measures the loss that leaving blocks out causes, on a model that is loaded whole.
 ///
-/// It remembers the last pass of every batch: KV of its samples, and, as far as `cache_bytes` allow, the residual stream in
-/// front of every block. The next pass of the batch restarts at the first block whose role changed.
+/// It caches the last pass of every batch: the KV of its samples and, as far as `cache_bytes` allow, the residual
+/// stream before every block. The next pass of the batch restarts at the first block whose role changed.
 pub struct Calibrator<'a> {
     pub(super) model: &'a Model,
     pub(super) held: Held,
@@ -24,11 +24,11 @@ pub struct Calibrator<'a> {
     blocks_saved: u64,
 }
 
-/// What is left of the last pass of one batch in one phase.
+/// Cached results of the last pass of one batch in one phase.
 struct Passed {
-    /// `None`: there was none, or what it left is not to be used.
+    /// Roles of that pass; `None` if no pass has run yet or its results are not to be reused.
     roles: Option<Roles>,
-    /// `None`: there is no memory for them.
+    /// Residual streams before each block; `None` if they exceed the cache's memory.
     boundaries: Option<Boundaries>,
     /// Sum of the losses of each sample.
     losses: Vec<f64>,
@@ -37,9 +37,9 @@ struct Passed {
 /// Mean negative log-likelihood of the answers' tokens, in nats per token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loss {
-    /// Over all samples.
+    /// Mean over all samples.
     pub all: f64,
-    /// Over those that fits of repairs do not see; over all where there are too few to hold any out.
+    /// Mean over the samples that fits of repairs do not see; over all samples where there are too few to hold any out.
     pub held_out: f64,
 }
 
@@ -58,17 +58,17 @@ impl<'a> Calibrator<'a> {
         Ok(calibrator)
     }
 
-    /// Blocks of the checkpoint.
+    /// Number of blocks in the checkpoint.
     pub fn layers(&self) -> usize {
         self.model.info().layers
     }
 
-    /// Identity of the checkpoint.
+    /// Fingerprint of the checkpoint.
     pub fn fingerprint(&self) -> &str {
         &self.model.info().fingerprint
     }
 
-    /// Its samples.
+    /// The samples that the loss is measured on.
     pub fn samples(&self) -> &[Sample] {
         &self.held.samples
     }
@@ -78,14 +78,14 @@ impl<'a> Calibrator<'a> {
         self.blocks_saved as f64 / (self.blocks_run + self.blocks_saved).max(1) as f64
     }
 
-    /// Tokens of each sample's answer, part by part: what one pass computes together.
+    /// Answer lengths in tokens, one list for each part; a part is the set of samples that one pass computes together.
     pub fn parts(&self) -> Vec<Vec<usize>> {
         let tokens = |batch: &Range<usize>| self.held.samples[batch.clone()].iter().map(|sample| sample.answer.len());
         self.held.batches.iter().map(|batch| tokens(batch).collect()).collect()
     }
 
-    /// Negative log-likelihood of each answer of one part, summed over its tokens, nats: the first token of each from the
-    /// prompt's pass, the others from the answer's.
+    /// Negative log-likelihood of each answer of one part, summed over its tokens, in nats. The first token of each
+    /// answer is scored by the prompt's pass, the others by the answer's.
     pub fn nats(&mut self, part: usize, prefill: &Roles, decode: &Roles) -> Result<Vec<f64>, ModelError> {
         let changed =
             |passed: &Passed, roles: &Roles| passed.roles.as_ref().map_or(0, |last| last.first_difference(roles));
@@ -104,7 +104,8 @@ impl<'a> Calibrator<'a> {
         Ok(self.mean_loss(|_| true).unwrap_or(f64::NAN))
     }
 
-    /// The same with repairs in the place of removed blocks. Nothing of it is remembered.
+    /// Mean negative log-likelihood of the answers' tokens with repairs in the place of removed blocks. Its passes are
+    /// not cached.
     pub fn loss_with(&mut self, prefill: &Roles, decode: &Roles, repairs: Repairs<'_>) -> Result<Loss, ModelError> {
         for part in 0..self.held.batches.len() {
             self.pass(Phase::Prefill, part, prefill, 0, repairs)?;
@@ -116,17 +117,17 @@ impl<'a> Calibrator<'a> {
         Ok(Loss { all, held_out })
     }
 
-    /// What the last passes left is not what [`Calibrator::loss`] would leave.
+    /// Discards the cached passes, because the last passes ran something other than what [`Calibrator::loss`] runs.
     pub(super) fn forget(&mut self) {
         (self.prefill, self.decode) = (self.unpassed(Phase::Prefill), self.unpassed(Phase::Decode));
     }
 
-    /// Sums of the losses of a part's samples, as the last passes found them.
+    /// Summed loss of each sample of a part, as of the last passes.
     fn losses_of(&self, part: usize) -> impl Iterator<Item = f64> + '_ {
         self.prefill[part].losses.iter().zip(&self.decode[part].losses).map(|(first, others)| first + others)
     }
 
-    /// Of the samples chosen; `None`: of none.
+    /// Mean loss per token over the samples that `is_chosen` selects; `None` if it selects none.
     fn mean_loss(&self, is_chosen: impl Fn(usize) -> bool) -> Option<f64> {
         let losses = (0..self.held.batches.len()).flat_map(|part| self.losses_of(part));
         let (mut sum, mut tokens) = (0.0, 0);
@@ -139,7 +140,7 @@ impl<'a> Calibrator<'a> {
         (tokens > 0).then(|| sum / tokens as f64)
     }
 
-    /// Runs one part in front of `first` and behind.
+    /// Runs one part from block `first` on, or from block 0 where the stream before `first` is not cached.
     fn pass(&mut self, phase: Phase, part: usize, roles: &Roles, first: usize, repairs: Repairs<'_>) -> Result<()> {
         let layers = roles.len();
         if first >= layers {
@@ -165,7 +166,8 @@ impl<'a> Calibrator<'a> {
         }
     }
 
-    /// Before any pass. There is memory for the boundaries of those batches that fit; prompts have most of it.
+    /// The empty cache of one phase, before any pass. Memory for boundaries goes to the batches that fit, in order; the
+    /// prefill phase has 7/8 of `cache_bytes`.
     fn unpassed(&self, phase: Phase) -> Vec<Passed> {
         let layers = self.layers();
         let row = layers * self.model.info().hidden * size_of::<f32>();
@@ -186,7 +188,7 @@ impl<'a> Calibrator<'a> {
         self.held.batches.iter().map(unpassed).collect()
     }
 
-    /// Runs one batch; the sum of the losses of each of its samples.
+    /// Runs one batch and returns the summed loss of each of its samples.
     fn batch(&mut self, phase: Phase, batch: Range<usize>, mut trial: Trial<'_>) -> Result<Vec<f64>> {
         let answers = phase == Phase::Decode;
         if self.held.samples[batch.clone()].iter().all(|sample| sample.range(answers).is_empty()) {

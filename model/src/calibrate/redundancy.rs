@@ -1,4 +1,4 @@
-//! How alike a block's input and output are (PDTrim's block redundancy).
+//! Similarity of a block's input and output (PDTrim's block redundancy).
 
 use secateur_pruning::pdtrim::redundancy::Similarity;
 
@@ -8,11 +8,12 @@ use crate::calibrate::watch::Seen;
 use crate::error::ModelError;
 
 impl Calibrator<'_> {
-    /// `s_l` of every block with nothing left out, over the rows of one phase; `None` where no sample has any.
+    /// `s_l` of every block of the unpruned model, over the rows of one phase; `None` if no sample has rows in that
+    /// phase.
     pub fn redundancy(&mut self, phase: Phase) -> Result<Option<Vec<f64>>, ModelError> {
         let (layers, hidden) = (self.layers(), self.model.info().hidden);
         let all = Roles::all(layers);
-        // Answers look at their prompts' KV.
+        // Answers attend to their prompts' KV, which this pass computes.
         self.loss(&all, &all)?;
         let mut similarity = Similarity::new(layers, hidden);
         let mut before: Vec<f32> = Vec::new();

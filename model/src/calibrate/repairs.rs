@@ -1,8 +1,8 @@
-//! What stands in for the removed blocks of a stage.
+//! Repairs: replacements for the removed blocks of a stage.
 //!
-//! \[R\] Repairs are fitted in the order of the blocks. Each is fitted to what flows in front of it in the model without the
-//! removed blocks, with the repairs before it in place, and to what the whole model has behind the removed block. So each
-//! also makes up for what was lost before it.
+//! \[R\] Repairs are fitted in block order. The input of a fit is the residual stream before the removed block in the
+//! pruned model, with the earlier repairs in place; its target is the stream after that block in the unpruned model. So
+//! each repair also compensates for what the earlier removals lost.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use crate::calibrate::watch::Seen;
 use crate::error::{ModelError, Result};
 use crate::language::Block;
 
-/// What stands in for one removed block.
+/// Replacement for one removed block.
 #[derive(Clone, Debug)]
 pub enum BlockRepair {
     /// A linear map.
     Linear(LinearRepair),
-    /// New weights of the block before it.
+    /// New weights for the block before the removed one.
     Merged(MergedRepair),
 }
 
 impl BlockRepair {
-    /// The removed block.
+    /// Index of the removed block.
     pub fn layer(&self) -> usize {
         match self {
             BlockRepair::Linear(repair) => repair.layer(),
@@ -33,8 +33,8 @@ impl BlockRepair {
         }
     }
 
-    /// What it leaves, on rows that the fit did not see, of the squared distance between the stream where the removed
-    /// block was and what the whole model has behind it: 0 is perfect, 1 no better than no repair.
+    /// Remaining share, on rows that the fit did not see, of the squared distance between the stream where the removed
+    /// block was and the unpruned model's stream after that block: 0 is perfect, 1 is no better than no repair.
     pub fn error(&self) -> f64 {
         match self {
             BlockRepair::Linear(repair) => repair.error(),
@@ -43,12 +43,12 @@ impl BlockRepair {
     }
 }
 
-/// What stands in for removed blocks, by phase.
+/// Repairs of removed blocks, by phase.
 #[derive(Clone, Copy, Default)]
 pub struct Repairs<'a> {
-    /// For rows of prompts.
+    /// Repairs for rows of prompts.
     pub prefill: &'a [BlockRepair],
-    /// For rows of answers.
+    /// Repairs for rows of answers.
     pub decode: &'a [BlockRepair],
 }
 
@@ -61,12 +61,12 @@ impl<'a> Repairs<'a> {
     }
 }
 
-/// What prompts run.
+/// Blocks and repairs that prompts run.
 #[derive(Clone, Copy)]
 pub struct Prompts<'a> {
-    /// Their blocks.
+    /// Roles of the blocks.
     pub roles: &'a Roles,
-    /// What stands in for removed ones.
+    /// Repairs of the removed blocks.
     pub repairs: &'a [BlockRepair],
 }
 
@@ -78,8 +78,8 @@ struct Kinds<'a> {
 }
 
 impl Calibrator<'_> {
-    /// Maps for the blocks that `removed`, ascending, leaves out in one phase. Where answers are repaired, `prompts` is
-    /// what their prompts run, with its own repairs: their KV is what answers see.
+    /// Fits linear maps for the blocks in `removed`, ascending, that one phase leaves out. When answers are repaired,
+    /// `prompts` says which blocks and repairs their prompts run, because answers attend to the prompts' KV.
     pub fn linear_repairs(
         &mut self,
         phase: Phase,
@@ -89,8 +89,8 @@ impl Calibrator<'_> {
         self.repairs(phase, removed, prompts, Kinds { merged: &[], distillation: &Distillation::default() })
     }
 
-    /// The same, with the blocks in `merged` merged into the ones before them; see [`mergeable`](super::mergeable) for
-    /// those of which that can be asked. The others get maps.
+    /// Fits repairs for the blocks in `removed`: those also in `merged` are merged into the blocks before them, the
+    /// others get linear maps. [`mergeable`](super::mergeable) lists the blocks that can be merged.
     pub fn merged_repairs(
         &mut self,
         phase: Phase,
@@ -124,15 +124,15 @@ impl Calibrator<'_> {
         Ok(repairs)
     }
 
-    /// The stream behind a block in the whole model, [rows, hidden].
+    /// The residual stream after a block in the unpruned model, [rows, hidden].
     pub(super) fn whole_stream(&mut self, phase: Phase, batch: Range<usize>, layer: usize) -> Result<Vec<f32>> {
         let all = Roles::all(self.layers());
         let whole = Here { phase, roles: &all, repairs: &[], prompts: Prompts { roles: &all, repairs: &[] } };
         self.stream_before(layer + 1, batch, whole)
     }
 
-    /// The stream in front of a block, [rows, hidden]; empty where the batch has no rows in this phase. KV stay as this
-    /// pass leaves them.
+    /// The residual stream before a block, [rows, hidden]; empty where the batch has no rows in this phase. This pass's
+    /// KV stays in the cache.
     pub(super) fn stream_before(&mut self, layer: usize, batch: Range<usize>, here: Here<'_>) -> Result<Vec<f32>> {
         if here.phase == Phase::Decode {
             let Prompts { roles, repairs } = here.prompts;
@@ -150,7 +150,7 @@ impl Calibrator<'_> {
     }
 }
 
-/// A model with some blocks removed and some of them repaired already.
+/// A model with some blocks removed and some of them already repaired.
 #[derive(Clone, Copy)]
 pub(super) struct Here<'a> {
     pub phase: Phase,
@@ -159,7 +159,7 @@ pub(super) struct Here<'a> {
     pub prompts: Prompts<'a>,
 }
 
-/// Puts a removed block's map, if it has one, in its place.
+/// Applies the linear map of a removed block in its place, if it has one.
 pub(super) fn apply(repairs: &[BlockRepair], layer: usize, x: &mut [f32]) {
     for repair in repairs {
         match repair {
@@ -169,7 +169,7 @@ pub(super) fn apply(repairs: &[BlockRepair], layer: usize, x: &mut [f32]) {
     }
 }
 
-/// The block with new weights that runs in the place of `layer`.
+/// The merged block, with new weights, that runs in the place of `layer`.
 pub(super) fn stand_in(repairs: &[BlockRepair], layer: usize) -> Option<Arc<Block>> {
     repairs.iter().find_map(|repair| match repair {
         BlockRepair::Merged(repair) if repair.with() == layer => Some(repair.block()),

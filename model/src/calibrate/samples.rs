@@ -9,18 +9,18 @@ use crate::kv::{BlockTable, KvPool, blocks_for};
 use crate::language::{Feed, Input, Prompt, Segment, Wanted};
 use crate::model::Model;
 
-/// Rows that one pass computes at most, unless one sample alone has more: enough to keep every core busy, few enough that
-/// a set which is clearly worse shows it on a part of the samples.
+/// Most rows that one pass computes, unless a single sample has more: enough to keep every core busy, few enough that a
+/// clearly worse block set shows its loss on a part of the samples.
 const BATCH_ROWS: usize = 1_024;
-/// One sample of so many is held out from fits, to judge them by.
+/// One sample in this many is held out from fits, to judge them by.
 const HELD_OUT: usize = 4;
 
-/// A prompt and the answer that is right.
+/// A prompt and its correct answer.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Both, row by row.
+    /// Rows of the prompt and the answer.
     pub(super) rows: Prompt,
-    /// Rows of the prompt.
+    /// Number of rows of the prompt.
     pub(super) prompt: usize,
     /// Token ids of the answer.
     pub(super) answer: Vec<u32>,
@@ -40,12 +40,12 @@ impl Model {
 }
 
 impl Sample {
-    /// Rows of the prompt.
+    /// Number of rows of the prompt.
     pub fn prompt_rows(&self) -> usize {
         self.prompt
     }
 
-    /// Rows that a decode node computes: each answer token but the last is the input of a step.
+    /// Number of rows that a decode node computes: each answer token but the last is the input of a step.
     pub fn answer_rows(&self) -> usize {
         self.answer.len() - 1
     }
@@ -56,7 +56,7 @@ impl Sample {
     }
 }
 
-/// Samples with their KV, which stays from pass to pass.
+/// Samples with their KV, which persists between passes.
 pub(super) struct Held {
     pub samples: Vec<Sample>,
     tables: Vec<BlockTable>,
@@ -78,13 +78,13 @@ impl Held {
         Ok(Held { samples, tables, pool, batches })
     }
 
-    /// Whether fits do not see that sample.
+    /// Whether fits leave that sample out.
     pub fn is_held_out(&self, sample: usize) -> bool {
         sample % HELD_OUT == HELD_OUT - 1
     }
 
-    /// Keys and values of the first `positions` of a sample, each [positions, kv_heads, head_dim], as the last pass left
-    /// them; keys are turned.
+    /// Keys and values of the first `positions` of a sample, each [positions, kv_heads, head_dim], as the last pass
+    /// left them; keys are already rotated.
     pub fn keys_and_values(&self, sample: usize, layer_slot: usize, positions: usize) -> (Vec<f32>, Vec<f32>) {
         let (keys, values) = self.tables[sample].view(positions).layer(layer_slot);
         let format = self.pool.geometry().format;

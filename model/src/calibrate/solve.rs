@@ -2,7 +2,7 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
-/// `X^T X` and `X^T Y` of rows seen so far, in f64: all that a fit needs, whatever the number of rows.
+/// `X^T X` and `X^T Y` of the rows added so far, in f64: a fit needs nothing else, whatever the number of rows.
 pub(super) struct Normal {
     xx: DMatrix<f64>,
     xy: DMatrix<f64>,
@@ -15,10 +15,10 @@ impl Normal {
         Normal { xx: DMatrix::zeros(width, width), xy: DMatrix::zeros(width, width), yy: 0.0, rows: 0 }
     }
 
-    /// Takes in rows of `x` and of `y`, both [rows, width], row-major.
+    /// Adds rows of `x` and of `y`, both [rows, width], row-major.
     pub fn add(&mut self, x: &[f32], y: &[f32]) {
         let width = self.xx.nrows();
-        // Column-major: rows of ours are columns of theirs.
+        // nalgebra is column-major, so rows of `x` and `y` become columns of these matrices.
         let columns = |data: &[f32]| {
             DMatrix::from_iterator(width, data.len() / width, data.iter().map(|&value| f64::from(value)))
         };
@@ -33,7 +33,8 @@ impl Normal {
         self.rows
     }
 
-    /// `B`, [width, width], with the least `|X B - Y|^2 + ridge * mean(diag X^T X) |B|^2`. `None`: not positive definite.
+    /// The `B`, [width, width], that minimises `|X B - Y|^2 + ridge * mean(diag X^T X) |B|^2`; `None` if the system is
+    /// not positive definite.
     pub fn fit(&self, ridge: f64) -> Option<DMatrix<f64>> {
         let width = self.xx.nrows();
         let strength = ridge * self.xx.trace() / width as f64;
@@ -42,7 +43,8 @@ impl Normal {
         Some(Cholesky::new(left)?.solve(&self.xy))
     }
 
-    /// Mean squared error of a fit on these rows, over the mean square of `Y`: 0 is perfect, 1 is no better than nothing.
+    /// Mean squared error of a fit on the added rows, over the mean square of `Y`: 0 is perfect, 1 is no better than a
+    /// zero fit.
     pub fn relative_error(&self, fit: &DMatrix<f64>) -> f64 {
         if self.yy == 0.0 {
             return 0.0;

@@ -6,37 +6,38 @@ use crate::calibrate::repairs::{self, BlockRepair};
 use crate::language::{Block, Course};
 use crate::stage::BlockRole;
 
-/// Which rows of a sample a pass computes.
+/// The rows of a sample that a pass computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The prompt's, as a prefill node does.
+    /// The prompt's rows, which a prefill node computes.
     Prefill,
-    /// The answer's, as a decode node does.
+    /// The answer's rows, which a decode node computes.
     Decode,
 }
 
-/// What a pass does with each block of the checkpoint. Repairs are applied elsewhere, so a block runs, or is left out.
+/// The role of each block of the checkpoint in a pass. Repairs are applied elsewhere, so a block either runs or is left
+/// out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Roles(Vec<BlockRole>);
 
 impl Roles {
-    /// All of `layers` blocks run.
+    /// Roles in which all `layers` blocks run.
     pub fn all(layers: usize) -> Roles {
         Roles(vec![BlockRole::Run; layers])
     }
 
-    /// All but these run.
+    /// Roles in which all blocks but `removed` run.
     pub fn without(layers: usize, removed: impl IntoIterator<Item = usize>) -> Roles {
         Roles::all(layers).with(removed, BlockRole::Skip)
     }
 
-    /// The same, with another role for some blocks.
+    /// These roles with `role` for the given blocks.
     pub fn with(mut self, blocks: impl IntoIterator<Item = usize>, role: BlockRole) -> Roles {
         blocks.into_iter().for_each(|layer| self.0[layer] = role.clone());
         self
     }
 
-    /// The first block in which two differ; their count where they do not.
+    /// The first block whose role differs between the two; the number of blocks if none does.
     pub(super) fn first_difference(&self, other: &Roles) -> usize {
         self.0.iter().zip(&other.0).position(|(one, other)| one != other).unwrap_or(self.0.len())
     }
@@ -50,7 +51,7 @@ impl Roles {
     }
 }
 
-/// Residual streams of one batch in front of each block, as the last pass left them.
+/// Residual streams of one batch before each block, as the last pass left them.
 #[derive(Debug, Default)]
 pub(super) struct Boundaries(Vec<Vec<f32>>);
 
@@ -59,18 +60,18 @@ impl Boundaries {
         Boundaries(vec![Vec::new(); layers])
     }
 
-    /// Whether a pass can start in front of that block.
+    /// Whether a pass can start at that block.
     pub fn has(&self, layer: usize) -> bool {
         self.0.get(layer).is_some_and(|stream| !stream.is_empty())
     }
 }
 
-/// A pass with given roles that starts in front of a block and leaves boundaries for the next.
+/// A pass with given roles that starts at block `from` and records boundaries for the next pass.
 pub(super) struct Trial<'a> {
     pub roles: &'a Roles,
     pub from: usize,
     pub boundaries: Option<&'a mut Boundaries>,
-    /// What stands in for blocks that are left out.
+    /// Replacements for blocks that are left out.
     pub repairs: &'a [BlockRepair],
 }
 

@@ -1,4 +1,4 @@
-//! Looking at what flows through a pass.
+//! Observing the residual streams, queries, keys and values of a pass.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use crate::error::Result;
 use crate::language::{Block, Course};
 use crate::stage::BlockRole;
 
-/// What an onlooker is shown, of one batch.
+/// One observation that an onlooker is shown, of one batch.
 pub(super) enum Seen<'a> {
-    /// The residual stream in front of that block, [rows, hidden]; behind the last block the number is one more.
+    /// The residual stream before that block, [rows, hidden]; the index one past the last block stands for the stream
+    /// after it.
     Residual(usize, &'a [f32]),
-    /// That block's queries, keys and values, turned, [rows, (heads + 2 kv_heads) head_dim].
+    /// That block's queries, keys and values after rotary embedding, [rows, (heads + 2 kv_heads) head_dim].
     Attention(usize, &'a [f32]),
 }
 
-/// Rows of each sample of a batch, then what is seen of them.
+/// Callback that receives the row ranges of each sample of a batch and one observation of those rows.
 pub(super) type Onlooker<'a> = dyn FnMut(&[Range<usize>], Seen<'_>) + 'a;
 
 struct Watching<'a, 'b> {
@@ -55,8 +56,8 @@ impl Course for Watching<'_, '_> {
 }
 
 impl Calibrator<'_> {
-    /// Runs one batch of a phase with these roles and repairs, in front of an onlooker. Answers look at the KV that their
-    /// prompts' last pass left.
+    /// Runs one batch of a phase with these roles and repairs and shows each step to `onlooker`. Answers attend to the
+    /// KV that their prompts' last pass left.
     pub(super) fn watch(
         &mut self,
         phase: Phase,
@@ -77,7 +78,7 @@ impl Calibrator<'_> {
         self.model.language().forward(&pool, &mut feeds, &mut self.space, &mut watching)
     }
 
-    /// Where the rows of each sample of a batch lie; samples without rows are left out.
+    /// Row range of each sample within a batch; samples without rows are left out.
     fn rows(&self, phase: Phase, batch: Range<usize>) -> Vec<Range<usize>> {
         let mut end = 0;
         let counts = self.held.samples[batch].iter().map(|sample| sample.range(phase == Phase::Decode).len());

@@ -1,17 +1,17 @@
-//! `config.json` exactly as it is typed, key by key, nothing judged yet.
+//! `config.json` exactly as typed, key by key, before validation.
 //!
-//! Keys that do not change the result (initialisation, dropout, caching) are not listed and so ignored. Keys that
-//! would change it and that we do not implement are listed, so that the validating modules can refuse them.
+//! Keys that do not change the result (initialisation, dropout, caching) are not listed here and so ignored. Keys that
+//! would change it and are not implemented are listed, so that the validating modules can refuse them.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-/// The top level: a vision-language model with nested parts, or a language model with its keys right here.
+/// The top level: a vision-language model with nested parts, or a language model with its keys at this level.
 #[derive(Debug, Deserialize)]
 pub(crate) struct TopLevel {
     pub model_type: Option<String>,
     pub architectures: Option<Vec<String>>,
-    /// transformers 5 writes `dtype`, earlier ones `torch_dtype`.
+    /// transformers 5 writes `dtype`, earlier versions `torch_dtype`.
     pub dtype: Option<String>,
     pub torch_dtype: Option<String>,
     pub text_config: Option<Language>,
@@ -37,7 +37,7 @@ pub(crate) struct Language {
     pub intermediate_size: Option<usize>,
     pub num_hidden_layers: Option<usize>,
     pub num_attention_heads: Option<usize>,
-    /// Typed as null it means something else than left out.
+    /// A typed null differs from a missing key.
     #[serde(default, deserialize_with = "typed")]
     pub num_key_value_heads: Option<Option<usize>>,
     pub head_dim: Option<usize>,
@@ -47,12 +47,12 @@ pub(crate) struct Language {
     pub rms_norm_eps: Option<f64>,
     pub rope_theta: Option<f64>,
     pub rope_scaling: Option<Rope>,
-    /// Where transformers 5 keeps what `rope_theta` and `rope_scaling` were.
+    /// transformers 5 keeps here what earlier versions keep in `rope_theta` and `rope_scaling`.
     pub rope_parameters: Option<Rope>,
     pub partial_rotary_factor: Option<f64>,
     pub attention_bias: Option<bool>,
     pub mlp_bias: Option<bool>,
-    /// Typed as null it means something else than left out.
+    /// A typed null differs from a missing key.
     #[serde(default, deserialize_with = "typed")]
     pub sliding_window: Option<Option<usize>>,
     pub use_sliding_window: Option<bool>,
@@ -67,7 +67,7 @@ pub(crate) struct Language {
 #[derive(Debug, Default, PartialEq, Deserialize)]
 pub(crate) struct Rope {
     pub rope_type: Option<String>,
-    /// What earlier files say for `rope_type`; some say both.
+    /// Older spelling of `rope_type`; some files have both.
     #[serde(rename = "type")]
     pub old_type: Option<String>,
     pub rope_theta: Option<f64>,
@@ -77,7 +77,7 @@ pub(crate) struct Rope {
     pub original_max_position_embeddings: Option<usize>,
     pub mrope_section: Option<Vec<usize>>,
     pub partial_rotary_factor: Option<f64>,
-    /// Anything else, for example one set of parameters for each kind of layer.
+    /// All other keys, for example one set of parameters for each kind of layer.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
@@ -107,7 +107,7 @@ pub(crate) struct Vision {
     pub rope_parameters: Option<Rope>,
 }
 
-/// Tells a key typed as null, `Some(None)`, from one left out, `None`.
+/// Distinguishes a key typed as null, `Some(None)`, from a missing one, `None`.
 fn typed<'de, T: Deserialize<'de>, D: Deserializer<'de>>(json: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(json).map(Some)
 }

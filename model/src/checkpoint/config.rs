@@ -1,4 +1,4 @@
-//! `config.json` as a whole: which architecture it is, and its validated parts.
+//! `config.json` as a whole: the architecture it names, and its validated parts.
 
 use std::path::Path;
 
@@ -17,24 +17,25 @@ use crate::float::FloatType;
 /// The file that configures a checkpoint.
 pub(crate) const CONFIG_FILE: &str = "config.json";
 
-/// What the JSON of a checkpoint says, checked.
+/// Validated content of a checkpoint's JSON files.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub architecture: String,
     pub language: LanguageConfig,
     pub vision: Option<VisionConfig>,
     pub eos_token_ids: Vec<u32>,
-    /// The format the weights are said to be stored in, where the configuration says so.
+    /// The format that the configuration says the weights are stored in; `None` if it names none.
     pub stored: Option<FloatType>,
 }
 
 impl Config {
-    /// Reads `config.json`, `generation_config.json` and what is said about pixels in `dir`, or what a GGUF file says.
+    /// Reads `config.json`, `generation_config.json` and the image processor's configuration in `dir`, or a GGUF file's
+    /// metadata.
     pub fn read(dir: &Path) -> Result<Config> {
         Config::of(dir, &gguf::config_bytes(dir)?)
     }
 
-    /// The same, with the content of `config.json` read already.
+    /// Builds the configuration from the content of `config.json`, already read, and the other files of `dir`.
     pub fn of(dir: &Path, json: &[u8]) -> Result<Config> {
         if let Some(gguf) = gguf::open(dir)? {
             return gguf::config(&gguf);
@@ -77,7 +78,7 @@ fn text_only(typed: &TopLevel, family: Family, text: Language) -> Result<Config>
     })
 }
 
-/// A LLaVA, or a LLaVA-NeXT, which cuts pictures into `tiles`.
+/// Configuration of a LLaVA, or of a LLaVA-NeXT, which cuts pictures into `tiles`.
 fn llava(typed: &TopLevel, class: &str, tiles: bool) -> Result<Config> {
     let absent = Language::default();
     let text = typed.text_config.as_ref().unwrap_or(&absent);
@@ -99,7 +100,7 @@ fn qwen(typed: &TopLevel, value: &Value) -> Result<Config> {
     let class = family.architecture();
     let vision = |language: &LanguageConfig| VisionConfig::qwen(typed, language.hidden);
     let Some(text) = &typed.text_config else {
-        // Files of before transformers 4.52 have the keys of the language part at the top.
+        // transformers before 4.52 wrote the keys of the language part at the top level.
         return nested(typed, &parse(value)?, family, "", class, vision);
     };
     let kind = text.model_type.as_deref().unwrap_or("qwen2_5_vl_text");
@@ -130,7 +131,7 @@ fn nested(
     })
 }
 
-/// The class name. Another head on the same body (a classifier, say) is refused.
+/// The class name. A different head on the same body (a classifier, say) is refused.
 fn architecture(typed: &TopLevel, expected: &str) -> Result<String> {
     match typed.architectures.as_deref() {
         None | Some([]) => Ok(expected.to_owned()),

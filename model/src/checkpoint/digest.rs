@@ -14,7 +14,7 @@ pub(crate) type Digest = [u8; 32];
 const PIECE_BYTES: u64 = 8 << 20;
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
-/// More threads than this wait for memory, not for each other.
+/// Upper bound on threads; more would wait for memory, not for each other.
 const THREADS_MAX: usize = 16;
 
 /// The digest of each file's whole content: BLAKE3 of the file's length and of the digests of its pieces, in order.

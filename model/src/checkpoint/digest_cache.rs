@@ -1,9 +1,10 @@
-//! Digests of large files, remembered between starts: a file that has the stamp it was hashed under is not read again.
+//! Digests of large files, cached between starts: a file whose stamp is unchanged since it was hashed is not read
+//! again.
 //!
-//! An entry is only made for a file that had rested for [`REST`] when its hashing began. Whatever is written to it later
-//! gets a later time than the remembered one, however coarse the file system's clock is, so that a stamp which still
-//! matches stands for the same content. (A shared mapping's writes show in the file's times once its pages are written
-//! back, half a minute later at most; the rest is longer than that.)
+//! An entry is only made for a file that had not changed for [`REST`] when its hashing began. Any later write gives the
+//! file a later time than the cached one, however coarse the file system's clock is, so a matching stamp means the same
+//! content. (Writes through a shared mapping show in the file's times once its pages are written back, half a minute
+//! later at most; [`REST`] is longer than that.)
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,20 +17,20 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::digest::Digest;
 use crate::checkpoint::open_file::Stamp;
 
-/// How long a file must have been left alone before its digest is remembered.
+/// How long a file must have been unchanged before its digest is cached.
 const REST: Duration = Duration::from_secs(120);
-/// Smaller files are hashed sooner than a cache is worth.
+/// Files smaller than this are not cached: hashing them is cheaper than the cache is worth.
 const BYTES_MIN: u64 = 64 << 20;
-/// Name of the cache beside a checkpoint.
+/// Name of the cache file beside a checkpoint.
 const BESIDE: &str = ".secateur-digests.json";
-/// A cache that is longer is none.
+/// A cache file longer than this is ignored.
 const CACHE_BYTES_MAX: u64 = 4 << 20;
 const FORMAT: u32 = 1;
 
-/// Remembered digests of the files of one checkpoint.
+/// Cached digests of the files of one checkpoint.
 #[derive(Debug)]
 pub(crate) struct DigestCache {
-    /// Where the cache may lie, best first.
+    /// Paths where the cache may lie, in order of preference.
     places: Vec<PathBuf>,
     known: Vec<Entry>,
 }
@@ -48,12 +49,12 @@ struct Entry {
     changed_ns: i128,
     inode: u64,
     device: u64,
-    /// Hexadecimal.
+    /// BLAKE3 digest in hexadecimal.
     digest: String,
 }
 
 impl DigestCache {
-    /// The cache of the checkpoint in `dir`: beside it, else in the user's cache folder.
+    /// The cache of the checkpoint in `dir`, beside it or, failing that, in the user's cache folder.
     pub fn of_folder(dir: &Path) -> DigestCache {
         DigestCache::in_places(std::iter::once(dir.join(BESIDE)).chain(in_users_cache(dir)).collect())
     }
@@ -63,19 +64,20 @@ impl DigestCache {
         DigestCache { places, known }
     }
 
-    /// The digest of the file of that name, if it has not changed since it was remembered.
+    /// The digest of the file called `name`, if its stamp is still the cached one.
     pub fn get(&self, name: &str, stamp: &Stamp) -> Option<Digest> {
         let entry = self.known.iter().find(|entry| entry.name == name && entry.stamp() == *stamp)?;
         Some(*blake3::Hash::from_hex(&entry.digest).ok()?.as_bytes())
     }
 
-    /// Whether a file that has this stamp now may be remembered once it is hashed.
+    /// Whether the digest of a file with this stamp may be cached once it is computed.
     pub fn takes(stamp: &Stamp, now: SystemTime) -> bool {
         let now_ns = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos().cast_signed());
         stamp.size >= BYTES_MIN && now_ns - stamp.last_change_ns() > REST.as_nanos().cast_signed()
     }
 
-    /// Remembers exactly these files. A cache that cannot be written costs the next start its time, and no more.
+    /// Caches the digests of exactly these files. If the cache cannot be written, the next start hashes the files
+    /// again.
     pub fn keep(&self, files: impl IntoIterator<Item = (String, Stamp, Digest)>) {
         let files: Vec<Entry> =
             files.into_iter().map(|(name, stamp, digest)| Entry::new(name, &stamp, &digest)).collect();
@@ -106,7 +108,7 @@ impl Entry {
     }
 }
 
-/// The checkpoint's cache file in the user's cache folder, as the XDG base directory specification has it.
+/// The checkpoint's cache file in the user's cache folder, which the XDG base directory specification defines.
 fn in_users_cache(dir: &Path) -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
@@ -122,7 +124,7 @@ fn read(place: &Path) -> Option<Vec<Entry>> {
     (stored.format == FORMAT).then_some(stored.files)
 }
 
-/// Another process sees the old cache or the new one, never a part of it.
+/// Replaces the cache file atomically: another process sees the old cache or the new one, never a part.
 fn write(place: &Path, json: &[u8]) -> std::io::Result<()> {
     let folder = place.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;
@@ -185,7 +187,7 @@ mod tests {
     fn where_the_first_place_cannot_be_written_the_next_one_serves() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("file"), b"").unwrap();
-        // A folder cannot be made where a file is, whoever asks.
+        // No user, root included, can make a folder where a file is.
         let places = || vec![dir.path().join("file").join(BESIDE), dir.path().join("cache").join("x.json")];
         DigestCache::in_places(places()).keep([("a".to_owned(), STAMP, [9; 32])]);
         assert_eq!(DigestCache::in_places(places()).get("a", &STAMP), Some([9; 32]));

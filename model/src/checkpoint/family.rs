@@ -1,6 +1,6 @@
-//! The families of language models: what they are called, and what transformers assumes where a key is missing.
+//! The families of language models: their names, and the defaults of transformers for missing keys.
 
-/// A family of decoder-only language models. They differ in defaults, in biases, in norms and in who sees whom.
+/// A family of decoder-only language models. Families differ in defaults, biases, norms and attention windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Llama,
@@ -18,23 +18,23 @@ pub(crate) struct Defaults {
     pub intermediate: usize,
     pub layers: usize,
     pub heads: usize,
-    /// `None`: as many as query heads.
+    /// Key-value heads; `None` stands for the number of query heads.
     pub kv_heads: Option<usize>,
-    /// `None`: the width divided by the heads.
+    /// Head width; `None` stands for the residual width divided by the number of heads.
     pub head_dim: Option<usize>,
     pub max_positions: usize,
     pub norm_epsilon: f64,
     pub rope_theta: f64,
-    /// The first layer with a sliding window, where there is one.
+    /// The first layer with a sliding window, where the family has one.
     pub max_window_layers: usize,
     pub eos_token_id: Option<u32>,
 }
 
-/// `sliding_window` where it is in use and not typed; the same in all families that have it.
+/// Default of `sliding_window` where it is in use and not typed; the same in all families that have it.
 pub(crate) const SLIDING_WINDOW: usize = 4096;
 
 impl Family {
-    /// The family of a text-only checkpoint of that `model_type`.
+    /// The family of a text-only checkpoint with that `model_type`.
     pub fn from_model_type(name: &str) -> Option<Family> {
         match name {
             "llama" => Some(Family::Llama),

@@ -1,5 +1,6 @@
-//! The identity of a checkpoint, by which two nodes tell whether they hold the same one: every byte of its weights and
-//! of its configuration. Copies and downloads agree; a model of which one tensor was merged or trained further does not.
+//! Identity of a checkpoint, by which two nodes verify that they hold the same one. It covers every byte of the weights
+//! and of the configuration, so copies and downloads agree, and a model with one merged or further trained tensor
+//! differs.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -19,11 +20,11 @@ pub fn fingerprint(dir: &Path) -> Result<String, ModelError> {
     of_files(dir, &config, &files)
 }
 
-/// The fingerprint of open files and of what configures them. `dir` is where their digests may be remembered.
+/// The fingerprint of open files and of their configuration. `dir` is where their digests may be cached.
 pub(crate) fn of_files(dir: &Path, config: &[u8], files: &[OpenFile]) -> Result<String> {
     let digests = digests(&DigestCache::of_folder(dir), files, SystemTime::now())?;
     let mut hasher = blake3::Hasher::new_derive_key("secateur checkpoint fingerprint v2");
-    // Length first, so that moving bytes from one part to the next changes the digest.
+    // The length comes first, so that moving bytes from one part to the next changes the digest.
     hasher.update(&(config.len() as u64).to_le_bytes());
     hasher.update(config);
     digests.iter().for_each(|digest| {
@@ -32,7 +33,7 @@ pub(crate) fn of_files(dir: &Path, config: &[u8], files: &[OpenFile]) -> Result<
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The digest of each file, from the cache where it knows the file as it is now.
+/// The digest of each file, from the cache where the file's stamp is unchanged.
 fn digests(cache: &DigestCache, files: &[OpenFile], now: SystemTime) -> Result<Vec<Digest>> {
     let stamps = files.iter().map(OpenFile::stamp).collect::<Result<Vec<Stamp>>>()?;
     let names: Vec<String> = files.iter().map(name).collect();
@@ -46,7 +47,7 @@ fn digests(cache: &DigestCache, files: &[OpenFile], now: SystemTime) -> Result<V
     let digests: Vec<Digest> = known.into_iter().flatten().collect();
     let mut kept = Vec::new();
     for ((file, name), (stamp, digest)) in files.iter().zip(names).zip(stamps.iter().zip(&digests)) {
-        // What was written to while it was read may have been read in parts.
+        // A file that changed during hashing may have been read half old and half new, so its digest is not cached.
         if DigestCache::takes(stamp, now) && file.stamp()? == *stamp {
             kept.push((name, *stamp, *digest));
         }
@@ -90,7 +91,7 @@ mod tests {
         assert_eq!(of("{}", &weights).len(), 64);
     }
 
-    /// One file of several large ones of zeros, which take no space on disk.
+    /// A large file of zeros, one of several, which takes no space on disk.
     fn large(dir: &Path, name: &str) -> OpenFile {
         let path = dir.join(name);
         fs::File::create(&path).unwrap().set_len(65 << 20).unwrap();
@@ -111,7 +112,7 @@ mod tests {
         let first = digests(&cache(), &files, rested).unwrap();
         let stamp = files[1].stamp().unwrap();
         assert_eq!(cache().get("b", &stamp), Some(first[1]));
-        // A digest that no content has tells that it was the cache that answered.
+        // A digest that matches no content shows that the answer came from the cache.
         cache().keep([("a".to_owned(), files[0].stamp().unwrap(), first[0]), ("b".to_owned(), stamp, [9; 32])]);
         assert_eq!(digests(&cache(), &files, rested).unwrap(), [first[0], [9; 32]]);
         write_byte(dir.path(), "b", 40 << 20);
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing is remembered");
         let before = files[0].stamp().unwrap();
         write_byte(dir.path(), "a", 40 << 20);
-        // As a write in the same tick of the clock would leave it.
+        // Sets the modification time back, as if the write fell into the same tick of the clock.
         fs::File::options()
             .write(true)
             .open(files[0].path())

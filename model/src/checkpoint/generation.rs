@@ -1,4 +1,4 @@
-//! `generation_config.json`: which tokens end an answer. How the model wants to be sampled is the router's to read.
+//! `generation_config.json`: which tokens end an answer. The router reads the file's recommended sampling parameters.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ struct AsTyped {
     eos_token_id: Option<Value>,
 }
 
-/// The end tokens that the file names; `None` without a file or without the key.
+/// The end tokens that the file names; `None` if the file or the key is missing.
 pub(crate) fn eos_token_ids(dir: &Path) -> Result<Option<Vec<u32>>> {
     let typed: AsTyped = json::read_optional(&dir.join("generation_config.json"))?.unwrap_or_default();
     typed.eos_token_id.map(|value| token_ids(&value, "generation_config.eos_token_id")).transpose()

@@ -1,4 +1,4 @@
-//! GGUF files as checkpoints: their configuration, and their tensors among the weights.
+//! GGUF files as checkpoints: their configuration, and their tensors as weights.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use crate::checkpoint::{json, names};
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
-/// The GGUF file that a checkpoint's path stands for; `None`: it is a folder in the Hugging Face layout.
+/// The GGUF file that a checkpoint's path denotes; `None` if the path is a folder in the Hugging Face layout.
 pub(crate) fn file(path: &Path) -> Result<Option<PathBuf>> {
     Ok(secateur_gguf::find(path)?)
 }
 
-/// Reads the header of the GGUF file that a checkpoint's path stands for.
+/// Reads the header of the GGUF file that a checkpoint's path denotes, if it does.
 pub(crate) fn open(path: &Path) -> Result<Option<Gguf>> {
     file(path)?.map(|file| Ok(Gguf::open(&file)?)).transpose()
 }
 
-/// What the file says of the model, checked as a `config.json` is.
+/// The file's model metadata, validated like a `config.json`.
 pub(crate) fn config(gguf: &Gguf) -> Result<Config> {
     let mut config = Config::from_json(&gguf.config()?)?;
     let language = &mut config.language;
@@ -39,8 +39,8 @@ pub(crate) fn config(gguf: &Gguf) -> Result<Config> {
     Ok(config)
 }
 
-/// What configures a checkpoint beside its weights: the content of `config.json`, or nothing for a GGUF file, whose
-/// configuration is in the same file.
+/// Configuration bytes that a fingerprint covers beside the weights: the content of `config.json`, or nothing for a
+/// GGUF file, which holds its own configuration.
 pub(crate) fn config_bytes(path: &Path) -> Result<Vec<u8>> {
     match file(path)? {
         Some(_) => Ok(Vec::new()),
@@ -48,7 +48,7 @@ pub(crate) fn config_bytes(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The tensors of the file at `path`, of which `mapped` is the content: their names in the file and their unified names.
+/// The tensors of the file at `path`, whose content is `mapped`, each with its name in the file and its unified name.
 pub(crate) fn tensors(path: &Path, mapped: &Bytes) -> Result<Vec<(String, String, Stored)>> {
     let tensor = |tensor: NamedTensor| {
         let range = tensor.info.bytes.start as usize..tensor.info.bytes.end as usize;
@@ -109,7 +109,7 @@ mod tests {
         let mapped = |weights: &Weights, format| -> u64 {
             weights.stored().filter(|(stored, _)| *stored == Some(format)).map(|(_, numbers)| numbers).sum()
         };
-        // Of Llama's queries and keys, 32 by 32 each in two blocks, the rows are put in another order.
+        // Llama's queries (32 by 32) and keys (16 by 32) are reordered row by row, in each of the two blocks.
         let plain = open("llama-f32.gguf", FloatType::F32);
         let all: u64 = plain.stored().map(|(_, numbers)| numbers).sum();
         assert_eq!(all - mapped(&plain, FloatType::F32), 2 * (32 * 32 + 16 * 32));

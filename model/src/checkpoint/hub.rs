@@ -175,7 +175,7 @@ fn qwen_2_5_vl_3b() {
     assert_eq!(tower.full_attention, [7, 15, 23, 31]);
 }
 
-/// As transformers 5 writes the same.
+/// The same model as transformers 5 writes it.
 #[test]
 fn qwen_2_5_vl_nested() {
     let config = read(

@@ -1,8 +1,9 @@
-//! What the files of a checkpoint hold, against what its configuration claims.
+//! Compares the tensors in a checkpoint's files with its configuration.
 //!
-//! A tensor that the configured model has no place for was a part of the model that was trained: a bias that a flag denies,
-//! a block beyond the last one, an adapter that was not merged, another head. Without it the answers are others, so it is
-//! refused by name. (transformers warns about such tensors and goes on without them.) What changes no answer passes.
+//! A tensor that the configured model has no place for belonged to the trained model: a bias that a flag denies, a
+//! block beyond the last one, an adapter that was not merged, another head. Ignoring it would change the answers, so it
+//! is refused by name. (transformers warns about such tensors and ignores them.) Tensors that change no answer are
+//! accepted.
 
 use std::path::Path;
 
@@ -11,26 +12,26 @@ use crate::checkpoint::weights::{Listed, Weights};
 use crate::checkpoint::{Config, LanguageConfig};
 use crate::error::{ModelError, Result};
 
-/// Written by PEFT beside adapter weights; transformers applies those to the checkpoint in the same folder.
+/// File that PEFT writes beside adapter weights; transformers applies those to the checkpoint in the same folder.
 const ADAPTER_FILE: &str = "adapter_config.json";
 
-/// Ends of names of buffers that earlier versions of transformers stored, and that every version computes anew.
+/// Name suffixes of buffers that earlier versions of transformers stored, and that every version recomputes.
 const BUFFERS: [&str; 3] = ["rotary_emb.inv_freq", "rotary_pos_emb.inv_freq", "embeddings.position_ids"];
 
-/// How a tensor stands to the configured model.
+/// Relation of a tensor to the configured model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    /// The model reads it, or a part of the model that is not run here would.
+    /// The model reads it, or a part of the trained model that is not run here would.
     Used,
-    /// A bias of a used matrix that, as configured, has none: of no effect if it is 0.
+    /// A bias that the configuration denies to a used matrix: harmless if it is 0.
     DeniedBias,
-    /// A block beyond those that this key counts.
+    /// A tensor of a block whose index reaches the number that this configuration key gives.
     BeyondBlocks(&'static str),
     /// No part of the model has this name.
     Unknown,
 }
 
-/// Refuses a tensor that the configured model would leave out although it is a part of the answers.
+/// Refuses tensors that the configured model would ignore although they affect the answers.
 pub(crate) fn check_tensors(dir: &Path, config: &Config, weights: &Weights) -> Result<()> {
     if dir.join(ADAPTER_FILE).is_file() {
         let problem = "an adapter lies beside the weights, and adapters are not applied; merge it into them";
@@ -47,7 +48,7 @@ pub(crate) fn check_tensors(dir: &Path, config: &Config, weights: &Weights) -> R
     Err(ModelError::UnusedTensor { name: name.to_owned(), problem })
 }
 
-/// Why a tensor is refused; `None`: it is not.
+/// The reason why a tensor is refused; `None` if it is accepted.
 fn problem(config: &Config, weights: &Weights, tensor: Listed<'_>) -> Option<String> {
     if BUFFERS.iter().any(|end| tensor.stored.ends_with(end)) {
         return None;
@@ -84,7 +85,7 @@ fn standing(config: &Config, name: &str) -> Standing {
     }
 }
 
-/// `name` is the part behind `language.`.
+/// Standing of a tensor of the language model; `name` is the part after `language.`.
 fn language(config: &LanguageConfig, name: &str) -> Standing {
     if ["embed_tokens.weight", "norm.weight"].contains(&name) {
         return Standing::Used;
@@ -111,7 +112,7 @@ fn language(config: &LanguageConfig, name: &str) -> Standing {
 fn clip(tower: &ClipConfig, name: &str) -> Standing {
     match name {
         "image_newline" if tower.pinpoints.is_some() => return Standing::Used,
-        // The last norm is of CLIP's own summary of a picture, which no visual token is made of.
+        // `post_layernorm` belongs to CLIP's own summary of a picture, which no visual token is made of.
         "vision.pre_layrnorm.weight"
         | "vision.pre_layrnorm.bias"
         | "vision.post_layernorm.weight"
@@ -158,7 +159,7 @@ fn qwen(tower: &QwenConfig, name: &str) -> Standing {
     }
 }
 
-/// A tensor of an affine map.
+/// Standing of a tensor of an affine map.
 fn affine(kind: &str, has_bias: bool) -> Standing {
     match kind {
         "weight" => Standing::Used,
@@ -168,7 +169,7 @@ fn affine(kind: &str, has_bias: bool) -> Standing {
     }
 }
 
-/// A tensor of one of these affine maps or norms, which all have a bias.
+/// Standing of a tensor of one of these affine maps or norms, which all have a bias.
 fn with_bias(name: &str, parts: &[&str]) -> Standing {
     match name.rsplit_once('.') {
         Some((part, kind)) if parts.contains(&part) => affine(kind, true),
@@ -176,7 +177,7 @@ fn with_bias(name: &str, parts: &[&str]) -> Standing {
     }
 }
 
-/// The block's number and the rest of the name.
+/// Splits a name behind `prefix` into the block's number and the rest.
 fn numbered<'a>(name: &'a str, prefix: &str) -> Option<(usize, &'a str)> {
     let (number, part) = name.strip_prefix(prefix)?.split_once('.')?;
     Some((number.parse().ok()?, part))

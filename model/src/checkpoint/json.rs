@@ -7,22 +7,22 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ModelError, Result};
 
-/// Reads a file that must be there.
+/// Reads and parses a file that must exist.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     parse(path, &bytes(path)?)
 }
 
-/// The content of a file that must be there.
+/// The content of a file that must exist.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|source| ModelError::Io { path: path.into(), source })
 }
 
-/// The meaning of a file's content.
+/// Parses a file's content.
 pub(crate) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|source| ModelError::Json { path: path.into(), source })
 }
 
-/// Reads a file that may be absent.
+/// Reads and parses a file that may be absent.
 pub(crate) fn read_optional<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match read(path) {
         Ok(value) => Ok(Some(value)),

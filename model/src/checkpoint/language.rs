@@ -14,22 +14,22 @@ pub(crate) struct LanguageConfig {
     pub intermediate: usize,
     pub layers: usize,
     pub heads: usize,
-    /// Divides `heads`.
+    /// Number of key-value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Even, because rotary embedding pairs its halves.
+    /// Head width; even, because rotary embedding pairs its halves.
     pub head_dim: usize,
     pub max_positions: usize,
     pub norm_epsilon: f32,
     pub rope: RopeConfig,
     pub tied_embeddings: bool,
-    /// Whether queries, keys and values have a bias ...
+    /// Whether queries, keys and values have a bias.
     pub qkv_bias: bool,
-    /// ... and attention's output.
+    /// Whether attention's output projection has a bias.
     pub output_bias: bool,
     pub mlp_bias: bool,
-    /// Whether each head of queries and keys is normalised before it is turned.
+    /// Whether each head of queries and keys is normalised before rotary embedding.
     pub qk_norm: bool,
-    /// For each layer: a row sees this many last slots, itself included; `None`: all.
+    /// Sliding window of each layer: how many last slots a row sees, itself included; `None` if it sees all.
     pub windows: Vec<Option<usize>>,
 }
 
@@ -43,7 +43,8 @@ impl LanguageConfig {
         let hidden = typed.hidden_size.unwrap_or(defaults.hidden);
         let layers = typed.num_hidden_layers.unwrap_or(defaults.layers);
         let head_dim = typed.head_dim.or(defaults.head_dim).unwrap_or(hidden / heads.max(1));
-        // Llama has one switch for all four, Qwen2 has biases always and never.
+        // Llama has one switch for all four projections; Qwen2 always has biases on queries, keys and values, never on
+        // the output.
         let attention_bias = typed.attention_bias.unwrap_or(false) && matches!(family, Family::Llama | Family::Qwen3);
         let config = LanguageConfig {
             vocab: typed.vocab_size.unwrap_or(defaults.vocab),
@@ -99,7 +100,7 @@ impl LanguageConfig {
     }
 }
 
-/// Refuses by name what would silently give other answers than the reference.
+/// Refuses, by name, keys that would silently give other answers than the reference.
 fn refuse_unsupported(typed: &Language, at: &str) -> Result<()> {
     let refuse = |field: &str, problem: &str| Err(ModelError::config(format!("{at}{field}"), problem));
     let activation = typed.hidden_act.as_deref().unwrap_or("silu");

@@ -1,4 +1,4 @@
-//! A checkpoint, a folder in the Hugging Face layout or a GGUF file: what it says of itself, and its weights.
+//! A checkpoint, a folder in the Hugging Face layout or a GGUF file: its configuration and its weights.
 
 mod as_typed;
 mod config;

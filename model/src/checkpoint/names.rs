@@ -1,4 +1,4 @@
-//! Tensor names. The same weights are stored under several prefixes; the rest of the crate knows only one of them.
+//! Tensor names. The same weights are stored under several prefixes; the rest of the crate uses one unified name.
 //!
 //! | part | hub files of llava-hf | hub files of Qwen2.5-VL | transformers 5 in memory | here |
 //! |---|---|---|---|---|
@@ -8,9 +8,9 @@
 //! | projector | `multi_modal_projector.` | | `model.multi_modal_projector.` | `projector.` |
 //! | end of a line | `image_newline` | | `model.image_newline` | `image_newline` |
 //!
-//! Models of text alone are stored as Qwen2.5-VL's language part is.
+//! Text-only models are stored like the language part of Qwen2.5-VL.
 
-/// Prefix in the file, prefix here. The first that matches counts, so longer ones stand before their own prefixes.
+/// Prefix in the file and unified prefix. The first match counts, so longer prefixes come before their own prefixes.
 const PREFIXES: [(&str, &str); 15] = [
     ("language_model.model.", "language."),
     ("language_model.lm_head.", "lm_head."),
@@ -29,7 +29,7 @@ const PREFIXES: [(&str, &str); 15] = [
     ("model.", "language."),
 ];
 
-/// The one name of a stored tensor; `None` for names of no scheme we know.
+/// The unified name of a stored tensor; `None` if it matches no known scheme.
 pub(crate) fn unified(stored: &str) -> Option<String> {
     PREFIXES.iter().find_map(|(from, to)| Some(format!("{to}{}", stored.strip_prefix(from)?)))
 }

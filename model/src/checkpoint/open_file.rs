@@ -1,4 +1,4 @@
-//! A weights file, opened once: what is hashed and what is mapped are the same file, whatever its name stands for later.
+//! A weights file, opened once: hashing and mapping see the same file, even if its name later refers to another.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -16,14 +16,14 @@ pub(crate) struct OpenFile {
     file: File,
 }
 
-/// What the file system says of a file's content. A file that is written to, replaced or copied gets another stamp,
-/// except for a write within the resolution of its times.
+/// File system metadata that identifies a file's content. A file that is written to, replaced or copied gets another
+/// stamp, except for a write within the resolution of its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub size: u64,
     /// Last change of the content, in nanoseconds since 1970.
     pub modified_ns: i128,
-    /// Last change of content, name or rights, in nanoseconds since 1970. Programs cannot set it.
+    /// Last change of content, name or permissions, in nanoseconds since 1970. Programs cannot set it.
     pub changed_ns: i128,
     pub inode: u64,
     pub device: u64,
@@ -36,22 +36,22 @@ impl OpenFile {
         Ok(OpenFile { path: path.into(), file })
     }
 
-    /// The path that it was opened by.
+    /// The path that the file was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The stamp of this moment.
+    /// The file's current stamp.
     pub fn stamp(&self) -> Result<Stamp> {
         Ok(Stamp::of(&self.file.metadata().map_err(|source| self.unreadable(source))?))
     }
 
-    /// Fills `into` from `offset` on.
+    /// Fills `into` with the bytes from `offset` on.
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> Result<()> {
         self.file.read_exact_at(into, offset).map_err(|source| self.unreadable(source))
     }
 
-    /// Maps all of it.
+    /// Maps the whole file.
     pub fn map(&self) -> Result<Bytes> {
         // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would give
         // wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
@@ -76,7 +76,7 @@ impl Stamp {
         }
     }
 
-    /// When content or attributes changed last, in nanoseconds since 1970.
+    /// Time of the last change of content or attributes, in nanoseconds since 1970.
     pub fn last_change_ns(&self) -> i128 {
         self.modified_ns.max(self.changed_ns)
     }

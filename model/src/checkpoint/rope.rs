@@ -1,20 +1,20 @@
-//! Rotary embedding as configured: how fast each pair of a head turns, and by which coordinate.
+//! Rotary embedding as configured: the frequency of each pair of a head, and the coordinate that rotates it.
 
 use crate::checkpoint::as_typed::{Language, Rope};
 use crate::checkpoint::family::Family;
 use crate::error::{ModelError, Result};
 
-/// How positions turn queries and keys.
+/// How positions rotate queries and keys.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct RopeConfig {
     /// A positive number.
     pub theta: f32,
     pub scaling: RopeScaling,
-    /// M-RoPE: how many pairs of a head turn by time, by height and by width, in this order.
+    /// M-RoPE: how many pairs of a head rotate by time, by height and by width, in this order.
     pub sections: Option<[usize; 3]>,
 }
 
-/// How a context longer than that of the first training was made to fit.
+/// Scaling of the frequencies for a context longer than the one of the first training.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RopeScaling {
     None,
@@ -27,13 +27,13 @@ pub(crate) enum RopeScaling {
         high_freq_factor: f32,
         original_positions: usize,
     },
-    /// Each pair by a number of its own, as GGUF files have it.
+    /// Each pair's frequency divided by a number of its own, as GGUF files store it.
     Divided {
         by: Vec<f32>,
     },
 }
 
-/// `mrope_section` where it is not typed.
+/// Default of `mrope_section` where it is not typed.
 const SECTIONS: [usize; 3] = [16, 24, 24];
 
 impl RopeConfig {
@@ -60,8 +60,8 @@ impl RopeConfig {
         Ok(RopeConfig { theta, scaling, sections })
     }
 
-    /// By how much each pair turns from one position to the next, `head_dim / 2` numbers. In f32 step by step, since
-    /// that is where the reference rounds.
+    /// Angle that each pair rotates by from one position to the next, `head_dim / 2` numbers. Every step is rounded to
+    /// f32, because the reference rounds there.
     pub fn inverse_frequencies(&self, head_dim: usize) -> Vec<f32> {
         let plain = |pair: usize| {
             let exponent = (2 * pair) as f32 / head_dim as f32;
@@ -86,7 +86,7 @@ impl RopeScaling {
                 if wavelength < context / high {
                     return frequency;
                 }
-                // Between the two, from one to the other.
+                // Between the two limits the frequency is interpolated.
                 let share = (context / wavelength - low) / (high - low);
                 (1.0 - share) * frequency / factor + share * frequency
             }
@@ -94,8 +94,8 @@ impl RopeScaling {
     }
 }
 
-/// The dictionary that counts and its name. As in transformers, an empty `rope_scaling` is none, and one that is not
-/// hides all of `rope_parameters`.
+/// The dictionary in effect and its name. As in transformers, an empty `rope_scaling` counts as missing, and one that
+/// is not empty hides all of `rope_parameters`.
 fn chosen(typed: &Language) -> (&'static str, Option<&Rope>) {
     match typed.rope_scaling.as_ref().filter(|rope| **rope != Rope::default()) {
         Some(rope) => ("rope_scaling", Some(rope)),
@@ -166,7 +166,7 @@ mod tests {
         RopeConfig::validate(&serde_json::from_str(json).unwrap(), family, 64, "")
     }
 
-    /// Some of the 32 frequencies of a head of 64.
+    /// Nine of the 32 frequencies of a head of width 64.
     fn frequencies(json: &str) -> [f32; 9] {
         let all = validate(json, Family::Llama).unwrap().inverse_frequencies(64);
         assert_eq!(all.len(), 32);
@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// Numbers of transformers' `LlamaRotaryEmbedding.inv_freq`, for both spellings.
+    /// Compares with `inv_freq` of transformers' `LlamaRotaryEmbedding`, for both spellings.
     #[test]
     fn frequencies_are_the_references() {
         let plain =

@@ -1,5 +1,5 @@
-//! A tensor as it lies in a file: as plain numbers, or as blocks of integers with common scales. Blocks are made into numbers
-//! piece by piece, so that no second copy of a tensor is needed.
+//! A tensor as stored in a file: as plain numbers, or as blocks of integers with common scales. Blocks are converted to
+//! numbers piece by piece, so that no second copy of a tensor is needed.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -17,13 +17,13 @@ use crate::float::FloatType;
 /// Numbers that a thread converts at a time. Every block size divides it.
 const CONVERTED_AT_A_TIME: usize = 1 << 16;
 
-/// A tensor's bytes and what they mean.
+/// A tensor's bytes and their format.
 #[derive(PartialEq)]
 pub(crate) struct Stored {
     pub bytes: Bytes,
     pub format: StoredFormat,
     pub shape: Vec<usize>,
-    /// Which row of the bytes is which of the tensor.
+    /// Mapping from rows of the bytes to rows of the tensor.
     pub rows: RowOrder,
 }
 
@@ -31,17 +31,17 @@ pub(crate) struct Stored {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoredFormat {
     Plain(FloatType),
-    /// GGUF's blocks; never one of its plain types.
+    /// GGUF's quantised blocks; never one of its plain types.
     Blocks(TensorType),
 }
 
 impl Stored {
-    /// Plain numbers in order.
+    /// A tensor of plain numbers in order.
     pub fn plain(bytes: Bytes, dtype: FloatType, shape: Vec<usize>) -> Stored {
         Stored { bytes, format: StoredFormat::Plain(dtype), shape, rows: RowOrder::Same }
     }
 
-    /// The format whose numbers the bytes are, one after another; `None`: they have to be converted in any case.
+    /// The format of the bytes if they are plain numbers in order; `None` if they have to be converted in any case.
     pub fn as_it_lies(&self) -> Option<FloatType> {
         match (self.format, self.rows) {
             (StoredFormat::Plain(dtype), RowOrder::Same) => Some(dtype),
@@ -49,21 +49,21 @@ impl Stored {
         }
     }
 
-    /// Whether they are plain numbers and all of them are 0.
+    /// Whether the bytes are plain numbers and all of them are 0.
     pub fn is_zero(&self) -> bool {
         let StoredFormat::Plain(dtype) = self.format else { return false };
         let size = dtype.size_bytes();
-        // The numbers of all formats are 0 where all bits but the sign are.
+        // A number of any of these formats is 0 if all its bits but the sign are.
         let is_zero = |(at, byte): (usize, &u8)| *byte == 0 || at + 1 == size && *byte == 0x80;
         self.bytes.chunks(size).all(|number| number.iter().enumerate().all(is_zero))
     }
 
-    /// How many numbers there are.
+    /// How many numbers the tensor has.
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// All of them in f32, for small tensors.
+    /// All numbers in f32, for small tensors.
     pub fn numbers(&self) -> Result<Vec<f32>> {
         let mut stored = vec![0.0; self.count()];
         self.read(0..stored.len(), &mut stored)?;
@@ -81,11 +81,11 @@ impl Stored {
         let (_, width) = self.rows_and_width();
         let numbers = match self.rows {
             RowOrder::Same => CONVERTED_AT_A_TIME,
-            // Whole rows, since each may come from elsewhere.
+            // Pieces are whole rows, because each row may come from a different place.
             RowOrder::Paired { .. } => width.max(CONVERTED_AT_A_TIME / width.max(1) * width).max(1),
         };
         let chunks = bytes.chunks_mut(numbers * format.size_bytes());
-        // Each piece is taken by one thread, so no lock is ever waited for.
+        // Each piece is taken by one thread, so its lock is never contended.
         let pieces: Vec<Mutex<&mut [u8]>> = chunks.map(Mutex::new).collect();
         let failed = Mutex::new(None);
         cpu.run(pieces.len(), &|index| {
@@ -122,7 +122,7 @@ impl Stored {
         (rows, self.shape.iter().skip(1).product())
     }
 
-    /// Some of the numbers in the order of the bytes, from one end of a block to another.
+    /// Reads a range of numbers in the order of the bytes; for blocks, the range starts and ends at block boundaries.
     fn read(&self, range: Range<usize>, into: &mut [f32]) -> Result<()> {
         match self.format {
             StoredFormat::Plain(dtype) => {
@@ -138,8 +138,8 @@ impl Stored {
     }
 }
 
-/// Blocks as numbers. The bytes lie where candle takes them from: files have tensors at multiples of 8, blocks have an
-/// even number of bytes, and none of them needs to lie at more than a multiple of 2.
+/// Dequantises blocks. The bytes are aligned as candle needs them: files have tensors at multiples of 8, blocks have an
+/// even number of bytes, and no block type needs more than an alignment of 2.
 fn dequantize(kind: TensorType, bytes: &[u8], into: &mut [f32]) -> Result<()> {
     let blocks = candle_type(kind).from_data(Cow::Borrowed(bytes));
     match blocks.dequantize(into.len())? {
@@ -180,7 +180,7 @@ mod tests {
         }
     }
 
-    /// More numbers than are converted at a time, on two threads: the pieces come together in order.
+    /// Uses more numbers than are converted at a time, on two threads: the pieces come together in order.
     #[test]
     fn pieces_are_put_together_in_order() {
         let (rows, width) = (24, 8192);

@@ -1,4 +1,4 @@
-//! What weights will take in memory, told from the headers of their files.
+//! Memory that weights will take, computed from the headers of their files.
 
 use std::path::Path;
 
@@ -9,18 +9,18 @@ use crate::device;
 use crate::error::ModelError;
 use crate::float::{FloatType, WeightFormat};
 
-/// Bytes that the weights of a checkpoint take, all of its parts loaded.
+/// Bytes that the weights of a checkpoint take with all of its parts loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WeightMemory {
-    /// Used as they lie in the files: once for all processes of a machine, and given back when memory is short.
+    /// Bytes used in place in the files: shared by all processes of a machine, and reclaimable when memory is short.
     pub mapped: u64,
-    /// Converted at start: each node has its own.
+    /// Bytes converted at start: each node has its own copy.
     pub own: u64,
 }
 
 impl WeightMemory {
-    /// Of the checkpoint in `dir`; `dtype` and `weights` as in [`crate::LoadOptions`]. An error where a weights file is
-    /// missing, damaged, or not of the model that is configured.
+    /// The memory for the checkpoint in `dir`; `dtype` and `weights` as in [`crate::LoadOptions`]. Fails if a weights
+    /// file is missing, damaged, or does not belong to the configured model.
     pub fn read(dir: &Path, dtype: Option<FloatType>, weights: WeightFormat) -> Result<WeightMemory, ModelError> {
         let config = Config::read(dir)?;
         let compute = device::compute_type(dtype, config.stored);

@@ -1,8 +1,8 @@
 //! Weights: one safetensors file, or several with an index, or a GGUF file, memory-mapped.
 //!
-//! Matrices stay where they are: kernels read rows in the order that checkpoints have them in, so a matrix that is
-//! stored in the format asked for is a slice of the mapped file, which every process on the machine shares. Others are
-//! converted once, into memory of their own.
+//! Matrices are not copied: kernels read rows in the order that checkpoints store them in, so a matrix stored in the
+//! requested format is a slice of the mapped file, which every process on the machine shares. Others are converted
+//! once, into private memory.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -28,23 +28,23 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(crate) struct Weights {
     places: HashMap<String, Place>,
     cpu: Cpu,
-    /// What matrices are read as.
+    /// The format that matrices are read in.
     format: FloatType,
     packing: WeightFormat,
     /// The files that the tensors lie in.
     files: Vec<OpenFile>,
-    /// What lies in them and cannot be read as weights.
+    /// Tensors in the files that cannot be read as weights.
     strangers: Vec<Stranger>,
 }
 
-/// Where a tensor lies.
+/// Location of a tensor.
 struct Place {
     /// Its name in the file.
     stored: String,
     tensor: Stored,
 }
 
-/// A tensor under no known naming scheme, or of a format that weights do not have here.
+/// A tensor under no known naming scheme, or in a format that is not supported for weights.
 struct Stranger {
     stored: String,
     /// The unified name, if the scheme is known.
@@ -57,20 +57,20 @@ struct Stranger {
 pub(crate) struct Listed<'a> {
     /// Its name in the file.
     pub stored: &'a str,
-    /// Its unified name; none: it has a name of no known scheme.
+    /// Its unified name; `None` if its name follows no known scheme.
     pub name: Option<&'a str>,
-    /// The format that it is stored in, if that cannot be computed with.
+    /// The format that it is stored in, if that format cannot be computed with.
     pub unreadable: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
 struct Index {
-    /// Stored tensor name to file name.
+    /// Maps stored tensor names to file names.
     weight_map: HashMap<String, String>,
 }
 
 impl Weights {
-    /// Maps the weights in `dir`. Matrices come in `format`, and the language model's packed as `packing` says.
+    /// Maps the weights in `dir`. Matrices are read as `format`, and the language model's are packed as `packing` says.
     pub fn open(dir: &Path, cpu: Cpu, format: FloatType, packing: WeightFormat) -> Result<Weights> {
         let mut weights = Weights::empty(cpu, format, packing);
         let gguf = gguf::file(dir)?;
@@ -85,8 +85,8 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The tensors of a mapped file under the names that they have there: what a plan puts in the place of blocks. Formats
-    /// and packing as in this checkpoint.
+    /// The tensors of a plan's repair file under the names that they have there: the replacements for blocks. Formats
+    /// and packing are those of this checkpoint.
     pub fn beside(&self, repairs: &RepairFile) -> Result<Weights> {
         let mut weights = Weights::empty(self.cpu.clone(), self.format, self.packing);
         weights.add_file(repairs.path(), repairs.mapped(), |name| Some(name.to_owned()))?;
@@ -97,12 +97,12 @@ impl Weights {
         Weights { places: HashMap::new(), cpu, format, packing, files: Vec::new(), strangers: Vec::new() }
     }
 
-    /// The fingerprint of the mapped files and of what configures them, in hexadecimal; `dir` as in [`Weights::open`].
+    /// The fingerprint of the mapped files and of their configuration, in hexadecimal; `dir` as in [`Weights::open`].
     pub fn fingerprint(&self, dir: &Path, config: &[u8]) -> Result<String> {
         fingerprint::of_files(dir, config, &self.files)
     }
 
-    /// Every tensor of the files.
+    /// Lists every tensor of the files.
     pub fn tensors(&self) -> impl Iterator<Item = Listed<'_>> {
         let read = self.places.iter().map(|(name, place)| Listed {
             stored: &place.stored,
@@ -117,7 +117,7 @@ impl Weights {
         read.chain(strange)
     }
 
-    /// Whether there is a tensor of that unified name.
+    /// Whether a tensor with that unified name exists.
     pub fn has(&self, name: &str) -> bool {
         self.places.contains_key(name)
     }
@@ -135,17 +135,17 @@ impl Weights {
         self.places.get(name).is_some_and(|place| place.tensor.is_zero())
     }
 
-    /// Of each tensor, the format that it can be used in as it lies, if any, and how many numbers it has.
+    /// For each tensor, the format that it can be used in without conversion, if any, and how many numbers it has.
     pub fn stored(&self) -> impl Iterator<Item = (Option<FloatType>, u64)> + '_ {
         self.places.values().map(|place| (place.tensor.as_it_lies(), place.tensor.count() as u64))
     }
 
-    /// What computes with them.
+    /// The threads and kernels that compute with these weights.
     pub fn cpu(&self) -> &Cpu {
         &self.cpu
     }
 
-    /// The tensor of that unified name, which must have exactly this shape, in f32.
+    /// The tensor with that unified name, in f32; its shape must be exactly `shape`.
     pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
         Ok(Tensor::from_vec(self.numbers(name, shape)?, shape, &Device::Cpu)?)
     }
@@ -155,13 +155,13 @@ impl Weights {
         self.numbers(name, &[len])
     }
 
-    /// The affine map of the language model in `NAME.weight` and, if asked for, `NAME.bias`, packed.
+    /// Loads an affine map of the language model from `NAME.weight` and, if `bias` is set, `NAME.bias`, packed.
     pub fn linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
         let matrix = self.plain_linear(name, inputs, outputs, bias)?;
         Ok(self.packed(matrix))
     }
 
-    /// The same, as it is stored: for what is not worth packing, or too sensitive.
+    /// Loads an affine map without packing: for matrices that are not worth packing, or too sensitive to it.
     pub fn plain_linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
         let matrix = self.table(&format!("{name}.weight"), outputs, inputs)?;
         match bias {
@@ -172,7 +172,7 @@ impl Weights {
         }
     }
 
-    /// A matrix [rows, width] whose rows are looked up.
+    /// A lookup table: a matrix [rows, width] whose rows are read one at a time.
     pub fn table(&self, name: &str, rows: usize, width: usize) -> Result<Matrix> {
         self.reshaped(name, &[rows, width], rows, width)
     }
@@ -188,7 +188,7 @@ impl Weights {
         Matrix::new(self.format.kernel(), rows, width, bytes).map_err(|error| unfit(name, error))
     }
 
-    /// The head of a model that ties it to its embedding: the same matrix, or a packed copy.
+    /// The head of a model that ties it to its embedding: the embedding's own matrix, or a packed copy.
     pub fn tied_head(&self, name: &str, vocab: usize, hidden: usize, embedding: &Arc<Matrix>) -> Result<Arc<Matrix>> {
         match self.packing {
             WeightFormat::Native => Ok(embedding.clone()),
@@ -252,7 +252,7 @@ fn unfit(name: &str, error: secateur_kernels::MatrixError) -> ModelError {
     ModelError::Weights { path: name.into(), problem: error.to_string() }
 }
 
-/// The formats that hold weights. Others are integer buffers and packed quantized values.
+/// The float format of a stored tensor; `None` for integer buffers and packed quantized values.
 fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     match stored {
         safetensors::Dtype::F32 => Some(FloatType::F32),
@@ -262,7 +262,7 @@ fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     }
 }
 
-/// The files of a checkpoint's weights, in a fixed order: safetensors, or the one GGUF file.
+/// The checkpoint's weights files, in a fixed order: safetensors files, or the one GGUF file.
 pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
     if let Some(file) = gguf::file(dir)? {
         return Ok(vec![file]);

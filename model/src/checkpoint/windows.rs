@@ -1,4 +1,4 @@
-//! Sliding windows as configured: how far back each layer looks.
+//! Sliding windows as configured, one for each layer.
 
 use crate::checkpoint::as_typed::Language;
 use crate::checkpoint::family::{Family, SLIDING_WINDOW};
@@ -7,7 +7,7 @@ use crate::error::{ModelError, Result};
 const FULL: &str = "full_attention";
 const SLIDING: &str = "sliding_attention";
 
-/// For each layer: a row sees this many last slots, itself included; `None`: all.
+/// Sliding window of each layer: how many last slots a row sees, itself included; `None` if it sees all.
 pub(crate) fn windows(typed: &Language, family: Family, layers: usize, at: &str) -> Result<Vec<Option<usize>>> {
     let window = match family {
         Family::Llama => None,
@@ -26,7 +26,7 @@ pub(crate) fn windows(typed: &Language, family: Family, layers: usize, at: &str)
     };
     let by_default: Vec<_> = (0..layers).map(|layer| window.filter(|_| layer >= first_sliding)).collect();
     match (&typed.layer_types, family) {
-        // These two families look at no such list.
+        // Llama ignores `layer_types`.
         (None, _) | (Some(_), Family::Llama) => Ok(by_default),
         (Some(kinds), Family::Mistral) => {
             let typed = by_kind(kinds, window, layers, at)?;

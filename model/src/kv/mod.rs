@@ -1,13 +1,13 @@
 //! KV memory: one preallocated pool per node, in blocks of [`BLOCK_POSITIONS`] positions.
 //!
 //! ```text
-//! pool.rs    the memory, its free blocks, and how long one block is
+//! pool.rs    the memory, its free blocks, and the size of one block
 //! table.rs   the blocks of one sequence, in order: where forward passes write and read
 //! view.rs    a sequence's finished KV, read-only: what shipping and the prefix cache hold on to
 //! ```
 //!
-//! What makes sharing this memory sound: a row (layer, slot) is written once, by the one table that owns the slot,
-//! before anyone else hears of it, and is never written again until every handle of its block is dropped.
+//! Sharing this memory is sound because a row (layer, slot) is written once, by the one table that owns the slot,
+//! before any other thread learns of it, and is not written again until every handle of its block is dropped.
 
 mod pool;
 mod table;

@@ -1,4 +1,4 @@
-//! The pool: one allocation, cut into blocks that are leased, shared by reference count, and free again on drop.
+//! The pool: one allocation, cut into blocks that are leased, shared by reference count, and freed on drop.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -9,9 +9,9 @@ use secateur_kernels::{BlockAddress, Format, KvGeometry};
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
-/// Positions that a block holds, in every layer.
+/// Positions that a block holds in every layer.
 pub const BLOCK_POSITIONS: usize = 16;
-/// Every K and every V plane begins on a cache line.
+/// Alignment of every K and every V plane, in bytes: one cache line.
 const ALIGNMENT: usize = 64;
 
 type Hook = Box<dyn Fn() + Send + Sync>;
@@ -21,13 +21,14 @@ type Hook = Box<dyn Fn() + Send + Sync>;
 pub struct KvPool(Arc<Arena>);
 
 struct Arena {
-    /// Anonymous pages: they cost memory only once they are touched.
+    /// Anonymous pages: they take memory only once they are touched.
     memory: MmapRaw,
     geometry: KvGeometry,
-    /// Layers that have KV here, by their place among the blocks that this stage runs.
+    /// Number of layers that have KV here; a layer slot is a layer's place among the blocks that this stage runs.
     layers: usize,
     blocks: usize,
-    /// Last freed, first leased: a pool that is mostly empty stays small in memory, since pages count once touched.
+    /// Free block indices, a stack: the block freed last is leased first, so a pool that is mostly empty stays small in
+    /// memory, since pages count only once touched.
     free: Mutex<Vec<u32>>,
     on_release: OnceLock<Hook>,
 }
@@ -36,12 +37,12 @@ struct Arena {
 pub struct Block {
     arena: Arc<Arena>,
     index: u32,
-    /// Set by whoever frees it together with others; its own drop then has nothing left to do.
+    /// Set when the block was freed together with others; its own drop then does nothing.
     is_freed: bool,
 }
 
-/// Blocks of one sequence, in order, possibly shared with others. What only this value holds is free when it is dropped, all
-/// of it at once: one lock and one call of the pool's hook, however many blocks there are.
+/// Blocks of one sequence, in order, possibly shared with others. Dropping this value frees the blocks that nothing
+/// else holds, all at once: with one lock and one call of the pool's hook, however many blocks there are.
 #[derive(Debug, Default)]
 pub(crate) struct Blocks(pub(crate) Vec<Arc<Block>>);
 
@@ -57,7 +58,7 @@ impl KvPool {
         Ok(KvPool(Arc::new(Arena { memory, geometry, layers, blocks, free, on_release: OnceLock::new() })))
     }
 
-    /// A pool for KV of that shape, without a model: for simulations.
+    /// A pool for KV of the given shape, without a model: for simulations.
     pub fn of_shape(
         dtype: FloatType,
         kv_heads: usize,
@@ -69,7 +70,7 @@ impl KvPool {
         KvPool::new(geometry, layers, blocks)
     }
 
-    /// Takes `count` free blocks, or none.
+    /// Takes `count` free blocks, or none at all.
     pub fn lease(&self, count: usize) -> Option<Vec<Block>> {
         let mut free = self.0.free();
         let rest = free.len().checked_sub(count)?;
@@ -78,25 +79,25 @@ impl KvPool {
         Some(taken.into_iter().rev().map(|index| Block { arena: self.0.clone(), index, is_freed: false }).collect())
     }
 
-    /// Blocks in all.
+    /// Number of blocks in the pool.
     pub fn blocks(&self) -> usize {
         self.0.blocks
     }
 
-    /// Blocks that nobody holds.
+    /// Number of blocks that are free.
     pub fn free_blocks(&self) -> usize {
         self.0.free().len()
     }
 
-    /// Bytes of one block in all layers.
+    /// Bytes of one block, all layers together.
     pub fn block_bytes(&self) -> usize {
         block_bytes(&self.0.geometry, self.0.layers)
     }
 
-    /// Calls `hook` after blocks became free, on the thread that dropped them: once for all that were freed together. It can
-    /// be set once, and must be quick.
+    /// Sets a hook that is called after blocks became free, on the thread that dropped them: once for all blocks that
+    /// were freed together. The hook can be set once, and must be quick.
     pub fn on_release(&self, hook: impl Fn() + Send + Sync + 'static) {
-        // A second hook would be a mistake in the program that starts the node; the first one stays.
+        // A second hook would be a defect of the program that starts the node; the first one stays.
         let _ = self.0.on_release.set(Box::new(hook));
     }
 
@@ -118,22 +119,23 @@ impl KvPool {
     }
 }
 
-/// Blocks needed for so many positions.
+/// Number of blocks needed for `positions` positions.
 pub fn blocks_for(positions: usize) -> usize {
     positions.div_ceil(BLOCK_POSITIONS)
 }
 
-/// Bytes of a pool's block, for sizing a pool before it exists.
+/// Bytes of a pool's block, all layers together, for sizing a pool before it exists.
 pub(crate) fn block_bytes(geometry: &KvGeometry, layers: usize) -> usize {
     2 * layers * plane_bytes(geometry)
 }
 
-/// K, or V, of one block in one layer: [positions, kv_heads, head_dim], up to a whole number of cache lines.
+/// Bytes of K, or of V, of one block in one layer: [positions, kv_heads, head_dim], padded to a whole number of cache
+/// lines.
 fn plane_bytes(geometry: &KvGeometry) -> usize {
     (geometry.block_tokens * row_bytes(geometry)).next_multiple_of(ALIGNMENT)
 }
 
-/// K, or V, of one position in one layer.
+/// Bytes of K, or of V, of one position in one layer.
 pub(crate) fn row_bytes(geometry: &KvGeometry) -> usize {
     geometry.kv_heads * geometry.head_dim * format_bytes(geometry.format)
 }
@@ -150,7 +152,7 @@ impl Arena {
         self.free.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Takes blocks back. The hook runs without the lock, since it looks at the pool.
+    /// Returns blocks to the pool. The hook runs after the lock is released, because it queries the pool.
     fn take_back(&self, indices: impl IntoIterator<Item = u32>) {
         self.free().extend(indices);
         if let Some(hook) = self.on_release.get() {
@@ -174,15 +176,17 @@ impl Block {
         arena.take_back(indices);
     }
 
-    /// Where K and V of one layer lie.
+    /// Addresses of K and V of one layer.
     pub(crate) fn address(&self, layer_slot: usize) -> BlockAddress {
-        // What follows is sound by this alone, in every build.
+        // The pointer arithmetic below relies on this check alone, so it also holds in release builds.
         assert!(layer_slot < self.arena.layers, "layer slot {layer_slot} of {}", self.arena.layers);
         let plane = plane_bytes(&self.arena.geometry);
         let start = self.index as usize * block_bytes(&self.arena.geometry, self.arena.layers) + 2 * layer_slot * plane;
-        // SAFETY: inside the allocation, by the sizes it was made with and the check above; `index` is one of its blocks.
+        // SAFETY: `start` lies inside the allocation, by the sizes it was made with and the check above; `index` is one
+        // of its blocks.
         let k = unsafe { self.arena.memory.as_mut_ptr().add(start) };
-        // SAFETY: as above.
+        // SAFETY: the V plane follows the K plane of the same layer, inside the same block, so it lies in the
+        // allocation too.
         BlockAddress { k, v: unsafe { k.add(plane) } }
     }
 }
@@ -219,7 +223,7 @@ pub(crate) mod tests {
     use crate::kv::table::BlockTable;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Two layers of one head of two f32 values.
+    /// A pool with two layers of one head of two f32 values.
     pub(crate) fn pool(blocks: usize) -> KvPool {
         let geometry = KvGeometry { format: Format::F32, kv_heads: 1, head_dim: 2, block_tokens: BLOCK_POSITIONS };
         KvPool::new(geometry, 2, blocks).unwrap()

@@ -10,15 +10,15 @@ use crate::kv::view::KvView;
 
 /// The blocks of one sequence, in order. Slot `i` of the sequence lies in block `i / BLOCK_POSITIONS`.
 ///
-/// The first `len` slots are written in every layer that lacks none; what follows is this table's own to write. A layer may
-/// lack KV of some positions (a shipment of first and last tokens alone): what it has lies at its first slots, in order, and keys
-/// carry their own positions, so attention does not notice.
+/// The first `len` slots are written in every layer that lacks no positions; later slots are this table's own to write.
+/// A layer may lack KV of some positions (a shipment of only first and last tokens): the KV it has lies at its first
+/// slots, in order, and keys already carry their positions, so attention is unaffected.
 #[derive(Debug)]
 pub struct BlockTable {
     pool: KvPool,
     blocks: Blocks,
     len: usize,
-    /// Positions that a layer lacks, by layer slot; empty: none lacks any.
+    /// How many positions each layer lacks, by layer slot; empty if none lacks any.
     lacking: Vec<u32>,
 }
 
@@ -28,57 +28,58 @@ impl BlockTable {
         BlockTable { pool: pool.clone(), blocks: Blocks::default(), len: 0, lacking: Vec::new() }
     }
 
-    /// A table that begins with finished blocks of another sequence.
+    /// A table that begins with full blocks of another sequence.
     pub fn with_prefix(pool: &KvPool, prefix: Vec<Arc<Block>>) -> BlockTable {
         assert!(prefix.iter().all(|block| pool.owns(block)));
         let len = prefix.len() * BLOCK_POSITIONS;
         BlockTable { pool: pool.clone(), blocks: Blocks(prefix), len, lacking: Vec::new() }
     }
 
-    /// Slots that are written.
+    /// Number of slots that are written.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is written.
+    /// Whether no slot is written.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Slots that there are blocks for.
+    /// Number of slots that there are blocks for.
     pub fn capacity(&self) -> usize {
         self.blocks.0.len() * BLOCK_POSITIONS
     }
 
-    /// Blocks that it holds.
+    /// Number of blocks in the table.
     pub fn blocks(&self) -> usize {
         self.blocks.0.len()
     }
 
-    /// Blocks that are missing to hold so many positions.
+    /// Number of blocks to add before the table can hold `positions` positions.
     pub fn missing(&self, positions: usize) -> usize {
         blocks_for(positions).saturating_sub(self.blocks.0.len())
     }
 
-    /// Takes more blocks in.
+    /// Appends blocks, which must come from the table's pool.
     pub fn grow(&mut self, blocks: Vec<Block>) {
         assert!(blocks.iter().all(|block| self.pool.owns(block)));
         self.blocks.0.extend(blocks.into_iter().map(Arc::new));
     }
 
-    /// The blocks that are full, for a prefix cache.
+    /// The blocks whose slots are all written, for a prefix cache.
     pub fn full_blocks(&self) -> &[Arc<Block>] {
         &self.blocks.0[..self.len / BLOCK_POSITIONS]
     }
 
-    /// The KV of the first `positions` slots, which shipping may hold on to. What is not written yet must not be read.
+    /// The KV of the first `positions` slots, which shipping may hold on to. Slots that are not written yet must not be
+    /// read.
     pub fn view(&self, positions: usize) -> KvView {
         assert!(positions <= self.capacity(), "a view of {positions} positions of {}", self.capacity());
         KvView::new(Blocks(self.blocks.0[..blocks_for(positions)].to_vec()), self.pool.geometry(), positions)
     }
 
-    /// Writes K and V of one layer, both [rows, kv_heads, head_dim] in the pool's format, from slot `first` on. They count
-    /// as written once [`BlockTable::set_len`] says so.
+    /// Writes K and V of one layer, both [rows, kv_heads, head_dim] in the pool's format, from slot `first` on. The
+    /// rows count as written once [`BlockTable::set_len`] covers them.
     pub fn write_layer(&mut self, layer_slot: usize, first: usize, k: &[u8], v: &[u8]) -> Result<(), ModelError> {
         let row = row_bytes(&self.pool.geometry());
         let rows = k.len() / row;
@@ -96,7 +97,7 @@ impl BlockTable {
             let count = (BLOCK_POSITIONS - at).min(rows - done);
             let BlockAddress { k: to_k, v: to_v } = self.blocks.0[block].address(layer_slot);
             // SAFETY: `count` rows from `at` on lie inside the block's planes, and slots from `len` on are this table's
-            // own to write, which `&mut self` holds.
+            // own to write, which `&mut self` guarantees.
             unsafe {
                 std::ptr::copy_nonoverlapping(k.as_ptr().add(done * row), to_k.add(at * row), count * row);
                 std::ptr::copy_nonoverlapping(v.as_ptr().add(done * row), to_v.add(at * row), count * row);
@@ -106,7 +107,7 @@ impl BlockTable {
         Ok(())
     }
 
-    /// Says that every layer is written up to slot `len`.
+    /// Marks every layer as written up to slot `len`.
     pub fn set_len(&mut self, len: usize) -> Result<(), ModelError> {
         if len < self.len || len > self.capacity() {
             return Err(ModelError::cache(format!("{len} slots are not between {} and {}", self.len, self.capacity())));
@@ -115,9 +116,9 @@ impl BlockTable {
         Ok(())
     }
 
-    /// Says that a layer has KV of all but `count` of the positions written so far.
+    /// Records that a layer has KV of all but `count` of the positions written so far.
     pub fn set_lacking(&mut self, layer_slot: usize, count: usize) -> Result<(), ModelError> {
-        // What follows is written below `len`, where only blocks of this table alone may be touched.
+        // This layer's later rows are written below `len`, which is only allowed in blocks that no other table shares.
         let is_own = self.blocks.0.iter().all(|block| Arc::strong_count(block) == 1);
         if layer_slot >= self.pool.layers() || count > self.len || !is_own {
             return Err(ModelError::cache(format!("layer slot {layer_slot} cannot lack {count} of {}", self.len)));
@@ -127,19 +128,20 @@ impl BlockTable {
         Ok(())
     }
 
-    /// Positions that a layer has no KV of.
+    /// Number of positions that a layer has no KV of.
     pub(crate) fn missing_in(&self, layer_slot: usize) -> usize {
         self.lacking.get(layer_slot).map_or(0, |&count| count as usize)
     }
 
-    /// Forgets what was written from slot `len` on.
+    /// Marks the slots from `len` on as not written.
     pub(crate) fn rewind(&mut self, len: usize) {
         self.len = self.len.min(len);
-        // No layer lacks more than is written: a slot is found by what is written before it.
+        // A layer never lacks more positions than are written: a row's slot is computed from the positions written
+        // before it.
         self.lacking.iter_mut().for_each(|count| *count = (*count).min(self.len as u32));
     }
 
-    /// Where the layer's blocks lie, appended to `into`.
+    /// Appends the addresses of the layer's blocks to `into`.
     pub(crate) fn addresses(&self, layer_slot: usize, into: &mut Vec<BlockAddress>) {
         into.extend(self.blocks.0.iter().map(|block| block.address(layer_slot)));
     }
@@ -226,7 +228,7 @@ mod tests {
         let mut table = BlockTable::new(&pool);
         table.grow(pool.lease(1).unwrap());
         table.set_len(3).unwrap();
-        // The block behind this one would answer.
+        // An unchecked layer slot would read the next block.
         table.view(3).copy_keys(2, 0..3, &mut Vec::new());
     }
 

@@ -7,11 +7,11 @@ use secateur_kernels::{BlockAddress, KvGeometry};
 
 use crate::kv::pool::{BLOCK_POSITIONS, Blocks, row_bytes};
 
-// The wire is little-endian and memory goes out as it lies.
+// The wire format is little-endian, and KV is sent without conversion.
 #[cfg(target_endian = "big")]
 compile_error!("big-endian machines are not supported");
 
-/// KV of the first positions of a sequence. It keeps the blocks alive; clones share them.
+/// KV of the first positions of a sequence. A view keeps the blocks alive; clones share them.
 #[derive(Clone, Debug)]
 pub struct KvView {
     blocks: Arc<Blocks>,
@@ -24,24 +24,25 @@ impl KvView {
         KvView { blocks: Arc::new(blocks), geometry, positions }
     }
 
-    /// Positions in it.
+    /// Number of positions in the view.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    /// Appends one layer's K, or V, of some positions, [positions, kv_heads, head_dim], row-major, little-endian, in the
-    /// pool's format; keys are turned to their absolute positions. The layer must have been computed for every one of them;
-    /// what reaches beyond the view is cut.
+    /// Appends one layer's K of some positions, [positions, kv_heads, head_dim], row-major, little-endian, in the
+    /// pool's format; keys are rotated to their absolute positions. The layer must have been computed for every one of
+    /// them; positions beyond the view are cut off.
     pub fn copy_keys(&self, layer_slot: usize, positions: Range<usize>, into: &mut Vec<u8>) {
         self.copy(layer_slot, positions, into, |address| address.k);
     }
 
-    /// The same of V.
+    /// Appends one layer's V of some positions, in the same layout and under the same condition as
+    /// [`KvView::copy_keys`].
     pub fn copy_values(&self, layer_slot: usize, positions: Range<usize>, into: &mut Vec<u8>) {
         self.copy(layer_slot, positions, into, |address| address.v);
     }
 
-    /// Both, of all of the view's positions.
+    /// K and V of one layer, for all of the view's positions.
     pub fn layer(&self, layer_slot: usize) -> (Vec<u8>, Vec<u8>) {
         let (mut k, mut v) = (Vec::new(), Vec::new());
         self.copy_keys(layer_slot, 0..self.positions, &mut k);
@@ -62,8 +63,8 @@ impl KvView {
             let (block, first) = (at / BLOCK_POSITIONS, at % BLOCK_POSITIONS);
             let rows = (BLOCK_POSITIONS - first).min(end - at);
             let plane = plane(self.blocks.0[block].address(layer_slot));
-            // SAFETY: the rows lie inside the block's plane; they are written, by the contract above, and rows are written
-            // once, so nobody writes them now.
+            // SAFETY: the rows lie inside the block's plane. They are written, as the caller guarantees, and every row
+            // is written only once, so no thread writes them now.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(plane.add(first * row), rows * row) });
             at += rows;
         }

@@ -1,4 +1,4 @@
-//! Feeds laid side by side: which rows each has in the pass, and which rows' logits are wanted.
+//! Feeds concatenated into one pass: the rows of each feed, and the rows whose logits are wanted.
 
 use secateur_kernels::{BlockAddress, Run};
 
@@ -8,7 +8,7 @@ use crate::language::feed::{Feed, Input, Wanted};
 /// Consecutive rows of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stretch {
-    /// Which feed's.
+    /// Index of the feed.
     feed: usize,
     /// First row in the pass.
     row: usize,
@@ -17,7 +17,7 @@ struct Stretch {
     slot: usize,
 }
 
-/// The rows of a pass.
+/// The rows of a pass, feed after feed.
 #[derive(Debug)]
 pub(crate) struct Batch {
     stretches: Vec<Stretch>,
@@ -27,7 +27,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Checks that each feed has room for its rows and that prompts go on where their tables end.
+    /// Checks that each feed has room for its rows and that each prompt continues where its table ends.
     pub fn new(feeds: &[Feed<'_>], vocab: usize) -> Result<Batch> {
         let mut batch = Batch { stretches: Vec::with_capacity(feeds.len()), rows: 0, wanted: Vec::new() };
         for (index, feed) in feeds.iter().enumerate() {
@@ -52,11 +52,11 @@ impl Batch {
         &self.wanted
     }
 
-    /// The same sequences with only the wanted rows, moved up to stand side by side.
+    /// A batch of only the wanted rows, renumbered to be contiguous.
     pub fn only_wanted(&self) -> Batch {
         let mut stretches = Vec::with_capacity(self.wanted.len());
         for (row, &from) in self.wanted.iter().enumerate() {
-            // Stretches cover all rows in order, so there is one.
+            // Stretches cover all rows in order, so exactly one contains this row.
             let at = self.stretches.partition_point(|stretch| stretch.row + stretch.rows <= from);
             let Stretch { feed, row: first, slot, .. } = self.stretches[at];
             stretches.push(Stretch { feed, row, rows: 1, slot: slot + from - first });
@@ -64,7 +64,7 @@ impl Batch {
         Batch { stretches, rows: self.wanted.len(), wanted: (0..self.wanted.len()).collect() }
     }
 
-    /// Its runs in one layer.
+    /// The batch's attention runs in one layer.
     pub fn runs<'a>(&self, blocks: &'a LayerBlocks) -> Vec<Run<'a>> {
         let run = |stretch: &Stretch| Run {
             row: stretch.row,
@@ -76,12 +76,12 @@ impl Batch {
     }
 }
 
-/// Where one layer's KV of every feed lies.
+/// Block addresses of every feed's KV in one layer.
 pub(crate) struct LayerBlocks {
     addresses: Vec<BlockAddress>,
-    /// Where each feed's addresses begin, and the end.
+    /// Index of each feed's first address, and the end.
     starts: Vec<usize>,
-    /// Positions of each feed that this layer has no KV of.
+    /// Number of positions of each feed that this layer has no KV of.
     missing: Vec<usize>,
 }
 

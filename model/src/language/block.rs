@@ -10,14 +10,14 @@ pub(crate) struct Block {
     pub query: Matrix,              // hidden -> heads * head_dim
     pub key: Matrix,                // hidden -> kv_heads * head_dim
     pub value: Matrix,              // hidden -> kv_heads * head_dim
-    /// Qwen3: every query and every key head is normalised with these, [head_dim], before it is turned.
+    /// Qwen3 only: norms of every query head and every key head, [head_dim], applied before rotary embedding.
     pub head_norms: Option<(Vec<f32>, Vec<f32>)>,
     pub output: Matrix,       // heads * head_dim -> hidden
     pub before_mlp: Vec<f32>, // [hidden]
     pub gate: Matrix,         // hidden -> intermediate
     pub up: Matrix,           // hidden -> intermediate
     pub down: Matrix,         // intermediate -> hidden
-    /// A row sees this many last slots, itself included.
+    /// Sliding window: how many last slots a row sees, itself included; `None` if it sees all.
     pub window: Option<usize>,
 }
 
@@ -49,7 +49,7 @@ impl Block {
         })
     }
 
-    /// Bytes of its matrices.
+    /// Bytes of the block's matrices.
     pub fn bytes(&self) -> usize {
         let parts = [&self.query, &self.key, &self.value, &self.output, &self.gate, &self.up, &self.down];
         parts.into_iter().map(Matrix::bytes).sum()

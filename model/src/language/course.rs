@@ -1,23 +1,24 @@
-//! What a pass does beside the ordinary: who is told of it, and where calibration has it differ.
+//! Hooks into a forward pass: serving is told when KV is stored, calibration observes and changes the pass.
 
 use std::sync::Arc;
 
 use crate::language::block::Block;
 use crate::stage::BlockRole;
 
-/// A pass, seen from outside. Serving only wants to know when KV is stored; calibration leaves blocks out, starts in the
-/// middle and looks at what flows.
+/// Observer and modifier of a pass. Serving only needs to know when KV is stored; calibration leaves blocks out, starts
+/// in the middle and reads residual streams, queries, keys and values.
 pub(crate) trait Course {
-    /// KV of all rows is stored, in the slot-th of the blocks that have KV here.
+    /// Called when the KV of all rows is stored, in block number `_slot` of those that have KV here.
     fn stored(&mut self, _slot: usize) {}
 
-    /// The first block to run. Those before it have their KV already; `x`, [rows, hidden], is to become the residual
-    /// stream in front of it.
+    /// The first block to run. Earlier blocks have their KV already; `x`, [rows, hidden], must be set to the residual
+    /// stream before that block.
     fn start(&mut self, _x: &mut [f32]) -> usize {
         0
     }
 
-    /// What this pass does with a block that the stage runs: calibration tries sets without loading them anew.
+    /// Role of a block, one that the stage runs, in this pass: calibration tries block sets without reloading the
+    /// model.
     fn role(&self, _layer: usize) -> &BlockRole {
         &BlockRole::Run
     }
@@ -27,23 +28,25 @@ pub(crate) trait Course {
         None
     }
 
-    /// The residual stream in front of a block that this pass leaves out; what it becomes is what flows on.
+    /// Called with the residual stream before a block that this pass leaves out; it may change the stream, which then
+    /// flows on.
     fn skipped(&mut self, _layer: usize, _x: &mut [f32]) {}
 
-    /// The residual stream in front of a block of the checkpoint, [rows, hidden]; behind the last block `layer` is one more.
+    /// Called with the residual stream before a block, [rows, hidden]; after the last block, `_layer` is one past its
+    /// index.
     fn residual(&mut self, _layer: usize, _x: &[f32]) {}
 
-    /// Queries, keys and values of a block, turned to their positions, [rows, (heads + 2 kv_heads) head_dim].
+    /// Called with a block's queries, keys and values after rotary embedding, [rows, (heads + 2 kv_heads) head_dim].
     fn attention(&mut self, _layer: usize, _qkv: &[f32]) {}
 
-    /// Whether [`Course::residual`] and [`Course::attention`] are to be shown all rows to the end. Otherwise the last
-    /// block goes on with the wanted rows alone.
+    /// Whether [`Course::residual`] and [`Course::attention`] have to see all rows to the end. Otherwise the last block
+    /// continues with the wanted rows alone.
     fn looks(&self) -> bool {
         false
     }
 }
 
-/// An ordinary pass; the function is told when KV is stored.
+/// A serving pass; the function is called when KV is stored.
 impl<F: FnMut(usize)> Course for F {
     fn stored(&mut self, slot: usize) {
         self(slot);

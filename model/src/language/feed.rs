@@ -1,4 +1,4 @@
-//! What a sequence brings to a forward pass.
+//! Inputs that a sequence brings to a forward pass.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use crate::vision::VisualTokens;
 pub enum Segment<'a> {
     /// Token ids.
     Text(&'a [u32]),
-    /// Visual tokens that were kept, in order.
+    /// The kept visual tokens of one picture, in order.
     Visual(VisualTokens),
 }
 
-/// A prompt, row by row, with the rotary position of each row.
+/// A prompt as rows, with the rotary position of each row.
 #[derive(Clone, Debug)]
 pub struct Prompt {
     rows: Vec<PromptRow>,
     pictures: Vec<VisualTokens>,
-    /// Time, height and width, for models with M-RoPE; for all others row `i` stands at position `i`.
+    /// Time, height and width of each row, for models with M-RoPE; for all others row `i` stands at position `i`.
     positions: Option<Vec<[u32; 3]>>,
     next_position: u32,
 }
@@ -32,22 +32,22 @@ pub enum PromptRow {
     Token(u32),
     /// A visual token.
     Visual {
-        /// Which picture of the prompt, from 0.
+        /// Index of the picture within the prompt, from 0.
         picture: u32,
-        /// Which row of the picture's kept tokens.
+        /// Row among the picture's kept tokens.
         row: u32,
-        /// Its index among the picture's unpruned tokens.
+        /// Index among the picture's unpruned tokens.
         origin: u32,
     },
 }
 
-/// Some rows of one sequence, to be run at the slots behind what its table holds.
+/// Some rows of one sequence, to be run at the slots after those that its table holds.
 pub struct Feed<'a> {
     /// The rows.
     pub input: Input<'a>,
-    /// Where the sequence's KV lies. It must have blocks for the new rows.
+    /// The sequence's KV. The table must have blocks for the new rows.
     pub table: &'a mut BlockTable,
-    /// Of which rows logits are wanted.
+    /// The rows whose logits are wanted.
     pub wanted: Wanted,
 }
 
@@ -56,28 +56,28 @@ pub struct Feed<'a> {
 pub enum Input<'a> {
     /// A token of an answer, at its rotary position.
     Token {
-        /// The token.
+        /// The token id.
         id: u32,
         /// Its rotary position, the same on all axes.
         position: u32,
     },
-    /// A stretch of a prompt; it begins where the table ends.
+    /// A range of a prompt's rows; it begins where the table ends.
     Prompt(&'a Prompt, Range<usize>),
 }
 
-/// Of which rows logits are wanted.
+/// The rows of a feed whose logits are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// Of none: more of the prompt is to come.
+    /// No logits are wanted: more of the prompt follows.
     Nothing,
-    /// Of the last row.
+    /// The logits of the last row.
     Last,
-    /// Of every row.
+    /// The logits of every row.
     All,
 }
 
 impl Prompt {
-    /// Lays segments behind one another; `vocab` bounds token ids, `multi_axis` is set for models with M-RoPE.
+    /// Concatenates segments; `vocab` bounds token ids, `multi_axis` is set for models with M-RoPE.
     pub(crate) fn new(segments: &[Segment<'_>], vocab: usize, multi_axis: bool) -> Result<Prompt> {
         let mut prompt =
             Prompt { rows: Vec::new(), pictures: Vec::new(), positions: multi_axis.then(Vec::new), next_position: 0 };
@@ -93,7 +93,7 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// A prompt of text, without a model: for simulations.
+    /// A text prompt without a model: for simulations.
     pub fn of_text(tokens: &[u32]) -> Result<Prompt, ModelError> {
         Prompt::new(&[Segment::Text(tokens)], usize::MAX, false)
     }
@@ -122,18 +122,18 @@ impl Prompt {
                 positions.extend(offsets.iter().map(|offset| offset.map(|axis| first + axis)));
                 self.next_position += tokens.advance();
             }
-            // Pruned before positions are given out: what is kept stands side by side.
+            // Positions are assigned after pruning: the kept tokens are consecutive.
             _ => self.next_position += tokens.len() as u32,
         }
         self.pictures.push(tokens.clone());
     }
 
-    /// Rows in it.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Never: a prompt has at least one row.
+    /// Whether the prompt has no rows, which is never the case: a prompt has at least one.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }

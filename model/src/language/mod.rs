@@ -3,17 +3,17 @@
 //! ```text
 //! stack.rs       one forward pass over a batch: rows of many sequences at once
 //! block.rs       the weights of one transformer block
-//! parts.rs       a block's numbers, out of it and back into one
-//! course.rs      what a pass does beside the ordinary, for calibration
-//! feed.rs        what a sequence brings to a pass, and the rows of a prompt
-//! batch.rs       feeds laid side by side: rows, runs, the rows whose logits are wanted
+//! parts.rs       a block's weights as named f32 tensors, and back
+//! course.rs      hooks into a pass, for serving and calibration
+//! feed.rs        the input of one sequence to a pass, and the rows of a prompt
+//! batch.rs       feeds concatenated into a pass: rows, runs, the rows whose logits are wanted
 //! rope.rs        cosines and sines of rows at their positions
 //! workspace.rs   the buffers of a pass, kept between passes
 //! ```
 //!
-//! Activations are f32 and row-major throughout. Names of dimensions: `rows` tokens that are computed now, `hidden` the
-//! residual width, `heads` and `kv_heads` of `head_dim` each. Every kernel gives a row the same bits whatever else is in
-//! the batch, so chunks, batches and recomputation do not change an answer.
+//! Activations are f32 and row-major throughout. Names of dimensions: `rows` are the tokens computed in this pass,
+//! `hidden` is the residual width, `heads` and `kv_heads` have `head_dim` each. Every kernel gives a row the same bits
+//! whatever else is in the batch, so chunks, batches and recomputation do not change an answer.
 
 mod batch;
 mod block;

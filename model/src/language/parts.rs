@@ -1,4 +1,4 @@
-//! A block's numbers: out of it, to be trained, and back into one.
+//! A block's weights as named f32 tensors, for training, and a block built from such tensors.
 
 use secateur_kernels::{Format, Matrix, from_f32};
 
@@ -8,16 +8,16 @@ use crate::language::block::Block;
 /// One tensor of a block, in f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BlockTensor {
-    /// Its name inside the block, as checkpoints have it: `self_attn.q_proj.weight`.
+    /// Name inside the block, as in checkpoints: `self_attn.q_proj.weight`.
     pub name: String,
-    /// Its dimensions: [outputs, inputs] of a matrix, [len] of a norm or a bias.
+    /// Dimensions: [outputs, inputs] of a matrix, [len] of a norm or a bias.
     pub shape: Vec<usize>,
-    /// Its numbers, row-major.
+    /// Values, row-major.
     pub data: Vec<f32>,
 }
 
 impl Block {
-    /// All of its tensors, by the names that [`Block::load`] reads.
+    /// All tensors of the block, under the names that [`Block::load`] reads.
     pub fn tensors(&self) -> Vec<BlockTensor> {
         let mut tensors = Vec::new();
         for (name, norm) in self.norms() {
@@ -34,7 +34,7 @@ impl Block {
         tensors
     }
 
-    /// The same block of other numbers, in the formats of this one.
+    /// A block with the given tensors, in the formats of this one.
     pub fn with_tensors(&self, tensors: &[BlockTensor]) -> Result<Block> {
         let matrix = |name: &str, like: &Matrix| matrix_like(tensors, name, like);
         let vector = |name: &str, like: &[f32]| Ok::<_, ModelError>(find(tensors, name, &[like.len()])?.to_vec());

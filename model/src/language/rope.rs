@@ -2,12 +2,12 @@
 
 use crate::checkpoint::RopeConfig;
 
-/// The frequencies of rotary embedding, and which axis of a position each pair turns by.
+/// The frequencies of rotary embedding, and the axis of a position that rotates each pair.
 #[derive(Clone, Debug)]
 pub(crate) struct Rope {
-    /// [head_dim / 2]
+    /// Frequency of each pair, [head_dim / 2].
     frequencies: Vec<f32>,
-    /// [head_dim / 2]; 0 time, 1 height, 2 width. Without M-RoPE all axes are equal.
+    /// Axis that rotates each pair, [head_dim / 2]: 0 time, 1 height, 2 width. Without M-RoPE all axes are equal.
     axes: Vec<u8>,
 }
 
@@ -22,12 +22,12 @@ impl Rope {
         Rope { frequencies, axes }
     }
 
-    /// Whether rows have a position on each of three axes.
+    /// Number of channel pairs in a head, head_dim / 2.
     pub fn pairs(&self) -> usize {
         self.frequencies.len()
     }
 
-    /// One row's line in the tables of cosines and sines, each [head_dim / 2]. The angle is rounded to f32 before the
+    /// Computes one row of the tables of cosines and sines, each [head_dim / 2]. The angle is rounded to f32 before the
     /// cosine is taken, as the reference does.
     pub fn line(&self, position: [u32; 3], cos: &mut [f32], sin: &mut [f32]) {
         for (pair, (&frequency, &axis)) in self.frequencies.iter().zip(&self.axes).enumerate() {
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn each_pair_turns_by_its_frequency_and_axis() {
-        // head_dim 4: frequencies 1 and 1 / 100; the first pair turns by time, the second by height.
+        // head_dim 4: frequencies 1 and 1 / 100; the first pair rotates by time, the second by height.
         let sections = Some([1, 1, 0]);
         let rope = Rope::new(&RopeConfig { theta: 10_000.0, scaling: RopeScaling::None, sections }, 4);
         let (mut cos, mut sin) = ([0.0; 2], [0.0; 2]);

@@ -15,7 +15,7 @@ use crate::language::rope::Rope;
 use crate::language::workspace::{Workspace, gather_rows, scatter_rows, sized};
 use crate::stage::{BlockRole, Stage};
 
-/// A language model as one stage runs it.
+/// A language model with the blocks of one stage.
 pub(crate) struct Language {
     embedding: Arc<Matrix>, // [vocab, hidden]
     steps: Vec<Step>,
@@ -26,24 +26,25 @@ pub(crate) struct Language {
     cpu: Cpu,
 }
 
-/// What stands in one block's place.
+/// The computation in one block's place.
 struct Step {
-    /// Its index in the checkpoint, whichever other blocks are loaded.
+    /// Index of the block in the checkpoint, whichever other blocks are loaded.
     layer: usize,
     kind: Kind,
 }
 
 enum Kind {
-    /// The block.
+    /// The block runs for every row.
     Whole(Block),
-    /// The block, of which rows whose logits are not wanted only leave keys and values.
+    /// The block runs for the rows whose logits are wanted; other rows only leave keys and values, and pass the map, if
+    /// any.
     KeysAndValues(Block, Option<Matrix>),
-    /// `x + D x` with `D`: hidden -> hidden.
+    /// A linear map `x + D x` with `D`: hidden -> hidden.
     Linear(Matrix),
 }
 
 impl Step {
-    /// The block, if there is one and with it KV.
+    /// The block whose KV is stored here, if there is one.
     fn block(&self) -> Option<&Block> {
         match &self.kind {
             Kind::Whole(block) | Kind::KeysAndValues(block, _) => Some(block),
@@ -64,7 +65,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Columns of queries, of keys (and of values), of all three.
+    /// Number of columns of queries, of keys (and of values), and of all three together.
     fn columns(&self) -> (usize, usize, usize) {
         let (wide, narrow) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         (wide, narrow, wide + 2 * narrow)
@@ -72,7 +73,7 @@ impl Shape {
 }
 
 impl Language {
-    /// Loads what the stage runs; `repairs` holds what its plan puts in the place of blocks.
+    /// Loads the blocks that the stage runs; `repairs` holds its plan's replacements for blocks.
     pub fn load(
         weights: &Weights,
         config: &LanguageConfig,
@@ -116,19 +117,19 @@ impl Language {
         self.steps.iter().find(|step| step.layer == layer)?.block()
     }
 
-    /// What norms add to a mean square.
+    /// Epsilon that norms add to a mean square.
     pub fn norm_epsilon(&self) -> f32 {
         self.shape.norm_epsilon
     }
 
-    /// Cosines and sines that a row at that position is turned by, each [head_dim / 2].
+    /// Rotary cosines and sines of a row at that position, each [head_dim / 2].
     pub fn turn(&self, position: [u32; 3]) -> (Vec<f32>, Vec<f32>) {
         let (mut cos, mut sin) = (vec![0.0; self.rope.pairs()], vec![0.0; self.rope.pairs()]);
         self.rope.line(position, &mut cos, &mut sin);
         (cos, sin)
     }
 
-    /// How many last slots a row sees, by block that has KV here; `None`: all.
+    /// Sliding window of each block that has KV here: how many last slots a row sees; `None` if it sees all.
     pub fn windows(&self) -> impl Iterator<Item = Option<usize>> + '_ {
         self.steps.iter().filter_map(Step::block).map(|block| block.window)
     }
@@ -199,7 +200,8 @@ impl Language {
                 scatter_rows(&stream, &mut space.x, self.shape.hidden, batch.wanted());
                 continue;
             }
-            // Not where blocks behind are left out: they are told the stream of every row.
+            // A last block that the pass leaves out needs the stream of every row, so the batch is not narrowed before
+            // it.
             if Some(at) == last && at + 1 == self.steps.len() && !course.looks() {
                 batch = self.narrow(batch, space);
             }
@@ -217,7 +219,7 @@ impl Language {
         Ok(())
     }
 
-    /// The residual stream's first state, and the rows' lines in the rotary tables.
+    /// Computes the first residual stream, and each row's rotary cosines and sines.
     fn embed_rows(&self, feeds: &[Feed<'_>], batch: &Batch, space: &mut Workspace) {
         let (hidden, pairs) = (self.shape.hidden, self.rope.pairs());
         let x = sized(&mut space.x, batch.rows() * hidden);
@@ -233,7 +235,7 @@ impl Language {
         }
     }
 
-    /// Queries, keys and values of all rows, turned to their positions.
+    /// Computes queries, keys and values of all rows, rotated to their positions.
     fn keys_and_values(&self, block: &Block, batch: &Batch, space: &mut Workspace) {
         let Shape { hidden, heads, kv_heads, head_dim, norm_epsilon, .. } = self.shape;
         let (wide, _, all) = self.shape.columns();
@@ -248,22 +250,22 @@ impl Language {
         }
         let tables = rows * self.rope.pairs();
         let (cos, sin) = (&space.cos[..tables], &space.sin[..tables]);
-        // Keys stand right behind queries, so both turn in one go.
+        // Keys are stored directly after queries, so both are rotated in one call.
         self.cpu.rotate(qkv, all, 0, heads + kv_heads, head_dim, cos, sin);
     }
 
-    /// Puts keys and values into the layer's blocks.
+    /// Writes keys and values into the layer's blocks.
     fn store(&self, pool: &KvPool, batch: &Batch, blocks: &LayerBlocks, space: &mut Workspace) {
         let (wide, narrow, all) = self.shape.columns();
         let rows = &space.qkv[..batch.rows() * all];
-        // SAFETY: tables are of this pool, have room for the rows (checked in `Batch::new`), and hold blocks whose slots
-        // from their length on nobody else may touch; where a layer lacks positions, `set_lacking` saw that no block is
-        // shared.
+        // SAFETY: tables belong to this pool, have room for the rows (checked in `Batch::new`), and hold blocks whose
+        // slots from their length on no other table may touch; where a layer lacks positions, `set_lacking` checked
+        // that no block is shared.
         unsafe { self.cpu.store_kv(pool.geometry(), rows, all, wide, wide + narrow, &batch.runs(blocks)) };
     }
 
-    /// What a block makes of the wanted rows, [wanted, hidden]; the residual stream stays as it is. For blocks of which all
-    /// other rows leave no more than keys and values.
+    /// Output of a block for the wanted rows, [wanted, hidden]; the residual stream stays unchanged. Used for blocks in
+    /// which all other rows leave only keys and values.
     fn run_wanted(
         &self,
         block: &Block,
@@ -285,7 +287,7 @@ impl Language {
         made
     }
 
-    /// `x + D x`, in the place of a block.
+    /// Applies `x + D x` in the place of a block.
     fn map(&self, map: &Matrix, rows: usize, space: &mut Workspace) {
         let x = &mut space.x[..rows * self.shape.hidden];
         let from = sized(&mut space.normed, x.len());
@@ -293,7 +295,7 @@ impl Language {
         self.cpu.project(from, rows, &[map], x, true);
     }
 
-    /// Behind the last block's KV, nothing but the wanted rows is needed.
+    /// Drops all rows but the wanted ones, once the last block's KV is stored.
     fn narrow(&self, batch: Batch, space: &mut Workspace) -> Batch {
         if batch.wanted().len() == batch.rows() { batch } else { self.narrow_to_wanted(&batch, space) }
     }
@@ -314,7 +316,7 @@ impl Language {
         let runs = batch.runs(blocks);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let attention = Attention { geometry: pool.geometry(), heads, scale, window: block.window, runs: &runs };
-        // SAFETY: as for storing; every slot up to each row's own is written.
+        // SAFETY: the conditions of `store` hold here too, and every slot up to each row's own is written.
         unsafe { self.cpu.attend(&attention, &space.qkv[..rows * all], all, 0, mixed) };
         self.cpu.project(mixed, rows, &[&block.output], &mut space.x[..rows * hidden], true);
     }
@@ -339,7 +341,7 @@ impl Language {
     }
 }
 
-/// Where a row's embedding comes from.
+/// Source of a row's embedding.
 enum Source<'a> {
     Token(u32),
     Visual(&'a [f32]),
@@ -359,9 +361,9 @@ fn rows_of<'a>(feed: &'a Feed<'_>) -> Box<dyn Iterator<Item = (Source<'a>, [u32;
     }
 }
 
-/// The embedding, [vocab, hidden], and the head, hidden -> vocab. As transformers has it, a configuration that ties them
-/// speaks of what a file leaves out: either stands for the other where that is not stored, and where both are, each is
-/// itself.
+/// The embedding, [vocab, hidden], and the head, hidden -> vocab. As in transformers, tying the two in the
+/// configuration only matters for a tensor that the file leaves out: the stored one replaces the missing one, and where
+/// both are stored, each is used as stored.
 fn load_ends(weights: &Weights, config: &LanguageConfig) -> Result<(Arc<Matrix>, Arc<Matrix>)> {
     const EMBEDDING: &str = "language.embed_tokens.weight";
     const HEAD: &str = "lm_head.weight";
@@ -382,7 +384,7 @@ fn load_ends(weights: &Weights, config: &LanguageConfig) -> Result<(Arc<Matrix>,
     Ok((embedding, head))
 }
 
-/// What stands in a block's place; `None` where nothing does.
+/// The computation in a block's place; `None` for a skipped block.
 fn load_step(
     weights: &Weights,
     config: &LanguageConfig,

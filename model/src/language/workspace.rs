@@ -1,34 +1,34 @@
 //! The buffers of a forward pass, kept between passes so that a decode step allocates next to nothing.
 
-/// Buffers of a forward pass. Whoever runs passes owns one; it grows to the largest pass and stays.
+/// Buffers of a forward pass. The thread that runs passes owns one; it grows to the largest pass and keeps that size.
 #[derive(Debug, Default)]
 pub struct Workspace {
     /// The residual stream, [rows, hidden].
     pub(crate) x: Vec<f32>,
-    /// [rows, hidden]
+    /// Rows after a norm, [rows, hidden].
     pub(crate) normed: Vec<f32>,
     /// Queries, keys and values side by side, [rows, (heads + 2 kv_heads) head_dim].
     pub(crate) qkv: Vec<f32>,
-    /// [rows, heads * head_dim]
+    /// Attention output of all heads, [rows, heads * head_dim].
     pub(crate) mixed: Vec<f32>,
-    /// [rows, intermediate]
+    /// Activations inside the MLP, [rows, intermediate].
     pub(crate) inner: Vec<f32>,
-    /// [rows, head_dim / 2]
+    /// Rotary cosines, [rows, head_dim / 2].
     pub(crate) cos: Vec<f32>,
-    /// [rows, head_dim / 2]
+    /// Rotary sines, [rows, head_dim / 2].
     pub(crate) sin: Vec<f32>,
-    /// [wanted rows, vocab]
+    /// Logits of the wanted rows, [wanted rows, vocab].
     pub(crate) logits: Vec<f32>,
 }
 
 impl Workspace {
-    /// Logits of the last pass, [wanted rows, vocab], in the order of the feeds; free to be overwritten.
+    /// Logits of the last pass, [wanted rows, vocab], in the order of the feeds; callers may overwrite them.
     pub fn logits(&mut self) -> &mut [f32] {
         &mut self.logits
     }
 }
 
-/// The first `len` numbers of a buffer, which grows if need be. What they are is left over from before.
+/// The first `len` numbers of a buffer, which grows if need be. Their values are left over from earlier use.
 pub(crate) fn sized(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     if buffer.len() < len {
         buffer.resize(len, 0.0);
@@ -45,7 +45,7 @@ pub(crate) fn gather_rows(rows: &mut [f32], width: usize, indices: &[usize]) {
     }
 }
 
-/// Copies the first rows of `from` back to where they came from.
+/// Copies the first rows of `from` back to the rows at `indices`.
 pub(crate) fn scatter_rows(from: &[f32], rows: &mut [f32], width: usize, indices: &[usize]) {
     for (row, &to) in from.chunks_exact(width).zip(indices) {
         rows[to * width..(to + 1) * width].copy_from_slice(row);

@@ -3,20 +3,20 @@
 /// Log probabilities (natural) of one drawn token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLogprob {
-    /// Of the token that was drawn.
+    /// Log probability of the drawn token.
     pub logprob: f32,
-    /// The most likely tokens, most likely first; the lower id first where two are equal.
+    /// The most likely tokens, most likely first; equal ones in order of id.
     pub top: Vec<(u32, f32)>,
 }
 
-/// The distribution's normalisation, taken before logits are changed.
+/// Normalisation and most likely tokens of the distribution, computed before logits are changed.
 pub(crate) struct Reference {
     log_sum: f32,
     top: Vec<(u32, f32)>,
 }
 
 impl Reference {
-    /// Of logits that are all numbers, or -inf.
+    /// The reference for logits that are all numbers or -inf.
     pub fn of(logits: &[f32], top: usize) -> Reference {
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let sum: f64 = logits.iter().map(|&logit| f64::from(logit - highest).exp()).sum();
@@ -35,7 +35,7 @@ impl Reference {
         Reference { log_sum, top }
     }
 
-    /// The report for a token with that unchanged logit.
+    /// The report for a drawn token whose unchanged logit was `logit`.
     pub fn report(self, logit: f32) -> TokenLogprob {
         TokenLogprob { logprob: logit - self.log_sum, top: self.top }
     }

@@ -1,24 +1,24 @@
-//! The candidates that are left after min_p, top_k and top_p, without sorting the vocabulary.
+//! The candidates that remain after min_p, top_k and top_p, computed without sorting the vocabulary.
 
 /// A token with its logit.
 type Candidate = (u32, f32);
 
-/// Most likely first, the lower id first where two are equal.
+/// Orders candidates most likely first; equal ones by id.
 fn order(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
 /// Tokens that may be drawn, with unnormalised probabilities; at least one if any logit is a finite number.
 ///
-/// They come in order of likelihood where an order was needed, else by id.
+/// They are sorted by likelihood where top_k or top_p needed it, else by id.
 pub(crate) fn candidates(logits: &[f32], temperature: f32, min_p: f32, top_k: u32, top_p: f32) -> Vec<(u32, f64)> {
-    // A token that is forbidden, or whose logit is no number at all, is no candidate.
+    // A banned token (-inf) or one whose logit is NaN is no candidate.
     let highest = logits.iter().copied().filter(|logit| !logit.is_nan()).fold(f32::NEG_INFINITY, f32::max);
     if !highest.is_finite() {
         return Vec::new();
     }
     let weight = |logit: f32| (f64::from(logit - highest) / f64::from(temperature)).exp();
-    // The same as a bound on the weight, without taking an exponential for every token.
+    // min_p as a bound on the logit, which saves an exponential for every token.
     let floor = if min_p > 0.0 { highest + min_p.ln() * temperature } else { f32::NEG_INFINITY };
     let mut left: Vec<Candidate> = logits
         .iter()
@@ -38,8 +38,8 @@ pub(crate) fn candidates(logits: &[f32], temperature: f32, min_p: f32, top_k: u3
     left.into_iter().map(|(token, logit)| (token, weight(logit))).collect()
 }
 
-/// Keeps the shortest run of most likely candidates that weighs `enough`, in order. Ever longer runs are sorted until
-/// one is long enough: nuclei are mostly short.
+/// Keeps the shortest run of most likely candidates whose weights sum to `enough`, in order. Nuclei are mostly short,
+/// so a short prefix is sorted first, and a longer one only if it does not suffice.
 fn cut_nucleus(left: &mut Vec<Candidate>, enough: f64, weight: impl Fn(f32) -> f64) {
     let mut sorted = left.len().min(64);
     loop {
@@ -48,14 +48,14 @@ fn cut_nucleus(left: &mut Vec<Candidate>, enough: f64, weight: impl Fn(f32) -> f
         }
         left[..sorted].sort_unstable_by(order);
         let mut sum = 0.0;
-        // At least one token, whatever `enough` is.
+        // At least one token is kept, whatever `enough` is.
         let last = left[..sorted].iter().position(|&(_, logit)| {
             sum += weight(logit);
             sum >= enough
         });
         match last {
             Some(last) => return left.truncate(last + 1),
-            // Rounding can leave the whole a sliver short.
+            // Rounding can leave the sum of all weights slightly below `enough`.
             None if sorted == left.len() => return,
             None => sorted = (sorted * 8).min(left.len()),
         }

@@ -1,36 +1,37 @@
-//! What a request can ask for.
+//! Sampling parameters of a request.
 
 /// How tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides logits; 0 always takes the most likely token.
+    /// Temperature, which divides logits; 0 always takes the most likely token.
     pub temperature: f32,
-    /// Smallest set of most likely tokens with at least this probability; 1 for all.
+    /// Nucleus probability: tokens are drawn from the smallest set of most likely ones that has at least this
+    /// probability; 1 for all.
     pub top_p: f32,
-    /// At most this many of the most likely tokens; 0 for all.
+    /// Most likely tokens to draw from, at most this many; 0 for all.
     pub top_k: u32,
-    /// Only tokens at least this share as likely as the most likely one; 0 for all.
+    /// Minimum probability relative to the most likely token; 0 for all tokens.
     pub min_p: f32,
-    /// Divides the positive logits of tokens in prompt or answer, and multiplies negative ones; 1: off.
+    /// Penalty that divides the positive logits of tokens in prompt or answer, and multiplies negative ones; 1 is off.
     pub repetition_penalty: f32,
-    /// Taken off a token's logit for each time it stands in the answer.
+    /// Penalty subtracted from a token's logit for each of its occurrences in the answer.
     pub frequency_penalty: f32,
-    /// Taken off a token's logit if it stands in the answer.
+    /// Penalty subtracted once from the logit of a token that occurs in the answer.
     pub presence_penalty: f32,
-    /// Added to the logits of these tokens.
+    /// Values added to the logits of these tokens.
     pub logit_bias: Vec<(u32, f32)>,
-    /// Makes the choice repeatable.
+    /// Seed of the draws; the same seed repeats the same draws.
     pub seed: u64,
-    /// Whether to report log probabilities, and of how many of the most likely tokens besides.
+    /// How many of the most likely tokens to report log probabilities of, besides the drawn one; `None` for no report.
     pub top_logprobs: Option<u32>,
-    /// Stop tokens cannot be drawn before the answer has this many tokens.
+    /// Tokens that the answer must have before a stop token can be drawn.
     pub min_tokens: u32,
-    /// The answer's first tokens, whatever the logits say: what a distribution is asked for behind given words.
+    /// Tokens that the answer starts with, whatever the logits say: for the distribution after given words.
     pub forced: Vec<u32>,
 }
 
 impl Default for Sampling {
-    /// Greedy.
+    /// Greedy sampling.
     fn default() -> Self {
         Sampling {
             temperature: 0.0,
@@ -50,18 +51,18 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Whether the most likely token is always taken: also where the temperature is so small that dividing by it would
+    /// Whether the most likely token is always taken, which includes temperatures so small that dividing by them would
     /// overflow.
     pub fn is_greedy(&self) -> bool {
         self.temperature.is_nan() || self.temperature < 1e-5 || self.top_k == 1
     }
 
-    /// Whether tokens of the prompt matter.
+    /// Whether tokens of the prompt influence sampling.
     pub fn repels_prompt(&self) -> bool {
         self.repetition_penalty != 1.0
     }
 
-    /// Whether tokens of the answer matter.
+    /// Whether tokens of the answer influence sampling.
     pub(crate) fn has_penalties(&self) -> bool {
         self.repels_prompt() || self.frequency_penalty != 0.0 || self.presence_penalty != 0.0
     }

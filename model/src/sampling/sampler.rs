@@ -10,29 +10,29 @@ use crate::sampling::logprobs::{Reference, TokenLogprob};
 use crate::sampling::nucleus::candidates;
 use crate::sampling::params::Sampling;
 
-/// Draws the tokens of one answer, one after another.
+/// Draws the tokens of one answer in sequence.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
     stop_token_ids: Vec<u32>,
     prompt: HashSet<u32>,
-    /// How often each token stands in the answer; only kept where a penalty needs it.
+    /// Occurrences of each token in the answer; only kept if a penalty needs them.
     counts: HashMap<u32, u32>,
-    /// Tokens of the answer so far.
+    /// Number of tokens in the answer so far.
     index: u64,
 }
 
 /// A drawn token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {
-    /// The token.
+    /// The token id.
     pub token: u32,
-    /// Where the request asks for it.
+    /// Log probabilities, if the request asks for them.
     pub logprob: Option<TokenLogprob>,
 }
 
 impl Sampler {
-    /// A sampler for an answer of which the tokens `emitted` exist. `prompt` is only looked at where
+    /// A sampler for an answer that already has the tokens `emitted`. `prompt` is only read if
     /// [`Sampling::repels_prompt`].
     pub fn new(sampling: Sampling, stop_token_ids: Vec<u32>, prompt: &[u32], emitted: &[u32]) -> Sampler {
         let prompt = if sampling.repels_prompt() { prompt.iter().copied().collect() } else { HashSet::new() };
@@ -43,7 +43,7 @@ impl Sampler {
         sampler
     }
 
-    /// Takes note of a token of the answer that was drawn elsewhere.
+    /// Records a token of the answer that was drawn elsewhere.
     pub fn note(&mut self, token: u32) {
         self.index += 1;
         if self.sampling.has_penalties() {
@@ -51,14 +51,14 @@ impl Sampler {
         }
     }
 
-    /// Draws the next token and takes note of it. The logits are changed. An error where no token can be told from them:
-    /// any token would be wrong text.
+    /// Draws and records the next token. Changes the logits. Fails if the logits do not define a distribution, because
+    /// any token would then be wrong text.
     pub fn draw(&mut self, logits: &mut [f32]) -> Result<Drawn, ModelError> {
         if !are_numbers(logits) {
             return Err(ModelError::Logits);
         }
         let reference = self.sampling.top_logprobs.map(|top| Reference::of(logits, top as usize));
-        // Only bias, penalties and bans change logits, and then the drawn token's own has to be kept.
+        // Bias, penalties and bans change logits, so the drawn token's original logit has to be kept.
         let unchanged = reference.is_some().then(|| logits.to_vec());
         self.shape(logits);
         let token = match self.forced(logits.len()) {
@@ -70,13 +70,13 @@ impl Sampler {
         Ok(Drawn { token, logprob })
     }
 
-    /// The next token, where the request says which.
+    /// The next token, if the request forces it.
     fn forced(&self, vocab: usize) -> Option<u32> {
         let token = *self.sampling.forced.get(usize::try_from(self.index).ok()?)?;
         ((token as usize) < vocab).then_some(token)
     }
 
-    /// Bias, bans and penalties, in vLLM's order.
+    /// Applies bias, bans and penalties, in vLLM's order.
     fn shape(&self, logits: &mut [f32]) {
         for &(token, bias) in &self.sampling.logit_bias {
             if let Some(logit) = logits.get_mut(token as usize) {
@@ -105,7 +105,7 @@ impl Sampler {
         }
     }
 
-    /// `None`: no token may be drawn.
+    /// Picks a token; `None` if every token is banned.
     fn pick(&self, logits: &[f32]) -> Option<u32> {
         let Sampling { temperature, min_p, top_k, top_p, seed, .. } = self.sampling;
         if self.sampling.is_greedy() {
@@ -121,18 +121,19 @@ impl Sampler {
                 return Some(token);
             }
         }
-        // Rounding can leave a sliver of the draw behind the last weight.
+        // Rounding can leave a small rest of the draw after the last weight.
         Some(last)
     }
 }
 
-/// Whether all are numbers, or forbidden (-inf). Beside an overflow (+inf) every other token would drown.
+/// Whether all logits are numbers or banned (-inf). One overflow (+inf) would take all probability from the other
+/// tokens.
 fn are_numbers(logits: &[f32]) -> bool {
-    // No early end, so that many are looked at at once.
+    // No early exit, so that the loop vectorises.
     logits.iter().fold(true, |all, &logit| all & (logit < f32::INFINITY))
 }
 
-/// The most likely token; the lower id where two are equal. `None` where all are forbidden.
+/// The most likely token; the lower id if two are equal. `None` if all tokens are banned.
 fn argmax(logits: &[f32]) -> Option<u32> {
     let mut best = (None, f32::NEG_INFINITY);
     for (token, &logit) in logits.iter().enumerate() {
@@ -149,7 +150,7 @@ fn uniform(seed: u64, index: u64) -> f64 {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     let mut stream = ChaCha8Rng::from_seed(key);
     stream.set_stream(index);
-    // The upper 53 bits, all that an f64 holds.
+    // The upper 53 bits, as many as an f64's significand holds.
     (stream.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
 
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(drawn.iter().map(|drawn| drawn.token).collect::<Vec<_>>(), [4, 0, 1]);
         let top: Vec<_> = drawn.iter().map(|drawn| drawn.logprob.clone().unwrap().top).collect();
         assert!(top[0] == top[2] && top[1] == top[2]);
-        // A replay goes on in the middle of them.
+        // A replay continues within the forced tokens.
         let mut replayed = Sampler::new(sampling, Vec::new(), &[], &[4]);
         assert_eq!(replayed.draw(&mut LOGITS.clone()).unwrap().token, 0);
     }

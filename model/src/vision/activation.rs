@@ -20,7 +20,7 @@ pub(crate) enum Activation {
 }
 
 impl Activation {
-    /// The function of that name; `field` is where the name was found.
+    /// The function with that name; `field` is where the name was found.
     pub fn from_name(name: &str, field: &str) -> Result<Activation> {
         match name {
             "gelu" => Ok(Activation::Gelu),
@@ -32,7 +32,7 @@ impl Activation {
         }
     }
 
-    /// Element by element; any shape.
+    /// Applies the function element by element; any shape.
     pub fn apply(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Activation::Gelu => x.gelu_erf(),

@@ -1,19 +1,20 @@
-//! Attention of the vision towers: every row sees all rows of its own segment, and none of another's.
+//! Attention of the vision towers: every row attends to all rows of its own segment, and to none of another segment.
 //!
-//! Queries are taken in chunks, so that the scores in memory are bounded however large the picture is.
+//! Queries are processed in chunks, so that the memory for scores is bounded however large the picture is.
 
 use std::ops::Range;
 
 use candle_core::Tensor;
 use candle_nn::ops::softmax_last_dim;
 
-/// Scores held at once, over all heads: 64 MiB.
+/// Most scores held at once, over all heads: 64 MiB.
 const SCORES_MAX: usize = 16 * 1024 * 1024;
-/// Fewer query rows than this would make the matrix products inefficient; more than the second need no finer chunks.
+/// Fewer query rows than `ROWS_MIN` would make the matrix products inefficient; more than `ROWS_MAX` bring no speed.
 const ROWS_MIN: usize = 16;
 const ROWS_MAX: usize = 512;
 
-/// q, k, v: [heads, rows, head_dim]; the segments follow each other and cover the rows -> [rows, heads * head_dim]
+/// Attention of all segments. q, k, v: [heads, rows, head_dim]; the segments follow each other and cover the rows ->
+/// [rows, heads * head_dim].
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
     let (heads, rows, head_dim) = q.dims3()?;
     // Scaling the queries costs less than scaling the scores.
@@ -37,7 +38,7 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
-    /// One head and one row at a time, straight from the definition.
+    /// Computes attention for one head and one row at a time, from the definition.
     fn by_definition(q: &Tensor, k: &Tensor, v: &Tensor, segments: &[Range<usize>]) -> Vec<f32> {
         let (heads, _, dim) = q.dims3().unwrap();
         let [q, k, v] = [q.transpose(0, 1).unwrap(), k.clone(), v.clone()].map(|t| t.to_vec3::<f32>().unwrap());

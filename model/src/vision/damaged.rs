@@ -1,4 +1,4 @@
-//! Damaged pictures are refused, or seen as Pillow sees them: cases of `tests/fixtures/families/damaged.py`.
+//! Damaged pictures are refused, or decoded as Pillow does: cases of `tests/fixtures/families/damaged.py`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use serde::Deserialize;
 
 use crate::vision::{Picture, PictureLimits};
 
-/// One file and what is done to it.
+/// One file and the damage done to it.
 #[derive(Debug, Deserialize)]
 struct Case {
     file: String,
-    /// Bytes that are left.
+    /// Bytes that remain of the file; the rest is cut off.
     cut: Option<usize>,
-    /// Where other bytes are put.
+    /// Offset at which bytes are overwritten.
     at: Option<usize>,
-    /// Those, in hexadecimal.
+    /// The overwriting bytes, in hexadecimal.
     #[serde(default)]
     put: String,
     #[serde(default)]
     append: String,
-    /// Width, height and CRC-32 of the pixels; none: it is refused.
+    /// Width, height and CRC-32 of the pixels; `None` if the file is refused.
     expected: Option<(usize, usize, u32)>,
 }
 
@@ -39,7 +39,8 @@ fn hex(text: &str) -> impl Iterator<Item = u8> + '_ {
     (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
 }
 
-/// The fixtures, or with `SECATEUR_DAMAGED_PICTURES` a folder that the script filled with every case it has.
+/// The committed fixtures, or the folder named by `SECATEUR_DAMAGED_PICTURES`, which the script filled with all its
+/// cases.
 fn folder() -> PathBuf {
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/families/damaged");
     std::env::var_os("SECATEUR_DAMAGED_PICTURES").map_or(committed, PathBuf::from)

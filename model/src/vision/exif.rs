@@ -1,15 +1,16 @@
-//! Which way up a picture is, as Pillow's `exif_transpose` reads its EXIF block: transformers turns pictures by that.
+//! A picture's orientation, read from its EXIF block as Pillow's `exif_transpose` does: transformers rotates pictures
+//! by it.
 
 use image::metadata::Orientation;
 
 const ORIENTATION: u16 = 0x0112;
 const SHORT: u16 = 3;
 const LONG: u16 = 4;
-/// TIFF's first four bytes. The two last forms mix up the order of bytes, and Pillow takes them.
+/// TIFF's first four bytes. The last two forms contradict their byte order mark, and Pillow accepts them.
 const HEADERS: [(&[u8; 4], bool); 4] =
     [(b"II\x2a\x00", false), (b"MM\x00\x2a", true), (b"II\x00\x2a", false), (b"MM\x2a\x00", true)];
 
-/// The orientation that an EXIF block gives; upright, where it gives none. A damaged block gives none.
+/// The orientation in an EXIF block; upright if there is none or the block is damaged.
 pub(crate) fn orientation(block: &[u8]) -> Orientation {
     found(without_prefixes(block)).and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
@@ -21,7 +22,7 @@ fn found(block: &[u8]) -> Option<u8> {
     u8::try_from(tiff.orientation(first as usize)?).ok()
 }
 
-/// JPEG's segment begins with the word, and some encoders write it twice or into other formats.
+/// JPEG's segment begins with `Exif\0\0`, and some encoders write the prefix twice or in other formats.
 fn without_prefixes(block: &[u8]) -> &[u8] {
     let without = |block| <[u8]>::strip_prefix(block, b"Exif\0\0").unwrap_or(block);
     without(without(block))
@@ -33,13 +34,13 @@ struct Tiff<'a> {
 }
 
 impl Tiff<'_> {
-    /// The value in the directory at `start`, up to where that is cut short.
+    /// The orientation value in the directory at `start`, read as far as the directory is complete.
     fn orientation(&self, start: usize) -> Option<u32> {
         let entries = usize::from(self.short(start)?);
         let entry = |index: usize| start.checked_add(2 + 12 * index);
         let mut found = None;
         for at in (0..entries).map_while(entry) {
-            // An entry that is cut short is the last.
+            // An entry that is cut short ends the directory.
             let Some(value) = self.long(at + 8) else { break };
             let (kind, count) = (self.short(at + 2)?, self.long(at + 4)?);
             if self.short(at) == Some(ORIENTATION) {
@@ -49,7 +50,7 @@ impl Tiff<'_> {
         found
     }
 
-    /// The first value of an entry, which lies in it if there is room for all of them.
+    /// The first value of an entry, which is stored in the entry itself if all values fit there.
     fn value(&self, kind: u16, count: u32, at: usize, offset: u32) -> Option<u32> {
         match (kind, count) {
             (_, 0) => None,

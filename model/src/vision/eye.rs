@@ -1,4 +1,4 @@
-//! Everything between a picture and its visual tokens, in one piece.
+//! The vision side of a model: from a picture to its visual tokens.
 
 use crate::checkpoint::{TowerConfig, VisionConfig, Weights};
 use crate::error::{ModelError, Result};
@@ -23,7 +23,7 @@ impl Eye {
         }
     }
 
-    /// What the tower is shown of a picture, in the layout of transformers' `pixel_values`: LLaVA [3, side, side],
+    /// The tower's input for a picture, in the layout of transformers' `pixel_values`: LLaVA [3, side, side],
     /// LLaVA-NeXT [tiles, 3, side, side], Qwen2.5-VL [patches, 3 * 2 * patch * patch].
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>> {
         match self {
@@ -41,7 +41,7 @@ impl Eye {
     }
 }
 
-/// The processor of an eye that has to look.
+/// The image processor, which a node that encodes pictures needs.
 pub(crate) fn present<P: Clone>(processor: &Option<P>) -> Result<P> {
     processor
         .clone()

@@ -18,7 +18,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<DynamicImag
     let frame = frame.ok_or_else(|| PictureError::Broken("it has no frame".to_owned()))?;
     let [left, top, width, height] = [frame.left, frame.top, frame.width, frame.height].map(u32::from);
     let transparent = frame.transparent;
-    // A frame that reaches beyond the canvas makes it larger.
+    // A frame that extends beyond the canvas enlarges it.
     let canvas = (screen.0.max(left + width), screen.1.max(top + height));
     limits.check_size((width, height))?;
     limits.check_size(canvas)?;
@@ -26,7 +26,7 @@ pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<DynamicImag
     if pixels * 4 + u64::from(width) * u64::from(height) > limits.memory_bytes {
         return Err(PictureError::Memory { limit: limits.memory_bytes });
     }
-    // Where nothing is drawn the canvas is transparent, or else of the first colour.
+    // Areas that the frame does not cover are transparent, or have the first colour if the GIF has no transparent one.
     let blank = transparent.unwrap_or(0);
     let mut indices = vec![blank; width as usize * height as usize];
     decoder.read_into_buffer(&mut indices).map_err(broken)?;
@@ -43,34 +43,34 @@ pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<DynamicImag
     Ok(image.into())
 }
 
-/// Grey where there is no palette, and black beyond the end of a short one.
+/// The colour of a palette index: grey without a palette, and black beyond the end of a short one.
 fn colour(palette: Option<&[u8]>, index: u8) -> [u8; 3] {
     let Some(palette) = palette else { return [index; 3] };
     let start = 3 * usize::from(index);
     palette.get(start..start + 3).and_then(|colour| colour.try_into().ok()).unwrap_or_default()
 }
 
-/// The file up to the last data block that is all there: of a block that is cut short nothing counts.
+/// The file up to its last complete data block: a block that is cut short is ignored entirely.
 fn whole_blocks(bytes: &[u8]) -> &[u8] {
     first_data(bytes).map_or(bytes, |start| &bytes[..end_of_blocks(bytes, start)])
 }
 
-/// Where the first frame's data blocks begin.
+/// Offset of the first frame's data blocks.
 fn first_data(bytes: &[u8]) -> Option<usize> {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let mut at = 13 + table(*bytes.get(10)?);
     loop {
         match bytes.get(at)? {
-            // An extension: its label, then blocks.
+            // An extension is a label, then blocks.
             0x21 => at = end_of_blocks(bytes, at + 2),
-            // A frame: place and size, flags, a palette, and the width of codes.
+            // A frame is place and size, flags, a palette, and the width of codes.
             0x2c => return Some(at + 10 + table(*bytes.get(at + 9)?) + 1),
             _ => return None,
         }
     }
 }
 
-/// Behind the empty block that ends the blocks at `at`, or behind the last one that is whole.
+/// Offset after the empty block that ends the blocks at `at`, or after the last complete one.
 fn end_of_blocks(bytes: &[u8], mut at: usize) -> usize {
     while let Some(&size) = bytes.get(at) {
         let end = at + 1 + usize::from(size);

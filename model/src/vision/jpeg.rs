@@ -1,9 +1,10 @@
-//! JPEG to the bit as libjpeg-turbo decodes it, which is what Pillow calls and so what models are measured with.
+//! JPEG decoding, bit for bit as libjpeg-turbo does it: Pillow uses that library, so models are measured with its
+//! output.
 //!
 //! The standard leaves the rounding of the inverse transform and all of the upsampling of colour to the decoder. For
-//! the most common kind of photograph other decoders differ in every fourth byte, by up to four steps; enough to turn
-//! a token sooner or later. `mozjpeg` decodes with libjpeg-turbo's own code. It is the only decoder of JPEG here: a second
-//! one would be asked where this one refuses, and fills up what a damaged file lacks.
+//! the most common kind of photograph other decoders differ in every fourth byte, by up to four steps; enough to change
+//! a token sooner or later. `mozjpeg` decodes with libjpeg-turbo's own code. It is the only JPEG decoder here: a second
+//! one would be tried where this one refuses, and would fill in the missing parts of a damaged file.
 
 use std::cell::Cell;
 use std::io::{self, BufRead, Read};
@@ -14,12 +15,13 @@ use mozjpeg::{ColorSpace, CompInfo, Decompress, Marker};
 
 use crate::vision::picture::{PictureError, PictureLimits};
 
-/// More scans than any encoder makes are an attack on the processor's time: each goes over all of the picture.
+/// Limit on scans: each one processes the whole picture, so more scans than any encoder makes are an attack on CPU
+/// time.
 const SCANS_MAX: usize = 64;
 
-/// The picture as it is stored, not turned upright, and its EXIF block.
+/// The picture as stored (not rotated upright) and its EXIF block.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
-    // An error in the C code unwinds, as there is no other way out of it; the panic hook does not hear of it.
+    // An error in the C code unwinds, because it has no other way out; it does not call the panic hook.
     panic::catch_unwind(|| read(bytes, limits)).unwrap_or_else(|_| Err(broken("its data are damaged or cut short")))
 }
 
@@ -46,7 +48,8 @@ fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Ve
         _ => return Err(broken("it has neither one, three nor four channels")),
     };
     let pixels = width as u64 * height as u64;
-    // Coefficients of two bytes, which are all kept if there are several scans, the picture as decoded, and as RGB.
+    // Two bytes per coefficient, all of which are kept if there are several scans; the decoded picture; and its RGB
+    // form.
     let memory = decoder.components().iter().map(coefficients).sum::<u64>() * 2 + pixels * (channels as u64 + 3);
     if memory > limits.memory_bytes {
         return Err(PictureError::Memory { limit: limits.memory_bytes });
@@ -54,7 +57,7 @@ fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Ve
     let mut decoder = decoder.to_colorspace(space).map_err(damaged)?;
     let mut decoded = vec![0; width * height * channels];
     decoder.read_scanlines_into(&mut decoded).map_err(damaged)?;
-    // What is missing behind the last line, the end marker for one, is missed by nobody; what is there must be sound.
+    // Data missing after the last line, such as the end marker, does no harm; data that is present must be sound.
     let is_sound = panic::catch_unwind(AssertUnwindSafe(|| decoder.finish().is_ok())).unwrap_or(false);
     if !is_sound && !has_ended.get() {
         return Err(broken("its data are damaged"));
@@ -71,7 +74,7 @@ fn read(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Ve
     Ok((image.ok_or_else(|| broken("its size is not that of its data"))?, exif))
 }
 
-/// All segments that begin as EXIF does, one behind the other.
+/// All APP1 segments that begin with EXIF's prefix, concatenated.
 fn exif<R>(decoder: &Decompress<R>) -> Option<Vec<u8>> {
     let blocks: Vec<&[u8]> =
         decoder.markers().map(|marker| marker.data).filter(|data| data.starts_with(b"Exif\0\0")).collect();
@@ -79,9 +82,9 @@ fn exif<R>(decoder: &Decompress<R>) -> Option<Vec<u8>> {
     Some(more.iter().fold(first.to_vec(), |whole, block| [&whole, &block[6..]].concat()))
 }
 
-/// Pillow's conversion, which takes all four channels for inverted, as Adobe writes them.
+/// Pillow's conversion, which takes all four channels as inverted, as Adobe writes them.
 fn rgb_of_inverted_cmyk(cmyk: &[u8]) -> [u8; 3] {
-    // 255 - key, of a key that is stored as 255 - key.
+    // 255 - key, where the key is stored as 255 - key.
     let light = u32::from(cmyk[3]);
     [0, 1, 2].map(|at| {
         let product = u32::from(255 - cmyk[at]) * light + 128;
@@ -89,14 +92,14 @@ fn rgb_of_inverted_cmyk(cmyk: &[u8]) -> [u8; 3] {
     })
 }
 
-/// How many a component has, with those that fill up its last blocks.
+/// Number of coefficients of a component, including the padding of its last blocks.
 fn coefficients(component: &CompInfo) -> u64 {
     let whole = |blocks: u32, factor: i32| u64::from(blocks) + u64::from(factor.unsigned_abs());
     let across = whole(component.width_in_blocks, component.h_samp_factor);
     across * whole(component.height_in_blocks, component.v_samp_factor) * 64
 }
 
-/// How many scans there are up to the end marker.
+/// Number of scans up to the end marker.
 fn scans(bytes: &[u8]) -> usize {
     let mut at = 2;
     let mut count = 0;
@@ -104,21 +107,22 @@ fn scans(bytes: &[u8]) -> usize {
         at += gap + 1;
         match bytes.get(at) {
             None | Some(0xd9) => break,
-            // Not markers, and markers without a segment.
+            // Byte values that are no marker, and markers without a segment.
             Some(0xff | 0 | 1 | 0xd0..=0xd7) => continue,
             Some(marker) => count += usize::from(*marker == 0xda),
         }
-        // Other segments may hold anything, a small copy of the picture for one.
+        // Segments are skipped whole, because they may hold anything, for example a thumbnail with scans of its own.
         let Some(&[high, low]) = bytes.get(at + 1..at + 3) else { break };
         at += 1 + usize::from(u16::from_be_bytes([high, low]));
     }
     count
 }
 
-/// A file that has to be whole. libjpeg's own sources make an end marker of the mere end, and what is missing grey.
+/// A source for files that must be complete. libjpeg's own sources invent an end marker at the end of the data, and
+/// grey pixels.
 struct Whole<'a> {
     rest: &'a [u8],
-    /// Set once more than there is was asked for.
+    /// Set once a read beyond the end of the data is attempted.
     has_ended: &'a Cell<bool>,
 }
 
@@ -132,7 +136,7 @@ impl BufRead for Whole<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.rest.is_empty() {
             self.has_ended.set(true);
-            // Of this kind, because `mozjpeg` takes `UnexpectedEof` for an end as good as any.
+            // Not `UnexpectedEof`, because `mozjpeg` treats that as a regular end.
             return Err(io::Error::other("cut short"));
         }
         Ok(self.rest)
@@ -159,7 +163,7 @@ mod tests {
         std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/families/jpeg").join(name)).unwrap()
     }
 
-    /// Files of each kind and what Pillow makes of them, from `tests/fixtures/families/pictures.py`.
+    /// Files of each kind and the pixels that Pillow decodes, from `tests/fixtures/families/pictures.py`.
     fn files() -> Vec<(String, Vec<u8>, Vec<u8>)> {
         let kinds = ["420", "420_progressive", "422_restarts", "444", "grey", "narrow", "rgb"];
         let read = |name: &str| (name.to_owned(), fixture(&format!("{name}.jpg")), fixture(&format!("{name}.rgb")));

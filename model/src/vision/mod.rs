@@ -1,4 +1,4 @@
-//! From picture bytes to visual tokens: decode, preprocess, look, project.
+//! From picture bytes to visual tokens: decode, preprocess, run the tower, project.
 
 mod activation;
 mod attend;

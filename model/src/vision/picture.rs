@@ -1,4 +1,4 @@
-//! Pictures from the outside: decoded under limits, and brought to RGB as transformers does.
+//! Untrusted pictures, decoded under limits and converted to RGB as transformers does.
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 use secateur_pruning::PictureView;
@@ -6,37 +6,38 @@ use secateur_pruning::PictureView;
 use crate::vision::resample::Pixels;
 use crate::vision::{exif, gif, jpeg, png, webp};
 
-/// An RGB picture of 8 bits a channel.
+/// An RGB picture with 8 bits per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Picture {
     pixels: RgbImage,
-    /// What the tower is shown of it.
+    /// The view of the picture that the tower gets.
     view: PictureView,
 }
 
-/// What a picture may cost. Checked against its header before memory is taken.
+/// Limits on a picture, checked against its header before memory is taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureLimits {
-    /// Width times height.
+    /// Most pixels, width times height.
     pub pixels: u64,
-    /// Memory that decoding may take, in bytes.
+    /// Most memory that decoding may take, in bytes.
     pub memory_bytes: u64,
 }
 
 impl Default for PictureLimits {
-    /// 50 megapixels, which is more than any phone's camera gives by default, and room for 16 bits RGBA of it.
+    /// The default limits: 50 megapixels, more than any phone's camera gives by default, and memory for them as 16-bit
+    /// RGBA.
     fn default() -> Self {
         PictureLimits { pixels: 50_000_000, memory_bytes: 512 * 1024 * 1024 }
     }
 }
 
-/// Why a picture was refused.
+/// The reason why a picture was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// Not a format that is read here.
+    /// The picture's format is not supported.
     #[error("not a PNG, JPEG, WebP or GIF picture")]
     Format,
-    /// Too many pixels.
+    /// The picture has too many pixels.
     #[error("the picture has {width} x {height} pixels, more than the limit of {limit} in all")]
     TooLarge {
         /// Width in pixels.
@@ -52,24 +53,24 @@ pub enum PictureError {
         /// The limit.
         limit: u64,
     },
-    /// Too narrow for the model's eye.
+    /// The picture is too narrow for the model's vision tower.
     #[error("the picture has {width} x {height} pixels; one side may be at most {limit} times the other")]
     Ratio {
         /// Width in pixels.
         width: usize,
         /// Height in pixels.
         height: usize,
-        /// The limit on the ratio of its sides.
+        /// The limit on the ratio of the sides.
         limit: usize,
     },
-    /// Damaged or truncated.
+    /// The file is damaged or truncated.
     #[error("the picture cannot be decoded: {0}")]
     Broken(String),
 }
 
 impl Picture {
-    /// Decodes a PNG, JPEG, WebP or GIF (its first frame), and turns it upright if its EXIF data say so, as
-    /// transformers' `load_image` does.
+    /// Decodes a PNG, JPEG, WebP or GIF (its first frame), and rotates it upright by its EXIF data, as transformers'
+    /// `load_image` does.
     pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, PictureError> {
         let (mut decoded, exif) = match format(bytes)? {
             ImageFormat::Jpeg => jpeg::decode(bytes, limits)?,
@@ -81,19 +82,19 @@ impl Picture {
         Ok(Picture { pixels: to_rgb(decoded), view: PictureView::Whole })
     }
 
-    /// A picture of `width * height * 3` bytes, row by row; `None` if there are more or fewer.
+    /// A picture from `width * height * 3` bytes, row by row; `None` if `bytes` has another length.
     pub fn from_rgb(width: u32, height: u32, bytes: Vec<u8>) -> Option<Picture> {
         let whole = bytes.len() as u64 == u64::from(width) * u64::from(height) * 3 && !bytes.is_empty();
         let pixels = whole.then(|| RgbImage::from_raw(width, height, bytes)).flatten()?;
         Some(Picture { pixels, view: PictureView::Whole })
     }
 
-    /// The same picture, of which the tower is shown something else.
+    /// The same picture with another view for the tower.
     pub fn with_view(self, view: PictureView) -> Picture {
         Picture { view, ..self }
     }
 
-    /// What the tower is shown of it.
+    /// The view of the picture that the tower gets.
     pub fn view(&self) -> PictureView {
         self.view
     }
@@ -112,7 +113,7 @@ impl Picture {
         Pixels { bytes: self.pixels.as_raw().into(), height: self.height(), width: self.width() }
     }
 
-    /// [height, width, 3]
+    /// Pixel values, [height, width, 3].
     #[cfg(test)]
     fn bytes(&self) -> &[u8] {
         self.pixels.as_raw()
@@ -139,7 +140,8 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, PictureError> {
     }
 }
 
-/// Transparent pixels lie on white, as in transformers 5 (earlier versions ignored transparency).
+/// Converts to RGB. Transparent pixels are composed over white, as in transformers 5 (earlier versions ignored
+/// transparency).
 fn to_rgb(decoded: DynamicImage) -> RgbImage {
     if !decoded.color().has_alpha() {
         return decoded.into_rgb8();
@@ -155,7 +157,7 @@ fn to_rgb(decoded: DynamicImage) -> RgbImage {
 /// Pillow's `alpha_composite` of one channel over opaque white, to the bit.
 fn over_white(channel: u8, alpha: u8) -> u8 {
     let (channel, alpha) = (u32::from(channel), u32::from(alpha));
-    // Seven bits of precision below the point, and a division by 255 that rounds.
+    // Seven extra bits of precision, and a division by 255 that rounds.
     let sum = (channel * alpha + 255 * (255 - alpha)) * 128 + 128 * 128;
     (((sum + (sum >> 8)) >> 8) >> 7) as u8
 }
@@ -215,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_picture_taken_sideways_is_turned_upright() {
-        // A JPEG, 24 wide and 16 high, whose EXIF block says orientation 6: turn by a quarter to the right.
+        // A JPEG, 24 wide and 16 high, whose EXIF block has orientation 6: a quarter turn to the right.
         let mut jpeg = Cursor::new(Vec::new());
         DynamicImage::from(RgbImage::new(24, 16)).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
         let jpeg = jpeg.into_inner();

@@ -1,5 +1,5 @@
-//! A PNG as Pillow reads it: whatever stands before the data must be sound, and of what follows only the data count, to the
-//! last pixel.
+//! PNG decoding as Pillow does it: every chunk before the image data must be sound, and after it only the data count,
+//! to the last pixel.
 
 use std::io::Cursor;
 
@@ -9,33 +9,33 @@ use image::{DynamicImage, ImageBuffer, Pixel};
 use crate::vision::picture::{PictureError, PictureLimits};
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
-/// What the pixels depend on.
+/// Chunks before the data that the pixels depend on.
 const KEPT: [&[u8; 4]; 3] = [b"IHDR", b"PLTE", b"tRNS"];
 
-/// The picture as it is stored, not turned upright, and its EXIF block.
+/// The picture as stored (not rotated upright) and its EXIF block.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     let sound = sound(bytes)?;
     let file = sound.file();
     let decoded = match pixels(&file, false, limits) {
-        // A checksum that the file ends before, or within, is missed by nobody.
+        // A file may end before or within the checksum of its pixel data, if every pixel is there.
         Err(PictureError::Broken(_)) if sound.is_cut => pixels(&file, true, limits),
         decoded => decoded,
     };
     Ok((decoded?, sound.exif))
 }
 
-/// What decides the pixels of a PNG, and the EXIF block that stands before its data.
+/// The parts of a PNG that determine its pixels, and the EXIF block that precedes its data.
 struct Sound {
     /// Signature and chunks up to the data.
     head: Vec<u8>,
     data: Vec<u8>,
-    /// The file ends within its data.
+    /// Whether the file ends within its data.
     is_cut: bool,
     exif: Option<Vec<u8>>,
 }
 
 impl Sound {
-    /// A file with nothing but that.
+    /// A PNG file of only these parts.
     fn file(&self) -> Vec<u8> {
         let mut file = self.head.clone();
         push(&mut file, b"IDAT", &self.data);
@@ -44,7 +44,7 @@ impl Sound {
     }
 }
 
-/// Refuses what is not sound before the data, and leaves out what no pixel depends on.
+/// Refuses a file that is not sound before its data, and leaves out chunks that no pixel depends on.
 fn sound(bytes: &[u8]) -> Result<Sound, PictureError> {
     let broken = || PictureError::Broken("its chunks are damaged or cut short".to_owned());
     let mut rest = bytes.strip_prefix(SIGNATURE).ok_or(PictureError::Format)?;
@@ -98,7 +98,7 @@ fn pixels(file: &[u8], ignores_checksum: bool, limits: &PictureLimits) -> Result
         (ColorType::GrayscaleAlpha, _) => upper_bytes_of(width, height, &bytes).map(DynamicImage::ImageLumaA8),
         (ColorType::Rgb, _) => upper_bytes_of(width, height, &bytes).map(DynamicImage::ImageRgb8),
         (ColorType::Rgba, _) => upper_bytes_of(width, height, &bytes).map(DynamicImage::ImageRgba8),
-        // Expanded, so there is none.
+        // `Transformations::EXPAND` leaves no palette images.
         (ColorType::Indexed, _) => None,
     };
     image.ok_or_else(|| PictureError::Broken("its size is not that of its data".to_owned()))
@@ -108,13 +108,13 @@ fn bytes_of<P: Pixel<Subpixel = u8>>(width: u32, height: u32, bytes: Vec<u8>) ->
     ImageBuffer::from_raw(width, height, bytes)
 }
 
-/// Of sixteen bits a channel the upper eight count, as in Pillow, except that we do not follow it in turning 16-bit grey
-/// all white.
+/// Keeps the upper eight of sixteen bits per channel, as Pillow does, except for 16-bit grey, which Pillow turns all
+/// white.
 fn upper_bytes_of<P: Pixel<Subpixel = u8>>(width: u32, height: u32, bytes: &[u8]) -> Option<ImageBuffer<P, Vec<u8>>> {
     ImageBuffer::from_raw(width, height, bytes.iter().step_by(2).copied().collect())
 }
 
-/// Kind and size of the chunk that begins here, if its kind is a word.
+/// Kind and size of the chunk at the start of `bytes`, if its kind consists of word characters.
 fn header(bytes: &[u8]) -> Option<(&[u8; 4], usize)> {
     let kind: &[u8; 4] = bytes.get(4..8)?.try_into().ok()?;
     let is_word = kind.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
@@ -122,7 +122,8 @@ fn header(bytes: &[u8]) -> Option<(&[u8; 4], usize)> {
     is_word.then_some((kind, size as usize))
 }
 
-/// The content of this data chunk and of those that follow it, checksums unseen, and whether the file ends within it.
+/// The content of this data chunk and of those that follow it, without checking checksums, and whether the file ends
+/// within it.
 fn data(mut rest: &[u8]) -> (Vec<u8>, bool) {
     let mut data = Vec::with_capacity(rest.len());
     let mut is_cut = false;
@@ -135,7 +136,7 @@ fn data(mut rest: &[u8]) -> (Vec<u8>, bool) {
 }
 
 fn push(file: &mut Vec<u8>, kind: &[u8; 4], content: &[u8]) {
-    // A chunk is as long as a part of a file that was in memory; more than four gigabytes are refused long before.
+    // A chunk is at most as long as a file in memory; files of more than four gigabytes are refused long before this.
     file.extend_from_slice(&u32::try_from(content.len()).unwrap_or(u32::MAX).to_be_bytes());
     let start = file.len();
     file.extend_from_slice(kind);

@@ -1,9 +1,9 @@
-//! Pillow's `Image.resize`, to the bit, of no more than the window that is looked at afterwards.
+//! Pillow's `Image.resize`, bit for bit, computed only for the window that is used afterwards.
 //!
-//! Two passes, across and down, each an antialiased convolution in fixed point with rounding to 8 bits in between
-//! (Pillow's `src/libImaging/Resample.c`). Answers must equal the reference's, and a different rounding here would
-//! sooner or later turn a token. A picture one pixel high and a million wide is scaled to a strip of which the crop
-//! keeps a few columns; only those are computed, so that no picture costs more than its own size.
+//! Two passes, horizontal and vertical, each an antialiased convolution in fixed point with rounding to 8 bits in
+//! between (Pillow's `src/libImaging/Resample.c`). Answers must equal the reference's, and a different rounding here
+//! would sooner or later change a token. A picture one pixel high and a million wide is scaled to a strip of which the
+//! crop keeps a few columns; only those are computed, so that the cost of a picture is bounded by its own size.
 
 use std::ops::Range;
 
@@ -17,11 +17,11 @@ pub(crate) enum Filter {
     Hamming,
 }
 
-/// Bits below the point in a weight: 32, less 8 for the pixel and 2 for sums above 1 and sign.
+/// Fractional bits of a weight: 32, less 8 for the pixel and 2 for sums above 1 and the sign.
 const PRECISION_BITS: u32 = 32 - 8 - 2;
 const CHANNELS: usize = 3;
 
-/// Pixels [height, width, 3] of 8 bits.
+/// Pixels [height, width, 3], 8 bits each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pixels<'a> {
     pub bytes: std::borrow::Cow<'a, [u8]>,
@@ -29,13 +29,13 @@ pub(crate) struct Pixels<'a> {
     pub width: usize,
 }
 
-/// The weights that make one output line from input lines `first`, `first + 1`, ...
+/// The weights that combine input lines `first`, `first + 1`, ... into one output line.
 struct Taps {
     first: usize,
     weights: Vec<i32>,
 }
 
-/// The part (`rows`, `columns`) of what `picture` is when resized to `height` x `width`.
+/// The window (`rows`, `columns`) of `picture` resized to `height` x `width`.
 pub(crate) fn resize_window<'a>(
     picture: Pixels<'a>,
     (height, width): (usize, usize),
@@ -44,7 +44,7 @@ pub(crate) fn resize_window<'a>(
 ) -> Pixels<'a> {
     let vertical = taps(picture.height, height, rows, filter);
     let horizontal = taps(picture.width, width, columns, filter);
-    // The first pass makes only what the second one reads.
+    // The first pass computes only the lines that the second one reads.
     if is_down_first(&picture, height, width) {
         let read = lines_read(&horizontal);
         let short = down(&picture, read.clone(), 0, &vertical);
@@ -61,22 +61,22 @@ pub(crate) fn resize<'a>(picture: Pixels<'a>, (height, width): (usize, usize), f
     resize_window(picture, (height, width), (0..height, 0..width), filter)
 }
 
-/// Which pass comes first shows in the last bit, because of the rounding in between. This is Pillow's rule since
-/// version 13; earlier ones always went across first.
+/// Whether the vertical pass comes first, which changes the last bit because of the rounding in between. This is
+/// Pillow's rule since version 13; earlier versions always did the horizontal pass first.
 fn is_down_first(picture: &Pixels<'_>, height: usize, width: usize) -> bool {
     let lost = |from: usize, to: usize| from as i128 - to as i128;
     let rows_lost = lost(picture.height, height);
     rows_lost > 0 && rows_lost > 2 * lost(picture.width, width)
 }
 
-/// The input lines that a pass reads.
+/// The range of input lines that a pass reads.
 fn lines_read(taps: &[Taps]) -> Range<usize> {
     let first = taps.iter().map(|taps| taps.first).min();
     let end = taps.iter().map(|taps| taps.first + taps.weights.len()).max();
     first.unwrap_or(0)..end.unwrap_or(0)
 }
 
-/// The weights of the output lines `wanted`, of `output` in all, over `input` lines.
+/// The weights of the output lines `wanted`, out of `output` lines computed from `input` lines.
 fn taps(input: usize, output: usize, wanted: Range<usize>, filter: Filter) -> Vec<Taps> {
     if input == output {
         // Pillow leaves out a pass that does not change the size.
@@ -100,13 +100,13 @@ fn taps(input: usize, output: usize, wanted: Range<usize>, filter: Filter) -> Ve
     wanted.map(line_taps).collect()
 }
 
-/// Rounds half away from zero.
+/// Converts a weight to fixed point, rounding half away from zero.
 fn fixed_point(weight: f64) -> i32 {
     let scaled = weight * f64::from(1 << PRECISION_BITS);
     (if weight < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
 }
 
-/// Resizes the rows `rows`: one column for each of `taps`, which count columns from `origin`.
+/// Horizontal pass over the rows `rows`: one column for each of `taps`, which count columns from `origin`.
 fn across(picture: &Pixels<'_>, rows: Range<usize>, origin: usize, taps: &[Taps]) -> Pixels<'static> {
     let line_len = picture.width * CHANNELS;
     let height = rows.len();
@@ -127,7 +127,7 @@ fn across(picture: &Pixels<'_>, rows: Range<usize>, origin: usize, taps: &[Taps]
     Pixels { bytes: bytes.into(), height, width: taps.len() }
 }
 
-/// Resizes the columns `columns`: one row for each of `taps`, which count rows from `origin`.
+/// Vertical pass over the columns `columns`: one row for each of `taps`, which count rows from `origin`.
 fn down(picture: &Pixels<'_>, columns: Range<usize>, origin: usize, taps: &[Taps]) -> Pixels<'static> {
     let line_len = picture.width * CHANNELS;
     let wanted = columns.start * CHANNELS..columns.end * CHANNELS;
@@ -151,7 +151,7 @@ fn clip(sum: i32) -> u8 {
 }
 
 impl Filter {
-    /// The filter of that number in Pillow's `Resampling`; 0, nearest, is no convolution and not supported.
+    /// The filter with that number in Pillow's `Resampling`; 0, nearest, is no convolution and not supported.
     pub fn from_number(number: u64) -> Option<Filter> {
         match number {
             1 => Some(Filter::Lanczos),
@@ -163,7 +163,7 @@ impl Filter {
         }
     }
 
-    /// Distance from the centre where the weight becomes and stays zero.
+    /// Distance from the centre beyond which the weight is zero.
     fn support(self) -> f64 {
         match self {
             Filter::Box => 0.5,
@@ -191,7 +191,7 @@ impl Filter {
     }
 }
 
-/// Keys' cubic with a = -0.5.
+/// Keys' cubic convolution kernel with a = -0.5.
 fn bicubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     if x < 1.0 {
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(same, picture);
     }
 
-    /// Both orders of the passes.
+    /// Covers both orders of the passes.
     #[test]
     fn a_window_is_a_part_of_the_whole() {
         for filter in [Filter::Bicubic, Filter::Lanczos, Filter::Bilinear, Filter::Box, Filter::Hamming] {

@@ -1,47 +1,47 @@
-//! Visual tokens, and rows of numbers for those who choose among them.
+//! Visual tokens, and the rows of numbers that pruning methods work on.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{ModelError, Result};
 
-/// Visual tokens of one picture, ready to stand in a prompt, on the host. Clones share them.
+/// Visual tokens of one picture on the host, ready for a prompt. Clones share them.
 ///
-/// Each remembers where in the picture it was, so that pruning changes neither its position nor that of the text
-/// behind the picture where the model gives tokens places in two dimensions.
+/// Each token keeps its place in the picture, so that in models with two-dimensional positions pruning changes neither
+/// its position nor that of the text after the picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VisualTokens {
-    /// [tokens, width]
+    /// Embeddings, [tokens, width].
     data: Arc<Vec<f32>>,
     width: usize,
     /// For each token, its index before pruning.
     origins: Arc<[u32]>,
-    /// For each token; M-RoPE only.
+    /// Offset of each token's position from the picture's first one; M-RoPE only.
     offsets: Option<Arc<[[u32; 3]]>>,
     picture: Arc<Whole>,
 }
 
-/// What pruning does not change.
+/// Properties of the picture that pruning does not change.
 #[derive(Debug, PartialEq)]
 struct Whole {
-    /// M-RoPE: how many positions the picture takes.
+    /// How many positions the picture takes; M-RoPE only.
     advance: Option<u32>,
     tiles: Vec<Range<usize>>,
-    /// Tokens that it has where the tower is shown all of it and none is pruned.
+    /// Number of tokens when the tower gets the whole picture and none is pruned.
     tokens: usize,
 }
 
 /// Rows of f32 on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
-    /// All rows, one after another.
+    /// Values of all rows, one row after another.
     pub data: Vec<f32>,
-    /// Numbers in a row.
+    /// Number of values in a row.
     pub width: usize,
 }
 
 impl VisualTokens {
-    /// The unpruned tokens of a picture, [tokens, width], whose positions follow one another. `tiles` are row ranges.
+    /// The unpruned tokens of a picture, [tokens, width], at consecutive positions. `tiles` are row ranges.
     pub(crate) fn in_line(data: Vec<f32>, width: usize, tiles: Vec<Range<usize>>) -> VisualTokens {
         let tokens = data.len() / width;
         let origins = (0..tokens as u32).collect();
@@ -49,8 +49,8 @@ impl VisualTokens {
         VisualTokens { data: Arc::new(data), width, origins, offsets: None, picture }
     }
 
-    /// Tokens of a picture whose positions are those of a grid of `rows` and `columns`: `shown` are the cells that the tower
-    /// was shown, line by line, ascending.
+    /// Tokens of a picture whose positions are those of a grid of `rows` and `columns`: `shown` are the cells that the
+    /// tower got, line by line, ascending.
     pub(crate) fn in_grid(
         data: Vec<f32>,
         width: usize,
@@ -68,66 +68,65 @@ impl VisualTokens {
         }
     }
 
-    /// The same tokens, of a picture that would have had so many if the tower had been shown all of it.
+    /// The same tokens, of a picture that would have `tokens` tokens if the tower had got all of it.
     pub(crate) fn out_of(self, tokens: usize) -> VisualTokens {
         let Whole { advance, tiles, .. } = &*self.picture;
         VisualTokens { picture: Arc::new(Whole { advance: *advance, tiles: tiles.clone(), tokens }), ..self }
     }
 
-    /// How many there are.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         self.origins.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many the picture has where the tower is shown all of it and none is pruned.
+    /// Number of tokens that the picture has when the tower gets all of it and none is pruned.
     pub fn unpruned(&self) -> usize {
         self.picture.tokens
     }
 
-    /// Numbers in a token, which is the width of the language model.
+    /// Number of values in a token, which is the width of the language model.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// All tokens, one after another: [tokens, width].
+    /// Values of all tokens, one token after another: [tokens, width].
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// A copy of them, [tokens, width].
+    /// A copy of the tokens as rows, [tokens, width].
     pub fn rows(&self) -> Rows {
         Rows { data: self.data.to_vec(), width: self.width }
     }
 
-    /// For each row, its index among the picture's unpruned tokens.
+    /// The index of each row among the picture's unpruned tokens.
     pub fn origins(&self) -> &[u32] {
         &self.origins
     }
 
-    /// M-RoPE models only: for each row, how far its position lies from the picture's first one in time, height and
-    /// width.
+    /// M-RoPE models only: the distance of each row's position from the picture's first one in time, height and width.
     pub fn offsets(&self) -> Option<&[[u32; 3]]> {
         self.offsets.as_deref()
     }
 
-    /// How far the next text token's position lies from the picture's first one: the number of rows, or, for M-RoPE
+    /// Distance of the next text token's position from the picture's first one: the number of rows, or, for M-RoPE
     /// models, the longer side of the picture's grid, pruned or not.
     pub fn advance(&self) -> u32 {
         self.picture.advance.unwrap_or(self.len() as u32)
     }
 
-    /// Row ranges of the unpruned picture, for methods that prune each part by itself: for LLaVA-NeXT the picture as
-    /// a whole and then the grid of its tiles; for others one.
+    /// Row ranges of the unpruned picture, for methods that prune each part by itself: for LLaVA-NeXT the whole picture
+    /// and then the grid of its tiles; for others a single range.
     pub fn tiles(&self) -> &[Range<usize>] {
         &self.picture.tiles
     }
 
-    /// Only the tokens at these indices, in this order.
+    /// The tokens at these indices, in this order.
     pub fn keep(&self, indices: &[usize]) -> Result<VisualTokens, ModelError> {
         let len = self.len();
         if let Some(&index) = indices.iter().find(|&&index| index >= len) {
@@ -145,17 +144,17 @@ impl VisualTokens {
 }
 
 impl Rows {
-    /// How many rows there are.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.data.len().checked_div(self.width).unwrap_or(0)
     }
 
-    /// Whether there is no row.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One row. Panics if there are not so many.
+    /// The row at `index`. Panics if it is out of range.
     pub fn row(&self, index: usize) -> &[f32] {
         &self.data[index * self.width..][..self.width]
     }

@@ -1,5 +1,5 @@
-//! A WebP, of several frames the first. libwebp, and so Pillow, refuses a file of which a part is missing, even one that the
-//! first frame does not need.
+//! WebP decoding, of the first frame if there are several. libwebp, and so Pillow, refuses an incomplete file, even if
+//! the missing part is not needed for the first frame.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use image::{DynamicImage, ImageDecoder, Limits};
 
 use crate::vision::picture::{PictureError, PictureLimits};
 
-/// The picture as it is stored, not turned upright, and its EXIF block.
+/// The picture as stored (not rotated upright) and its EXIF block.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {
     if !is_whole(bytes) {
         return Err(PictureError::Broken("a part of it is missing".to_owned()));
@@ -26,19 +26,19 @@ pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicIma
     let mut memory = Limits::default();
     memory.max_alloc = Some(limits.memory_bytes);
     decoder.set_limits(memory).map_err(broken)?;
-    // EXIF data that cannot be read turn nothing.
+    // EXIF data that cannot be read are ignored.
     let exif = decoder.exif_metadata().unwrap_or_default();
     Ok((DynamicImage::from_decoder(decoder).map_err(broken)?, exif))
 }
 
-/// Whether the file has all the bytes that it says it has.
+/// Whether the file is as long as its header says.
 fn is_whole(bytes: &[u8]) -> bool {
     let Some(size) = bytes.strip_prefix(b"RIFF").and_then(long) else { return false };
     let Some(mut rest) = bytes.get(8..).and_then(|rest| rest.get(..size)).and_then(|rest| rest.strip_prefix(b"WEBP"))
     else {
         return false;
     };
-    // Chunks up to the end, each padded to an even number of bytes.
+    // Chunks follow up to the end, each padded to an even number of bytes.
     while !rest.is_empty() {
         let Some(size) = rest.get(4..).and_then(long) else { return false };
         let Some(behind) = size.checked_add(8 + size % 2).and_then(|end| rest.get(end..)) else { return false };

@@ -1,4 +1,4 @@
-//! Calibration sees what stages do: a set of blocks costs the same whether it is tried, or loaded.
+//! Calibration measures what stages do: a set of blocks has the same loss whether it is tried or loaded.
 
 use secateur_model::{
     BlockRole, LoadOptions, Model, RepairFile, Segment, Stage,
@@ -27,7 +27,7 @@ fn loss_of(logits: &[f32], target: u32) -> f64 {
     sum.ln() - f64::from(logits[target as usize])
 }
 
-/// Mean loss of the answers' tokens, as two nodes would compute them: a model for prompts, another for answers.
+/// Mean loss of the answers' tokens as two nodes compute it: one model for prompts, another for answers.
 fn loss_served(prompts: &Model, answers: &Model) -> f64 {
     let (mut sum, mut count) = (0.0, 0);
     for (prompt, answer) in PROMPTS.iter().zip(&ANSWERS) {
@@ -91,7 +91,7 @@ fn a_prompt_of_one_token_runs_whole_where_blocks_leave_keys_and_values() {
     assert_eq!(prefill(&narrow, &[Segment::Text(&[7])]).0, prefill(&whole, &[Segment::Text(&[7])]).0);
     let (_, of_whole) = prefill(&whole, &[Segment::Text(PROMPTS[0])]);
     let (_, of_narrow) = prefill(&narrow, &[Segment::Text(PROMPTS[0])]);
-    // The block's own keys come from its own input, which is what it was; those behind it are others.
+    // The block's own keys come from its own input, which is unchanged; the later blocks' keys differ.
     assert_eq!(of_narrow[1].k, of_whole[1].k);
     assert_ne!(of_narrow[2].k, of_whole[2].k);
 }
@@ -105,7 +105,7 @@ fn a_map_comes_nearer_than_nothing() {
     for phase in [Phase::Prefill, Phase::Decode] {
         let repairs = calibrator.linear_repairs(phase, &[1], prompts).unwrap();
         assert_eq!((repairs.len(), repairs[0].layer()), (1, 1));
-        // Answers have too few rows here for a fit to hold beyond them.
+        // Answers have too few rows here for a fit to generalise.
         let most = if phase == Phase::Prefill { 1.0 } else { 2.0 };
         assert!(repairs[0].error() < most, "{phase:?}: {}", repairs[0].error());
         let bare = calibrator.loss(&roles, &roles).unwrap();
@@ -114,13 +114,13 @@ fn a_map_comes_nearer_than_nothing() {
             Phase::Decode => Repairs { prefill: &[], decode: &repairs },
         };
         assert_ne!(calibrator.loss_with(&roles, &roles, repaired).unwrap().all, bare);
-        // What was tried with repairs is not remembered as if it were bare.
+        // The loss with repairs must not be cached as the loss without.
         assert_eq!(calibrator.loss(&roles, &roles).unwrap(), bare);
     }
 }
 
-/// Maps as nodes load them cost what the calibrator says they do: on every row of a block that is left out, and on all but
-/// the last of a prompt where it leaves keys and values.
+/// A map that nodes load has the loss that the calibrator measured: applied to every row of a block that is left out,
+/// and to all but the last row of a prompt where the block leaves keys and values.
 #[test]
 fn maps_cost_when_served_what_they_cost_when_tried() {
     let model = load();

@@ -1,5 +1,5 @@
-//! What a checkpoint's files hold against what its configuration claims: the right one is used, or the start is refused by
-//! name. Never is a part of the model left out of its answers.
+//! Tensors in a checkpoint's files versus the claims of its configuration: either the right tensor is used, or the
+//! start is refused by name. A part of the model is never left out of its answers.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::families_fixture::families;
 
 const TOKENS: [u32; 5] = [1, 17, 40, 33, 8];
 
-/// A checkpoint that tests change.
+/// A checkpoint that tests modify.
 struct Checkpoint {
     config: Value,
     /// Format, shape and bytes by stored name.
@@ -41,14 +41,15 @@ impl Checkpoint {
         Checkpoint { config, tensors, dir }
     }
 
-    /// The one stored name that ends so.
+    /// The only stored name that ends with `end`.
     fn name(&self, end: &str) -> String {
         let found: Vec<&String> = self.tensors.keys().filter(|name| name.ends_with(end)).collect();
         assert_eq!(found.len(), 1, "{end}: {found:?}");
         found[0].clone()
     }
 
-    /// Stores `number` in every place of a new f32 tensor, beside the one whose name ends in `beside`.
+    /// Stores a new f32 tensor filled with `number`, named like the one whose name ends in `beside`, with that end
+    /// replaced.
     fn add(&mut self, beside: &str, end: &str, shape: &[usize], number: f32) -> String {
         let name = self.name(beside).strip_suffix(beside).unwrap().to_owned() + end;
         let len: usize = shape.iter().product();
@@ -75,7 +76,7 @@ impl Checkpoint {
         self.load().unwrap().logits(&[Segment::Text(&TOKENS)]).unwrap()
     }
 
-    /// The stored name that the refusal gives, and why.
+    /// The stored name in the refusal, and its reason.
     fn refused(&self) -> (String, String) {
         match self.load() {
             Err(ModelError::UnusedTensor { name, problem }) => (name, problem),
@@ -85,7 +86,7 @@ impl Checkpoint {
     }
 }
 
-/// As transformers has it: a claim speaks of what is not stored.
+/// As in transformers, the configuration's claim to tie the head only matters where the head is not stored.
 #[test]
 fn a_stored_head_is_the_head_whatever_is_claimed() {
     for family in ["llama2", "mistral", "llava", "qwen2.5-vl"] {
@@ -93,7 +94,7 @@ fn a_stored_head_is_the_head_whatever_is_claimed() {
         let embedding = checkpoint.name("embed_tokens.weight");
         let head = checkpoint.tensors.keys().find(|name| name.ends_with("lm_head.weight")).cloned();
         let head = head.unwrap_or("lm_head.weight".to_owned());
-        // A head of its own: the embedding's bytes, backwards.
+        // A distinct head: the embedding's numbers in reverse order.
         let (dtype, shape, bytes) = checkpoint.tensors[&embedding].clone();
         let backwards: Vec<u8> = bytes.chunks(dtype.bitsize() / 8).rev().flatten().copied().collect();
         checkpoint.tensors.insert(head.clone(), (dtype, shape.clone(), backwards));
@@ -104,7 +105,7 @@ fn a_stored_head_is_the_head_whatever_is_claimed() {
         let own = checkpoint.logits();
         checkpoint.config["tie_word_embeddings"] = json!(true);
         assert_eq!(checkpoint.logits(), own, "{family}: another head");
-        // The same twice is as good as once, and either stands for the other.
+        // Two equal tensors count as one, and either replaces the other.
         checkpoint.tensors.insert(head.clone(), (dtype, shape.clone(), bytes.clone()));
         let twice = checkpoint.logits();
         assert_ne!(twice, own);
@@ -120,7 +121,7 @@ fn a_stored_head_is_the_head_whatever_is_claimed() {
     }
 }
 
-/// A bias that the configured model does not add, unless adding it would change nothing.
+/// A stored bias that the configured model does not add is refused, unless adding it would change nothing.
 #[test]
 fn a_stored_bias_that_is_not_claimed_is_refused_unless_it_is_zero() {
     let cases = [
@@ -178,7 +179,7 @@ fn a_claimed_bias_that_is_not_stored_is_refused() {
 
 #[test]
 fn a_tensor_without_a_place_in_the_model_is_refused_by_its_name() {
-    // Family, a tensor that is there, the one beside it, and a word of the reason.
+    // Family, a tensor that exists, the one to add beside it, and a word of the reason.
     let cases = [
         ("llama2", "model.norm.weight", "lm_head.bias", "bias"),
         ("llama2", "model.norm.weight", "score.weight", "LlamaForCausalLM has no place for"),

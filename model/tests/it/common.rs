@@ -1,4 +1,4 @@
-//! What the tests of this folder share: the tiny checkpoint, and tensors that transformers computed with it.
+//! Shared test helpers: the tiny checkpoint, and tensors that transformers computed with it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::expected::Expected;
 /// The placeholder of a visual token in the fixture's prompts.
 pub const IMAGE_TOKEN: u32 = 90;
 
-/// The tiny checkpoint and, in `expected.safetensors`, what the reference makes of it.
+/// The folder of the tiny checkpoint and, in `expected.safetensors`, of the reference's results.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/tiny-llava")
 }
@@ -27,7 +27,7 @@ pub fn picture(name: &str) -> Picture {
     Picture::decode(&bytes, &PictureLimits::default()).unwrap()
 }
 
-/// What the reference makes of the tiny checkpoint.
+/// The reference's results for the tiny checkpoint.
 pub fn expected() -> Expected {
     Expected::open(&folder().join("expected.safetensors"))
 }
@@ -43,7 +43,7 @@ pub fn argmax(logits: &[f32]) -> u32 {
     best.unwrap().0 as u32
 }
 
-/// A prompt of token ids, with visual tokens where the run of placeholders is.
+/// A prompt of token ids, with visual tokens in the place of the placeholders.
 pub fn segments<'a>(prompt: &'a [u32], visual: &VisualTokens) -> Vec<Segment<'a>> {
     let start = prompt.iter().position(|token| *token == IMAGE_TOKEN).unwrap();
     let rest = &prompt[start + visual.len()..];
@@ -51,7 +51,7 @@ pub fn segments<'a>(prompt: &'a [u32], visual: &VisualTokens) -> Vec<Segment<'a>
     vec![Segment::Text(&prompt[..start]), Segment::Visual(visual.clone()), Segment::Text(rest)]
 }
 
-/// KV of one block, as it goes over the wire.
+/// KV of one block, as sent over the wire.
 pub struct LayerKv {
     pub layer: usize,
     pub tokens: usize,
@@ -59,7 +59,7 @@ pub struct LayerKv {
     pub v: Bytes,
 }
 
-/// A sequence on memory of its own.
+/// A sequence with private KV memory.
 pub struct Sequence {
     pool: KvPool,
     table: BlockTable,
@@ -81,12 +81,12 @@ pub fn run(model: &Model, sequence: &mut Sequence, input: Input<'_>, wanted: Wan
     Ok(space.logits().to_vec())
 }
 
-/// Prefills and keeps what a prefill node would ship.
+/// Prefills a prompt and returns the logits and the KV that a prefill node would ship.
 pub fn prefill(model: &Model, input: &[Segment<'_>]) -> (Vec<f32>, Vec<LayerKv>) {
     prefill_in_chunks(model, input, usize::MAX)
 }
 
-/// The same, so many rows at a time.
+/// Prefills a prompt `rows` rows at a time, and returns the logits and the KV that a prefill node would ship.
 pub fn prefill_in_chunks(model: &Model, input: &[Segment<'_>], rows: usize) -> (Vec<f32>, Vec<LayerKv>) {
     let prompt = model.prompt(input).unwrap();
     let mut sequence = sequence(model, prompt.len());
@@ -105,7 +105,7 @@ pub fn prefill_in_chunks(model: &Model, input: &[Segment<'_>], rows: usize) -> (
     (logits, model.kv_layers().iter().enumerate().map(layer).collect())
 }
 
-/// A sequence filled with what was shipped of a prompt of text, and room for `more` tokens.
+/// A sequence filled with the shipped KV of a text prompt, and room for `more` tokens.
 pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> Sequence {
     let tokens = shipped[0].tokens;
     let mut sequence = sequence(model, tokens + more);
@@ -118,14 +118,15 @@ pub fn receive(model: &Model, shipped: &[LayerKv], more: usize) -> Sequence {
     sequence
 }
 
-/// A sequence of `tokens` of whose KV the one layer lacks `lacking`.
+/// A sequence of `tokens` positions, of which its one layer with KV lacks `lacking`.
 pub fn receive_lacking(model: &Model, k: &[u8], v: &[u8], tokens: usize, lacking: usize) -> Sequence {
     let mut sequence = receive_at(model, k, v, tokens, tokens as u32);
     sequence.table.set_lacking(0, lacking).unwrap();
     sequence
 }
 
-/// A sequence of `tokens` whose next token stands at `position`; its one layer has these keys and values first.
+/// A sequence of `tokens` positions whose next token stands at `position`; its one layer starts with these keys and
+/// values.
 pub fn receive_at(model: &Model, k: &[u8], v: &[u8], tokens: usize, position: u32) -> Sequence {
     let mut sequence = sequence(model, tokens + 8);
     sequence.table.write_layer(0, 0, k, v).unwrap();
@@ -141,7 +142,7 @@ pub fn step(model: &Model, sequence: &mut Sequence, token: u32) -> Vec<f32> {
     run(model, sequence, input, Wanted::Last).unwrap()
 }
 
-/// Feeds one token of each sequence, all in one pass; tables are of one pool.
+/// Feeds one token of each sequence, all in one pass; the tables belong to one pool.
 pub fn step_together(model: &Model, pool: &KvPool, rows: &mut [(u32, u32, &mut BlockTable)]) -> Vec<Vec<f32>> {
     let mut space = Workspace::default();
     let mut feeds: Vec<Feed<'_>> = rows

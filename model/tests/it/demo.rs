@@ -1,5 +1,5 @@
-//! The demo checkpoint gives, along the way, what transformers gives (`tests/fixtures/demo/make_numerics.py`, to be run
-//! again whenever the checkpoint changes).
+//! The demo checkpoint gives the same intermediate results as transformers (`tests/fixtures/demo/make_numerics.py`, to
+//! be run again whenever the checkpoint changes).
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::common::{LayerKv, distance, prefill};
 use crate::expected::Expected;
 
-/// Values are of the order of 1 to 10, and sums of some hundred terms are taken in another order here.
+/// Values are of the order of 1 to 10, and sums of some hundred terms are computed in a different order here.
 const TOLERANCE: f32 = 1e-3;
 
 fn root() -> PathBuf {
@@ -17,7 +17,7 @@ fn root() -> PathBuf {
 }
 
 fn load() -> Model {
-    // Stored in f16; the reference computes in f32.
+    // The checkpoint is stored in f16; the reference computes in f32.
     let options = LoadOptions { vision: true, dtype: Some(FloatType::F32), ..LoadOptions::default() };
     Model::load(&root().join("models/demo"), &options).unwrap()
 }
@@ -26,7 +26,7 @@ fn expected() -> Expected {
     Expected::open(&root().join("tests/fixtures/demo/numerics.safetensors"))
 }
 
-/// The pictures of the suite's case of that id.
+/// The pictures of the suite's case `id`.
 fn pictures(id: &str) -> Vec<Picture> {
     let suite = root().join("models/demo/eval");
     let lines = std::fs::read_to_string(suite.join("suite.jsonl")).unwrap();
@@ -36,7 +36,7 @@ fn pictures(id: &str) -> Vec<Picture> {
     files.map(|file| Picture::decode(&std::fs::read(file).unwrap(), &PictureLimits::default()).unwrap()).collect()
 }
 
-/// One placeholder stands for each picture.
+/// Segments of a prompt in which one placeholder stands for each picture.
 fn segments<'a>(ids: &'a [u32], placeholder: u32, visual: &[VisualTokens]) -> Vec<Segment<'a>> {
     let mut visual = visual.iter().cloned();
     let mut segments = Vec::new();
@@ -50,7 +50,7 @@ fn segments<'a>(ids: &'a [u32], placeholder: u32, visual: &[VisualTokens]) -> Ve
     segments
 }
 
-/// [tokens, heads, width] of what is shipped, as [heads, tokens, width].
+/// Converts shipped KV, [tokens, heads, width], to [heads, tokens, width].
 fn head_major(bytes: &[u8], tokens: usize, width: usize) -> Vec<f32> {
     let values: Vec<f32> = bytes.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect();
     let heads = values.len() / tokens / width;

@@ -1,11 +1,11 @@
-//! Models of every family answer what transformers' answer (`tests/fixtures/families/make.py`).
+//! Models of every family give transformers' answers (`tests/fixtures/families/make.py`).
 
 use secateur_model::{Model, Segment};
 
 use crate::common::distance;
 use crate::families_fixture::{Family, TEXT, VISION, segments};
 
-/// Text-only prompts, of all families.
+/// Covers text-only prompts of all families.
 #[test]
 fn logits_and_answers_without_pictures_are_the_references() {
     for name in TEXT.iter().chain(&VISION) {

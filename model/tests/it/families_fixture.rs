@@ -9,7 +9,7 @@ use crate::expected::Expected;
 pub const TEXT: [&str; 6] = ["llama2", "llama3", "llama-linear", "mistral", "qwen2", "qwen3"];
 pub const VISION: [&str; 3] = ["llava", "llava-next", "qwen2.5-vl"];
 
-/// The placeholder that stands for one picture, in all of them.
+/// The placeholder token of one picture, the same in all families.
 pub const IMAGE: u32 = 90;
 
 pub struct Family {
@@ -30,7 +30,7 @@ impl Family {
         Model::load(&self.folder, &options).unwrap()
     }
 
-    /// The pictures of the prompt with that many.
+    /// The `count` pictures of the prompt that has that many.
     pub fn pictures(&self, count: usize) -> Vec<Picture> {
         self.expected.note(&format!("pictures.{count}")).split(' ').map(picture).collect()
     }

@@ -1,4 +1,4 @@
-//! Eyes of every family see what transformers' see (`tests/fixtures/families/make.py`).
+//! Vision towers of every family give transformers' features (`tests/fixtures/families/make.py`).
 
 use secateur_model::{LoadOptions, Model, ModelError, Picture, PictureError, Segment};
 
@@ -12,9 +12,10 @@ fn vision_is_described() {
         (vision.image_token_id, vision.tokens_per_image, vision.varies, vision.image_size)
     };
     assert_eq!(of("llava"), (90, 16, false, Some(32)));
-    // Three tiles in a row: 12 columns and an end, 4 times; but two by two: 8 columns and an end, 8 times.
+    // Three tiles in a row have 4 lines of 12 columns and an end; two by two tiles have 8 lines of 8 columns and an
+    // end.
     assert_eq!(of("llava-next"), (90, 16 + 72, true, Some(32)));
-    // 64 tokens by area, but a strip 1 : 200 gets more.
+    // 64 tokens fit the area, but a 1 : 200 strip gets more.
     assert_eq!(of("qwen2.5-vl"), (90, 113, true, None));
 }
 
@@ -32,7 +33,7 @@ fn pixels_of_odd_pictures_are_the_references() {
             let sample: Vec<f32> = found.into_iter().step_by(stride).collect();
             let off = distance(&sample, &family.expected.floats(&format!("pixels.{picture_name}")));
             println!("{name} {picture_name}: pixels off by {off}");
-            // One step of an 8-bit value is 0.014, so this says: every byte is the same.
+            // One step of an 8-bit value is 0.014, so this asserts that every byte is the same.
             assert!(off < 1e-5, "{name} {picture_name}: {off}");
         }
     }
@@ -103,7 +104,7 @@ fn a_picture_too_narrow_for_the_reference_is_refused() {
     assert!(error.to_string().contains("200 times"), "{error}");
 }
 
-/// No weights are there, so a refusal that came after them would be another one.
+/// The folders hold no weights, so a refusal after reading weights would be a different error.
 #[test]
 fn what_is_not_implemented_is_refused_before_weights_are_read() {
     let refused = |name: &str, file: &str, from: &str, to: &str| {

@@ -1,4 +1,4 @@
-//! GGUF files of every type of tensor answer what transformers answers with the same file, dequantised
+//! GGUF files with every tensor type give transformers' answers for the same file, dequantised
 //! (`tests/fixtures/gguf/make.py`).
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,8 @@ use secateur_model::{FloatType, LoadOptions, Model, ModelError, ModelInfo, Segme
 use crate::common::distance;
 use crate::expected::Expected;
 
-/// One for each type, and among them each architecture, with heads tied and not, biases, and both ways of scaling positions.
+/// One model for each tensor type; together they cover every architecture, tied and untied heads, biases, and both
+/// kinds of position scaling.
 const MODELS: [&str; 13] = [
     "llama-f32",
     "llama-f16",
@@ -54,7 +55,7 @@ fn logits_and_answers_of_every_type_are_the_references() {
     }
 }
 
-/// Coarser than f32 and yet the same model: what is far off is in the wrong place, not rounded.
+/// Coarser formats than f32 stay close to the same model: a large error means a misplaced tensor, not rounding.
 #[test]
 fn other_formats_are_near() {
     for name in ["llama-q4_0", "qwen3-q4_k"] {

@@ -1,4 +1,4 @@
-//! The tiny checkpoint gives what transformers gives (`tests/fixtures/tiny-llava/make.py`).
+//! The tiny checkpoint gives transformers' results (`tests/fixtures/tiny-llava/make.py`).
 
 use crate::common::{argmax, distance, expected, load, picture, prefill, receive, segments, step};
 
@@ -21,7 +21,7 @@ fn pixels_of_odd_pictures_equal_pillows() {
     for name in names {
         let found = model.pixel_values(&picture(&name)).unwrap();
         let off = distance(&found, &expected.floats(&format!("pixels.{name}")));
-        // One step of an 8-bit value is 0.014 here, so this says: every byte is the same.
+        // One step of an 8-bit value is 0.014 here, so this asserts that every byte is the same.
         assert!(off < 1e-5, "{name}: {off}");
     }
 }

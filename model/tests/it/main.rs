@@ -1,4 +1,4 @@
-//! Tests of the crate as its users see it, with the tiny checkpoint of `tests/fixtures/tiny-llava`.
+//! Tests of the crate's public interface, with the tiny checkpoint of `tests/fixtures/tiny-llava`.
 
 #![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
 

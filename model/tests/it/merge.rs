@@ -1,4 +1,4 @@
-//! Merged blocks: what calibration makes of them is what a node loads, and it is better than nothing.
+//! Merged blocks: a node loads what calibration trained, and the result is better than no repair.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ fn load(name: &str, stage: Stage) -> Model {
     Model::load(&family(name), &options).unwrap()
 }
 
-/// Few words, so that what one sample teaches is of use in another.
+/// The samples use few distinct tokens, so that training on one sample helps on another.
 fn samples(model: &Model) -> Vec<Sample> {
     let tokens = |first: u32, count: u32| (0..count).map(|at| (first + at * at * 5 + at) % 13).collect::<Vec<_>>();
     let sample = |at: u32| model.sample(&[Segment::Text(&tokens(at, 9 + 3 * (at % 8)))], &tokens(3 * at, 6)).unwrap();
@@ -36,7 +36,7 @@ fn merged(repairs: &[BlockRepair]) -> &MergedRepair {
     }
 }
 
-/// Block 2 merged into block 1, in both phases.
+/// Repairs that merge block 2 into block 1, in both phases.
 fn merge(calibrator: &mut Calibrator<'_>) -> [Vec<BlockRepair>; 2] {
     let pruned = Roles::without(calibrator.layers(), [2]);
     let none = Prompts { roles: &pruned, repairs: &[] };
@@ -98,7 +98,7 @@ fn pairs_that_cannot_be_are_refused() {
     let mut calibrator = Calibrator::new(&model, samples(&model), 0).unwrap();
     let roles = Roles::all(calibrator.layers());
     let prompts = Prompts { roles: &roles, repairs: &[] };
-    // Into the first block; into one that is removed; of one that is not; of one that is not there.
+    // Merged into the first block; into a removed block; a block that is not removed; a block that does not exist.
     for (removed, merged) in [(&[1][..], &[1][..]), (&[1, 2], &[2]), (&[1], &[2]), (&[3], &[3])] {
         let refused = calibrator.merged_repairs(Phase::Prefill, removed, merged, prompts, &distillation());
         assert!(refused.is_err(), "{removed:?} {merged:?}");

@@ -1,4 +1,4 @@
-//! The same weights under other names and in other files are the same model.
+//! The same weights under other names and in other files make the same model.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ const TOKENS: [u32; 5] = [1, 17, 40, 33, 8];
 /// A tensor's format, shape and bytes.
 type Stored = (Dtype, Vec<usize>, Vec<u8>);
 
-/// Every tensor of the fixture, under the names of the hub.
+/// Every tensor of the fixture, under the hub's names.
 fn tensors() -> HashMap<String, Stored> {
     let mut all = HashMap::new();
     for shard in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
@@ -31,7 +31,7 @@ fn config() -> Value {
     serde_json::from_slice(&std::fs::read(folder().join("config.json")).unwrap()).unwrap()
 }
 
-/// A checkpoint of one file, with tensors renamed, or left out where `rename` gives nothing.
+/// A single-file checkpoint whose tensors are renamed, or left out where `rename` returns `None`.
 fn checkpoint(config: &Value, rename: impl Fn(&str) -> Option<String>) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();

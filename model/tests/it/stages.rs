@@ -1,4 +1,4 @@
-//! What the two stages rely on: prefill and decode agree, blocks can be left out, misuse is refused.
+//! Properties that the two stages rely on: prefill and decode agree, blocks can be left out, misuse is refused.
 
 use crate::common::{
     argmax, distance, folder, load, picture, prefill, prefill_in_chunks, receive, receive_at, receive_lacking, run,
@@ -15,7 +15,7 @@ fn without(blocks: &[usize]) -> Model {
     Model::load(&folder(), &LoadOptions { stage, ..LoadOptions::default() }).unwrap()
 }
 
-/// Bit for bit: what a preempted answer is recomputed to is what it was.
+/// Compares bit for bit: a preempted answer is recomputed to the same state.
 #[test]
 fn decoding_token_by_token_is_prefilling_them_all() {
     let model = load();
@@ -91,7 +91,7 @@ fn stages_may_leave_out_different_blocks() {
     let (pruned, own) = prefill(&narrow, &[Segment::Text(&TOKENS)]);
     assert_eq!(own.iter().map(|kv| kv.layer).collect::<Vec<_>>(), [0, 2]);
     assert!(distance(&dense, &pruned) > 1e-2);
-    // Prefill ran every block; decode takes the KV of those that it has.
+    // Prefill ran every block; decode receives the KV of the blocks that it runs.
     let kept: Vec<_> = shipped.into_iter().filter(|kv| kv.layer != 1).collect();
     let mut sequence = receive(&narrow, &kept, 1);
     step(&narrow, &mut sequence, argmax(&dense));
@@ -169,8 +169,8 @@ fn text_embeddings_are_rows_of_the_table() {
     assert!(rows.row(0) == rows.row(2) && rows.row(0) != rows.row(1));
 }
 
-/// What a layer lacks is as if it had never been there: the same as a sequence that never had these positions, as far as
-/// that layer is concerned. With one layer that has KV, that is the whole model.
+/// Positions that a layer lacks have no effect on that layer: it behaves as in a sequence that never had them. Here
+/// only one layer has KV, so this holds for the whole model.
 #[test]
 fn positions_that_a_layer_lacks_are_not_seen() {
     let model = without(&[1, 2]);
@@ -183,10 +183,10 @@ fn positions_that_a_layer_lacks_are_not_seen() {
     // The reference: five tokens at the positions that were kept, and nothing else.
     let mut reference = receive_at(&model, &k, &v, 5, TOKENS.len() as u32);
     assert_eq!(found, step(&model, &mut reference, 44));
-    // And it does make a difference.
+    // The lacking positions do make a difference.
     let mut whole = receive(&model, &shipped, 2);
     assert!(distance(&step(&model, &mut whole, 44), &found) > 1e-4);
-    // What follows is written behind, and seen.
+    // Later tokens are stored after the others, and attended to.
     let (next, expected) = (step(&model, &mut sequence, 7), step(&model, &mut reference, 7));
     assert_eq!(next, expected);
 }

@@ -1,28 +1,28 @@
-//! Pictures that are too evenly informative to drop tokens of: documents above all.
+//! The bypass: pictures whose tokens are too evenly informative to drop, above all documents, keep more.
 
 use std::ops::Range;
 
 use super::{field::Field, groups::Group, lazy, similarity};
 use crate::{diversity, product::products, rows::UnitRows};
 
-/// \[R\] When a picture's tokens are too unlike each other for a few to stand in for all, keep more of them.
+/// \[R\] If a picture's tokens are too unlike each other for a few to represent all, more of them are kept.
 ///
-/// The measure is the coverage that the kept tokens reach, in raw cosines, from 0 for tokens as unlike as any two of the
-/// picture to 1 for keeping all: `(mean_i max_{s in S} cos(i, s) - c) / (1 - c)`, `c` the mean pairwise cosine (both
-/// within groups). A picture below `coverage` keeps up to twice its budget, then, if that is not enough, up to `most`
-/// times; the greedy goes on where it stood.
+/// The measure is the coverage that the kept tokens reach, in raw cosines, scaled from 0 (no more than the mean
+/// similarity of any two tokens of the picture) to 1 (all tokens kept): `(mean_i max_{s in S} cos(i, s) - c) / (1 -
+/// c)`, `c` the mean pairwise cosine (both within groups). A picture below `coverage` keeps up to twice its budget,
+/// then, if that is not enough, up to `most` times; the greedy continues from its current state.
 ///
 /// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent Gaussian
 /// tokens reach 0.14 to 0.31 (0.34 around a common mean); 33 clusters 0.56 or more while the noise is no stronger than
 /// the centres, 0.29 to 0.35 at twice that; 150 clusters 0.38 to 0.59; 20 latent dimensions 0.60.
 ///
-/// Tokens drawn at random in many dimensions are evenly informative, rightly; a benchmark of the method on random weights
-/// has to turn this off to see the budget it asked for.
+/// Tokens drawn at random in many dimensions really are evenly informative; a benchmark of the method on random weights
+/// has to turn the bypass off to see the budget it asked for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bypass {
     /// Coverage to reach, 0 to 1.
     pub coverage: f64,
-    /// At most this many times the budget.
+    /// Largest number of kept tokens, as a multiple of the budget.
     pub most: f64,
 }
 
@@ -33,7 +33,7 @@ impl Default for Bypass {
 }
 
 impl Bypass {
-    /// Takes more where it must; how many pictures got more.
+    /// Keeps more tokens of pictures that need it; returns the number of such pictures.
     pub(super) fn apply(&self, field: &mut Field, groups: &[Group<'_>], spans: &[Range<usize>]) -> usize {
         let needy = |(picture, span): &(usize, &Range<usize>)| self.extend(field, groups, *picture, span);
         spans.iter().enumerate().filter(needy).count()
@@ -57,7 +57,7 @@ impl Bypass {
     }
 }
 
-/// What measuring a group needs.
+/// The data for measuring a group's coverage.
 struct Measure {
     units: UnitRows,
     span: Range<usize>,
@@ -71,7 +71,7 @@ impl Measure {
         Self { units, span: group.span.clone(), mean_cosine }
     }
 
-    /// `sum_i max_{s in S} cos(i, s)`; a group of which nothing is kept is covered by its mean.
+    /// `sum_i max_{s in S} cos(i, s)`; a group without kept tokens counts with its mean cosine.
     fn covered(&self, field: &Field) -> f64 {
         let kept: Vec<usize> = field.taken(&self.span).map(|token| token - self.span.start).collect();
         if kept.is_empty() {
@@ -85,7 +85,7 @@ impl Measure {
     }
 }
 
-/// Coverage of a picture, 0 to 1; 1 where all its tokens are alike.
+/// Coverage of a picture, 0 to 1; 1 if all its tokens are alike.
 fn reached(groups: &[Measure], field: &Field) -> f64 {
     let (mut reached, mut possible) = (0f64, 0f64);
     for group in groups {
@@ -104,7 +104,7 @@ mod tests {
         rows::Rows,
     };
 
-    /// Twelve centres in 64 dimensions with `noise` around them, 96 tokens, from a fixed generator.
+    /// 96 tokens around twelve centres in 64 dimensions, with noise of the given strength, from a fixed generator.
     fn tokens(noise: f32) -> Vec<f32> {
         let mut state = 1u64;
         let mut value = || {

@@ -1,4 +1,4 @@
-//! The objective as it stands: what is taken, how well everything is covered, and what one more token would add.
+//! State of the objective: the taken tokens, how well everything is covered, and the gain of one more token.
 
 use std::ops::Range;
 
@@ -13,20 +13,20 @@ use crate::{
     rows::{Rows, UnitRows},
 };
 
-/// Partial sums, so that the compiler can use vector registers.
+/// Number of partial sums, so that the compiler can use vector registers.
 const LANES: usize = 16;
 
-/// Facility location over all groups and words. Tokens are counted over the whole request.
+/// Facility location over all groups and words. Token indices run over the whole request.
 pub(super) struct Field {
     group_of: Vec<usize>,
     groups: Vec<Covering>,
     words: Covering,
-    /// `lambda w`.
+    /// Weight of the word term, `lambda w`.
     word_weight: f32,
     taken: Vec<bool>,
 }
 
-/// Who is covered how well: `similarity` is `[facilities, covered.len()]`.
+/// How well each item is covered; `similarity` is `[facilities, covered.len()]`.
 struct Covering {
     start: usize,
     similarity: Vec<f32>,
@@ -57,7 +57,8 @@ impl Field {
         }
     }
 
-    /// What taking `token` would add to `f`. Never grows as more is taken, not even by rounding: lazy greedy rests on it.
+    /// The amount that taking `token` would add to `f`. It never grows as more tokens are taken, not even by rounding,
+    /// which lazy greedy relies on.
     pub(super) fn gain(&self, token: usize) -> f32 {
         self.groups[self.group_of[token]].gain(token) + self.word_weight * self.words.gain(token)
     }
@@ -72,7 +73,7 @@ impl Field {
         self.taken[token]
     }
 
-    /// What is taken of a span, ascending.
+    /// The taken tokens of a span, ascending.
     pub(super) fn taken(&self, span: &Range<usize>) -> impl Iterator<Item = usize> {
         span.clone().filter(|&token| self.taken[token])
     }
@@ -107,7 +108,7 @@ impl Covering {
         self.covered.iter_mut().zip(row).for_each(|(covered, new)| *covered = covered.max(*new));
     }
 
-    /// What taking everything would reach.
+    /// The value that taking every token would reach.
     fn best(&self) -> f64 {
         let mut best = vec![0f32; self.covered.len()];
         if !best.is_empty() {

@@ -1,25 +1,25 @@
-//! The tokens that cover each other: a crop, or a part of a large one.
+//! Groups of tokens that cover each other: a crop, or a part of a large one.
 
 use std::ops::Range;
 
 use crate::rows::Rows;
 
-/// Most tokens of a group: bounds its similarity matrix to 16 MiB.
+/// Most tokens in a group, which bounds its similarity matrix to 16 MiB.
 pub(super) const MOST: usize = 2048;
 
 /// Tokens of one picture that cover each other and no others.
 #[derive(Clone, Debug)]
 pub(super) struct Group<'a> {
-    /// Which picture.
+    /// Index of the picture.
     pub(super) picture: usize,
-    /// Where its tokens stand among all tokens of the request.
+    /// Range of the group's tokens among all tokens of the request.
     pub(super) span: Range<usize>,
     /// The tokens, `[n, d]`.
     pub(super) rows: Rows<'a>,
 }
 
 impl<'a> Group<'a> {
-    /// The groups of all crops of all pictures, in order, leaving no token out.
+    /// The groups of all crops of all pictures, in order; together they contain every token.
     pub(super) fn of(pictures: &[Vec<Rows<'a>>]) -> Vec<Self> {
         let mut groups = Vec::new();
         let mut start = 0;
@@ -36,7 +36,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Contiguous ranges of nearly equal size, at most [`MOST`] each; contiguous means neighbours in the picture.
+/// Contiguous ranges of nearly equal size, at most [`MOST`] tokens each; contiguous tokens are neighbours in the
+/// picture.
 fn parts(tokens: usize) -> impl Iterator<Item = Range<usize>> {
     let count = tokens.div_ceil(MOST);
     (0..count).map(move |part| part * tokens / count..(part + 1) * tokens / count)

@@ -1,7 +1,7 @@
-//! Lazy greedy: the selection of plain greedy at a fraction of its gain evaluations.
+//! Lazy greedy: the same selection as plain greedy with a fraction of its gain evaluations.
 //!
 //! The objective is submodular: a gain never grows. So a gain of an earlier round is an upper bound, and a token whose
-//! fresh gain still beats everybody else's bound is the greedy choice.
+//! fresh gain still beats every other token's bound is the greedy choice.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -11,7 +11,7 @@ use std::{
 
 use super::field::Field;
 
-/// Takes `count` more tokens of `span`, greedily, ties to the lower index; returns how many there were to take.
+/// Takes up to `count` more tokens of `span`, greedily, ties to the lower index; returns the number that it took.
 pub(super) fn extend(field: &mut Field, span: Range<usize>, count: usize) -> usize {
     let open = span.filter(|&token| !field.is_taken(token));
     let mut heap: BinaryHeap<Bound> =
@@ -29,7 +29,7 @@ pub(super) fn extend(field: &mut Field, span: Range<usize>, count: usize) -> usi
     round
 }
 
-/// A gain as it was in some round; the largest first, then the lowest token.
+/// A gain as of some round, ordered by gain, then by lower token.
 struct Bound {
     gain: f32,
     token: Reverse<usize>,
@@ -79,7 +79,7 @@ mod tests {
 
     const LAMBDA: f32 = 0.25;
 
-    /// `f(S)` word for word, for one group and no text filter.
+    /// `f(S)` computed directly from its definition, for one group and no text filter.
     fn objective(visual: &[Vec<f32>], text: &[Vec<f32>], chosen: &[usize], tau_v: Option<f32>) -> f64 {
         let cosines = |x: &Vec<f32>| -> Vec<f64> { visual.iter().map(|y| cosine(x, y)).collect() };
         let near = |x: &Vec<f32>| match tau_v {

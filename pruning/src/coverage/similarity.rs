@@ -1,15 +1,15 @@
-//! From cosines to similarities: the softmax over a row, and numbers that are none.
+//! Conversion of cosines to similarities: the softmax over a row, and the treatment of values that are not finite.
 
-/// Lowest temperature; below it a softmax is a maximum and division loses its meaning.
+/// Lowest temperature; below it a softmax is a maximum, and dividing by it overflows.
 pub(super) const COLDEST: f32 = 1e-3;
 
-/// A temperature that can be divided by.
+/// The requested temperature, raised to at least [`COLDEST`].
 pub(super) fn temperature(asked: f32) -> f32 {
-    // `max` of something that is not a number is the other side.
+    // `max` of NaN and a number is the number.
     asked.max(COLDEST)
 }
 
-/// Cosine in [-1, 1]; of a token with values that are not finite, 0.
+/// A cosine clamped to [-1, 1]; 0 if the token has values that are not finite.
 pub(super) fn cosine(product: f32) -> f32 {
     if product.is_finite() { product.clamp(-1.0, 1.0) } else { 0.0 }
 }
@@ -36,9 +36,9 @@ pub(super) fn vision(mut cosines: Vec<f32>, tokens: usize, softmax_at: Option<f3
         return cosines;
     };
     let temperature = temperature(asked);
-    // The highest cosine of a row is its own, 1, so no search for it; a symmetric matrix has its row sums as column sums.
+    // The highest cosine of a row is 1, the token's with itself; in a symmetric matrix row sums equal column sums.
     cosines.iter_mut().for_each(|product| *product = ((cosine(*product) - 1.0) / temperature).exp());
-    // A row that underflows altogether (no direction, and a very low temperature) is similar to nothing.
+    // A row that underflows completely (a zero row at a very low temperature) has similarity 0 to everything.
     let scale = |sum: f64| if sum > 1e-30 { (1.0 / sum) as f32 } else { 0.0 };
     let rows = cosines.chunks_exact(tokens.max(1));
     let scales: Vec<f32> = rows.map(|row| scale(row.iter().map(|&value| f64::from(value)).sum())).collect();

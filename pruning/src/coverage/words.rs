@@ -1,4 +1,4 @@
-//! The text side: which words say something about the picture, and how well each visual token covers them.
+//! The text side: the words that say something about the picture, and how well each visual token covers them.
 
 use super::{CoverageOptions, groups::Group, similarity};
 use crate::{
@@ -6,21 +6,21 @@ use crate::{
     rows::{Rows, UnitRows},
 };
 
-/// Text tokens that are read: the last ones.
+/// Most text tokens that are read; they are the last ones.
 const MOST: usize = 512;
 
-/// `sim_tv`, transposed: `[N visual tokens, words]`, so that a gain reads one row.
+/// Text similarity `sim_tv`, transposed: `[N visual tokens, words]`, so that a gain reads one row.
 pub(super) struct Words {
-    /// Text tokens that stay after the entropy filter.
+    /// Number of text tokens that pass the entropy filter.
     pub(super) words: usize,
-    /// Row-major `[N, words]`.
+    /// Similarities, row-major `[N, words]`.
     pub(super) similarity: Vec<f32>,
 }
 
-/// Cosines of text and visual tokens, filled group by group while each group's unit rows are at hand.
+/// Cosines of text and visual tokens, filled group by group so that each group's unit rows are computed once.
 pub(super) struct WordsBuilder {
     units: UnitRows,
-    /// `[M, N]`.
+    /// Cosines of text and visual tokens, `[M, N]`.
     cosines: Vec<f32>,
     visual: usize,
 }
@@ -32,7 +32,7 @@ impl WordsBuilder {
         Self { units, cosines, visual }
     }
 
-    /// Adds the unit rows of a group.
+    /// Adds the cosines for a group, given its unit rows.
     pub(super) fn add(&mut self, group: &Group<'_>, units: Rows<'_>) {
         let found = products(self.units.rows(), units);
         for (row, found) in self.cosines.chunks_exact_mut(self.visual.max(1)).zip(found.chunks_exact(units.len())) {
@@ -40,7 +40,8 @@ impl WordsBuilder {
         }
     }
 
-    /// Softmax over all visual tokens, then the share of words with the lowest entropy, ties to the earlier word.
+    /// Applies the softmax over all visual tokens, then keeps the share of words with the lowest entropy, ties to the
+    /// earlier word.
     pub(super) fn finish(mut self, options: &CoverageOptions) -> Words {
         let temperature = similarity::temperature(options.text_temperature);
         let mut rows: Vec<&mut [f32]> = self.cosines.chunks_exact_mut(self.visual.max(1)).collect();
@@ -57,7 +58,7 @@ impl WordsBuilder {
     }
 }
 
-/// The `round(share M)` indices with the lowest entropy, at least one of any, ascending.
+/// The `round(share M)` indices with the lowest entropy, at least one if there are any, ascending.
 fn lowest(entropies: &[f64], share: f64) -> Vec<usize> {
     let count = crate::budget::kept(entropies.len(), share);
     let mut order: Vec<usize> = (0..entropies.len()).collect();

@@ -8,24 +8,24 @@ const WORDS: usize = 4;
 
 /// A set of block indices below [`BlockSet::CAPACITY`]: a bitset, so that it is a cheap key of the search's memo.
 ///
-/// In JSON it is the list of its indices, ascending. The order of sets has no meaning beyond breaking ties the same way
-/// every time.
+/// In JSON it is the list of its indices, ascending. The order of sets only serves to break ties the same way every
+/// time.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockSet([u64; WORDS]);
 
-/// A block index that no [`BlockSet`] can hold.
+/// Error for a block index that no [`BlockSet`] can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("block {0} is out of range: there are at most {max} blocks", max = BlockSet::CAPACITY)]
 pub struct BlockOutOfRange(pub usize);
 
 impl BlockSet {
-    /// Blocks a set can tell apart; the deepest published models have 126.
+    /// Upper bound on block indices; the deepest published models have 126 blocks.
     pub const CAPACITY: usize = 64 * WORDS;
 
-    /// No block.
+    /// The empty set.
     pub const EMPTY: BlockSet = BlockSet([0; WORDS]);
 
-    /// Blocks `0..layers`.
+    /// The blocks `0..layers`.
     pub fn all(layers: usize) -> Result<Self, BlockOutOfRange> {
         Self::of(0..layers)
     }
@@ -35,14 +35,14 @@ impl BlockSet {
         Self::of([0, layers.saturating_sub(1)].into_iter().take(layers))
     }
 
-    /// The given blocks.
+    /// The set of the given blocks.
     pub fn of(blocks: impl IntoIterator<Item = usize>) -> Result<Self, BlockOutOfRange> {
         blocks.into_iter().try_fold(Self::EMPTY, |set, block| {
             if block < Self::CAPACITY { Ok(set.with(block)) } else { Err(BlockOutOfRange(block)) }
         })
     }
 
-    /// This set and `block`.
+    /// This set plus `block`.
     ///
     /// # Panics
     /// If `block` is not below [`BlockSet::CAPACITY`].
@@ -52,7 +52,7 @@ impl BlockSet {
         self
     }
 
-    /// This set less `block`.
+    /// This set minus `block`.
     #[must_use]
     pub fn without(mut self, block: usize) -> Self {
         if let Some(word) = self.0.get_mut(block / 64) {
@@ -88,13 +88,13 @@ impl BlockSet {
         self.zip(other, |a, b| a & b)
     }
 
-    /// Blocks of this set that `other` has not.
+    /// Blocks of this set that are not in `other`.
     #[must_use]
     pub fn difference(self, other: Self) -> Self {
         self.zip(other, |a, b| a & !b)
     }
 
-    /// Whether `other` has every block of this set.
+    /// Whether every block of this set is in `other`.
     pub fn is_subset(self, other: Self) -> bool {
         self.difference(other).is_empty()
     }
@@ -102,7 +102,7 @@ impl BlockSet {
     /// The blocks, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> + Clone {
         self.0.into_iter().enumerate().flat_map(|(index, word)| {
-            // Clearing the lowest bit again and again visits the set bits only.
+            // Clearing the lowest set bit repeatedly visits the set bits only.
             std::iter::successors(Some(word), |rest| Some(rest & rest.wrapping_sub(1)))
                 .take_while(|rest| *rest != 0)
                 .map(move |rest| index * 64 + rest.trailing_zeros() as usize)

@@ -1,13 +1,13 @@
-//! How many bytes of KV a plan sends, as a share of what the whole model's prompt has.
+//! Bytes of KV that a plan sends, as a share of the KV of the unpruned model's prompt.
 
-/// `((D - S) + r S) / L`: keys and values of blocks that decode dropped are never sent, `S` of the kept ones send the
+/// `((D - S) + r S) / L`: keys and values of blocks that decode drops are not sent, and `S` of the kept ones send the
 /// share `r` of their tokens. All layers have rows of the same size.
 ///
-/// The paper's 4.95 times less is a share of 0.202: with `L = 32`, `D = 26`, 21 layers at `r = 0.07` or 24 at 0.19.
-/// (Inferred from its abstract; the paper gives no such numbers.)
+/// The paper's reduction of 4.95 times is a share of 0.202: with `L = 32`, `D = 26`, 21 layers at `r = 0.07` or 24 at
+/// 0.19. (Inferred from its abstract; the paper gives no such numbers.)
 ///
 /// # Panics
-/// If there are no layers, or not `selected <= kept <= layers`.
+/// If there are no layers, or `selected <= kept <= layers` does not hold.
 pub fn bytes_fraction(layers: usize, kept: usize, selected: usize, keep: f64) -> f64 {
     assert!(layers > 0 && selected <= kept && kept <= layers, "selected layers are among kept, kept among all");
     ((kept - selected) as f64 + keep * selected as f64) / layers as f64

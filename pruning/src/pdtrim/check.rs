@@ -1,4 +1,4 @@
-//! What a plan must satisfy before anyone runs it. Each error names the field and its limit.
+//! Conditions that a plan must satisfy before it runs. Each error names the field and its limit.
 
 use super::{
     block_set::{BlockOutOfRange, BlockSet},
@@ -7,126 +7,126 @@ use super::{
     search::StageLog,
 };
 
-/// Why a plan is refused.
+/// The reason why a plan is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// Not JSON, or not of this shape.
+    /// The text is not JSON, or not of this shape.
     #[error("plan.json does not read: {0}")]
     Json(#[from] serde_json::Error),
-    /// Another format.
+    /// The plan has a format that this build does not read.
     #[error("format is {0}; this build reads {FORMAT}")]
     Format(u32),
-    /// Nothing to compare with the checkpoint.
+    /// The fingerprint, which is compared with the checkpoint's, is empty.
     #[error("model_fingerprint is empty")]
     NoFingerprint,
-    /// No blocks, or too many.
+    /// The plan has no blocks, or too many.
     #[error("layers is {0}; it must be 1 to {max}", max = BlockSet::CAPACITY)]
     Layers(usize),
-    /// An index beyond what a set can hold.
+    /// A block index exceeds the capacity of a set.
     #[error(transparent)]
     Block(#[from] BlockOutOfRange),
-    /// No such block.
+    /// A block index exceeds the checkpoint's last block.
     #[error("{field} has block {layer}; the last one is {last}")]
     Range {
-        /// Where.
+        /// The field.
         field: String,
-        /// Block given.
+        /// The block in the plan.
         layer: usize,
         /// Last block of the checkpoint.
         last: usize,
     },
-    /// A list out of order.
+    /// A list is not in ascending order.
     #[error("{field} must be ascending without repeats, but block {layer} follows block {before}")]
     Order {
-        /// Where.
+        /// The field.
         field: String,
-        /// Block before.
+        /// The preceding block.
         before: usize,
-        /// Block given.
+        /// The block that is out of order.
         layer: usize,
     },
-    /// The first or the last block.
+    /// The plan drops the first or the last block.
     #[error("{field} has block {layer}; the first and the last block must stay as they are")]
     Protected {
-        /// Where.
+        /// The field.
         field: String,
-        /// Block given.
+        /// The block in the plan.
         layer: usize,
     },
-    /// Prefill drops what decode keeps.
+    /// Prefill drops a block that decode keeps.
     #[error("prefill.removed has block {0}, which decode keeps; rule `subset` wants decode to drop it too")]
     Subset(usize),
-    /// A repair that cannot be made.
+    /// A repair is not possible.
     #[error("{stage}.removed: the repair of block {layer} {fault}")]
     Repair {
-        /// Where.
+        /// The stage of the repair.
         stage: StageKind,
         /// The dropped block.
         layer: usize,
-        /// What is wrong.
+        /// The fault.
         fault: RepairFault,
     },
-    /// A KV rule of a block that sends nothing.
+    /// The KV rule of a block that sends nothing.
     #[error("kv has layer {0}, which decode drops, so it sends nothing")]
     KvOfDropped(usize),
-    /// A KV rule's numbers.
+    /// A KV rule has numbers out of range.
     #[error("kv, layer {layer}: {source}")]
     Kv {
-        /// Where.
+        /// The layer of the rule.
         layer: usize,
-        /// What is wrong.
+        /// The fault.
         source: RetentionError,
     },
-    /// Bits that no value has.
+    /// A tier has a number of bits that no value can have.
     #[error("tiers.{field} is {bits}; it must be 2 to 10 in quarters, or 16")]
     Tiers {
-        /// Which.
+        /// The field.
         field: &'static str,
-        /// As given.
+        /// The number of bits in the plan.
         bits: f64,
     },
-    /// Scores of another model.
+    /// A list of scores has a wrong length, so it belongs to another model.
     #[error("{field} has {found} values; it must have none or one for each of the {layers} layers")]
     Length {
-        /// Where.
+        /// The field.
         field: String,
-        /// Values given.
+        /// Number of values in the plan.
         found: usize,
         /// Blocks of the checkpoint.
         layers: usize,
     },
-    /// NaN or an infinity, which JSON has no word for.
+    /// A number is NaN or infinite, which JSON cannot express.
     #[error("{field} is not a finite number")]
     NotFinite {
-        /// Where.
+        /// The field.
         field: String,
     },
 }
 
-/// What is wrong with a repair.
+/// The fault of a repair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RepairFault {
-    /// No name to look up.
+    /// The repair names no tensor.
     #[error("names no tensor")]
     Unnamed,
-    /// Not the block before or after.
+    /// The block merges with one that is not directly before or after it.
     #[error("merges with block {0}, which is not its neighbour")]
     NotNeighbour(usize),
-    /// The neighbour does not run.
+    /// The neighbour to merge with does not run.
     #[error("merges with block {0}, which is dropped too")]
     WithDropped(usize),
-    /// The neighbour is the first or the last block.
+    /// The neighbour to merge with is the first or the last block.
     #[error("merges with block {0}; the first and the last block must stay as they are")]
     WithProtected(usize),
-    /// One block with two sets of weights.
+    /// The neighbour to merge with would get two sets of weights.
     #[error("merges with block {0}, which another block merges with already")]
     WithTaken(usize),
-    /// Keys that no query was fitted to.
+    /// Prefill would compute keys that no query of decode was fitted to.
     #[error("merges with block {0}, whose keys decode reads but by the checkpoint's weights; decode must merge it too")]
     DecodeDiffers(usize),
 }
 
-/// Checks all of it.
+/// Checks the whole plan.
 pub(super) fn check(plan: &PlanDocument) -> Result<(), PlanError> {
     if plan.format != FORMAT {
         return Err(PlanError::Format(plan.format));
@@ -159,7 +159,7 @@ fn check_tiers(tiers: &TierRule) -> Result<(), PlanError> {
     }
 }
 
-/// That at least one block is left follows: the first and the last are protected.
+/// Checks one stage. At least one block always remains, because the first and the last are protected.
 fn check_stage(kind: StageKind, stage: &Stage, layers: usize) -> Result<BlockSet, PlanError> {
     let field = format!("{kind}.removed");
     check_list(&field, stage.removed.iter().map(|removed| removed.layer), layers)?;
@@ -181,7 +181,7 @@ fn check_stage(kind: StageKind, stage: &Stage, layers: usize) -> Result<BlockSet
     Ok(dropped)
 }
 
-/// The neighbour that a merged block leaves its work to.
+/// Checks the repair of a dropped block and returns the neighbour that it merges into, if any.
 fn check_repair(removed: &Removed, dropped: BlockSet, ends: BlockSet) -> Result<Option<usize>, RepairFault> {
     match &removed.repair {
         Repair::None => Ok(None),
@@ -196,11 +196,11 @@ fn check_repair(removed: &Removed, dropped: BlockSet, ends: BlockSet) -> Result<
     }
 }
 
-/// \[R\] Where prefill's keys come from merged weights, decode's queries must come from merged weights too. The other
-/// way round is fine: a block merged for decode alone is fitted to the keys that prefill gives it.
+/// \[R\] Where prefill's keys come from merged weights, decode's queries must come from merged weights too. The reverse
+/// is not required: a block merged for decode alone is fitted to the keys that prefill gives it.
 fn check_merged_keys(plan: &PlanDocument, decode: BlockSet) -> Result<(), PlanError> {
     let in_decode = BlockSet::of(merges(&plan.decode).map(|(_, with)| with))?;
-    // A block that prefill merged away has no stream of its own left to compute keys of for decode.
+    // Prefill has no residual stream at a block that it merged away, so it cannot compute that block's keys for decode.
     let lost = merges(&plan.prefill)
         .find(|&(layer, with)| !decode.contains(layer) || (!decode.contains(with) && !in_decode.contains(with)));
     lost.map_or(Ok(()), |(layer, with)| {
@@ -209,7 +209,7 @@ fn check_merged_keys(plan: &PlanDocument, decode: BlockSet) -> Result<(), PlanEr
     })
 }
 
-/// Dropped block and the neighbour that runs, for each merged pair.
+/// The dropped block and its running neighbour, for each merged pair.
 fn merges(stage: &Stage) -> impl Iterator<Item = (usize, usize)> {
     stage.removed.iter().filter_map(|removed| match removed.repair {
         Repair::Merged { with, .. } => Some((removed.layer, with)),
@@ -258,7 +258,7 @@ fn check_scores(scores: &Scores, layers: usize) -> Result<(), PlanError> {
     check_finite("scores.distill_threshold", scores.distill_threshold.as_slice())
 }
 
-/// A seed's energy may be infinite (no set of it had a finite one), which the log writes as null.
+/// Checks a search log. A seed's energy may be infinite (no set of it had a finite one), which the log writes as null.
 fn check_log(field: &str, log: Option<&StageLog>, layers: usize) -> Result<(), PlanError> {
     let Some(log) = log else { return Ok(()) };
     check_finite(&format!("{field}.dense"), log.dense.as_slice())?;

@@ -1,12 +1,12 @@
-//! Which layers send only their first and last tokens: those whose attention lies on them anyway.
+//! Selection of the layers that send only first and last tokens: those whose attention lies on these tokens anyway.
 //!
-//! \[P\] Layers whose attention concentrates on first and last tokens are selected. \[R\] `c_l` = attention mass of the
-//! last [`QUERIES`] queries on the first `F` and last `W` tokens, averaged over heads and samples, which the caller
-//! measures; selected are the layers with `c_l >= theta`, or the highest ones that meet a byte target.
+//! \[P\] Layers whose attention concentrates on first and last tokens are selected. \[R\] The caller measures `c_l`,
+//! the attention mass of the last [`QUERIES`] queries on the first `F` and last `W` tokens, averaged over heads and
+//! samples. The selected layers are those with `c_l >= theta`, or the highest ones that meet a byte target.
 
 use super::{block_set::BlockSet, bytes::bytes_fraction};
 
-/// Queries, from the end of the prompt, whose attention is measured.
+/// Number of queries, at the end of the prompt, whose attention is measured.
 pub const QUERIES: usize = 32;
 
 /// A model family that SimLayerKV (arXiv 2410.13846) gives a threshold for.
@@ -23,8 +23,8 @@ pub enum Family {
 }
 
 impl Family {
-    /// SimLayerKV's threshold of a lazy layer; its window is the first 4 and last 1024 tokens and its query the last one,
-    /// so for our window this is a start, not a result.
+    /// SimLayerKV's threshold for a lazy layer. Its window is the first 4 and last 1024 tokens and its query the last
+    /// one, so for our window this value is a starting point, not a result.
     pub fn theta(self) -> f64 {
         match self {
             Family::Llama2 => 0.65,
@@ -35,17 +35,17 @@ impl Family {
     }
 }
 
-/// No selection of layers sends as little as asked.
+/// Error when no selection of layers reaches the requested byte share.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 #[error(
     "a byte share of {target} is out of reach: with first and last tokens only in all {layers} layers that decode keeps it is {best}"
 )]
 pub struct Unreachable {
-    /// The share asked for.
+    /// The requested share.
     pub target: f64,
-    /// The least share there is.
+    /// The smallest share that is possible.
     pub best: f64,
-    /// Layers that decode keeps.
+    /// Number of layers that decode keeps.
     pub layers: usize,
 }
 
@@ -54,11 +54,11 @@ pub fn by_threshold(scores: &[f64], kept: BlockSet, theta: f64) -> BlockSet {
     chosen(scores.iter().enumerate().filter(|&(l, &score)| kept.contains(l) && score >= theta).map(|(l, _)| l))
 }
 
-/// The fewest layers of `kept`, highest `c_l` first, with which the share of bytes sent is at most `target`.
+/// The fewest layers of `kept`, highest `c_l` first, that bring the share of bytes sent to at most `target`.
 ///
-/// `keep` is the share of tokens that a selected layer sends; for prompts so short that minimums rule, the caller gives
-/// [`Ends::count`](super::retention::Ends::count) over positions. Ties go to the lower layer; a score that is not a
-/// number comes last.
+/// `keep` is the share of tokens that a selected layer sends; for prompts so short that the minimums decide, the caller
+/// gives [`Ends::count`](super::retention::Ends::count) over positions. Ties go to the lower layer; NaN scores come
+/// last.
 ///
 /// # Panics
 /// If `kept` has a layer beyond `scores`, or there are no scores.
@@ -75,7 +75,7 @@ pub fn by_bytes(scores: &[f64], kept: BlockSet, keep: f64, target: f64) -> Resul
 fn ranked(scores: &[f64], kept: BlockSet) -> Vec<usize> {
     let mut order: Vec<usize> = kept.iter().collect();
     let key = |l: usize| if scores[l].is_nan() { f64::NEG_INFINITY } else { scores[l] };
-    // Stable, so equal scores stay in index order.
+    // The sort is stable, so equal scores stay in index order.
     order.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
     order
 }

@@ -1,4 +1,4 @@
-//! What `plan.json` says, field by field. Unchecked: a [`Plan`](super::plan::Plan) is a document that holds together.
+//! The fields of `plan.json`, unchecked: a [`Plan`](super::plan::Plan) is a document that passed all checks.
 
 use std::fmt;
 
@@ -13,36 +13,36 @@ use super::{
 /// The format that this build reads and writes.
 pub const FORMAT: u32 = 1;
 
-/// `plan.json`. A field that is not here is refused, so that a misspelt rule is not silently none.
+/// The content of `plan.json`. Unknown fields are refused, so that a misspelt rule is not silently ignored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanDocument {
-    /// [`FORMAT`].
+    /// Format number, [`FORMAT`].
     pub format: u32,
-    /// Identity of the checkpoint, as `secateur_model::fingerprint` gives it.
+    /// Identity of the checkpoint, computed by `secateur_model::fingerprint`.
     pub model_fingerprint: String,
-    /// Transformer blocks of the checkpoint.
+    /// Number of transformer blocks of the checkpoint.
     pub layers: usize,
     /// The samples that the plan was computed on.
     pub calibration: Calibration,
-    /// How the two removal sets relate.
+    /// Relation of the two removal sets.
     pub rule: Rule,
-    /// What prefill drops.
+    /// Blocks that prefill drops.
     #[serde(default)]
     pub prefill: Stage,
-    /// What decode drops.
+    /// Blocks that decode drops.
     #[serde(default)]
     pub decode: Stage,
-    /// Layers that send first and last tokens only, ascending; a layer that is not listed sends all.
+    /// Layers that send first and last tokens only, ascending; a layer that is not listed sends all tokens.
     #[serde(default)]
     pub kv: Vec<KvRule>,
-    /// How precisely the policy `tiered` sends; without it, as the transfer layer does by default.
+    /// Precision of the policy `tiered`; `None` for the transfer layer's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiers: Option<TierRule>,
-    /// What the choices were made from.
+    /// Scores that the choices were made from.
     #[serde(default)]
     pub scores: Scores,
-    /// How the removal sets were found.
+    /// Log of the searches for the removal sets.
     #[serde(default)]
     pub search: SearchLog,
 }
@@ -51,7 +51,7 @@ pub struct PlanDocument {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// Name for people.
+    /// Human-readable name.
     pub name: String,
     /// Digest of the samples, in hexadecimal.
     pub digest: String,
@@ -61,14 +61,14 @@ pub struct Calibration {
     pub seed: u64,
 }
 
-/// How the two removal sets relate.
+/// Relation of the two removal sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
-    /// \[P\] Decode drops all that prefill drops, so every block that decode keeps has keys and values.
+    /// \[P\] Decode drops every block that prefill drops, so every block that decode keeps has keys and values.
     Subset,
-    /// Ours: prefill may drop a block that decode keeps, and then still computes that block's keys and values, from the
-    /// residual that comes in.
+    /// Our rule: prefill may drop a block that decode keeps, and then still computes that block's keys and values from
+    /// the incoming residual stream.
     Relaxed,
 }
 
@@ -76,7 +76,7 @@ pub enum Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageKind {
-    /// The prompt.
+    /// The prompt and the first token.
     Prefill,
     /// Generated tokens after the first.
     Decode,
@@ -91,7 +91,7 @@ impl fmt::Display for StageKind {
     }
 }
 
-/// What one stage drops.
+/// The blocks that one stage drops.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
@@ -100,7 +100,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Drops `blocks`, each with the repair that `repair` gives it.
+    /// A stage that drops `blocks`, each with the repair that `repair` returns for it.
     pub fn dropping(blocks: BlockSet, mut repair: impl FnMut(usize) -> Repair) -> Self {
         Self { removed: blocks.iter().map(|layer| Removed { layer, repair: repair(layer) }).collect() }
     }
@@ -112,33 +112,34 @@ impl Stage {
 pub struct Removed {
     /// Its index in the checkpoint.
     pub layer: usize,
-    /// What stands in its place.
+    /// Replacement for the block.
     #[serde(default)]
     pub repair: Repair,
 }
 
-/// What stands in a dropped block's place. Tensors are in `plan.safetensors`.
+/// Replacement for a dropped block. Tensors are in `plan.safetensors`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Repair {
-    /// Nothing: the residual passes unchanged.
+    /// No replacement: the residual stream passes unchanged.
     #[default]
     None,
-    /// A linear map beside the residual, `h_{l+1} = h_l + D h_l`, fitted by ridge least squares.
+    /// A linear map beside the residual connection, `h_{l+1} = h_l + D h_l`, fitted by ridge least squares.
     Linear {
         /// Name of `D`, `[hidden outputs, hidden inputs]`.
         tensor: String,
     },
-    /// The neighbour's new weights do the work of both: of the pair, the block `with` runs, and this one does not.
+    /// New weights for a neighbour, which does the work of both: of the pair, the block `with` runs and this one does
+    /// not.
     Merged {
-        /// The neighbour that runs, `layer - 1` or `layer + 1`, kept by the same stage.
+        /// The neighbour that runs, `layer - 1` or `layer + 1`, which the same stage keeps.
         with: usize,
-        /// Prefix of the names of its weights; after it they are named as in the checkpoint's block.
+        /// Name prefix of the neighbour's weights; the rest of each name is as in the checkpoint's block.
         tensors: String,
     },
 }
 
-/// First and last tokens only, for one layer. See [`retention`].
+/// The rule for one layer that sends first and last tokens only. See [`retention`].
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KvRule {
@@ -146,13 +147,13 @@ pub struct KvRule {
     pub layer: usize,
     /// Keep ratio `r`, (0, 1].
     pub keep: f64,
-    /// Share of the kept tokens that are first ones, \[0, 1\].
+    /// Share of first tokens among the kept tokens, \[0, 1\].
     #[serde(default = "phi")]
     pub phi: f64,
-    /// First tokens at least.
+    /// Minimum number of first tokens.
     #[serde(default = "first_min")]
     pub first_min: usize,
-    /// Last tokens at least; 1 or more.
+    /// Minimum number of last tokens; 1 or more.
     #[serde(default = "last_min")]
     pub last_min: usize,
 }
@@ -163,28 +164,28 @@ impl KvRule {
         Self { layer, keep, phi: phi(), first_min: first_min(), last_min: last_min() }
     }
 
-    /// The rule, if its numbers are in range.
+    /// The checked rule; an error if its numbers are out of range.
     pub fn retention(&self) -> Result<Retention, RetentionError> {
         Retention::new(self.keep, self.phi, self.first_min, self.last_min)
     }
 }
 
-/// How precisely KV is sent: first and last tokens as they are, those between with a few bits a value.
+/// Precision of sent KV: first and last tokens unquantised, those in between with a few bits per value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TierRule {
-    /// First tokens that are sent as they are.
+    /// Number of first tokens that are sent unquantised.
     pub first: u32,
-    /// Last tokens that are sent as they are.
+    /// Number of last tokens that are sent unquantised.
     pub last: u32,
-    /// Bits of a value between, about: 2 to 10 in quarters, or 16 for as it is.
+    /// Approximate bits per value of the tokens in between: 2 to 10 in quarters, or 16 for unquantised.
     pub middle_bits: f64,
-    /// The same in layers that `kv` lists.
+    /// Approximate bits per value of the tokens in between, for the layers that `kv` lists.
     pub selected_bits: f64,
 }
 
 impl TierRule {
-    /// Whether there are so many bits.
+    /// Whether `bits` is a supported number of bits.
     pub fn has(bits: f64) -> bool {
         bits == 16.0 || ((2.0..=10.0).contains(&bits) && (bits * 4.0).fract() == 0.0)
     }
@@ -202,7 +203,7 @@ fn last_min() -> usize {
     retention::LAST_MIN
 }
 
-/// What the choices were made from: one value per block of the checkpoint, or none at all.
+/// Scores that the choices were made from: one value per block of the checkpoint, or an empty list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Scores {
@@ -210,13 +211,13 @@ pub struct Scores {
     pub prefill_similarity: Vec<f64>,
     /// `s_l` on decode's tokens.
     pub decode_similarity: Vec<f64>,
-    /// `d_T`, which split the blocks.
+    /// `d_T`, the similarity that separates the pruning set from the distillation set.
     pub distill_threshold: Option<f64>,
-    /// `c_l`.
+    /// `c_l`, the attention mass on first and last tokens.
     pub concentration: Vec<f64>,
 }
 
-/// How the removal sets were found; `None` where they were given.
+/// Log of the searches for the removal sets; `None` for a set that was given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SearchLog {

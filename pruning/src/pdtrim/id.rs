@@ -1,16 +1,17 @@
-//! The identity of a plan, so that prefill, decode and router can tell that they follow the same one.
+//! The identity of a plan, by which prefill, decode and router verify that they follow the same one.
 
-/// Hexadecimal digits of an id: 128 bits, which no two plans share by accident.
+/// Hexadecimal digits of an id: 128 bits, enough that two plans never share one by accident.
 const DIGITS: usize = 32;
 
-/// BLAKE3 digest of the plan's files as they lie on disk, 32 hexadecimal digits.
+/// BLAKE3 digest of the plan's files as stored on disk, 32 hexadecimal digits.
 ///
-/// Of the bytes, not of the meaning: a plan that was reformatted is another one, which costs a restart, where two
-/// readings of one file would cost a wrong answer. No tensors differ from empty tensors.
+/// The digest covers the bytes, not their meaning: reformatting a plan changes its id, which costs a restart, whereas
+/// two interpretations of one file would cost a wrong answer. A missing tensor file and an empty one give different
+/// ids.
 pub fn id(plan_json: &[u8], safetensors: Option<&[u8]>) -> String {
     let mut hasher = blake3::Hasher::new_derive_key("secateur plan id v1");
     for part in std::iter::once(plan_json).chain(safetensors) {
-        // Length first, so that moving bytes from one file to the other changes the digest.
+        // The length comes first, so that moving bytes from one file to the other changes the digest.
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);
     }

@@ -1,14 +1,15 @@
-//! PDTrim (arXiv 2509.04467): drop transformer blocks per stage, and send first and last tokens' KV only where that is
-//! enough. \[P\] is published, by the paper or its reviews; \[R\] is our resolution of what neither says.
+//! PDTrim (arXiv 2509.04467): drop transformer blocks per stage, and send only the KV of first and last tokens in
+//! layers where that is enough. \[P\] is published, by the paper or its reviews; \[R\] is our resolution of what
+//! neither says.
 //!
-//! How a plan comes about, and where its numbers come from:
+//! How a plan is made, and where its numbers come from:
 //!
-//! 1. [`redundancy`]: `s_l` of each block and stage, from residuals that the caller feeds; the pruning and the
+//! 1. [`redundancy`]: `s_l` of each block and stage, from residual streams that the caller feeds; the pruning and the
 //!    distillation set.
 //! 2. [`search`]: the blocks that prefill drops, then those that decode drops, by an energy that the caller measures.
 //! 3. [`concentration`]: the layers that send first and last tokens only; [`retention`]: which tokens these are;
-//!    [`bytes`]: what is left to send.
-//! 4. [`document`] is `plan.json`, [`plan`] the checked form of it, [`id`](mod@id) its identity.
+//!    [`bytes`]: the share of bytes that is still sent.
+//! 4. [`document`] is `plan.json`, [`plan`] its checked form, [`id`](mod@id) its identity.
 
 pub mod block_set;
 pub mod bytes;

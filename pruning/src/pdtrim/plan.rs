@@ -1,4 +1,4 @@
-//! A plan that holds together, and what its readers ask of it.
+//! A checked plan, and the questions that nodes ask of it.
 
 use std::str::FromStr;
 
@@ -11,9 +11,9 @@ use super::{
     retention::{Ends, Retention},
 };
 
-/// A checked plan: only [`Plan::new`] and [`Plan::parse`] make one.
+/// A plan that passed all checks; only [`Plan::new`] and [`Plan::parse`] make one.
 ///
-/// Every block that decode keeps has keys and values, each stage keeps the first and last block at least, and all
+/// Every block that decode keeps has keys and values, each stage keeps at least the first and the last block, and all
 /// indices are blocks of the checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -22,30 +22,30 @@ pub struct Plan {
     decode: BlockSet,
 }
 
-/// What a stage does at one block.
+/// The role of one block in a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role<'p> {
     /// Runs the checkpoint's block.
     Run,
-    /// Runs the block with the plan's weights, because it stands for a neighbour too.
+    /// Runs the block with the plan's weights, because it also does the work of a neighbour.
     RunMerged {
         /// Prefix of the weights' names in `plan.safetensors`.
         tensors: &'p str,
     },
-    /// Computes keys and values from the incoming residual (input norm, key and value projections, rotary positions),
-    /// because decode will read them, and nothing else; then goes round the block. In prefill under
-    /// [`Rule::Relaxed`](super::document::Rule::Relaxed) only.
+    /// Computes only keys and values, from the incoming residual stream (input norm, key and value projections, rotary
+    /// positions), because decode will read them; then bypasses the block. Occurs only in prefill under
+    /// [`Rule::Relaxed`](super::document::Rule::Relaxed).
     KvOnly(Bypass<'p>),
-    /// Goes round the block; no keys and values.
+    /// Bypasses the block; no keys and values.
     Skip(Bypass<'p>),
 }
 
-/// How the residual goes round a block that does not run.
+/// The path of the residual stream around a block that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bypass<'p> {
-    /// Unchanged.
+    /// The stream passes unchanged.
     Identity,
-    /// Through a linear map of `plan.safetensors`.
+    /// The stream passes through a linear map of `plan.safetensors`.
     Linear {
         /// Name of the map, `[hidden, hidden]`.
         tensor: &'p str,
@@ -63,7 +63,7 @@ impl Plan {
 
     /// Reads `plan.json`.
     pub fn parse(json: &str) -> Result<Self, PlanError> {
-        // A later format may have other fields; its number must be what the error is about.
+        // A later format may have other fields; the error must then be about its number.
         let Version { format } = serde_json::from_str(json)?;
         if format != FORMAT {
             return Err(PlanError::Format(format));
@@ -71,12 +71,12 @@ impl Plan {
         Self::new(serde_json::from_str(json)?)
     }
 
-    /// `plan.json`, which [`Plan::parse`] reads back bit for bit.
+    /// The text of `plan.json`, which [`Plan::parse`] reads back bit for bit.
     pub fn to_json(&self) -> Result<String, PlanError> {
         Ok(serde_json::to_string_pretty(&self.document)? + "\n")
     }
 
-    /// The fields.
+    /// The fields of the plan.
     pub fn document(&self) -> &PlanDocument {
         &self.document
     }
@@ -95,7 +95,7 @@ impl Plan {
         (0..self.document.layers).filter(move |&layer| !removed.contains(layer))
     }
 
-    /// What a stage does at a block of the checkpoint; [`Role::Run`] beyond the last.
+    /// The role of a block of the checkpoint in a stage; [`Role::Run`] beyond the last block.
     pub fn role(&self, stage: StageKind, layer: usize) -> Role<'_> {
         let list = match stage {
             StageKind::Prefill => &self.document.prefill.removed,
@@ -112,20 +112,20 @@ impl Plan {
         weights.map_or(Role::Run, |tensors| Role::RunMerged { tensors })
     }
 
-    /// Whether a block's keys and values go from prefill to decode: whether decode keeps it.
+    /// Whether a block's keys and values are sent from prefill to decode, which is whether decode keeps it.
     pub fn sends(&self, layer: usize) -> bool {
         layer < self.document.layers && !self.decode.contains(layer)
     }
 
-    /// Whether a prompt's last token runs blocks that the tokens before it go round: those that prefill drops and decode
-    /// keeps, which it runs whole.
+    /// Whether a prompt's last token runs blocks that the earlier tokens bypass: those that prefill drops and decode
+    /// keeps, which the last token runs whole.
     pub fn runs_last_row_apart(&self) -> bool {
         self.prefill.iter().any(|layer| self.sends(layer))
     }
 
-    /// The first and last tokens' rule of a selected layer; `None` where all tokens are sent, or none.
+    /// The first-and-last-tokens rule of a selected layer; `None` if the layer sends all tokens, or none.
     pub fn retention(&self, layer: usize) -> Option<Retention> {
-        // The check made sure that every rule has one.
+        // `check` guarantees that every rule is valid.
         self.document.kv.iter().find(|rule| rule.layer == layer)?.retention().ok()
     }
 
@@ -135,7 +135,8 @@ impl Plan {
         self.sends(layer).then(|| rule.map_or(Ends::all(positions), |rule| rule.ends(positions)))
     }
 
-    /// Share of a prompt's KV rows that are sent, of all the checkpoint's layers have; minimums and rounding included.
+    /// Share of the KV rows of a prompt, over all of the checkpoint's layers, that are sent; minimums and rounding
+    /// included.
     pub fn bytes_fraction(&self, positions: usize) -> f64 {
         let layers = self.document.layers;
         let sent: usize = (0..layers).filter_map(|layer| self.ends(layer, positions)).map(|ends| ends.count()).sum();
@@ -164,7 +165,7 @@ struct Version {
 
 fn bypass(repair: &Repair) -> Bypass<'_> {
     match repair {
-        // The neighbour does a merged block's work, so at the block itself there is nothing left to do.
+        // The neighbour does a merged block's work, so the block itself is an identity.
         Repair::None | Repair::Merged { .. } => Bypass::Identity,
         Repair::Linear { tensor } => Bypass::Linear { tensor },
     }

@@ -1,21 +1,22 @@
-//! Which blocks change the residual little (PDTrim's redundancy score).
+//! Blocks that change the residual stream little (PDTrim's redundancy score).
 //!
-//! \[P\] `s_l = mean cos(h_l, h_{l+1})`, the residual before and after block `l`, once per stage; a block at
-//! `s_l >= d_T` = [`DISTILL_THRESHOLD`] is in the pruning set, any other in the distillation set. \[R\] Sums in f64; mean
-//! over a sample's tokens, then over samples, so that a long sample does not outvote a short one. A block of the
-//! distillation set is one that wants a repair in its place; whether it gets one, the loss decides (`secateur plan`).
+//! \[P\] `s_l = mean cos(h_l, h_{l+1})`, the residual stream before and after block `l`, once per stage; a block with
+//! `s_l >= d_T` = [`DISTILL_THRESHOLD`] is in the pruning set, any other in the distillation set. \[R\] Sums are in
+//! f64; the mean is over a sample's tokens, then over samples, so that a long sample does not outweigh a short one. A
+//! block of the distillation set needs a repair in its place; the loss decides whether it gets one (`secateur plan`).
 
 use super::block_set::BlockSet;
 use crate::rows::{Rows, RowsError};
 
-/// \[P\] `d_T`.
+/// \[P\] The threshold `d_T`.
 pub const DISTILL_THRESHOLD: f64 = 0.95;
 
-/// Smallest product of norms that is divided by, so that a zero row has similarity 0; below any of two f32 rows.
+/// Smallest norm product to divide by, so that a zero row has similarity 0; below the product of any two nonzero f32
+/// rows.
 const EPSILON: f64 = f64::MIN_POSITIVE;
 
-/// Running mean cosine of several places in the model: place `l` is block `l` for `s_l`, or the block pair `(l, l+1)`
-/// where the caller feeds `h_l` and `h_{l+2}`.
+/// Running mean cosine at several places in the model: place `l` is block `l` for `s_l`, or the block pair `(l, l+1)`
+/// if the caller feeds `h_l` and `h_{l+2}`.
 #[derive(Clone, Debug)]
 pub struct Similarity {
     width: usize,
@@ -23,26 +24,26 @@ pub struct Similarity {
     total: Vec<Mean>,
 }
 
-/// Why residual rows were refused.
+/// The reason why residual rows were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SimilarityError {
-    /// Not whole rows.
+    /// The values are not a whole number of rows.
     #[error(transparent)]
     Rows(#[from] RowsError),
-    /// Not the same tokens.
+    /// The two sides do not have the same number of tokens.
     #[error("{before} rows before the block and {after} after it")]
     Unequal {
-        /// Rows before.
+        /// Rows before the block.
         before: usize,
-        /// Rows after.
+        /// Rows after the block.
         after: usize,
     },
-    /// No such place.
+    /// The place does not exist.
     #[error("place {place} of {places}")]
     Place {
-        /// Place asked for.
+        /// The requested place.
         place: usize,
-        /// Places there are.
+        /// Number of places.
         places: usize,
     },
 }
@@ -65,7 +66,7 @@ impl Mean {
 }
 
 impl Similarity {
-    /// For `places` places and residual rows of `width` values.
+    /// A mean over `places` places and residual rows of `width` values.
     pub fn new(places: usize, width: usize) -> Self {
         Self { width, sample: vec![Mean::default(); places], total: vec![Mean::default(); places] }
     }
@@ -84,7 +85,7 @@ impl Similarity {
         Ok(())
     }
 
-    /// Ends the current sample. A place that saw no token of it does not count it.
+    /// Ends the current sample, which does not count for places that saw no token of it.
     pub fn end_sample(&mut self) {
         for (sample, total) in self.sample.iter_mut().zip(&mut self.total) {
             if let Some(mean) = std::mem::take(sample).get() {
@@ -115,12 +116,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 pub struct Split {
     /// Blocks that may be dropped outright.
     pub prune: BlockSet,
-    /// Blocks that are dropped only with a repair.
+    /// Blocks that need a repair if they are dropped.
     pub distill: BlockSet,
 }
 
 impl Split {
-    /// Splits the blocks by `similarity[l] >= threshold`; what is not a number is in the distillation set.
+    /// Splits the blocks by `similarity[l] >= threshold`; NaN is in the distillation set.
     ///
     /// # Panics
     /// If there are more than [`BlockSet::CAPACITY`] blocks.
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn mean_over_tokens_then_over_samples() {
         let mut similarity = Similarity::new(1, 2);
-        // Three tokens at cosine 1, in two parts, then a sample of one token at cosine 0.
+        // Three tokens with cosine 1, in two parts, then a sample of one token with cosine 0.
         similarity.add(0, &[1.0, 0.0, 0.0, 2.0], &[5.0, 0.0, 0.0, 1.0]).unwrap();
         similarity.add(0, &[1.0, 1.0], &[2.0, 2.0]).unwrap();
         assert_eq!(similarity.means(), None);

@@ -1,17 +1,17 @@
-//! Which tokens a selected layer sends: the first `F` and the last `W` of a prompt (PDTrim, Eq. 19).
+//! The tokens that a selected layer sends: the first `F` and the last `W` of a prompt (PDTrim, Eq. 19).
 //!
 //! \[P\] A selected layer sends the first and last tokens' keys and values only. \[R\] For a prompt of `n` positions,
 //! keep ratio `r` and first share `phi`: `F = max(first_min, round(phi r n))`, `W = max(last_min, round(r n) - F)`; if
-//! `F + W >= n` all are sent. 4 first tokens and 64 last at least: StreamingLLM's sinks and one local window. Sent rows
-//! keep the positions that prefill gave them.
+//! `F + W >= n` all are sent. The minimums are 4 first and 64 last tokens: StreamingLLM's sinks and one local window.
+//! Sent rows keep the positions that prefill gave them.
 
 use std::ops::Range;
 
-/// First tokens that are always sent.
+/// Minimum number of first tokens.
 pub const FIRST_MIN: usize = 4;
-/// Last tokens that are always sent.
+/// Minimum number of last tokens.
 pub const LAST_MIN: usize = 64;
-/// Share of the kept tokens that are first ones.
+/// Share of first tokens among the kept tokens.
 pub const PHI: f64 = 0.5;
 
 /// The rule of one layer. Only [`Retention::new`] makes one, so its numbers are in range.
@@ -23,22 +23,22 @@ pub struct Retention {
     last_min: usize,
 }
 
-/// Why a retention rule is not one.
+/// The reason why a retention rule is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum RetentionError {
     /// The keep ratio is not a share.
     #[error("keep must be above 0 and at most 1, not {0}")]
     Keep(f64),
-    /// The first tokens' share is not one.
+    /// The share of first tokens is not a share.
     #[error("phi must be at least 0 and at most 1, not {0}")]
     Phi(f64),
-    /// A prompt's newest token would not be sent.
+    /// The rule would not send a prompt's newest token.
     #[error("last_min must be at least 1, not 0")]
     NoLast,
 }
 
 impl Retention {
-    /// Keep ratio `keep` in (0, 1], first share `phi` in [0, 1], at least one last token.
+    /// A rule with keep ratio `keep` in (0, 1], first share `phi` in [0, 1], and at least one last token.
     pub fn new(keep: f64, phi: f64, first_min: usize, last_min: usize) -> Result<Self, RetentionError> {
         if !(keep > 0.0 && keep <= 1.0) {
             return Err(RetentionError::Keep(keep));
@@ -52,7 +52,7 @@ impl Retention {
         Ok(Self { keep, phi, first_min, last_min })
     }
 
-    /// The tokens kept of a prompt of `positions`.
+    /// The kept tokens of a prompt of `positions`.
     pub fn ends(&self, positions: usize) -> Ends {
         let budget = self.keep * positions as f64;
         let first = ((self.phi * budget).round() as usize).max(self.first_min);
@@ -73,7 +73,7 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// All of a prompt's tokens.
+    /// The whole prompt.
     pub fn all(positions: usize) -> Self {
         Self { positions, first: positions, last: 0 }
     }
@@ -88,7 +88,7 @@ impl Ends {
         self.first
     }
 
-    /// Number of last tokens; none if every token is kept.
+    /// Number of last tokens; 0 if every token is kept.
     pub fn last(&self) -> usize {
         self.last
     }
@@ -151,7 +151,7 @@ mod tests {
         let ends = published(0.07).ends(10_000);
         assert_eq!((ends.first(), ends.last(), ends.count()), (350, 350, 700));
         assert_eq!(ends.spans().collect::<Vec<_>>(), [0..350, 9650..10_000]);
-        // r n = 70 of 1000: 35 first, and the window's minimum of 64.
+        // r n = 70 of 1000: 35 first tokens, and the minimum of 64 last ones.
         let ends = published(0.07).ends(1000);
         assert_eq!((ends.first(), ends.last()), (35, 64));
     }

@@ -2,10 +2,10 @@
 
 use super::{Rows, dot};
 
-/// \[R\] Keeps the zero row a zero row instead of dividing by nothing.
+/// \[R\] Smallest norm to divide by, which keeps a zero row a zero row.
 const NORM_EPSILON: f32 = 1e-8;
 
-/// `[len, width]` f32, each row `x / max(|x|, 1e-8)`.
+/// A matrix `[len, width]` of f32 whose rows are `x / max(|x|, 1e-8)`.
 pub(crate) struct UnitRows {
     data: Vec<f32>,
     width: usize,
@@ -28,7 +28,7 @@ impl UnitRows {
         Self::gather(rows, &(0..rows.len()).collect::<Vec<_>>())
     }
 
-    /// A copy of rows that are unit rows already, `width` values each.
+    /// A copy of rows that already are unit rows, `width` values each.
     pub(crate) fn copied<'r>(rows: impl Iterator<Item = &'r [f32]>, width: usize) -> Self {
         Self { data: rows.flatten().copied().collect(), width: width.max(1) }
     }

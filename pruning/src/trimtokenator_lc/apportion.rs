@@ -1,24 +1,24 @@
-//! A number of places, split among claims in proportion, with floors and caps, by largest remainder.
+//! Apportionment: places split among claims in proportion, with floors and caps, by largest remainder.
 
-/// Who asks for places.
+/// One claim for places.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claim {
-    /// The share is proportional to this.
+    /// Weight that the claim's share is proportional to.
     pub(super) weight: f64,
-    /// Places it gets in any case; at most `cap`.
+    /// Places that the claim gets in any case; at most `cap`.
     pub(super) floor: usize,
-    /// Places it can use.
+    /// Most places that the claim can use.
     pub(super) cap: usize,
 }
 
-/// Remainders closer than this are a tie: they differ by rounding only.
+/// Remainders closer than this are a tie: they differ only by rounding.
 const TIE: f64 = 1e-9;
 
-/// Places per claim; they add up to `places`, or to the nearest sum that floors and caps allow.
+/// Places for each claim; they add up to `places`, or to the nearest sum that floors and caps allow.
 ///
-/// \[R\] Quotas are `clamp(level weight, floor, cap)` at the level where they add up; each is rounded down, and the places
-/// left go to the largest remainders, ties to the lower index. A weight below `1e-6 cap` (a picture of one colour) counts
-/// as that, so that places are never left over while a claim has room.
+/// \[R\] Quotas are `clamp(level weight, floor, cap)` at the level where they add up; each is rounded down, and the
+/// remaining places go to the largest remainders, ties to the lower index. A weight below `1e-6 cap` (a picture of one
+/// colour) is raised to that value, so that no places remain while a claim has room.
 pub(super) fn shares(places: usize, claims: &[Claim]) -> Vec<usize> {
     let (floors, caps) = claims.iter().fold((0, 0), |(floors, caps), c| (floors + c.floor, caps + c.cap));
     let places = places.clamp(floors.min(caps), caps);
@@ -43,7 +43,7 @@ fn quota(claim: &Claim, level: f64) -> f64 {
     (level * weight).min(claim.cap as f64).max(claim.floor as f64)
 }
 
-/// The level, by bisection: the sum of the quotas grows with it, from the floors at 0 to the caps at a million.
+/// Finds the level by bisection: the sum of the quotas grows with it, from the floors at 0 to the caps at a million.
 fn level(places: f64, claims: &[Claim]) -> f64 {
     let (mut low, mut high) = (0f64, 1e6);
     for _ in 0..128 {

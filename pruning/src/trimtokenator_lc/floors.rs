@@ -6,21 +6,21 @@ use super::Token;
 pub(super) struct Ranked {
     /// The pool, best first.
     pub(super) pool: Vec<Token>,
-    /// Representatives in their order, for a picture of which too few came into the pool.
+    /// Representatives in their order, for a picture with too few tokens in the pool.
     pub(super) reserve: Vec<Token>,
 }
 
 impl Ranked {
-    /// The best `budget` tokens of the pool; then \[R\] every picture below its floor, in order, takes in the best of its
-    /// own that are left (from the pool, then from the reserve), each in place of the worst-ranked token of a picture that
-    /// is above its floor.
+    /// The best `budget` tokens of the pool; then \[R\] every picture below its floor, in order, adds the best of its
+    /// remaining tokens (from the pool, then from the reserve), each in place of the worst-ranked token of a picture
+    /// that is above its floor.
     pub(super) fn best(self, budget: usize, floors: &[usize]) -> Vec<Token> {
         let mut kept: Vec<Token> = self.pool.iter().take(budget).copied().collect();
         for (picture, &floor) in floors.iter().enumerate() {
             while count(&kept, picture) < floor {
                 let Some(token) = self.next(picture, &kept) else { break };
                 if kept.len() >= budget {
-                    // From the back: the worst first. What an earlier round took in ranks below all of the pool's best.
+                    // Searches from the back, worst first. Tokens added for a floor rank below the pool's best.
                     let Some(place) = kept.iter().rposition(|t| count(&kept, t.picture) > floors[t.picture]) else {
                         break;
                     };

@@ -1,11 +1,11 @@
-//! Order by non-dominated fronts of two objectives, both to be maximised.
+//! Ordering by non-dominated fronts of two objectives, both to be maximised.
 
-/// Indices, best first.
+/// Indices of the tokens, best first.
 ///
-/// \[P\] Pareto selection over diversity and alignment. \[R\] Front by front; within a front by the sum of the two ranks,
-/// then by index. The ranks are places among all tokens given (how many have a strictly better value): within a front of
-/// two objectives what wins on the one loses on the other, so ranks within it would add up to the same for all.
-/// A value that is not a number is the worst.
+/// \[P\] Pareto selection over diversity and alignment. \[R\] Front by front; within a front by the sum of the two
+/// ranks, then by index. The ranks are places among all tokens (how many have a strictly better value): within a front
+/// of two objectives a token that wins on one loses on the other, so ranks within the front would add up to the same
+/// for all. NaN is the worst value.
 pub(super) fn order(first: &[f32], second: &[f32]) -> Vec<usize> {
     let number = |value: &f32| if value.is_nan() { f32::NEG_INFINITY } else { *value };
     let first: Vec<f32> = first.iter().map(number).collect();
@@ -17,20 +17,21 @@ pub(super) fn order(first: &[f32], second: &[f32]) -> Vec<usize> {
     order
 }
 
-/// The front of each token, 0 for those that no other dominates (none is as good in both and better in one), 1 for those
-/// that only front 0 dominates, and so on. O(n log n).
+/// The front of each token: 0 for those that no other token dominates (is as good in both objectives and better in
+/// one), 1 for those that only front 0 dominates, and so on. O(n log n).
 fn fronts(first: &[f32], second: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..first.len()).collect();
     order.sort_by(|&a, &b| first[b].total_cmp(&first[a]).then(second[b].total_cmp(&second[a])));
     let mut fronts = vec![0; first.len()];
-    // Best second objective that each front has shown so far; never rises from one front to the next.
+    // Best second objective in each front so far; it never rises from one front to the next.
     let mut best: Vec<f32> = Vec::new();
     let mut previous: Option<usize> = None;
     for index in order {
         let same = previous.filter(|&p| first[p] == first[index] && second[p] == second[index]);
         fronts[index] = match same {
             Some(twin) => fronts[twin],
-            // Everything before it is as good in the first objective, so a front with as good a second dominates it.
+            // Every earlier token is as good in the first objective, so a front with as good a second objective
+            // dominates this one.
             None => best.partition_point(|&shown| shown >= second[index]),
         };
         match best.get_mut(fronts[index]) {
@@ -42,7 +43,7 @@ fn fronts(first: &[f32], second: &[f32]) -> Vec<usize> {
     fronts
 }
 
-/// How many values are strictly higher.
+/// The rank of each value: how many values are strictly higher.
 fn ranks(values: &[f32]) -> Vec<usize> {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -54,7 +55,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Peels off what no other dominates until nothing is left.
+    /// Removes the non-dominated points repeatedly until none is left.
     fn naive_fronts(first: &[f32], second: &[f32]) -> Vec<usize> {
         let dominates = |a: usize, b: usize| {
             first[a] >= first[b] && second[a] >= second[b] && (first[a] > first[b] || second[a] > second[b])
@@ -70,7 +71,7 @@ mod tests {
     }
 
     proptest! {
-        /// Small whole numbers, so that there are ties and twins.
+        /// Uses small whole numbers, so that there are ties and duplicates.
         #[test]
         fn fronts_are_those_of_the_definition(points in prop::collection::vec((0u8..7, 0u8..7), 0..40)) {
             let (first, second): (Vec<f32>, Vec<f32>) =
@@ -84,7 +85,8 @@ mod tests {
 
     #[test]
     fn the_cut_prefers_the_balanced() {
-        // One front; 1 is second best in both objectives of four, the ends are best in one and worst in the other.
+        // All points form one front; 1 is second best in both objectives of four, the ends are best in one and worst in
+        // the other.
         let (first, second) = ([3.0, 2.0, 0.0, 1.0], [0.0, 2.0, 3.0, 1.0]);
         assert_eq!(order(&first, &second), [1, 0, 2, 3]);
         assert_eq!(order(&[f32::NAN, 1.0], &[f32::NAN, 1.0]), [1, 0]);

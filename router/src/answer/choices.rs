@@ -50,7 +50,7 @@ pub struct Begun {
 /// A future that starts a choice and waits for its first token.
 pub type Begin = BoxFuture<'static, Result<Begun, ServiceError>>;
 
-/// The choices of a request as one stream of events.
+/// All choices of a request.
 pub struct Choices {
     streams: SelectAll<BoxStream<'static, (usize, Result<Event, ServiceError>)>>,
 }

@@ -46,7 +46,7 @@ pub struct AnswerContext {
     pub logprobs: Option<Style>,
     /// Time spent waiting for a permit to run and, for a further choice, for the prompt's first choice.
     pub queued: Duration,
-    /// Time at which the router accepted the request.
+    /// When the router accepted the request.
     pub accepted: Instant,
 }
 
@@ -93,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// The next piece; `None` after the last one.
+    /// The next piece; none after the last one.
     pub async fn next(&mut self) -> Result<Option<Piece>, ServiceError> {
         if self.is_finished {
             return Ok(None);

@@ -79,10 +79,8 @@ impl AnswerText {
 
     fn show(&mut self, piece: &mut Piece, text: String) -> bool {
         let written = text.len();
-        let Stopped { text, is_stopped } = match self.tokens <= self.min_tokens {
-            true => Stopped { text, is_stopped: false },
-            false => self.stops.push(&text),
-        };
+        let Stopped { text, is_stopped } =
+            if self.tokens <= self.min_tokens { Stopped { text, is_stopped: false } } else { self.stops.push(&text) };
         piece.text.push_str(&text);
         self.with_held(piece, |held, out| {
             held.text(written);

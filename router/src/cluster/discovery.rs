@@ -36,7 +36,7 @@ pub fn system_lookup() -> Lookup {
     Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host(name).await?.collect()) }))
 }
 
-/// The nodes at one moment.
+/// Every node at one moment.
 #[derive(Default)]
 pub struct Snapshot {
     /// Prefill nodes.
@@ -66,7 +66,7 @@ impl Snapshot {
         self.prefill.iter().chain(&self.decode)
     }
 
-    /// Whether the snapshot has a node at `address`.
+    /// Whether a node is at this address.
     pub fn has(&self, address: &str) -> bool {
         self.nodes().any(|node| *node.address == *address)
     }

@@ -28,7 +28,7 @@ struct Fault {
     failures: u32,
     /// End of the rest.
     until: Instant,
-    /// Whether a request is trying the link after its rest.
+    /// Whether one request tries the link.
     is_tried: bool,
 }
 
@@ -57,8 +57,8 @@ impl Faults {
         }
     }
 
-    /// Records that a request was placed on the link. If its rest is over this is a trial, and other requests avoid the
-    /// link until the outcome is known or [`TRIAL`] has passed.
+    /// Records that a request was placed on the link. If its rest is over this is a trial, and for the time of `TRIAL`
+    /// other requests avoid the link, unless the outcome is known before.
     pub fn tried(&mut self, prefill: &str, decode: &str, now: Instant) {
         let fault = self.by_prefill.get_mut(prefill).and_then(|faults| faults.get_mut(decode));
         if let Some(fault) = fault.filter(|fault| fault.until <= now) {

@@ -26,7 +26,7 @@ pub struct Link {
     /// Mean of the shipments' overlaps, weighted likewise: the share of the time on the wire in which prefill still
     /// computed, [0, 1].
     pub overlap: f64,
-    /// Number of measured shipments.
+    /// Shipments that were measured.
     pub shipments: u64,
     /// Bytes of the measured shipments.
     pub bytes: u64,
@@ -86,7 +86,7 @@ impl Links {
         });
     }
 
-    /// The measurements of a link, unless they are older than [`FRESH`].
+    /// The measurements of a link, unless they are older than `FRESH`.
     pub fn fresh(&self, prefill: &str, decode: &str, now: Instant) -> Option<&Link> {
         self.by_prefill.get(prefill)?.get(decode).filter(|link| link.age(now) <= FRESH)
     }

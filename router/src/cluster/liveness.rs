@@ -1,4 +1,4 @@
-//! Judges whether a node is alive by how long it has been silent. Plain data; the time comes in as an argument.
+//! Whether a node is there, judged by how long it has been silent. Plain data; the time comes in as an argument.
 //!
 //! ```text
 //!   well ── 900 ms of silence ──▶ late ── 2.5 s of silence ──▶ lost
@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Interval at which the silence is checked.
+/// Time between two looks at the silence.
 pub const TICK: Duration = Duration::from_millis(100);
-/// Longest time that one check adds: a longer gap means that the router itself did not run.
+/// Longest time that one look counts: a longer gap means that the router itself did not run.
 const STEP_MAX: Duration = Duration::from_millis(250);
 /// Silence after which other nodes are preferred.
 const LATE: Duration = Duration::from_millis(900);
@@ -60,7 +60,7 @@ impl Silence {
         *self = Self::new(now);
     }
 
-    /// Adds the time since the last check and judges the sum.
+    /// Counts the time since the last look and judges the sum.
     pub fn look(&mut self, now: Instant) -> Life {
         self.lasted += now.saturating_duration_since(self.looked).min(STEP_MAX);
         self.looked = now;
@@ -76,7 +76,7 @@ impl Silence {
 mod tests {
     use super::*;
 
-    /// The results of checks that are `apart` from each other, until the node is lost.
+    /// What each look finds, `apart` from the one before, until the node is lost.
     fn looks(apart: Duration) -> Vec<Life> {
         let mut now = Instant::now();
         let mut silence = Silence::new(now);

@@ -76,8 +76,8 @@ pub struct Cluster {
     nodes: watch::Receiver<Arc<Snapshot>>,
     tokenizer_digest: String,
     mode: PlacementMode,
-    /// Measurements from earlier requests. Locked while a pair is chosen and counted, so that concurrent requests do
-    /// not choose the same idle pair. Never held across an await.
+    /// Measurements and affinities from earlier requests. Locked while a pair is chosen and counted, so that concurrent
+    /// requests do not choose the same idle pair. Never held across an await.
     memory: Arc<Mutex<Memory>>,
 }
 
@@ -122,7 +122,7 @@ impl Cluster {
         Ok(Self { nodes, tokenizer_digest, mode, memory })
     }
 
-    /// The nodes at this moment.
+    /// Every node at this moment.
     pub fn nodes(&self) -> Arc<Snapshot> {
         self.nodes.borrow().clone()
     }

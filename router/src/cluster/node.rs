@@ -86,7 +86,7 @@ impl Node {
         })
     }
 
-    /// The current state.
+    /// The present state.
     pub fn state(&self) -> NodeState {
         self.state.borrow().clone()
     }

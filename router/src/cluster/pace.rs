@@ -1,4 +1,4 @@
-//! The speed of each node, measured from the requests that it served. Plain data.
+//! How fast each node is, measured from the requests that it served. Plain data.
 
 use std::collections::HashMap;
 

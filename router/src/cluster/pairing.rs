@@ -139,7 +139,7 @@ impl Candidate<'_> {
     }
 }
 
-/// Chooses a pair; `turn` rotates among equally good pairs.
+/// Chooses a pair. `turn` rotates among equally good ones.
 pub fn choose(
     prefill: &[NodeView],
     decode: &[NodeView],

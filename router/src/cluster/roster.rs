@@ -2,7 +2,7 @@
 //! each address. Out: which addresses join, leave and count. Plain data; no resolver, no lock, no runtime.
 //!
 //! ```text
-//!  listed ──▶ joins ──▶ counts ◀──────▶ hidden: the same process as another address, or of a family that does not answer
+//!  listed ──▶ joins ──▶ counts ◀──────▶ hidden: same process as another address, or of a family that does not answer
 //!                          │
 //!                not listed any more
 //!                          ▼
@@ -31,7 +31,7 @@ pub struct Sight {
     pub in_flight: u32,
 }
 
-/// The role of a member in the published set.
+/// The standing of a member in the published set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The member is a node.
@@ -217,8 +217,8 @@ impl Roster {
     }
 
     /// Finds addresses that lead to the same process; the first that answers stands for all of them. An address that is
-    /// down keeps its earlier match: the process may have restarted with another id, and another address that is up may
-    /// still lead to it.
+    /// down keeps its match, since the process may have restarted with another id; if it stood for others, one of them
+    /// that is up stands for it now.
     fn match_processes(&mut self) {
         let listed: Vec<&Member> = self.members.iter().filter(|member| self.is_listed(&member.order.1)).collect();
         let leader = |member: &Member| {

@@ -1,7 +1,7 @@
-//! The live page: one HTML document without anything from elsewhere, assembled once from the files beside this one.
+//! The live page: one self-contained HTML document, assembled once from the files in `assets`.
 //!
-//! What people and nodes supply reaches it only as JSON, and the page only as text, never as HTML; the content security
-//! policy lets nothing run but the one script whose digest it names.
+//! Data from users and nodes reaches the document only as JSON, and is shown only as text, never as HTML. The content
+//! security policy lets only the one script run whose digest it names.
 
 use std::{fmt::Write as _, sync::LazyLock};
 
@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 const FRAME: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
-/// One module, in this order; each file has one concern.
+/// The files of the page's script module, in order; each file has one concern.
 const SCRIPTS: [&str; 8] = [
     include_str!("assets/words.js"),
     include_str!("assets/dom.js"),
@@ -22,10 +22,10 @@ const SCRIPTS: [&str; 8] = [
 ];
 const SAMPLE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/sample.png"));
 
-/// The document and what is said with it.
+/// The document and the values of its headers.
 pub struct Page {
     html: String,
-    /// Names this version, quotes included.
+    /// Entity tag of this version, quotes included.
     pub tag: String,
     /// The content security policy.
     pub policy: String,
@@ -40,7 +40,7 @@ impl Page {
 
 static PAGE: LazyLock<Page> = LazyLock::new(assemble);
 
-/// The page.
+/// The assembled page.
 pub fn page() -> &'static Page {
     &PAGE
 }
@@ -53,7 +53,8 @@ fn assemble() -> Page {
     Page { policy: policy(&script), html, tag }
 }
 
-/// Nothing but this document's own style and script, pictures that the user put in, and requests to this router.
+/// The content security policy: it allows only this document's own style and script, pictures that the user adds, and
+/// requests to this router.
 fn policy(script: &str) -> String {
     let mut policy = "default-src 'none'".to_owned();
     for (what, whence) in [
@@ -80,7 +81,7 @@ fn digest(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// What stands between two marks, which occur once.
+    /// The text between two marks; the first must occur exactly once.
     fn between<'a>(html: &'a str, from: &str, to: &str) -> &'a str {
         assert_eq!(html.matches(from).count(), 1, "{from}");
         let (_, rest) = html.split_once(from).unwrap();
@@ -105,7 +106,7 @@ mod tests {
         for forbidden in ["{{", "http:", "https:", "//cdn", "innerHTML", "outerHTML", "insertAdjacentHTML", "eval("] {
             assert!(!bare.contains(forbidden), "{forbidden}");
         }
-        // A style or a handler in an attribute would be stopped by the policy, in silence.
+        // The policy would silently block a style or a handler in an attribute.
         for attribute in [" style=", " onclick=", " onload=", "setAttribute(\"style\"", "document.write"] {
             assert!(!bare.contains(attribute), "{attribute}");
         }

@@ -13,7 +13,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use super::error;
 use crate::app::App;
 
-/// Lets through who has a key, or everybody where none is needed.
+/// Passes requests that carry a valid key, or all requests if no keys are set.
 pub async fn check(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if is_allowed(&app.api_keys, request.headers()) {
         return next.run(request).await;
@@ -27,14 +27,14 @@ fn is_allowed(keys: &[blake3::Hash], headers: &HeaderMap) -> bool {
         return true;
     }
     let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(token);
-    // Digests compare in constant time, so that the time taken says nothing about a key.
+    // Digests compare in constant time, so that timing reveals nothing about a key.
     sent.is_some_and(|sent| {
         let digest = blake3::hash(sent.trim().as_bytes());
         keys.contains(&digest)
     })
 }
 
-/// The credentials of a bearer; the scheme's name is written in any case.
+/// The token of a `Bearer` header value; the scheme's name is matched in any case.
 fn token(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token)

@@ -1,4 +1,4 @@
-//! How the choices of a request begin: each gets an order of its own, a place at the nodes, and legs.
+//! Begins the choices of a request: each gets an order of its own, a permit to run at the nodes, and legs.
 
 use std::sync::{Arc, OnceLock};
 
@@ -25,25 +25,26 @@ use crate::{
 
 /// A prompt, ready for the nodes.
 pub struct Prepared {
-    /// Its tokens.
+    /// Tokens of the prompt.
     pub prompt: Prompt,
-    /// Its pictures.
+    /// Pictures of the prompt.
     pub pictures: Vec<Picture>,
-    /// Digests of its beginnings.
+    /// Digests of the prompt's prefixes.
     pub prefixes: Vec<Prefix>,
-    /// The field that is blamed where it is too long.
+    /// The field that an error about the prompt's length names.
     pub param: String,
-    /// Comes back before each answer.
+    /// Text that is returned before each answer (`echo`).
     pub echo: Option<String>,
-    /// The answer's text goes on where the prompt's ends, as that of a raw prompt does.
+    /// Whether the answer's text continues the prompt's text, as it does for a raw prompt.
     pub is_continued: bool,
 }
 
-/// Copies of a token: in the prompt, in what goes to either node, and in what penalties count.
+/// Copies of each token: in the prompt, in the request to either node, and in the tokens that penalties count.
 const TOKEN_COPIES: usize = 4;
 
 impl Prepared {
-    /// Bytes that it holds until its answers end. The copy of a picture that goes to prefill is gone before long.
+    /// Bytes that the prompt holds until its answers end. The copy of a picture in the request to prefill is not
+    /// counted, since it is freed soon.
     pub fn weight(&self) -> usize {
         let pictures: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();
         let tokens = self.prompt.tokens.len() * size_of::<u32>();
@@ -51,21 +52,21 @@ impl Prepared {
     }
 }
 
-/// What every choice of a request shares.
+/// The state that all choices of a request share.
 pub struct Shared {
-    /// Model, nodes, counters.
+    /// The router's model, nodes and metrics.
     pub app: Arc<App>,
-    /// What was asked for.
+    /// The validated request without its prompt.
     pub generation: Generation,
-    /// What the nodes agree on.
+    /// Facts about the pair of nodes with the most room.
     pub facts: Facts,
-    /// Names to follow the request by.
+    /// Ids by which the request can be followed.
     pub ids: RequestIds,
-    /// When it came.
+    /// Time at which the router accepted the request.
     pub accepted: Instant,
-    /// When it is given up.
+    /// Deadline of the request.
     pub deadline: Instant,
-    /// What it failed with, if it has.
+    /// Code of the request's first error, once it has failed.
     pub failure: Arc<OnceLock<ErrorCode>>,
 }
 
@@ -74,23 +75,23 @@ struct Candidate {
     shared: Arc<Shared>,
     prepared: Arc<Prepared>,
     fitted: Fitted,
-    /// Among those of its prompt.
+    /// Number of the choice among those of its prompt.
     number: u32,
     epoch: String,
     ticket: Ticket,
 }
 
-/// When a choice begins.
+/// The time at which a choice begins.
 enum Place {
-    /// At once; the others when this is dropped.
+    /// At once. The prompt's other choices begin when this guard is dropped.
     Leads(DropGuard),
-    /// When the first one's KV has been shipped.
+    /// When the KV of the prompt's first choice has been shipped.
     Follows(CancellationToken),
 }
 
-/// The choices of one prompt, one for each ticket, the first under `epoch`. It leads: the others begin when its KV has
-/// been shipped, so that they find the prompt in prefill's prefix cache and, on the same decode node, its KV among what
-/// that keeps.
+/// The choices of one prompt, one for each ticket, the first under `epoch`. The first choice leads: the others begin
+/// when its KV has been shipped, so that they find the prompt in prefill's prefix cache and, on the same decode node,
+/// in the KV that decode keeps.
 pub fn begins(
     shared: &Arc<Shared>,
     prepared: Prepared,
@@ -160,7 +161,7 @@ impl Candidate {
 fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoch: String) -> Order {
     let (app, asked) = (&shared.app, &shared.generation);
     let mut choice = asked.sampling.clone();
-    // The same request gives the same answers again, and yet they differ from each other.
+    // Choices differ from each other, and the same request with the same seed still gives the same answers again.
     choice.seed = choice.seed.map(|seed| seed.wrapping_add(number.into()));
     let sampling = app.model.defaults.complete(&choice, asked.stop.min_tokens);
     Order {
@@ -187,7 +188,7 @@ fn text_tokens(app: &App, prompt: &Prompt) -> Vec<u32> {
     prompt.tokens.iter().copied().filter(|id| Some(*id) != image).collect()
 }
 
-/// The client's, and the model's own unless the client ignores those.
+/// The client's stop tokens, and the model's own end tokens unless the client ignores them.
 fn stop_token_ids(shared: &Shared) -> Vec<u32> {
     let stop = &shared.generation.stop;
     let mut ids = stop.token_ids.clone();
@@ -199,7 +200,7 @@ fn stop_token_ids(shared: &Shared) -> Vec<u32> {
     ids
 }
 
-/// Nodes know pictures by number (`images[1]`), clients by the field they put them in.
+/// Replaces the node's name for a picture (`images[1]`) in an error by the client's field.
 fn in_client_terms(error: ServiceError, pictures: &[Picture]) -> ServiceError {
     let index = error
         .param

@@ -1,5 +1,5 @@
-//! `GET /v1/cluster`: the nodes as the router sees them, sums since it started and the last requests, for operators and
-//! the live page. Of requests it shows figures alone, no word of a prompt or an answer.
+//! `GET /v1/cluster`: the nodes as the router sees them, totals since it started and the last requests, for operators
+//! and the live page. Of requests it shows only figures, never text of a prompt or an answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,14 +27,14 @@ use crate::{
     openai::extension::method_name,
 };
 
-/// What may be asked for in particular.
+/// The query parameters.
 #[derive(Debug, Default, Deserialize)]
 pub struct Wanted {
-    /// Requests after this number alone; none, or anything that is no number: all that are remembered.
+    /// Only requests after this number are shown; without it, or if it is not a number, all remembered requests are.
     recent_after: Option<String>,
 }
 
-/// Nodes, load, model and plan, what was measured of nodes and links, sums and the last requests.
+/// Shows nodes, load, model and plan, measurements of nodes and links, totals and the last requests.
 pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Response {
     let after = wanted.ok().and_then(|Query(wanted)| wanted.recent_after?.parse().ok()).unwrap_or(0);
     let ready = app.ready();
@@ -67,7 +67,7 @@ fn name_view(name: &Name) -> Value {
     })
 }
 
-/// Links between nodes that are there: those that were measured, those that only small shipments went over, and those that
+/// Links between current nodes: those that were measured, those that carried only small shipments, and those that
 /// failed lately.
 fn links_view(app: &App, nodes: &Snapshot, measured: &Links, faults: &Faults) -> Vec<Value> {
     let now = Instant::now();
@@ -86,17 +86,18 @@ fn links_view(app: &App, nodes: &Snapshot, measured: &Links, faults: &Faults) ->
     links.iter().map(|(ends, figures)| link_view(ends, figures, now)).collect()
 }
 
-/// What there is to say of one link.
+/// The figures of one link.
 #[derive(Default)]
 struct LinkFigures<'a> {
     measured: Option<&'a Link>,
     /// Bytes of all shipments.
     sent: u64,
-    /// For how much longer it is the last choice, since it failed.
+    /// Remaining time for which the link is the last choice because it failed.
     rests: Option<Duration>,
 }
 
-/// `shipments` and `bytes` are those that `mbit_s` was measured from; `bytes_sent` are all.
+/// One link as JSON. `shipments` and `bytes` are those that `mbit_s` was measured from; `bytes_sent` counts all
+/// shipments.
 fn link_view(ends: &(String, String), figures: &LinkFigures<'_>, now: Instant) -> Value {
     let link = figures.measured;
     json!({

@@ -1,8 +1,8 @@
-//! Who may be connected.
+//! Bounds the client connections.
 //!
-//! A connection either waits for its client (for a request, the rest of a header, the rest of a body) or serves it. Where
-//! there are too many, the one that has waited longest makes room, of the peer that has the most: a client that sends what it
-//! has to say is served, however many others say nothing.
+//! A connection either waits for its client (for a request, the rest of a header, the rest of a body) or serves it. At
+//! the bound, a new connection takes the place of the one that has waited longest, of the peer with the most
+//! connections. So a client that sends its request is served, however many others stay silent.
 
 mod crowd;
 
@@ -24,11 +24,11 @@ pub struct Connections(Arc<Mutex<Inner>>);
 struct Inner {
     crowd: Crowd,
     next_id: u64,
-    /// Ends a connection.
+    /// Tokens that end connections, by connection id.
     ends: HashMap<u64, CancellationToken>,
 }
 
-/// One connection; it leaves on drop.
+/// One connection's permit, released on drop.
 #[derive(Debug)]
 pub struct Seat {
     id: u64,
@@ -38,12 +38,13 @@ pub struct Seat {
 }
 
 impl Connections {
-    /// At most so many.
+    /// A set of connections within `bounds`, with none open.
     pub fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Mutex::new(Inner { crowd: Crowd::new(bounds), next_id: 0, ends: HashMap::new() })))
     }
 
-    /// A seat for a connection of `peer`, maybe in place of another; none where all that could make room are being served.
+    /// Takes a seat for a connection of `peer`, possibly by ending another connection; `None` if all connections that
+    /// could be ended are being served.
     pub fn enter(&self, peer: Peer) -> Option<Seat> {
         let mut inner = self.lock();
         let id = inner.next_id;
@@ -68,7 +69,7 @@ impl Connections {
         }
     }
 
-    /// Every change is one call into the crowd, so it is whole whatever happened to another holder.
+    /// Locks the connections even if another holder panicked: every change is a single call into the crowd.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,22 +84,22 @@ impl Inner {
 }
 
 impl Seat {
-    /// Whose it is.
+    /// The peer of the connection.
     pub fn peer(&self) -> Peer {
         self.peer
     }
 
-    /// It is being served.
+    /// Marks the connection as being served.
     pub fn serve(&self) {
         self.connections.lock().crowd.serve(self.id);
     }
 
-    /// It waits for its client.
+    /// Marks the connection as waiting for its client.
     pub fn wait(&self) {
         self.connections.lock().crowd.wait(self.id);
     }
 
-    /// Cancelled when the connection has to make room.
+    /// Token that is cancelled when the connection must make room for another.
     pub fn end(&self) -> &CancellationToken {
         &self.end
     }

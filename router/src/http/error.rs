@@ -11,9 +11,9 @@ use serde::Serialize;
 use super::body;
 use crate::openai::error_body::ErrorBody;
 
-/// Seconds after which an overloaded or incomplete cluster is worth another try.
+/// Seconds after which a client should retry on an overloaded or incomplete cluster.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-/// Heeded by OpenAI's clients.
+/// Header by which OpenAI's clients decide whether to retry.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Status, body and headers of an error.
@@ -32,7 +32,7 @@ pub fn response(error: &ServiceError) -> Response {
         ErrorCode::UnsupportedEncoding => {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(body::ENCODINGS));
         }
-        // OpenAI's clients try again after any 5xx, and what took too long would take as long again.
+        // OpenAI's clients retry after any 5xx, and a request that took too long would take as long again.
         ErrorCode::Timeout => {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }

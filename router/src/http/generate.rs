@@ -1,11 +1,11 @@
-//! From a validated request to its answer, the same for chat and text.
+//! The path of a request from its body to its answer, the same for chat and text.
 //!
 //! ```text
-//! arrive ▸ body ▸ enter ▸ JSON, validate, prompts ▸ fit into the context ▸ [ wait for a turn ▸ legs ▸ first token ▸ answer ]
-//!                         └─────── a worker ──────┘                        └────────────── for each choice ──────────────┘
+//! arrive ▸ body ▸ enter ▸ JSON, validate, prompts ▸ fit into context ▸ [ wait for turn ▸ legs ▸ first token ▸ answer ]
+//!                         └─────── a worker ──────┘                    └───────────── for each choice ─────────────┘
 //! ```
 //!
-//! Until the first token of any choice, every failure is a status code of its own; only then does a stream begin.
+//! Until the first token of any choice, every failure becomes an HTTP status of its own; only then does a stream begin.
 
 use std::sync::Arc;
 
@@ -37,33 +37,33 @@ use crate::{
     },
 };
 
-/// Most bytes of pictures that go to prefill for one request, where it wants several answers.
+/// Most bytes of pictures sent to prefill for one request with several answers.
 const PICTURE_BYTES_MAX: usize = 128 << 20;
 
 /// A kind of request, validated.
 pub trait Job: Sized + Send + 'static {
-    /// How its answer is written.
+    /// The API whose format the answer has.
     const SHAPE: Shape;
 
     /// Reads and validates a body.
     fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError>;
 
-    /// Everything but the prompt.
+    /// The validated request without its prompt.
     fn generation(&self) -> &Generation;
 
-    /// Its prompts, tokenized. Takes time in proportion to them: not for an async task.
+    /// Tokenizes the request's prompts. Takes time in proportion to them, so do not call it on an async task.
     fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError>;
 }
 
-/// A request that came in.
+/// Ids and times of a request that has arrived.
 struct Arrival {
     ids: RequestIds,
     accepted: Instant,
-    /// When it is given up.
+    /// Deadline of the request.
     deadline: Instant,
 }
 
-/// Handles a request of kind `J`: the answer, or a refusal that is counted and logged.
+/// Handles a request of kind `J`: returns the answer, or a refusal, which is counted and logged.
 pub async fn route<J: Job>(
     State(app): State<Arc<App>>,
     Extension(ids): Extension<RequestIds>,
@@ -90,7 +90,8 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
     answer(app, arrival, ticket, (generation, prompts), J::SHAPE).await
 }
 
-/// From a body's bytes to its prompts. Parsing, tokenizing, and digests of pictures take time: not for an async task.
+/// Makes prompts of a body's bytes. Parsing, tokenizing and hashing pictures take time, so do not call it on an async
+/// task.
 fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
@@ -107,7 +108,7 @@ fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
     }
 }
 
-/// Pictures go to prefill with each choice.
+/// Bounds the total bytes of pictures, which are sent to prefill once for each choice.
 fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceError> {
     let bytes: usize = prompts.iter().flat_map(|prompt| &prompt.pictures).map(|picture| picture.bytes.len()).sum();
     if per_prompt == 1 || bytes.saturating_mul(per_prompt) <= PICTURE_BYTES_MAX {
@@ -117,7 +118,7 @@ fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceErro
     Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("n"))
 }
 
-/// Answers each of `prompts` as often as was asked for.
+/// Generates the requested number of answers to each of `prompts`.
 async fn answer(
     app: &Arc<App>,
     arrival: Arrival,

@@ -1,4 +1,4 @@
-//! Probes: `/health` says whether a request would be served, `/live` only that the process answers.
+//! Health probes: `/health` says whether a request would be served, `/live` only that the process answers.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::error;
 use crate::app::App;
 
-/// 200, or 503 with the reason while draining or without a usable pair.
+/// Answers 200, or 503 with the reason while draining or without a usable pair.
 pub async fn health(State(app): State<Arc<App>>) -> Response {
     match app.ready() {
         Ok(()) => error::json(StatusCode::OK, &json!({"status": "ok"})),
@@ -16,7 +16,7 @@ pub async fn health(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-/// Always 200.
+/// Answers 200 always.
 pub async fn live() -> Response {
     error::json(StatusCode::OK, &json!({"status": "ok"}))
 }

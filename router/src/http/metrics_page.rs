@@ -1,4 +1,4 @@
-//! `GET /metrics`.
+//! `GET /metrics`: the metrics for Prometheus.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::app::App;
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The page in OpenMetrics text.
+/// Shows the metrics as OpenMetrics text.
 pub async fn show(State(app): State<Arc<App>>) -> Response {
     match app.metrics.render(app.snapshot()) {
         Ok(page) => {

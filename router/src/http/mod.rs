@@ -1,4 +1,4 @@
-//! HTTP: routes, bodies, and answers in OpenAI's shapes. Whatever goes wrong, the body is OpenAI's error body.
+//! HTTP: routes, request bodies, and answers in OpenAI's formats. Every failure is answered with OpenAI's error body.
 
 mod auth;
 mod begin;
@@ -52,7 +52,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/cluster", get(cluster_view::show))
         .route_layer(middleware::from_fn_with_state(app.clone(), auth::check));
-    // The outermost layer is named last: even the answer to a panic carries the request's id, and arrives.
+    // The last layer is the outermost: even the answer to a panic carries the request's id and reaches the client.
     api.route("/", get(page::show))
         .route("/health", get(health::health))
         .route("/live", get(health::live))
@@ -67,7 +67,7 @@ pub fn routes(app: Arc<App>) -> Router {
 }
 
 async fn no_such_route(uri: Uri) -> Response {
-    // Enough of the path to find the mistake, and no more: paths may be long.
+    // Quotes only the beginning of the path, since paths may be long.
     let path: String = uri.path().chars().take(200).collect();
     error::response(&ServiceError::new(ErrorCode::NotFound, format!("there is nothing at {path}")))
 }
@@ -76,7 +76,7 @@ async fn no_such_method(method: Method) -> Response {
     error::response(&ServiceError::new(ErrorCode::MethodNotAllowed, format!("{method} is not allowed here")))
 }
 
-/// The panic itself has been written to standard error by the hook; the client learns nothing of it.
+/// The answer after a panic. The hook has written the panic to standard error; the client sees no panic text.
 fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     tracing::error!("a request handler panicked");
     error::response(&ServiceError::new(ErrorCode::Internal, "something went wrong here; the failure is logged"))

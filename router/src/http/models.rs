@@ -1,4 +1,4 @@
-//! `GET /v1/models`.
+//! `GET /v1/models`: the one model that this router serves.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use super::error;
 use crate::app::App;
 
-/// The list of one.
+/// Answers with the list of models, which has one entry.
 pub async fn list(State(app): State<Arc<App>>) -> Response {
     error::json(StatusCode::OK, &json!({"object": "list", "data": [card(&app)]}))
 }
 
-/// The one, by its name.
+/// Answers with the model of the given name, or 404.
 pub async fn one(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejection>) -> Response {
     match id {
         Ok(Path(id)) if id == app.model.name => error::json(StatusCode::OK, &card(&app)),

@@ -9,7 +9,7 @@ use axum::{
 };
 
 const SOURCE: &str = include_str!("openapi.json");
-/// Stands for the program's version in the source.
+/// Placeholder in the source for the program's version.
 const VERSION: &str = "\"VERSION\"";
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
@@ -17,7 +17,7 @@ static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     SOURCE.replacen(VERSION, &version, 1).into()
 });
 
-/// The document.
+/// Answers with the OpenAPI document.
 pub async fn show() -> Response {
     let mut response = Response::new(Body::from(DOCUMENT.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -66,7 +66,7 @@ mod tests {
         check(&document(), &document());
     }
 
-    /// What the document allows at its bounds, the code takes; and the receipt has the documented keys.
+    /// The code accepts every bound that the document allows, and the receipt has the documented keys.
     #[test]
     fn the_code_agrees() {
         let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };

@@ -1,4 +1,5 @@
-//! `GET /`: the live page. It holds no figure and needs no key; what it shows it reads from `/v1/cluster`, which does.
+//! `GET /`: the live page. The page itself holds no data and needs no key; it reads its figures from `/v1/cluster`,
+//! which does need one.
 
 use axum::{
     body::Body,
@@ -9,17 +10,17 @@ use bytes::Bytes;
 
 use crate::dashboard;
 
-/// Beside the content security policy, which is the page's own.
+/// Headers of the page besides its content security policy and its tag.
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
-    // Asked for anew each time, which costs nothing: the answer is 304 unless the router was replaced.
+    // The browser revalidates each time, which is cheap: the answer is 304 unless the router was replaced.
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-/// The page, or 304 where the browser has this one.
+/// Answers with the page, or with 304 if the browser has the current version.
 pub async fn show(headers: HeaderMap) -> Response {
     let page = dashboard::page();
     let is_known = headers.get_all(header::IF_NONE_MATCH).iter().any(|known| holds(known, &page.tag));
@@ -30,7 +31,7 @@ pub async fn show(headers: HeaderMap) -> Response {
     }
     response.headers_mut().extend(HEADERS);
     for (name, value) in [(header::ETAG, &page.tag), (header::CONTENT_SECURITY_POLICY, &page.policy)] {
-        // Hexadecimal digits and words of our own: always a header.
+        // Both values are ASCII from this program, so they are always valid headers.
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
@@ -38,7 +39,7 @@ pub async fn show(headers: HeaderMap) -> Response {
     response
 }
 
-/// Whether a list of tags has `tag`, weak or strong.
+/// Whether an `If-None-Match` list contains `tag`, weak or strong.
 fn holds(list: &HeaderValue, tag: &str) -> bool {
     list.to_str().is_ok_and(|list| list.split(',').any(|known| known.trim().trim_start_matches("W/") == tag))
 }

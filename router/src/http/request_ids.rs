@@ -1,4 +1,5 @@
-//! `x-request-id` and `traceparent`: taken or made, put on the answer, and carried to every node.
+//! `x-request-id` and `traceparent`: taken from the client and carried to every node. A missing request id is
+//! generated; the answer carries the request id.
 
 use axum::{
     extract::Request,
@@ -12,10 +13,10 @@ use crate::legs::RequestIds;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
-/// A longer id is somebody's mistake or mischief; it would be in every log line.
+/// Longest id that is accepted from a client, since it appears in every log line.
 const CHARS_MAX: usize = 128;
 
-/// Puts the request's ids where handlers find them, and the id on the answer.
+/// Puts the request's ids into its extensions for the handlers, and the request id on the answer.
 pub async fn carry(mut request: Request, next: Next) -> Response {
     let ids = RequestIds {
         request_id: taken(request.headers(), REQUEST_ID.as_str()).unwrap_or_else(ids::time_ordered),

@@ -1,8 +1,8 @@
-//! What a handler leaves of a request's body, as all refusals do that need not read it.
+//! The unread rest of a request's body, which a handler leaves when it refuses without reading.
 //!
-//! Of a connection that is closed with bytes unread, the client gets a reset, and may lose the answer. So the rest of a body
-//! is read if it comes soon and is small: the connection stays. Otherwise the answer says that the connection closes, and
-//! [`super::wire`] reads on for a while when it has.
+//! If a connection is closed with unread bytes, the client gets a reset and may lose the answer. So if the rest of the
+//! body is small and arrives soon, it is read and the connection stays open. Otherwise the answer announces that the
+//! connection closes, and [`super::wire`] keeps reading for a while after closing.
 
 use std::{
     pin::Pin,
@@ -24,39 +24,39 @@ use tokio::time::{Instant, timeout_at};
 
 use super::visit::{Service, Visit};
 
-/// A larger rest costs more than a new connection.
+/// Largest rest that is read: a larger one costs more than a new connection.
 const BYTES_MAX: u64 = 256 * 1024;
-/// The answer waits for the rest.
+/// Longest time for reading the rest, since the answer waits for it.
 const TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Where a body goes when its handler is done with it.
+/// Shared slot into which a body is put when its handler drops it.
 #[derive(Clone, Debug, Default)]
 struct Rest(Arc<Mutex<Left>>);
 
 #[derive(Debug, Default)]
 struct Left {
-    /// Unread.
+    /// The unread body.
     body: Option<Body>,
-    /// Whether any of it was asked for, which is when the HTTP library asks the client to go on.
+    /// Whether reading has begun; that is when the HTTP library sends `100 Continue`.
     is_begun: bool,
-    /// While the client waits for its answer.
+    /// Marks the connection as serving while the client waits for its answer.
     service: Option<Service>,
 }
 
-/// A request's body, which goes to [`Rest`] instead of nowhere.
+/// A request's body that moves to [`Rest`] on drop.
 struct Watched {
     body: Option<Body>,
     rest: Rest,
     visit: Option<Visit>,
 }
 
-/// An answer's body, during which its client is served.
+/// An answer's body; the connection counts as serving until it is dropped.
 struct Answer {
     body: Body,
     _service: Option<Service>,
 }
 
-/// Hands the request on, and sees to it that its answer arrives.
+/// Runs the handler, and then reads the unread rest or closes the connection, so that the answer reaches the client.
 pub async fn settle(request: Request, next: Next) -> Response {
     let visit = request.extensions().get::<Visit>().cloned();
     let asks_first = request.headers().contains_key(header::EXPECT);
@@ -65,7 +65,7 @@ pub async fn settle(request: Request, next: Next) -> Response {
     let mut response = next.run(request.map(watched)).await;
     let (unread, is_begun) = rest.unread();
     if let Some(body) = unread {
-        // A client that asks whether to send the body has its answer, and one that was too slow already has had its time.
+        // The rest is not awaited from a client that waits for `100 Continue`, nor from one that was already too slow.
         let is_waited_for = (is_begun || !asks_first) && response.status() != StatusCode::REQUEST_TIMEOUT;
         if !(is_waited_for && ends_soon(body).await) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -75,7 +75,7 @@ pub async fn settle(request: Request, next: Next) -> Response {
     response.map(|body| Body::new(Answer { body, _service: service }))
 }
 
-/// Reads `body` and forgets it; whether that came to its end.
+/// Reads and discards `body`; returns whether its end was reached within the bounds.
 async fn ends_soon(mut body: Body) -> bool {
     if body.size_hint().lower() > BYTES_MAX {
         return false;
@@ -112,7 +112,7 @@ impl Watched {
         watched
     }
 
-    /// All has been read, or cannot be.
+    /// Marks the body as finished: all of it was read, or reading failed.
     fn end(&mut self) {
         self.body = None;
         self.rest.lock().service = self.visit.take().map(|visit| visit.serve());

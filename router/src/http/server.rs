@@ -1,9 +1,9 @@
 //! The accept loop, and how it ends.
 //!
-//! When shutdown begins the router keeps answering, so that probes see 503 and clients a clear refusal; when the last
-//! request is done, connections are closed; after [`DRAIN_MAX`] what still runs is told so, and ends before that.
+//! When shutdown begins the router keeps answering, so that probes see 503 and clients a clear refusal. When the last
+//! request is done, connections are closed. Requests that still run after [`DRAIN_MAX`] are first ended with an error.
 //!
-//! Slow clients hold connections, which are bounded, and nothing else ([`super::connections`]).
+//! A slow client holds only its connection, and connections are bounded ([`super::connections`]).
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
@@ -30,15 +30,15 @@ use crate::{
     app::App,
 };
 
-/// Below the 30 seconds that Kubernetes grants.
+/// Longest drain; below the 30 seconds that Kubernetes grants.
 const DRAIN_MAX: Duration = Duration::from_secs(25);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
-/// After the last request: time for its last bytes.
+/// Time after the last request for sending its last bytes.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
-/// From the end of one request to the end of the next one's header: also the longest that an idle connection is kept, and
-/// a header that drips.
+/// Time from the end of one request to the end of the next request's header. It bounds idle connections, and headers
+/// that arrive byte by byte.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A header over this gets 431 from the HTTP library.
+/// Largest request header; the HTTP library answers a larger one with 431.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -62,10 +62,10 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
                 };
                 tokio::spawn(serve(stream, routes.clone(), seat, lingering.clone(), graceful.watcher()));
             }
-            // The client thought better of it.
+            // The client closed the connection before it was accepted.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                // Out of file descriptors, most likely.
+                // Most likely the process has no file descriptors left.
                 tracing::warn!(%error, "a connection could not be accepted");
                 connections.make_room();
                 sleep(ACCEPT_PAUSE).await;
@@ -77,13 +77,13 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
     }
 }
 
-/// One peer has half, so that two are needed to keep a third waiting.
+/// Bounds on connections: one peer may have half, so that no single peer can keep others out.
 fn connection_bounds(total: usize) -> Bounds {
     Bounds { total, peer: total.div_ceil(2) }
 }
 
 async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Places, watcher: Watcher) {
-    // Streams are many small writes.
+    // Streams consist of many small writes, which must not be delayed.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");
     }
@@ -101,14 +101,14 @@ async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Places,
         .serve_connection(TokioIo::new(wire), service);
     tokio::select! {
         outcome = watcher.watch(connection) => if let Err(error) = outcome {
-            // Mostly clients that left; their requests were dropped with the connection.
+            // Mostly clients that disconnected; their requests were dropped with the connection.
             tracing::debug!(%error, "connection ended");
         },
         () = end.cancelled() => tracing::debug!("a connection that waited for its client makes room for another"),
     }
 }
 
-/// Resolves when shutdown has begun and nothing is left to do.
+/// Resolves when shutdown has begun and no request is left, or after [`DRAIN_MAX`].
 async fn drained(app: Arc<App>, shutdown: CancellationToken) {
     shutdown.cancelled().await;
     app.drain();

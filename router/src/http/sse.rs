@@ -1,7 +1,9 @@
-//! A streamed answer as server-sent events: role, text, one finish reason for each choice, usage if asked for, `[DONE]`.
+//! A streamed answer as server-sent events: role, text, one finish reason for each choice, usage if requested,
+//! `[DONE]`.
 //!
-//! One task writes a stream, a few events ahead of its reader: a slow reader slows the answer, one that leaves ends it,
-//! which cancels both legs of every choice, and one that takes nothing at all cannot hold its places at the nodes.
+//! One task writes a stream, a few events ahead of its reader. A slow reader slows the answer (backpressure); a reader
+//! that disconnects ends it, which cancels both legs of every choice; and a reader that takes nothing for
+//! [`READER_PATIENCE`] is cut off, so that it cannot hold its permits at the nodes.
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
@@ -26,20 +28,20 @@ use crate::{
     },
 };
 
-/// Events that wait for their reader; the connection and the system hold more.
+/// Most events that wait for their reader; the connection's and the system's buffers hold more.
 const EVENTS_AHEAD: usize = 16;
-/// A reader that took nothing for so long is taken for gone.
+/// Time after which a reader that takes nothing counts as gone.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a stream is written.
 pub struct Writing {
-    /// What its chunks start with.
+    /// The fields that every chunk starts with.
     pub head: Head,
-    /// For which API.
+    /// The API whose format the chunks have.
     pub shape: Shape,
-    /// With what beside the text.
+    /// What the stream contains besides the text.
     pub options: StreamOptions,
-    /// What comes back before each choice's answer.
+    /// For each choice, the prompt that is returned before its answer.
     pub echoes: Vec<Option<String>>,
 }
 
@@ -48,7 +50,7 @@ struct Events {
     chunks: ChunkWriter,
     total: Total,
     echoes: Vec<Option<String>>,
-    /// Characters of the tokens of each choice whose log probabilities are out.
+    /// For each choice, the number of characters of the tokens whose log probabilities were sent.
     offsets: Vec<usize>,
     includes_usage: bool,
     ready: VecDeque<Bytes>,
@@ -56,7 +58,7 @@ struct Events {
     metrics: Arc<Metrics>,
 }
 
-/// Starts the stream when the first choice has begun; until then, a failure is the answer.
+/// Starts the stream when the first choice has begun; a failure before that is returned as an error.
 pub async fn response(
     mut choices: Choices,
     total: Total,
@@ -89,7 +91,7 @@ pub async fn response(
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Asks proxies such as nginx not to gather the events.
+    // Tells proxies such as nginx not to buffer the events.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
 }
@@ -153,7 +155,7 @@ impl Events {
 
     fn piece(&mut self, index: usize, piece: Piece, usage: Usage) {
         let Piece { text, logprobs, finish } = piece;
-        // Tokens without text, special ones, may be the last to come out.
+        // Special tokens have entries but no text, so a piece may hold entries alone.
         if !text.is_empty() || logprobs.as_ref().is_some_and(|entries| !entries.is_empty()) {
             let mut nowhere = 0;
             let offset = self.offsets.get_mut(index).unwrap_or(&mut nowhere);
@@ -169,7 +171,7 @@ impl Events {
         self.metrics.error(failure.code.as_str());
         self.ready.push_back(stream::error(failure));
         self.is_over = true;
-        // The other choices are lost with it, whenever the reader takes the error.
+        // Drops the other choices now, rather than when the reader takes the error.
         self.choices = Choices::new([]);
     }
 

@@ -1,4 +1,4 @@
-//! `POST /tokenize`: what a prompt is in tokens, each picture being one.
+//! `POST /tokenize`: the tokens of a prompt, with one token for each picture.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     prompt,
 };
 
-/// Handles the route.
+/// Answers with the prompt's tokens, their number, and the longest context.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Response {
     match tokens(&app, request).await {
         Ok(tokens) => {

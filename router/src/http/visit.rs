@@ -1,4 +1,4 @@
-//! What a handler knows of the connection that a request came on.
+//! The connection that a request came on, as handlers see it.
 
 use std::{net::Ipv6Addr, sync::Arc};
 
@@ -7,28 +7,29 @@ use axum::http::Extensions;
 use super::connections::Seat;
 use crate::admission::Peer;
 
-/// Put into each request by the accept loop.
+/// A request's reference to its connection; the accept loop puts it into each request.
 #[derive(Clone, Debug)]
 pub struct Visit {
     seat: Arc<Seat>,
 }
 
-/// The answer to a request is being made or written; the connection waits for its client again when this is dropped.
+/// Guard held while the answer to a request is made or written; when it is dropped the connection waits for its client
+/// again.
 #[derive(Debug)]
 pub struct Service(Arc<Seat>);
 
 impl Visit {
-    /// A visit to the connection with this seat.
+    /// A reference to the connection with this seat.
     pub fn new(seat: Arc<Seat>) -> Self {
         Self { seat }
     }
 
-    /// Who sent a request with these extensions. Where nobody is named, all are one.
+    /// The peer that sent a request with these extensions. Requests without a connection count as one peer.
     pub fn peer(extensions: &Extensions) -> Peer {
         extensions.get::<Visit>().map_or(Peer::V6(Ipv6Addr::UNSPECIFIED.to_bits() as u64), |visit| visit.seat.peer())
     }
 
-    /// From now on the client waits, and not the router.
+    /// Marks the connection as serving: from now on the client waits for the router.
     pub fn serve(&self) -> Service {
         self.seat.serve();
         Service(self.seat.clone())

@@ -1,4 +1,4 @@
-//! An answer in one piece: all choices, to their ends.
+//! An answer that is not streamed: runs all choices to their end.
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::ServiceError;
@@ -9,7 +9,8 @@ use crate::{
     openai::response::{Content, FinishReason},
 };
 
-/// What every choice said, in order; `echoes` come first in each. An error once it is `overdue`.
+/// Gathers the contents of all choices in order, each beginning with its entry of `echoes`. Returns an error once
+/// `overdue` is cancelled.
 pub async fn gather(
     choices: Choices,
     total: Total,

@@ -1,8 +1,8 @@
-//! A client's socket, which is not closed under what the client is still sending.
+//! A client's socket that is not closed while the client is still sending.
 //!
-//! A socket that is closed with bytes unread sends a reset, and the client's system may then throw the answer away that
-//! came before it. So a closed connection is read on for a while, into nothing (a lingering close). This is below HTTP, so
-//! it holds for every answer, those of the HTTP library among them.
+//! A socket that is closed with unread bytes sends a reset, and the client's system may then discard an answer that has
+//! already arrived. So after closing, the socket is read and its bytes discarded for a while (a lingering close). This
+//! happens below HTTP, so it covers every answer, including those of the HTTP library itself.
 
 use std::{
     io::{self, IoSlice},
@@ -21,27 +21,27 @@ use tokio::{
 
 use crate::admission::{Bounds, Peer, Place, Places};
 
-/// Sockets that are read into nothing; others are closed at once.
+/// Most sockets that linger; beyond that, sockets are closed at once.
 pub const LINGERING: Bounds = Bounds { total: 512, peer: 256 };
 const LINGER_MAX: Duration = Duration::from_secs(30);
 const LINGER_PAUSE_MAX: Duration = Duration::from_secs(3);
 const LINGER_BYTES_MAX: usize = 256 * 1024 * 1024;
 const BUFFER_BYTES: usize = 16 * 1024;
 
-/// The socket.
+/// A client's socket with a lingering close.
 pub struct Wire {
-    /// None once it has been handed on.
+    /// The socket; `None` once the lingering task has taken it.
     stream: Option<TcpStream>,
     peer: Peer,
     lingering: Places,
-    /// Cancelled: its place is needed.
+    /// Token that is cancelled when the connection must make room for another.
     end: CancellationToken,
-    /// The client has nothing more to send.
+    /// Whether the client has closed its side, or reading failed.
     is_over: bool,
 }
 
 impl Wire {
-    /// A socket that lingers, if there is a place for that and `end` has not been called for.
+    /// A socket that lingers on drop, if a permit of `lingering` is free and `end` is not cancelled.
     pub fn new(stream: TcpStream, peer: Peer, lingering: Places, end: CancellationToken) -> Self {
         Self { stream: Some(stream), peer, lingering, end, is_over: false }
     }
@@ -51,7 +51,7 @@ impl Wire {
     }
 }
 
-/// Ends what is sent to the client, and reads what it sends.
+/// Closes the sending side, and reads and discards what the client still sends.
 async fn linger(mut stream: TcpStream, _place: Place) {
     if stream.shutdown().await.is_err() {
         return;

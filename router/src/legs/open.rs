@@ -72,9 +72,10 @@ async fn open_both(
     order: &Order,
     so_far: &SoFar,
 ) -> Result<(PrefillLeg, Option<DecodeLeg>), LegFailure> {
-    let mut decode = match so_far.needs_decode(order.max_new_tokens) {
-        true => Some(open_decode(placement, order, so_far).await?),
-        false => None,
+    let mut decode = if so_far.needs_decode(order.max_new_tokens) {
+        Some(open_decode(placement, order, so_far).await?)
+    } else {
+        None
     };
     let opening = open_prefill(placement, order, so_far);
     tokio::pin!(opening);

@@ -1,4 +1,4 @@
-//! The work that both nodes are asked to do, the same in every attempt.
+//! What both nodes are asked to do, the same in every attempt.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     openai::VisualChoice,
 };
 
-/// Ids by which a request can be followed through the cluster.
+/// Names under which a request can be followed through the cluster.
 #[derive(Clone, Debug, Default)]
 pub struct RequestIds {
     /// The client's `x-request-id`, or a generated one.
@@ -39,7 +39,7 @@ pub struct Order {
     pub user_spans: Vec<Span>,
     /// Encoded pictures.
     pub images: Vec<Bytes>,
-    /// Sampling parameters.
+    /// How tokens are drawn.
     pub sampling: Sampling,
     /// Most tokens of the answer, including the first one.
     pub max_new_tokens: u32,

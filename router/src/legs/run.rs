@@ -107,7 +107,7 @@ impl Run {
                 Ok(Progress::Done(Reason::Preempted)) => Setback::Preempted,
                 Err(failure) if failure.error.is_retryable() => Setback::Failed(failure),
                 Err(failure) => {
-                    // Frees both nodes now, even if the caller keeps this run for longer.
+                    // Frees both nodes now, however long the caller keeps what is left of the answer.
                     self.abandon();
                     self.metrics.failed(&failure.error);
                     return Err(failure.error);
@@ -137,7 +137,7 @@ impl Run {
         self.legs.as_ref().is_some_and(Legs::has_decoded)
     }
 
-    /// Number of attempts begun.
+    /// Attempts that were begun.
     pub fn attempts(&self) -> u32 {
         self.so_far.attempts
     }
@@ -148,12 +148,12 @@ impl Run {
         self.account.visual.or_else(latest)
     }
 
-    /// Number of prompt positions that the first attempt found in the prefix cache.
+    /// Prompt positions that the first attempt found in the prefix cache.
     pub fn cached_positions(&self) -> u32 {
         self.account.first.as_ref().map_or(0, |first| first.cached_positions)
     }
 
-    /// Replays the request with the tokens so far appended to its prompt.
+    /// Replays the request with the tokens so far.
     async fn go_on_after(&mut self, setback: Setback) -> Result<(), ServiceError> {
         let Some(legs) = self.legs.take() else { return Ok(()) };
         let again = Some(legs.pair());

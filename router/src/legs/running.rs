@@ -1,4 +1,4 @@
-//! Both legs of an attempt after the first token.
+//! Both legs after the first token.
 
 use std::{collections::VecDeque, time::Duration};
 

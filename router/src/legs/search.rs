@@ -19,7 +19,7 @@ use crate::cluster::PAIR_PATIENCE;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Bounds on one start: the number of attempts, and the time within which the last one begins.
+/// Bounds of one start.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     attempts: u32,
@@ -29,11 +29,11 @@ struct Bounds {
 const FRESH: Bounds = Bounds { attempts: 3, window: PAIR_PATIENCE };
 const BEGUN: Bounds = Bounds { attempts: 8, window: Duration::from_secs(10) };
 
-/// The state of one start.
+/// State of one start.
 #[derive(Debug)]
 pub struct Search {
     bounds: Bounds,
-    /// Time from which the window counts: the start, and from the first failure on, that failure.
+    /// Time from which the window counts: the beginning, then the first failure.
     since: Instant,
     failures: u32,
 }
@@ -44,7 +44,7 @@ impl Search {
         Self { bounds: if has_begun { BEGUN } else { FRESH }, since: now, failures: 0 }
     }
 
-    /// Time until which the search waits for a missing pair.
+    /// Time until which a missing pair is waited for.
     pub fn until(&self) -> Instant {
         self.since + self.bounds.window
     }

@@ -14,7 +14,7 @@
 pub struct SoFar {
     /// Tokens of the answer whose text the client has received or will receive.
     pub emitted: Vec<u32>,
-    /// Number of attempts begun.
+    /// Attempts that were begun.
     pub attempts: u32,
 }
 
@@ -30,7 +30,7 @@ impl SoFar {
         u32::try_from(self.emitted.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether the answer has reached `max_new_tokens`.
+    /// Whether an answer of at most `max_new_tokens` has its last token.
     pub fn is_complete(&self, max_new_tokens: u32) -> bool {
         self.next_index() >= max_new_tokens
     }

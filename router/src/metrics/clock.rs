@@ -19,7 +19,7 @@ use crate::openai::{
     response::{FinishReason, Usage},
 };
 
-/// Counts an answer that was neither finished nor lost to a failure as aborted when it is dropped.
+/// The counter of one answer. On drop, an answer that was neither finished nor failed counts as aborted.
 pub struct AnswerClock {
     metrics: Arc<Metrics>,
     counted: Counted,
@@ -29,34 +29,35 @@ pub struct AnswerClock {
 /// The answer that is counted.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// Its request's id.
+    /// Id of the answer's request.
     pub request_id: String,
-    /// When the router accepted that.
+    /// Time at which the router accepted the request.
     pub accepted: Instant,
-    /// The first answer to its prompt, which counts that.
+    /// Whether this is the first answer to its prompt; the first answer counts the prompt's tokens.
     pub leads: bool,
-    /// What the request failed with, whichever of its answers did; none: if it is not finished, then its client left.
+    /// Code of the error that any answer of the request failed with. If it is empty and the answer is not finished, the
+    /// client disconnected.
     pub failure: Arc<OnceLock<ErrorCode>>,
 }
 
 impl AnswerClock {
-    /// For an answer that has not begun.
+    /// The counter of an answer that has not begun.
     pub fn new(metrics: Arc<Metrics>, counted: Counted) -> Self {
         Self { metrics, counted, is_finished: false }
     }
 
-    /// The answer broke off, or never began; its request is lost.
+    /// Records that the answer broke off or never began; the whole request has then failed.
     pub fn failed(&self, code: ErrorCode) {
-        // Another answer may have been first.
+        // Another answer may have failed first; its code is kept.
         let _ = self.counted.failure.set(code);
     }
 
-    /// The first token came.
+    /// Records the first token, `after` its request was accepted.
     pub fn first_token(&self, after: Duration) {
         self.metrics.ttft.observe(after.as_secs_f64());
     }
 
-    /// `count` tokens came, `after` the ones before; none: there were none before.
+    /// Records `count` tokens that arrived `after` the previous ones; `None` if there were no tokens before.
     pub fn tokens(&self, after: Option<Duration>, count: usize) {
         if let Some(after) = after {
             let each = after.as_secs_f64() / count.max(1) as f64;
@@ -65,7 +66,7 @@ impl AnswerClock {
         self.metrics.generation_tokens.inc_by(count as u64);
     }
 
-    /// The answer is complete.
+    /// Records a complete answer.
     pub fn finished(&mut self, finish: FinishReason, usage: Usage, receipt: &Receipt) {
         self.end(finish.as_str());
         let metrics = &self.metrics;
@@ -123,7 +124,7 @@ impl Drop for AnswerClock {
             return;
         }
         let ended = match self.counted.failure.get() {
-            // Counted by its code where the client's error is made.
+            // The failure is counted by its code where the client's error is made.
             Some(code) => Ended::Failed(*code),
             None => {
                 self.end(ABORTED);

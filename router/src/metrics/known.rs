@@ -1,5 +1,5 @@
-//! Labels that are shown, so that those of nodes that have left can be taken off again. Without this a node that is gone
-//! would stay on every page at its last value.
+//! Label sets in use, so that those of nodes that left can be removed. Without this a node that left would stay on the
+//! metrics page with its last value.
 
 use std::{
     collections::HashSet,
@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// The labels of one family.
+/// The label sets in use of one metric family.
 #[derive(Debug)]
 pub struct Known<L>(Mutex<HashSet<L>>);
 
@@ -18,7 +18,7 @@ impl<L> Default for Known<L> {
 }
 
 impl<L: Clone + Eq + Hash> Known<L> {
-    /// `labels` are shown from now on.
+    /// Records that `labels` are in use.
     pub fn add(&self, labels: &L) {
         let mut known = self.lock();
         if !known.contains(labels) {
@@ -26,17 +26,17 @@ impl<L: Clone + Eq + Hash> Known<L> {
         }
     }
 
-    /// All that are shown.
+    /// All label sets in use.
     pub fn all(&self) -> Vec<L> {
         self.lock().iter().cloned().collect()
     }
 
-    /// Forgets those that are not `there` any more, and returns them.
+    /// Removes and returns the label sets for which `there` is false.
     pub fn left(&self, there: impl Fn(&L) -> bool) -> Vec<L> {
         self.lock().extract_if(|labels| !there(labels)).collect()
     }
 
-    /// A set is whole whatever happened to another holder.
+    /// Locks the set even if another holder panicked: each update leaves it whole.
     fn lock(&self) -> MutexGuard<'_, HashSet<L>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

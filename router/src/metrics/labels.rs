@@ -1,14 +1,14 @@
-//! The labels of the metrics.
+//! The label sets of the metrics, and their values.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// One label, whose key the field names.
+/// Defines a label set with one label; the field's name is the label's key.
 macro_rules! label {
     ($name:ident, $field:ident) => {
         #[doc = concat!("The label `", stringify!($field), "`.")]
         #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
         pub struct $name {
-            /// The value.
+            /// The label's value.
             pub $field: String,
         }
     };
@@ -22,11 +22,11 @@ label!(Code, code);
 label!(Placed, placement);
 label!(Reason, reason);
 
-/// How answers end.
+/// Values of `finished_reason`.
 pub const FINISHED_REASONS: [&str; 3] = ["stop", "length", ABORTED];
-/// The client left, or the nodes did.
+/// `finished_reason` of an answer that was dropped without an error of its own, mostly because its client disconnected.
 pub const ABORTED: &str = "abort";
-/// Why an attempt was made again, beside the codes of errors.
+/// `reason` of a retry after a preemption; other retries have an error's code.
 pub const PREEMPTED: &str = "preempted";
 
 /// A link, by the addresses of its ends.
@@ -38,25 +38,25 @@ pub struct LinkLabels {
     pub decode: String,
 }
 
-/// A refusal that this router has no word for, of a newer node.
+/// `reason` of a refusal that this router does not know, sent by a newer node.
 pub const OTHER_REASON: &str = "other";
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
-    /// The answer came to its end, or its reader left.
+    /// The answer was completed, or its reader disconnected.
     Ok,
-    /// Refused or lost.
+    /// The attempt was refused, or a node was lost.
     Failed,
-    /// Decode took its KV blocks for others.
+    /// Decode took the answer's KV blocks for other answers.
     Preempted,
 }
 
 impl AttemptOutcome {
-    /// Every one.
+    /// All outcomes.
     pub const ALL: [AttemptOutcome; 3] = [AttemptOutcome::Ok, AttemptOutcome::Failed, AttemptOutcome::Preempted];
 
-    /// The label.
+    /// The value of the label `outcome`.
     pub fn as_str(self) -> &'static str {
         match self {
             AttemptOutcome::Ok => "ok",

@@ -1,4 +1,4 @@
-//! Links as metrics: what went over each, and how fast it is.
+//! Metrics of links: bytes shipped over each, and its measured rate.
 
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
@@ -8,7 +8,7 @@ use super::{
     registry::{Builder, FloatGauge},
 };
 
-/// Both figures of every link between nodes that are there.
+/// Bytes and rate of every link between current nodes.
 pub struct LinkMetrics {
     rate: Family<LinkLabels, FloatGauge>,
     bytes: Family<LinkLabels, Counter>,
@@ -16,7 +16,7 @@ pub struct LinkMetrics {
 }
 
 impl LinkMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(to: &mut Builder) -> Self {
         Self {
             rate: to.add(
@@ -35,14 +35,15 @@ impl LinkMetrics {
         }
     }
 
-    /// So many bytes went over a link.
+    /// Counts bytes shipped over a link.
     pub fn shipped(&self, labels: &LinkLabels, bytes: u64) {
         self.bytes.get_or_create(labels).inc_by(bytes);
-        // Afterwards, so that what is taken off between the two is taken off again.
+        // Added last: if `update` removes the labels between the two lines, they are known again and get removed next
+        // time.
         self.known.add(labels);
     }
 
-    /// Links that anything went over, and how much.
+    /// The known links that have a byte count, and their bytes.
     pub fn bytes(&self) -> Vec<(LinkLabels, u64)> {
         let bytes = |labels: LinkLabels| {
             let bytes = self.bytes.get(&labels)?.get();
@@ -51,7 +52,7 @@ impl LinkMetrics {
         self.known.all().into_iter().filter_map(bytes).collect()
     }
 
-    /// Takes measured rates over, and links whose ends are not both `there` off.
+    /// Sets the measured rates, and removes links for which `there` is false.
     pub fn update(&self, rates: &[(LinkLabels, f64)], there: impl Fn(&LinkLabels) -> bool) {
         for (labels, bytes_per_s) in rates.iter().filter(|(labels, _)| there(labels)) {
             self.known.add(labels);

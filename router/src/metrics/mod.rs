@@ -1,5 +1,5 @@
-//! What `/metrics` shows. vLLM's names and buckets where the meaning is the same, so that existing boards work; ours
-//! beside them. Each help text states the figure's formula.
+//! The metrics of `/metrics`. They use vLLM's names and buckets where the meaning is the same, so that existing
+//! dashboards work, and `secateur_` names otherwise. Each help text states the figure's formula.
 
 mod clock;
 mod known;

@@ -1,4 +1,4 @@
-//! What nodes say of themselves, as metrics.
+//! Metrics made from the nodes' descriptions.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,28 +23,29 @@ pub struct NodeLabels {
     pub node: String,
 }
 
-/// No labels: the figure of all nodes together. Otherwise a node's role and address.
+/// The role and address of a node, or no labels for the figure of all nodes together.
 type MaybeNode = Vec<(&'static str, String)>;
 
 /// One node at this moment.
 #[derive(Debug)]
 pub struct NodeFigures {
-    /// Which one.
+    /// The node's role and address.
     pub labels: NodeLabels,
-    /// What it says of itself; none: it does not answer.
+    /// The node's description; `None` if the node does not answer.
     pub description: Option<Arc<NodeDescription>>,
-    /// Whether the router would send it anything.
+    /// Whether the router would send requests to the node.
     pub is_usable: bool,
 }
 
-/// A counter of the nodes, and what keeps it from going back.
+/// A counter summed over all nodes, with the tally that keeps it monotonic when a node restarts.
 struct Counted {
     counter: Counter,
-    /// Locked for as long as it takes to add; the sum is right whatever happened to another holder.
+    /// The nodes' last values and their sum. Locked only while adding; each update leaves the sum right, so a poisoned
+    /// lock is used all the same.
     tally: Mutex<Tally>,
 }
 
-/// Metrics that are read from the nodes' descriptions when the page is asked for.
+/// Metrics that are read from the nodes' descriptions when `/metrics` is requested.
 pub struct NodeMetrics {
     known: Known<NodeLabels>,
     up: Family<NodeLabels, Gauge>,
@@ -60,7 +61,7 @@ pub struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Registers them.
+    /// Registers the metrics.
     pub fn new(to: &mut Builder) -> Self {
         Self {
             known: Known::default(),
@@ -99,7 +100,7 @@ impl NodeMetrics {
         }
     }
 
-    /// Takes over what the nodes say now.
+    /// Sets the metrics to the nodes' current figures.
     pub fn update(&self, nodes: &[NodeFigures]) {
         let mut fullest = 0f64;
         for NodeFigures { labels, description, is_usable } in nodes {
@@ -134,7 +135,7 @@ impl NodeMetrics {
         }
     }
 
-    /// A node that does not answer has no load, rather than the last one for ever.
+    /// Removes the load of a node that does not answer, instead of showing its last load for ever.
     fn forget_load(&self, labels: &NodeLabels) {
         self.running.remove(labels);
         self.waiting.remove(labels);
@@ -152,7 +153,7 @@ impl Counted {
     fn observe(&self, node_id: &str, value: u64) {
         let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.observe(node_id, value);
-        // Under the lock, so that two pages at once do not count the same step twice.
+        // Done under the lock, so that two concurrent page requests do not count the same step twice.
         self.counter.inc_by(tally.sum() - self.counter.get());
     }
 }

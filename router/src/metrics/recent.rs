@@ -1,4 +1,4 @@
-//! The last requests, for the live page: figures and codes alone, no word of a prompt or an answer. Plain data.
+//! The last requests, for the live page: only figures and codes, never text of a prompt or an answer. Plain data.
 
 use std::{
     collections::VecDeque,
@@ -13,47 +13,48 @@ use crate::openai::{
     response::{FinishReason, Usage},
 };
 
-/// Requests that are remembered.
+/// Most requests that are remembered.
 const REQUESTS_MAX: usize = 50;
-/// An answer that breaks off is told of twice: where it broke, and where the client's error is made.
+/// Time within which two equal failures of one request count as one: an answer that breaks off is reported twice, where
+/// it broke off and where the client's error is made.
 const TWICE: Duration = Duration::from_secs(1);
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With an answer.
+    /// The request got its whole answer.
     Finished(FinishReason),
-    /// Its client left.
+    /// The client disconnected.
     Aborted,
-    /// With an error.
+    /// The request failed with this error.
     Failed(ErrorCode),
 }
 
 /// One request that has ended.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recent {
-    /// Counts from 1; who has seen one asks for those after it.
+    /// Number of the request, counted from 1; a reader asks for the requests after the last number it has seen.
     pub number: u64,
     /// The request's `x-request-id`.
     pub id: String,
-    /// When it ended, in Unix milliseconds.
+    /// Time at which the request ended, in Unix milliseconds.
     pub at_ms: u64,
     /// `stop`, `length`, `abort` or `error`.
     pub outcome: &'static str,
-    /// The error's code; null: there was none.
+    /// Code of the error; null if there was none.
     pub code: Option<&'static str>,
-    /// The status that belongs to the code.
+    /// HTTP status that belongs to the code; null if there was no error.
     pub status: Option<u16>,
-    /// Accepted to ended; null where it was refused before it ran.
+    /// Milliseconds from accepting the request to its end; null if it was refused before it ran.
     pub e2e_ms: Option<f64>,
-    /// Null without an answer.
+    /// Token counts; null without an answer.
     pub usage: Option<Usage>,
-    /// Null without an answer.
+    /// The answer's receipt; null without an answer.
     pub receipt: Option<Receipt>,
 }
 
 impl Recent {
-    /// The request `id` has ended now, `e2e` after it was accepted.
+    /// A record of the request `id`, which ended now, `e2e` after it was accepted.
     pub fn new(id: &str, ended: Ended, e2e: Option<Duration>) -> Self {
         let (outcome, error) = match ended {
             Ended::Finished(reason) => (reason.as_str(), None),
@@ -73,7 +74,7 @@ impl Recent {
         }
     }
 
-    /// The same with what an answer has.
+    /// Adds the usage and receipt of an answer.
     pub fn with(self, usage: Usage, receipt: &Receipt) -> Self {
         Self { usage: Some(usage), receipt: Some(receipt.clone()), ..self }
     }
@@ -84,7 +85,7 @@ impl Recent {
     }
 }
 
-/// The last [`REQUESTS_MAX`] of them, oldest first.
+/// The last [`REQUESTS_MAX`] requests, oldest first.
 #[derive(Debug, Default)]
 pub struct Ring {
     requests: VecDeque<Recent>,
@@ -92,7 +93,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Remembers a request, and forgets the oldest.
+    /// Adds a request, and drops the oldest one beyond the bound.
     pub fn push(&mut self, request: Recent) {
         if request.code.is_some() && self.requests.iter().any(|known| known.is_the_same_failure(&request)) {
             return;
@@ -104,7 +105,8 @@ impl Ring {
         }
     }
 
-    /// Those after number `after`, oldest first; all, where there has been no such number: who asks saw another router.
+    /// The requests after number `after`, oldest first. Returns all of them if there has been no such number, since the
+    /// reader then saw another router's numbers.
     pub fn after(&self, after: u64) -> Vec<Recent> {
         let after = if after > self.last { 0 } else { after };
         self.requests.iter().filter(|request| request.number > after).cloned().collect()

@@ -1,4 +1,4 @@
-//! The metrics and how they are named.
+//! The router's metrics, with their names and help texts.
 
 use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
@@ -41,7 +41,7 @@ const WIRE_SECONDS: &[f64] =
 const PRUNE_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 type Labelled<L, M> = Family<L, M>;
-/// A gauge of parts.
+/// A gauge with a fractional value.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Every metric of the router.
@@ -81,7 +81,7 @@ pub struct Metrics {
     rendering: Mutex<()>,
 }
 
-/// Figures that are read when asked for, not counted.
+/// Values of the gauges, read when the page is requested.
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Whether a new request would be served.
@@ -92,7 +92,7 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Bytes that requests hold.
     pub bytes_held: usize,
-    /// Each node.
+    /// Figures of each node.
     pub nodes: Vec<NodeFigures>,
     /// Each measured link and its rate in bytes per second.
     pub links: Vec<(LinkLabels, f64)>,
@@ -122,7 +122,7 @@ impl Builder {
         self.add(name, help, Family::default())
     }
 
-    /// Counters of a closed list, each there from the start.
+    /// Registers counters for a closed list of labels, each shown as 0 from the start.
     fn counters_at_zero<L>(&mut self, name: &str, help: &str, labels: impl IntoIterator<Item = L>) -> Family<L, Counter>
     where
         L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
@@ -270,7 +270,7 @@ impl Metrics {
         }
     }
 
-    /// Counts bytes of a request that came to no receipt.
+    /// Counts bytes shipped for a request that ended without a receipt.
     pub fn sent(&self, policy: &str, bytes: u64) {
         self.bytes_sent.get_or_create(&Policy { policy: policy.to_owned() }).inc_by(bytes);
     }
@@ -296,12 +296,12 @@ impl Metrics {
         self.links.shipped(link, bytes);
     }
 
-    /// Links that anything went over, and how many bytes.
+    /// The links over which bytes were shipped, and their bytes.
     pub fn link_bytes(&self) -> Vec<(LinkLabels, u64)> {
         self.links.bytes()
     }
 
-    /// A request has ended.
+    /// Remembers a request that has ended, for the live page.
     pub(super) fn remember(&self, request: Recent) {
         self.ring().push(request);
     }
@@ -311,7 +311,7 @@ impl Metrics {
         self.ring().after(after)
     }
 
-    /// A list is whole whatever happened to another holder.
+    /// Locks the list of requests even if another holder panicked: each update leaves it whole.
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,7 +321,7 @@ impl Metrics {
         self.attempts.get_or_create(&Outcome { outcome: outcome.as_str().to_owned() }).inc();
     }
 
-    /// Counts an attempt that failed of `error`, and the refusal if it was one.
+    /// Counts an attempt that failed with `error`, and the refusal if the error is one.
     pub fn failed(&self, error: &ServiceError) {
         self.attempt(AttemptOutcome::Failed);
         if error.code == ErrorCode::KvRefused {
@@ -331,7 +331,7 @@ impl Metrics {
         }
     }
 
-    /// The page, with `snapshot` for what is not counted.
+    /// Renders the page; `snapshot` supplies the gauges.
     pub fn render(&self, snapshot: Snapshot) -> Result<String, std::fmt::Error> {
         let _alone = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.running.set(i64::try_from(snapshot.running).unwrap_or(i64::MAX));

@@ -1,17 +1,17 @@
-//! Sums of counters that nodes keep and lose when they restart. Plain data.
+//! Sums of counters that nodes keep, which start at 0 again when a node restarts. Plain data.
 
 use std::collections::HashMap;
 
-/// The sum of one counter over all nodes there have been; it never goes back.
+/// The sum of one counter over all nodes there have been; it never decreases.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Last value of each node, by its id.
+    /// The last value of each node's counter, by node id.
     last: HashMap<String, u64>,
     sum: u64,
 }
 
 impl Tally {
-    /// A node's counter stands at `value`. A smaller value than before means that it began again at 0.
+    /// Adds what a node's counter has grown by. A smaller `value` than before means that the counter restarted at 0.
     pub fn observe(&mut self, node_id: &str, value: u64) {
         let last = self.last.insert(node_id.to_owned(), value).unwrap_or(0);
         let step = if value >= last { value - last } else { value };

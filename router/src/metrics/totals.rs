@@ -1,4 +1,5 @@
-//! Sums since the router started, read from the counters themselves: the live page and `/metrics` cannot disagree.
+//! Totals since the router started, read from the metrics' counters, so that the live page and `/metrics` cannot
+//! disagree.
 
 use std::collections::BTreeMap;
 
@@ -12,49 +13,49 @@ use super::{
     registry::Metrics,
 };
 
-/// What `/v1/cluster` shows as `totals`. Each figure is the counter of the same meaning on `/metrics`.
+/// The `totals` of `/v1/cluster`. Each figure is the counter of the same meaning on `/metrics`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// KV.
+    /// Bytes of KV.
     pub bytes: Bytes,
-    /// Pictures.
+    /// Visual tokens of pictures.
     pub visual_tokens: VisualTokens,
     /// Prompt tokens of finished requests, before pruning.
     pub prompt_tokens: u64,
     /// Generated tokens.
     pub generation_tokens: u64,
-    /// Ended answers: `stop`, `length`, `abort`.
+    /// Ended answers by `stop`, `length` and `abort`.
     pub requests: BTreeMap<&'static str, u64>,
-    /// Error answers by code; those that have not been given are left out, as in the two lists below.
+    /// Error answers by code; codes that have not occurred are left out.
     pub errors: BTreeMap<&'static str, u64>,
-    /// Shipments that decode refused, by reason.
+    /// Shipments that decode refused, by reason; reasons that have not occurred are left out.
     pub refused: BTreeMap<&'static str, u64>,
-    /// Pairs tried, by how that ended.
+    /// Attempts by outcome; outcomes that have not occurred are left out.
     pub attempts: BTreeMap<&'static str, u64>,
 }
 
-/// Part of [`Totals`].
+/// Bytes of KV, part of [`Totals`].
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Bytes {
-    /// Handed to the transport.
+    /// Bytes handed to the transport.
     pub sent: u64,
-    /// The kept tokens as they are.
+    /// Bytes of the kept tokens, uncoded and in every prefill block.
     pub dense: u64,
-    /// The unpruned prompts as they are.
+    /// Bytes of the unpruned prompts, uncoded and in every prefill block.
     pub unpruned: u64,
 }
 
-/// Part of [`Totals`].
+/// Visual tokens, part of [`Totals`].
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VisualTokens {
-    /// Of all pictures.
+    /// Visual tokens of all pictures before pruning.
     pub before: u64,
-    /// Those that were kept.
+    /// Visual tokens that were kept.
     pub after: u64,
 }
 
 impl Metrics {
-    /// The sums of this moment.
+    /// The current totals.
     pub fn totals(&self) -> Totals {
         Totals {
             bytes: Bytes {

@@ -1,5 +1,5 @@
-//! A request's body: JSON to be read field by field, and beside it, with keys in the client's order, what a chat template
-//! may print.
+//! A request's body: its JSON to be read field by field, and a copy, with keys in the client's order, of the values
+//! that a chat template may print.
 
 use std::{fmt, ops::Deref};
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::json::Json;
 
-/// What a message says of itself besides these reaches the template as it is.
+/// Message keys that the router reads itself; all other keys reach the template unchanged.
 const READ_BY_NAME: [&str; 2] = ["role", "content"];
 
 /// A parsed body.
@@ -21,7 +21,7 @@ pub struct Body {
     ordered: Ordered,
 }
 
-/// Keys in the client's order.
+/// Values that a template may print, with keys in the client's order.
 #[derive(Debug, Default, Deserialize)]
 struct Ordered {
     #[serde(default)]
@@ -35,7 +35,7 @@ struct MessageFields {
     places: Places,
 }
 
-/// Where role and content stand among a message's keys.
+/// Positions of `role` and `content` among a message's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places {
     /// Keys before the role.
@@ -51,7 +51,8 @@ impl Default for Places {
 }
 
 impl Body {
-    /// Parses `bytes`. They are read a second time only where a message has fields of its own.
+    /// Parses `bytes`. They are parsed a second time only if a message has further fields or there are
+    /// `chat_template_kwargs`.
     pub fn from_slice(bytes: &[u8]) -> serde_json::Result<Self> {
         let value: Value = serde_json::from_slice(bytes)?;
         if !has_fields(&value) {
@@ -59,29 +60,29 @@ impl Body {
         }
         match serde_json::from_slice(bytes) {
             Ok(ordered) => Ok(Self { value, ordered }),
-            // Another shape, or a key that came twice: whoever reads the fields says what is wrong, if anything is.
+            // The body has another shape, or a key occurs twice. If that is an error, reading the fields reports it.
             Err(_) => Ok(Self::from(value)),
         }
     }
 
-    /// What the message at `index` says besides role and content, null left out.
+    /// Fields of the message at `index` besides role and content, without those that are null.
     pub fn message_fields(&self, index: usize) -> &[(String, Json)] {
         self.ordered.messages.get(index).map_or(&[], |message| &message.others)
     }
 
-    /// Where its role and content stand among these.
+    /// Positions of `role` and `content` among the keys of the message at `index`.
     pub fn message_places(&self, index: usize) -> Places {
         self.ordered.messages.get(index).map(|message| message.places).unwrap_or_default()
     }
 
-    /// `chat_template_kwargs`.
+    /// The value of `chat_template_kwargs`.
     pub fn template_kwargs(&self) -> Option<&Json> {
         self.ordered.chat_template_kwargs.as_ref()
     }
 }
 
 impl From<Value> for Body {
-    /// For bodies that never were text: the order of keys is that of `value`.
+    /// Converts a value that was never text; the order of keys is that of `value`.
     fn from(value: Value) -> Self {
         let fields = |message: &Value| MessageFields {
             others: match Json::from(message) {
@@ -133,11 +134,12 @@ impl<'de> Visitor<'de> for FieldsReader {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<MessageFields, A::Error> {
         let mut fields: Vec<(String, Json)> = Vec::new();
         while let Some(key) = entries.next_key::<String>()? {
-            // Content may be megabytes of pictures: of these two only the place is kept.
+            // Content may be megabytes of pictures, so only the positions of role and content are kept.
             let is_read_by_name = READ_BY_NAME.contains(&key.as_str());
-            let value = match is_read_by_name {
-                true => entries.next_value::<IgnoredAny>().map(|_| Json::Null)?,
-                false => entries.next_value::<Json>()?,
+            let value = if is_read_by_name {
+                entries.next_value::<IgnoredAny>().map(|_| Json::Null)?
+            } else {
+                entries.next_value::<Json>()?
             };
             fields.retain(|(name, _)| *name != key);
             if is_read_by_name || value != Json::Null {

@@ -15,7 +15,7 @@ use super::{
 /// A validated chat request: nothing in it needs to be checked again, except against the nodes' context length.
 #[derive(Debug)]
 pub struct ChatJob {
-    /// Everything but the prompt.
+    /// The parts of the request besides its prompt.
     pub generation: Generation,
     /// The conversation.
     pub messages: Vec<Message>,
@@ -25,7 +25,7 @@ pub struct ChatJob {
     pub template_kwargs: Vec<Field>,
 }
 
-/// Reads and validates a request that never was text, so that its keys are in no order of a client's.
+/// Reads and validates a request given as a JSON value, whose keys have lost the client's order.
 pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     parse_body(&Body::from(body.clone()), limits)
 }
@@ -40,7 +40,8 @@ pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError>
     Ok(ChatJob { generation: generation::parse(&fields, limits, dialect)?, messages, pictures, template_kwargs })
 }
 
-/// `logprobs` asks for the drawn tokens', `top_logprobs` for those of so many others; 0 of them need no asking.
+/// Reads `logprobs`, which requests the log probabilities of the drawn tokens, and `top_logprobs`, the number of
+/// alternatives. A `top_logprobs` of 0 is allowed without `logprobs`.
 fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     let is_asked = fields.flag("logprobs")?.unwrap_or(false);
     let top = fields.integer_from("top_logprobs", 0)?;

@@ -10,37 +10,37 @@ use super::{
     unsupported,
 };
 
-/// What OpenAI's API generates where no limit is given.
+/// Most tokens of an answer if the request gives no limit, as in OpenAI's API.
 const MAX_TOKENS_DEFAULT: u32 = 16;
 
 /// A validated text request: nothing in it needs to be checked again, except against tokenizer and context length.
 #[derive(Debug)]
 pub struct CompletionJob {
-    /// Everything but the prompts.
+    /// The parts of the request besides its prompts.
     pub generation: Generation,
-    /// At least one.
+    /// The prompts; there is at least one.
     pub prompts: Vec<RawPrompt>,
-    /// Text prompts begin with the tokens that begin a sequence.
+    /// Whether the tokenizer adds its special tokens, such as the one that begins a sequence, to text prompts.
     pub adds_special_tokens: bool,
-    /// The prompt comes back before the answer.
+    /// Whether the prompt is returned before the answer.
     pub echoes: bool,
 }
 
-/// A prompt as it is, without a template.
+/// A prompt that is used without a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPrompt {
-    /// What it says.
+    /// The prompt's text or tokens.
     pub words: Words,
-    /// The field it came from.
+    /// The field that the prompt came from.
     pub param: String,
 }
 
-/// Text or tokens.
+/// A prompt's text or tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// To be tokenized.
+    /// Text that is still to be tokenized.
     Text(String),
-    /// Below the vocabulary's size, and at least one.
+    /// Token ids, at least one, each below the vocabulary's size.
     Tokens(Vec<u32>),
 }
 
@@ -65,7 +65,7 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<CompletionJob, ServiceErro
     Ok(CompletionJob { generation, prompts, adds_special_tokens, echoes })
 }
 
-/// `logprobs` is a number here.
+/// Reads `logprobs`, which in this API is the number of alternatives.
 fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     match fields.integer_from("logprobs", 0)? {
         Some(top) if top > TOP_LOGPROBS_MAX => {
@@ -75,7 +75,7 @@ fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     }
 }
 
-/// A string, token ids, or a list of either.
+/// Reads `prompt`: a string, a list of token ids, or a list of either.
 fn prompts(fields: &Fields, vocab: u32) -> Result<Vec<RawPrompt>, ServiceError> {
     let path = fields.path("prompt");
     match fields.get("prompt") {

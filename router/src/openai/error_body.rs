@@ -3,7 +3,7 @@
 use secateur_proto::ServiceError;
 use serde::Serialize;
 
-/// `{"error": {...}}`, all four fields always present.
+/// The body `{"error": {...}}`; all four fields are always present.
 #[derive(Debug, Serialize)]
 pub struct ErrorBody<'a> {
     error: Inner<'a>,

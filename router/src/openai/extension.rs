@@ -1,4 +1,4 @@
-//! The request's one extension: `secateur.visual`, `secateur.transfer` and `secateur.forced_token_ids`.
+//! The request's extension `secateur`: its fields `visual`, `transfer` and `forced_token_ids`.
 
 use secateur_proto::{ServiceError, v1};
 use secateur_pruning::{VisualMethod, VisualPolicy};
@@ -7,17 +7,18 @@ use serde_json::Value;
 
 use super::fields::Fields;
 
-/// What the client asked of visual pruning.
+/// The visual pruning that the client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct VisualChoice {
-    /// None: `auto`.
+    /// Pruning method; `None` means `auto`.
     pub method: Option<VisualMethod>,
-    /// Share of visual tokens kept, (0, 1].
+    /// Share of visual tokens to keep, (0, 1]; `None` means the recommended share.
     pub keep: Option<f64>,
 }
 
 impl VisualChoice {
-    /// The policy in force, given what the checkpoint recommends for one picture and for several, and how many there are.
+    /// The policy in force, given the checkpoint's recommendations for one and for several pictures, and the number of
+    /// pictures.
     pub fn resolve(&self, recommended: Recommended<'_>, pictures: usize) -> VisualPolicy {
         let (recommended, published) = match pictures {
             0 | 1 => (recommended.one, VisualPolicy::PUBLISHED),
@@ -26,52 +27,52 @@ impl VisualChoice {
         let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok());
         let recommended = recommended.unwrap_or(VisualPolicy::KEEP_ALL);
         let method = self.method.unwrap_or(match (recommended.method(), self.keep) {
-            // Who asks for a share of a checkpoint that nobody measured gets the method that loses least.
+            // A share without a method, on a checkpoint without a recommendation, gets the method that loses least.
             (VisualMethod::None, Some(_)) => VisualMethod::Coverage,
             (recommended, _) => recommended,
         });
         let measured = if recommended.method() == method { recommended.keep() } else { published.keep() };
         let keep = self.keep.unwrap_or(measured);
-        // Both sources of a rate have been checked, so nothing is out of range here.
+        // Both sources of a share have been checked, so it is in range here.
         VisualPolicy::new(method, keep).unwrap_or(VisualPolicy::KEEP_ALL)
     }
 }
 
-/// What a checkpoint recommends.
+/// The visual policies that a checkpoint recommends.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recommended<'a> {
-    /// Where a request has one picture.
+    /// Policy for a request with one picture.
     pub one: Option<&'a v1::VisualPolicy>,
-    /// Where it has several.
+    /// Policy for a request with several pictures.
     pub several: Option<&'a v1::VisualPolicy>,
 }
 
-/// The receipt's word for a method.
+/// A pruning method's name in receipts.
 pub fn method_name(method: i32) -> &'static str {
     visual::method_from_proto(method).unwrap_or(VisualMethod::None).as_str()
 }
 
-/// The receipt's word for a policy.
+/// A transfer policy's name in receipts.
 pub fn policy_name(policy: i32) -> &'static str {
     TransferPolicy::from_proto(policy).unwrap_or_default().as_str()
 }
 
-/// Most tokens that a request forces.
+/// Most tokens that a request may force.
 const FORCED_MAX: usize = 4_096;
 
-/// What the extension says.
+/// The extension's values.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Extension {
-    /// Visual pruning.
+    /// Visual pruning that the client asks for.
     pub visual: VisualChoice,
-    /// What is shipped; none: `auto`.
+    /// Transfer policy; `None` means `auto`.
     pub transfer: Option<TransferPolicy>,
-    /// The answer's first tokens, whatever the model would have said.
+    /// First tokens of the answer, used in place of sampled ones.
     pub forced: Vec<u32>,
 }
 
-/// Reads the extension; token ids must be below `vocab`. A misspelt key would silently mean another policy, so unknown keys
-/// are refused here.
+/// Reads the extension; token ids must be below `vocab`. Unknown keys are refused, since a misspelt key would silently
+/// select another policy.
 pub fn parse(fields: &Fields, vocab: u32) -> Result<Extension, ServiceError> {
     let Some(extension) = fields.object("secateur")? else {
         return Ok(Extension::default());

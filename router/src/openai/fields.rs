@@ -1,13 +1,13 @@
-//! Reads one JSON object field by field. Null counts as absent, unknown keys are left alone, and every error names the
+//! Reads one JSON object field by field. Null counts as absent, unknown keys are ignored, and every error names the
 //! field by its full path (`secateur.visual.keep`).
 
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::{Map, Value};
 
-/// Enough of a value to find it again.
+/// Most characters of a value that an error quotes, enough to find it again.
 const QUOTED_CHARS_MAX: usize = 40;
 
-/// A JSON object and where it sits in the request.
+/// A JSON object and its path in the request.
 #[derive(Clone)]
 pub struct Fields<'a> {
     map: &'a Map<String, Value>,
@@ -40,32 +40,32 @@ impl<'a> Fields<'a> {
         self.map.keys().map(String::as_str)
     }
 
-    /// A string.
+    /// The value of `key` as a string.
     pub fn text(&self, key: &str) -> Result<Option<&'a str>, ServiceError> {
         self.typed(key, "a string", Value::as_str)
     }
 
-    /// True or false.
+    /// The value of `key` as a boolean.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ServiceError> {
         self.typed(key, "true or false", Value::as_bool)
     }
 
-    /// A list.
+    /// The value of `key` as a list.
     pub fn list(&self, key: &str) -> Result<Option<&'a [Value]>, ServiceError> {
         self.typed(key, "a list", |value| value.as_array().map(Vec::as_slice))
     }
 
-    /// An object.
+    /// The value of `key` as an object.
     pub fn object(&self, key: &str) -> Result<Option<Fields<'a>>, ServiceError> {
         self.get(key).map(|value| Fields::of(value, self.path(key))).transpose()
     }
 
-    /// A number.
+    /// The value of `key` as a number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ServiceError> {
         self.typed(key, "a number", Value::as_f64)
     }
 
-    /// A number for which `accepts` holds; `range` says which these are.
+    /// The value of `key` as a number for which `accepts` holds; `range` describes those numbers in errors.
     pub fn number_where(
         &self,
         key: &str,
@@ -78,12 +78,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A whole number; `3.0` counts as one, since some clients have no integers.
+    /// The value of `key` as a whole number; `3.0` counts as one, since some clients have no integers.
     pub fn integer(&self, key: &str) -> Result<Option<i128>, ServiceError> {
         self.typed(key, "an integer", whole)
     }
 
-    /// A whole number of at least `min`, cut at `u32::MAX`.
+    /// The value of `key` as a whole number of at least `min`, clamped to `u32::MAX`.
     pub fn integer_from(&self, key: &str, min: u32) -> Result<Option<u32>, ServiceError> {
         match self.integer(key)? {
             Some(number) if number < i128::from(min) => Err(self.invalid(key, format!("must be at least {min}"))),
@@ -91,22 +91,22 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The value of `key` as the client wrote it, for errors; numbers have no bounds there.
+    /// The value of `key` as the client wrote it, for errors; unlike a parsed integer, a number is not clamped.
     pub fn quoted(&self, key: &str) -> String {
         let text = match self.map.get(key) {
-            // Exponents are written with a sign that hardly any client sends.
+            // `Display` writes exponents with a `+`, which hardly any client sends.
             Some(Value::Number(number)) => number.to_string().replace("e+", "e"),
             found => found.map(Value::to_string).unwrap_or_default(),
         };
         text.chars().take(QUOTED_CHARS_MAX).collect()
     }
 
-    /// An error about a value of `key` that is not in `range`.
+    /// The error for a value of `key` that is not in `range`.
     pub fn out_of_range(&self, key: &str, range: impl AsRef<str>) -> ServiceError {
         self.invalid(key, format!("must be {}, not {}", range.as_ref(), self.quoted(key)))
     }
 
-    /// An error about `key`.
+    /// The error for a value of `key` that breaks `rule`.
     pub fn invalid(&self, key: &str, rule: impl AsRef<str>) -> ServiceError {
         let path = self.path(key);
         invalid(path.clone(), format!("{path} {}", rule.as_ref()))
@@ -128,17 +128,17 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A malformed field.
+/// The error for a malformed field.
 pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidRequest, message).with_param(param)
 }
 
-/// A field whose value is known and not supported here.
+/// The error for a field whose value is known but not supported.
 pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> ServiceError {
     ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param(param)
 }
 
-/// A whole number of any size that JSON carries: beyond 64 bits it has become a float on the way here.
+/// The value as a whole number of any size: beyond 64 bits the JSON parser has made a float of it.
 pub fn whole(value: &Value) -> Option<i128> {
     if let Some(number) = value.as_i64() {
         return Some(number.into());
@@ -147,7 +147,7 @@ pub fn whole(value: &Value) -> Option<i128> {
         return Some(number.into());
     }
     let number = value.as_f64()?;
-    // The cast saturates, so a number beyond i128 becomes the nearest one.
+    // The cast saturates, so a number beyond `i128` becomes the nearest `i128`.
     (number.fract() == 0.0).then_some(number as i128)
 }
 

@@ -20,59 +20,60 @@ pub struct Limits {
     pub images_max: usize,
     /// Most bytes of one encoded picture.
     pub image_bytes_max: usize,
-    /// Size of the vocabulary, the bound of token ids that a client names.
+    /// Size of the vocabulary; token ids that a client names must be below it.
     pub vocab: u32,
 }
 
-/// How the answer is streamed.
+/// Options of a streamed answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// A last chunk with usage and receipt.
+    /// Whether a last chunk carries usage and receipt.
     pub include_usage: bool,
-    /// Usage so far in every chunk.
+    /// Whether every chunk carries the usage so far.
     pub continuous_usage: bool,
 }
 
 /// The most tokens to generate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxTokens {
-    /// None: the rest of the context.
+    /// Most tokens of the answer; `None` means the rest of the context.
     pub tokens: Option<u32>,
-    /// The name under which the client gave it, for errors.
+    /// The field in which the client gave the limit, for errors.
     pub field: &'static str,
-    /// The number as the client wrote it, for errors: `tokens` is cut at 32 bits. None: `tokens` is a default.
+    /// The number as the client wrote it, for errors, since `tokens` is clamped to 32 bits. `None` if `tokens` is a
+    /// default.
     pub sent: Option<String>,
-    /// Most tokens of prompt and answer together; none: the context.
+    /// Most tokens of prompt and answer together; `None` means the context length.
     pub total: Option<u32>,
 }
 
-/// How answers are generated and given back.
+/// How answers are generated and returned.
 #[derive(Clone, Debug)]
 pub struct Generation {
-    /// The model that the client named; none: any.
+    /// Model that the client named; `None` means any.
     pub model: Option<String>,
-    /// Answers to each prompt, at least 1.
+    /// Number of answers to each prompt, at least 1.
     pub choices: u32,
     /// How long an answer may be.
     pub max_tokens: MaxTokens,
     /// How tokens are drawn.
     pub sampling: SamplingChoice,
-    /// What ends the answer besides the model's own end token.
+    /// Stop conditions besides the model's own end tokens.
     pub stop: StopConditions,
-    /// Present when the answer is streamed.
+    /// Stream options, present if the answer is streamed.
     pub stream: Option<StreamOptions>,
-    /// Visual pruning.
+    /// Visual pruning that the client asks for.
     pub visual: VisualChoice,
-    /// What is shipped; none: `auto`.
+    /// Transfer policy; `None` means `auto`.
     pub transfer: Option<TransferPolicy>,
 }
 
-/// Where the two kinds of requests differ in what they share.
+/// Differences between chat and text requests in the parts that they share.
 #[derive(Clone, Copy, Debug)]
 pub struct Dialect {
-    /// Where no limit is given; none: the rest of the context.
+    /// Limit of the answer if the request gives none; `None` means the rest of the context.
     pub max_tokens_default: Option<u32>,
-    /// Reads whether, and of how many tokens beside the drawn one, log probabilities are asked for.
+    /// Reads whether log probabilities are requested, and for how many alternatives to each drawn token.
     pub top_logprobs: fn(&Fields) -> Result<Option<u32>, ServiceError>,
 }
 
@@ -93,7 +94,7 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
     })
 }
 
-/// `n`. Drawing more than are returned (`best_of`) is not built.
+/// Reads `n`. Drawing more answers than are returned (`best_of`) is not supported.
 fn choices(fields: &Fields) -> Result<u32, ServiceError> {
     let choices = fields.integer_from("n", 1)?.unwrap_or(1);
     if choices > CHOICES_MAX {
@@ -106,7 +107,7 @@ fn choices(fields: &Fields) -> Result<u32, ServiceError> {
     }
 }
 
-/// `max_completion_tokens` is OpenAI's newer name and wins.
+/// Reads the length limit. `max_completion_tokens` is OpenAI's newer name and wins over `max_tokens`.
 fn max_tokens(fields: &Fields, default: Option<u32>) -> Result<MaxTokens, ServiceError> {
     let newer = fields.integer_from("max_completion_tokens", 1)?;
     let older = fields.integer_from("max_tokens", 1)?;

@@ -1,4 +1,4 @@
-//! Pictures as data URIs. The router never fetches a URL: that would make it a way into the network it runs in.
+//! Decodes pictures from data URIs. The router never fetches a URL: clients could use it to reach its internal network.
 
 use base64::{
     Engine,
@@ -7,16 +7,17 @@ use base64::{
 };
 use bytes::Bytes;
 
-// Some clients leave the padding out.
+// Some clients omit the padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// The bytes of a picture, or why there are none.
+/// Decodes a picture of at most `bytes_max` bytes; an error says what is wrong with it.
 pub fn decode(url: &str, bytes_max: usize) -> Result<Bytes, String> {
     let data = payload(url)?;
-    // Three bytes from four characters; whitespace only makes the estimate too high, and it is checked again below.
+    // Four characters become three bytes. Whitespace only makes this estimate too high; the exact size is checked
+    // below.
     if data.len() / 4 > bytes_max / 3 + 1 {
         return Err(too_large(bytes_max));
     }
@@ -55,7 +56,7 @@ fn too_large(bytes_max: usize) -> String {
     format!("the picture is larger than {bytes_max} bytes")
 }
 
-/// By its first bytes, since the declared media type is often wrong.
+/// Whether the bytes begin like a known image format; the declared media type is often wrong.
 fn is_known_format(bytes: &[u8]) -> bool {
     let is_png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
     let is_jpeg = bytes.starts_with(b"\xff\xd8\xff");

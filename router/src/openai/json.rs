@@ -1,4 +1,4 @@
-//! JSON whose keys stay in the client's order, for what a chat template may print.
+//! JSON whose keys keep the client's order, for values that a chat template may print.
 
 use std::{collections::HashMap, fmt};
 
@@ -21,12 +21,12 @@ pub enum Json {
     Text(String),
     /// A list.
     List(Vec<Json>),
-    /// An object. A key that came twice stands where it came first, with its last value.
+    /// An object. A key that occurs twice keeps its first position and its last value.
     Object(Vec<(String, Json)>),
 }
 
 impl Json {
-    /// The value of `key`, where this is an object that has it.
+    /// The value of `key`, if this is an object that has the key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         match self {
             Self::Object(entries) => entries.iter().find(|(name, _)| name == key).map(|(_, value)| value),
@@ -36,7 +36,7 @@ impl Json {
 }
 
 impl From<&Value> for Json {
-    /// The order of keys is the one in which `value` has them.
+    /// Converts `value`, keeping its order of keys.
     fn from(value: &Value) -> Self {
         match value {
             Value::Null => Self::Null,

@@ -1,4 +1,4 @@
-//! `logit_bias`: token ids as JSON keys, and what is added to their logits.
+//! `logit_bias`: an object whose keys are token ids and whose values are added to their logits.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,10 @@ use secateur_proto::ServiceError;
 use super::fields::Fields;
 
 const FIELD: &str = "logit_bias";
-/// Each entry costs the nodes a look-up for every token they draw.
+/// Most entries: each costs the nodes a look-up for every token they draw.
 const ENTRIES_MAX: usize = 1_024;
 const BIAS_MAX: f64 = 100.0;
-/// Enough of a wrong key to find it again.
+/// Most characters of a wrong key that an error quotes, enough to find it again.
 const KEY_CHARS_SHOWN: usize = 40;
 
 /// Reads the field; ids must be below `vocab`.
@@ -20,7 +20,7 @@ pub fn parse(fields: &Fields, vocab: u32) -> Result<HashMap<u32, f32>, ServiceEr
         return Err(fields.invalid(FIELD, format!("may have at most {ENTRIES_MAX} entries")));
     }
     let entry = |key| Ok((token_id(fields, key, vocab)?, bias(fields, &entries, key)?));
-    // A null means that there is no bias, as it means absent everywhere else.
+    // A null entry is skipped, since null means absent everywhere.
     entries.keys().filter(|key| entries.get(key).is_some()).map(entry).collect()
 }
 

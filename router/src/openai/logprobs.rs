@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-/// What OpenAI writes for a token that cannot be drawn: JSON has no infinity.
+/// Value that OpenAI writes for a token that cannot be drawn, since JSON has no infinity.
 const LOGPROB_MIN: f32 = -9_999.0;
 
-/// Of the tokens of one reply, or of one chunk.
+/// Log probabilities of the tokens of one reply, or of one chunk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Logprobs {
-    /// One for each token of the text.
+    /// Entries, one for each token of the text.
     pub content: Vec<TokenEntry>,
     refusal: Option<()>,
 }
 
-/// A token of the answer, and what else could have stood there.
+/// A token of the answer and its most likely alternatives.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TokenEntry {
     /// The token that was drawn.
@@ -43,25 +43,25 @@ impl ScoredToken {
         &self.token
     }
 
-    /// Its log probability.
+    /// The token's log probability.
     pub fn logprob(&self) -> f32 {
         self.logprob
     }
 
-    /// How many characters its bytes are as text.
+    /// Length of the token's text in characters.
     pub fn length(&self) -> usize {
         String::from_utf8_lossy(&self.bytes).chars().count()
     }
 
-    /// The same, named by its id as vLLM writes it.
+    /// The token named by its id, as vLLM writes it.
     pub fn named_by_id(self, id: u32) -> Self {
         Self { token: format!("token_id:{id}"), ..self }
     }
 
-    /// A token by its bytes, which may be part of a character only.
+    /// A token given by its bytes, which may be only part of a character.
     pub fn new(bytes: Vec<u8>, logprob: f32) -> Self {
         let token = String::from_utf8_lossy(&bytes).into_owned();
-        // `max` also makes a number of what is none.
+        // `max` also replaces NaN by the minimum.
         Self { token, logprob: logprob.max(LOGPROB_MIN), bytes }
     }
 }

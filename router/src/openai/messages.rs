@@ -1,4 +1,4 @@
-//! `messages`: content as a string or as parts, in every role.
+//! Reads `messages`, whose content may be a string or a list of parts in every role.
 
 use bytes::Bytes;
 use secateur_proto::{ErrorCode, ServiceError};
@@ -17,46 +17,46 @@ use super::{
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool` or `function`; OpenAI's `developer` is read as `system`.
     pub role: String,
-    /// How the client sent its content.
+    /// Form in which the client sent the content.
     pub form: Form,
-    /// Text and pictures in order.
+    /// Text and pictures of the content, in order.
     pub parts: Vec<Part>,
-    /// Everything else that the client said of it (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
+    /// Further fields of the message (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
     pub fields: Vec<Field>,
-    /// Where role and content stand among these.
+    /// Positions of `role` and `content` among the message's keys.
     pub places: Places,
 }
 
-/// How content was sent.
+/// The form of a message's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Not at all.
+    /// There is no content.
     Absent,
-    /// As a string, which is the one part.
+    /// A string, which is the only part.
     Text,
-    /// As a list of parts.
+    /// A list of parts.
     Parts,
 }
 
 /// A field of a request that only the chat template reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// Its key.
+    /// The field's key.
     pub name: String,
-    /// Its value.
+    /// The field's value.
     pub value: Json,
-    /// The client's name for it: `messages[0].name`.
+    /// Full path of the field in the request: `messages[0].name`.
     pub param: String,
 }
 
-/// A piece of a message.
+/// A part of a message's content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Words.
+    /// A text.
     Text {
-        /// The words.
+        /// The text.
         text: String,
-        /// The field they came from.
+        /// The field that the text came from.
         param: String,
     },
     /// The next picture of the request.
@@ -66,9 +66,9 @@ pub enum Part {
 /// An encoded picture and the field it came from.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Picture {
-    /// PNG, JPEG, WebP or GIF by its first bytes; its pixels are decoded on the prefill node.
+    /// The encoded picture: PNG, JPEG, WebP or GIF by its first bytes. The prefill node decodes its pixels.
     pub bytes: Bytes,
-    /// `messages[0].content[1].image_url.url`.
+    /// The field that the picture came from, such as `messages[0].content[1].image_url.url`.
     pub param: String,
 }
 
@@ -166,7 +166,7 @@ fn too_many_pictures(fields: &Fields, limits: &Limits) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidImage, message).with_param(fields.path("image_url"))
 }
 
-/// `image_url` as an object with `url` and whatever else, or as the bare string.
+/// Reads `image_url`: an object with `url` and possibly other keys, or a bare string.
 fn parse_picture(fields: &Fields, limits: &Limits) -> Result<Picture, ServiceError> {
     let (url, param) = match fields.get("image_url") {
         Some(Value::String(url)) => (url.as_str(), fields.path("image_url")),

@@ -1,4 +1,4 @@
-//! OpenAI's API as data: what clients send, read leniently and validated strictly, and what they get back. No I/O here.
+//! OpenAI's API as data: requests, read leniently and validated strictly, and replies. No I/O here.
 
 mod body;
 pub mod chat;

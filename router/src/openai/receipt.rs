@@ -1,38 +1,38 @@
-//! The reply's extension: what this request shipped, pruned and took.
+//! The reply's extension `secateur`: what the request shipped, what it pruned and how long it took.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-/// See `contract.md` and the field docs for each figure's formula.
+/// The receipt of one request. `docs/api.md` and the field docs give each figure's formula.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Receipt {
-    /// Binds the legs of the request.
+    /// Epoch: the id that ties the legs of the request together.
     pub epoch: String,
-    /// Id of the pruning plan in force; empty: none.
+    /// Id of the pruning plan in force; empty if there is none.
     pub plan: String,
-    /// Who prefilled.
+    /// Name of the prefill node.
     pub prefill_node: String,
-    /// Who decoded; empty when the answer was one token long.
+    /// Name of the decode node; empty if the answer was one token long.
     pub decode_node: String,
-    /// Pairs tried, the successful one included.
+    /// Number of attempts, including the successful one.
     pub attempts: u32,
-    /// Visual tokens; null where the request has no picture.
+    /// Visual pruning; null if the request has no picture.
     pub visual: Option<VisualReceipt>,
-    /// Bytes.
+    /// The KV transfer.
     pub transfer: TransferReceipt,
-    /// What the router chose before it asked the nodes, and from what. Of the last attempt.
+    /// The router's decision before the last attempt, and its inputs.
     pub decision: DecisionReceipt,
-    /// Milliseconds.
+    /// Timings in milliseconds.
     pub timing: Timing,
-    /// Where a request has several answers: each one's own receipt. The rest then sums up what can be summed, and is the
-    /// first answer's otherwise.
+    /// The receipt of each answer, if the request has several. The other fields are then sums where a sum makes sense,
+    /// and otherwise those of the first answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub choices: Vec<Receipt>,
 }
 
 impl Receipt {
-    /// One receipt for all answers to a request: of one, its own.
+    /// The receipt of a request: the only answer's own receipt, or the sum over several answers.
     pub fn of_all(mut receipts: Vec<Receipt>) -> Receipt {
         let Some(first) = receipts.first() else { return Receipt::default() };
         if receipts.len() == 1 {
@@ -53,23 +53,24 @@ impl Receipt {
     }
 }
 
-/// What pruning did.
+/// Figures of visual pruning.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct VisualReceipt {
     /// The method that ran.
     pub method: String,
-    /// Pictures.
+    /// Number of pictures.
     pub images: u32,
-    /// Visual tokens of all pictures.
+    /// Visual tokens of all pictures before pruning.
     pub tokens_before: u32,
     /// Visual tokens that were kept.
     pub tokens_after: u32,
-    /// Time to choose them.
+    /// Milliseconds for choosing the visual tokens.
     pub prune_ms: f64,
-    /// Pictures of which more was kept than asked, because their tokens are too evenly informative to drop (`coverage`).
+    /// Number of pictures of which more tokens were kept than asked, because they are too evenly informative to drop
+    /// (`coverage`).
     pub bypassed: u32,
-    /// Rank correlation of stage-1 scores with small norms (`trimtokenator`, `trimtokenator-lc`): near 1, the stage only
-    /// chooses small norms.
+    /// Rank correlation of stage-1 scores with small norms (`trimtokenator`, `trimtokenator-lc`): near 1, the stage
+    /// only chooses small norms.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub norm_correlation: Option<f64>,
 }
@@ -84,45 +85,45 @@ impl VisualReceipt {
     }
 }
 
-/// What went over the wire.
+/// Figures of the KV transfer.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct TransferReceipt {
-    /// The policy.
+    /// The transfer policy.
     pub policy: String,
-    /// Bits a value, about, of what is not shipped as it was computed; null: all is.
+    /// Approximate bits per value of the KV that is coded with loss; null if all KV is shipped as it was computed.
     pub bits: Option<f64>,
-    /// Payload and framing handed to the transport.
+    /// Bytes of payload and framing handed to the transport.
     pub bytes_sent: u64,
-    /// The kept tokens in every prefill block at the model's dtype.
+    /// Bytes of the kept tokens in every prefill block at the model's dtype.
     pub bytes_dense: u64,
-    /// The unpruned prompt so.
+    /// Bytes of the unpruned prompt in every prefill block at the model's dtype.
     pub bytes_unpruned: u64,
     /// `bytes_unpruned / bytes_sent`; 0 when nothing was sent.
     pub ratio: f64,
-    /// What `ratio` is the product of; null when nothing was sent.
+    /// The factors of `ratio`; null when nothing was sent.
     pub saved: Option<Saved>,
-    /// First byte to acknowledgement.
+    /// Milliseconds from the first byte of the shipment to its acknowledgement.
     pub wire_ms: f64,
     /// Share of `wire_ms` that ran while prefill still computed.
     pub overlap: f64,
-    /// Rate seen by this shipment.
+    /// Rate of this shipment in Mbit/s.
     pub link_mbit_s: f64,
-    /// Positions that decode had already, of an earlier turn of the conversation.
+    /// Positions whose KV decode already had from an earlier turn of the conversation.
     pub positions_held: u32,
-    /// Processor time that coding and framing took.
+    /// Milliseconds of processor time for coding and framing.
     pub encode_ms: f64,
-    /// Bytes before coding: what `bytes_sent` would be with every shipped value as it is stored.
+    /// Bytes before coding: `bytes_sent` if every shipped value were sent as it is stored.
     pub bytes_raw: u64,
-    /// The kept tokens in every block of the checkpoint.
+    /// Bytes of the kept tokens in every block of the checkpoint.
     #[serde(skip)]
     pub bytes_kept: u64,
-    /// `bytes_raw` with what decode had already.
+    /// `bytes_raw` plus the bytes that decode already had.
     #[serde(skip)]
     pub bytes_planned: u64,
 }
 
 impl TransferReceipt {
-    /// What the ratio is the product of.
+    /// Fills `saved` with the factors of `ratio`.
     pub fn with_saved(mut self) -> Self {
         self.saved =
             Saved::of([self.bytes_unpruned, self.bytes_kept, self.bytes_planned, self.bytes_raw, self.bytes_sent]);
@@ -146,21 +147,22 @@ impl TransferReceipt {
     }
 }
 
-/// How many times fewer bytes each means makes them; above 1 is saved.
+/// The factors by which each means reduces the bytes; a factor above 1 saves bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Saved {
-    /// Visual tokens that were pruned.
+    /// Factor of visual pruning.
     pub visual: f64,
-    /// Blocks and positions that plan and policy leave out; below 1: further attempts shipped them again.
+    /// Factor of the blocks and positions that plan and policy leave out; below 1 if further attempts shipped them
+    /// again.
     pub blocks: f64,
-    /// Positions that decode had already.
+    /// Factor of the positions whose KV decode already had.
     pub held: f64,
-    /// Coding, less framing.
+    /// Factor of coding, after the cost of framing.
     pub precision: f64,
 }
 
 impl Saved {
-    /// Of bytes each of which is what the means before leave: unpruned, kept, planned, raw, sent.
+    /// The factors between successive byte counts: unpruned, kept, planned, raw, sent. `None` if any of them is 0.
     pub fn of(bytes: [u64; 5]) -> Option<Saved> {
         let [unpruned, kept, planned, raw, sent] = bytes;
         bytes.iter().all(|bytes| *bytes > 0).then(|| Saved {
@@ -177,44 +179,44 @@ pub fn ratio(unpruned: u64, sent: u64) -> f64 {
     if sent == 0 { 0.0 } else { unpruned as f64 / sent as f64 }
 }
 
-/// The two nodes are on one machine, and KV crosses no network.
+/// Placement of a pair on one machine, where KV crosses no network.
 pub const SAME_HOST: &str = "same-host";
-/// KV crosses a network, or may, or is shipped as if it did (`--placement disaggregated`).
+/// Placement where KV crosses a network, or may, or is shipped as if it did (`--placement disaggregated`).
 pub const DISAGGREGATED: &str = "disaggregated";
 
-/// What the router chose. Formulas: `docs/placement.md`.
+/// The router's decision. Formulas: `docs/placement.md`.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DecisionReceipt {
-    /// The policy that both nodes were told.
+    /// The transfer policy that both nodes were told.
     pub policy: &'static str,
-    /// What the precision rests on; null: nothing is lost, or the request chose it.
+    /// Evidence for the precision in use; null if nothing is lost, or if the request chose the precision.
     pub evidence: Option<String>,
-    /// In a few words; one of a closed list.
+    /// The reason in a few words; one of a closed list.
     pub why: &'static str,
     /// [`SAME_HOST`] or [`DISAGGREGATED`].
     pub placement: &'static str,
-    /// Rate of the pair's link, measured before this request; null: not measured yet.
+    /// Rate of the pair's link in Mbit/s, measured before this request; null if not measured yet.
     pub link_mbit_s: Option<f64>,
     /// Bytes that this request would ship under each policy that the prefill node offers.
     pub bytes: BTreeMap<&'static str, u64>,
-    /// Seconds of prefill; null: not measured yet.
+    /// Predicted seconds of prefill; null if not measured yet.
     pub prefill_s_predicted: Option<f64>,
-    /// Seconds of shipping under the chosen policy; null: not known.
+    /// Predicted seconds of shipping under the chosen policy; null if not known.
     pub ship_s_predicted: Option<f64>,
 }
 
-/// When things happened, measured on the router's clock unless said otherwise.
+/// Timings in milliseconds, by the router's clock unless said otherwise.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Timing {
-    /// Waiting for admission at the router, and in the prefill node's queue (its clock).
+    /// Time spent waiting for admission at the router plus time in the prefill node's queue (the node's clock).
     pub queue_ms: f64,
-    /// The prefill node's computation (its clock).
+    /// Time of the prefill node's computation (the node's clock).
     pub prefill_ms: f64,
-    /// Request accepted to first token written to the client.
+    /// Time from accepting the request to the arrival of its first token at the router.
     pub ttft_ms: f64,
-    /// The decode node's, from KV complete to last token (its clock); when the router ended the answer itself: first
-    /// token to last.
+    /// Time from complete KV to the last token (the decode node's clock); if the router ended the answer itself, time
+    /// from the first token to the last.
     pub decode_ms: f64,
-    /// (last token - first token) / (completion tokens - 1); 0 for one token.
+    /// Time per output token: (last token - first token) / (completion tokens - 1); 0 for one token.
     pub tpot_ms: f64,
 }

@@ -1,5 +1,5 @@
-//! The reply that is not streamed, of chat and text requests. Every key of the contract is present, null where there is
-//! nothing.
+//! The reply to a chat or text request that is not streamed. Every documented key is present, null where there is no
+//! value.
 
 use serde::Serialize;
 
@@ -9,17 +9,17 @@ use super::{
     text_logprobs::TextLogprobs,
 };
 
-/// Which of the two APIs a reply is written for.
+/// The API whose format a reply has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// `/v1/chat/completions`.
+    /// The API of `/v1/chat/completions`.
     Chat,
-    /// `/v1/completions`.
+    /// The API of `/v1/completions`.
     Text,
 }
 
 impl Shape {
-    /// `object` of the reply, or of its chunks.
+    /// The value of `object` in the reply or in its chunks.
     pub fn object(self, is_streamed: bool) -> &'static str {
         match (self, is_streamed) {
             (Shape::Chat, false) => "chat.completion",
@@ -28,7 +28,7 @@ impl Shape {
         }
     }
 
-    /// What ids begin with.
+    /// The prefix of reply ids.
     pub fn id_prefix(self) -> &'static str {
         match self {
             Shape::Chat => "chatcmpl",
@@ -43,12 +43,12 @@ impl Shape {
 pub enum FinishReason {
     /// An end token or a stop text.
     Stop,
-    /// `max_tokens` or the context is used up.
+    /// `max_tokens` or the context length was reached.
     Length,
 }
 
 impl FinishReason {
-    /// As in JSON.
+    /// The reason's name in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             FinishReason::Stop => "stop",
@@ -57,36 +57,36 @@ impl FinishReason {
     }
 }
 
-/// What every reply and chunk starts with.
+/// The fields that every reply and every chunk starts with.
 #[derive(Clone, Debug, Serialize)]
 pub struct Head {
-    /// `chatcmpl-...` or `cmpl-...`, the same in every chunk.
+    /// Id of the reply, `chatcmpl-...` or `cmpl-...`, the same in every chunk.
     pub id: String,
-    /// See [`Shape::object`].
+    /// Kind of the object, see [`Shape::object`].
     pub object: &'static str,
-    /// Unix seconds.
+    /// Time of the reply in Unix seconds.
     pub created: u64,
-    /// The served name.
+    /// Name under which the model is served.
     pub model: String,
 }
 
 /// Token counts.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Usage {
-    /// What the user sent: text tokens and all visual tokens, before pruning.
+    /// Tokens that the user sent: text tokens and all visual tokens, before pruning.
     pub prompt_tokens: u32,
-    /// Generated tokens, an end token included.
+    /// Generated tokens, without an end token.
     pub completion_tokens: u32,
-    /// Their sum.
+    /// Sum of prompt and completion tokens.
     pub total_tokens: u32,
-    /// Prefix cache hits.
+    /// Details of the prompt tokens: prefix cache hits.
     pub prompt_tokens_details: PromptTokensDetails,
 }
 
-/// Part of [`Usage`].
+/// Details of the prompt tokens, part of [`Usage`].
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct PromptTokensDetails {
-    /// Prefill's prefix hit.
+    /// Prompt tokens that prefill found in its prefix cache.
     pub cached_tokens: u32,
 }
 
@@ -101,12 +101,12 @@ impl Usage {
         }
     }
 
-    /// Of another answer to a prompt that has been counted.
+    /// The usage of a further answer to a prompt that has already been counted.
     pub fn without_prompt(self) -> Self {
         Self::new(0, self.completion_tokens, 0)
     }
 
-    /// The sum.
+    /// The sum of two usages.
     pub fn plus(self, other: Self) -> Self {
         let cached = |usage: Self| usage.prompt_tokens_details.cached_tokens;
         Self::new(
@@ -150,14 +150,14 @@ struct AssistantMessage {
     refusal: Option<()>,
 }
 
-/// What a choice holds.
+/// The content of one choice.
 #[derive(Debug)]
 pub struct Content {
     /// The answer.
     pub text: String,
-    /// None: not asked for.
+    /// Log probabilities; `None` if they were not requested.
     pub logprobs: Option<Vec<TokenEntry>>,
-    /// Why it ended.
+    /// Why the answer ended.
     pub finish_reason: FinishReason,
 }
 
@@ -171,7 +171,8 @@ impl Completion {
                     message: AssistantMessage { role: "assistant", content: text, refusal: None },
                     logprobs: logprobs.map(Logprobs::from),
                 },
-                // Prompts that come back are not scored, so scored texts begin at their beginning.
+                // A returned prompt is never scored (`echo` with `logprobs` is refused), so a scored text starts at
+                // offset 0.
                 Shape::Text => {
                     Said::Text { text, logprobs: logprobs.map(|entries| TextLogprobs::new(&entries, &mut 0)) }
                 }

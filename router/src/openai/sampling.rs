@@ -1,4 +1,4 @@
-//! How tokens are drawn, and what is reported of them.
+//! Reads how tokens are drawn, and what is reported about them.
 
 use std::collections::HashMap;
 
@@ -10,40 +10,40 @@ use super::{
     logit_bias,
 };
 
-/// Sampling as far as the client said; the rest comes from the model's generation defaults.
+/// Sampling parameters that the client gave; the others come from the model's generation defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SamplingChoice {
-    /// [0, 2]; 0 is greedy.
+    /// Temperature in [0, 2]; 0 is greedy.
     pub temperature: Option<f64>,
-    /// (0, 1].
+    /// Nucleus (top-p) in (0, 1].
     pub top_p: Option<f64>,
-    /// 0: off.
+    /// Top-k; 0 is off.
     pub top_k: Option<u32>,
-    /// Folded to 64 bits.
+    /// Seed, folded to 64 bits.
     pub seed: Option<u64>,
-    /// [0, 1]; 0 is off.
+    /// Min-p in [0, 1]; 0 is off.
     pub min_p: Option<f64>,
-    /// Above 0; 1 is off.
+    /// Repetition penalty, above 0; 1 is off.
     pub repetition_penalty: Option<f64>,
-    /// [-2, 2]; 0 is off.
+    /// Frequency penalty in [-2, 2]; 0 is off.
     pub frequency_penalty: Option<f64>,
-    /// [-2, 2]; 0 is off.
+    /// Presence penalty in [-2, 2]; 0 is off.
     pub presence_penalty: Option<f64>,
-    /// Added to logits, by token id.
+    /// Biases added to logits, by token id.
     pub logit_bias: HashMap<u32, f32>,
-    /// Present when log probabilities are asked for: of so many of the most likely tokens beside the drawn one.
+    /// Number of most likely tokens reported with each drawn token; present if log probabilities are requested.
     pub top_logprobs: Option<u32>,
-    /// Tokens are named by their ids where log probabilities are reported (vLLM's `return_tokens_as_token_ids`).
+    /// Whether log probabilities name tokens by their ids (vLLM's `return_tokens_as_token_ids`).
     pub tokens_as_ids: bool,
-    /// The answer's first tokens, of the extension.
+    /// First tokens of the answer, forced by the extension's `forced_token_ids`.
     pub forced: Vec<u32>,
 }
 
 /// Most alternatives that are reported for one token.
 pub const TOP_LOGPROBS_MAX: u32 = 20;
 
-/// Reads everything that says how tokens are drawn; token ids must be below `vocab`. How log probabilities are asked for
-/// depends on the kind of request, so the caller has read `top_logprobs`.
+/// Reads the sampling parameters; token ids must be below `vocab`. Chat and text requests ask for log probabilities
+/// differently, so the caller reads `top_logprobs`.
 pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<SamplingChoice, ServiceError> {
     let penalty = |key| fields.number_where(key, "between -2 and 2", |value| (-2.0..=2.0).contains(&value));
     Ok(SamplingChoice {
@@ -62,7 +62,7 @@ pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<S
     })
 }
 
-/// vLLM's clients switch top-k off with -1, others with 0.
+/// Reads `top_k`, which vLLM's clients switch off with -1 and others with 0.
 fn top_k(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     match fields.integer("top_k")? {
         None => Ok(None),
@@ -72,7 +72,7 @@ fn top_k(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     }
 }
 
-/// Any integer is a seed. Beyond 64 bits it is hashed down, since JSON has already rounded it.
+/// Reads `seed`: any integer. One beyond 64 bits is hashed to 64 bits; the JSON parser has already rounded it.
 fn seed(fields: &Fields, value: &Value) -> Result<u64, ServiceError> {
     if let Some(seed) = value.as_u64() {
         return Ok(seed);

@@ -1,4 +1,4 @@
-//! What ends an answer, and what must not.
+//! Reads the conditions that end an answer.
 
 use secateur_proto::ServiceError;
 use serde_json::Value;
@@ -8,16 +8,16 @@ use super::{
     generation::MaxTokens,
 };
 
-/// What ends an answer besides the model's own end token.
+/// The conditions that end an answer, besides the model's own end tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StopConditions {
-    /// Texts that are cut off with everything after them.
+    /// Stop texts; the answer is cut off before the first of them.
     pub texts: Vec<String>,
-    /// Further end tokens.
+    /// Further tokens that end the answer.
     pub token_ids: Vec<u32>,
-    /// The model's own end tokens do not end the answer.
+    /// Whether the model's own end tokens do not end the answer.
     pub ignores_end_tokens: bool,
-    /// Nothing ends the answer before it has so many tokens.
+    /// Number of tokens before which no stop condition ends the answer.
     pub min_tokens: u32,
 }
 

@@ -13,10 +13,10 @@ use super::{
     text_logprobs::TextLogprobs,
 };
 
-/// The line that ends every good stream.
+/// The event that ends every stream that did not fail.
 pub const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
 
-/// What every chunk of one stream shares.
+/// Writes the chunks of one stream; holds what all of them share.
 #[derive(Debug)]
 pub struct ChunkWriter {
     head: Head,
@@ -30,7 +30,7 @@ struct Chunk<'a> {
     head: &'a Head,
     system_fingerprint: Option<()>,
     choices: &'a [ChunkChoice<'a>],
-    // Outer none: the key is left out; inner none: null.
+    // Outer `None`: the key is omitted; inner `None`: the value is null.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,12 +61,13 @@ struct Delta<'a> {
 }
 
 impl ChunkWriter {
-    /// For one stream.
+    /// A writer for one stream.
     pub fn new(head: Head, shape: Shape, options: StreamOptions) -> Self {
         Self { head, shape, options }
     }
 
-    /// The first chunk of a choice: the role, or the prompt where it comes back. A text choice has neither, mostly.
+    /// The first chunk of a choice: the role for chat, the echoed prompt for text. `None` for a text choice without an
+    /// echo.
     pub fn opening(&self, index: usize, echo: Option<&str>, usage: Usage) -> Option<Bytes> {
         let said = match (self.shape, echo) {
             (Shape::Chat, _) => {
@@ -78,8 +79,8 @@ impl ChunkWriter {
         Some(self.choice(ChunkChoice { index, said, finish_reason: None }, usage))
     }
 
-    /// A piece of text, and the log probabilities of its tokens where they are asked for, whose text begins `offset`
-    /// characters into the choice's; moves `offset` on.
+    /// The chunk of a piece of text, with the log probabilities of its tokens if they were requested. The first of
+    /// these tokens begins `offset` characters into the choice's text; `offset` moves past the last one.
     pub fn text(
         &self,
         index: usize,
@@ -97,7 +98,7 @@ impl ChunkWriter {
         self.choice(ChunkChoice { index, said, finish_reason: None }, usage)
     }
 
-    /// The end of a choice.
+    /// The chunk that ends a choice.
     pub fn finish(&self, index: usize, reason: FinishReason, usage: Usage) -> Bytes {
         let said = match self.shape {
             Shape::Chat => Said::Chat { delta: Delta::default(), logprobs: None },
@@ -106,7 +107,7 @@ impl ChunkWriter {
         self.choice(ChunkChoice { index, said, finish_reason: Some(reason) }, usage)
     }
 
-    /// The last chunk: usage and receipt, no choice.
+    /// The last chunk, which has usage and receipt but no choice.
     pub fn usage(&self, usage: Usage, receipt: &Receipt) -> Bytes {
         event(&Chunk {
             head: &self.head,
@@ -118,7 +119,7 @@ impl ChunkWriter {
     }
 
     fn choice(&self, choice: ChunkChoice<'_>, usage: Usage) -> Bytes {
-        // `usage: null`, as OpenAI's chunks have it where a usage chunk will follow.
+        // As in OpenAI's API, chunks have `usage: null` if a usage chunk will follow.
         let usage = match (self.options.continuous_usage, self.options.include_usage) {
             (true, _) => Some(Some(usage)),
             (false, true) => Some(None),
@@ -128,14 +129,14 @@ impl ChunkWriter {
     }
 }
 
-/// An error inside a stream, whose status line is long gone.
+/// The event for an error inside a stream, whose HTTP status has already been sent.
 pub fn error(error: &ServiceError) -> Bytes {
     event(&ErrorBody::from(error))
 }
 
 fn event(data: &impl Serialize) -> Bytes {
     let mut line = Vec::from(&b"data: "[..]);
-    // Plain structs with string keys, written to memory: there is nothing that can fail.
+    // Plain structs with string keys: writing them to memory does not fail.
     let written = serde_json::to_writer(&mut line, data);
     debug_assert!(written.is_ok());
     line.extend_from_slice(b"\n\n");

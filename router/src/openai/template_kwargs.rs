@@ -1,4 +1,4 @@
-//! `chat_template_kwargs`: variables that a chat template knows beside the conversation (`enable_thinking`, ...).
+//! `chat_template_kwargs`: variables for the chat template besides the conversation (`enable_thinking`, ...).
 
 use secateur_proto::ServiceError;
 
@@ -10,9 +10,9 @@ use super::{
 };
 
 const FIELD: &str = "chat_template_kwargs";
-/// No template has more switches than this.
+/// Most entries; no template has more switches.
 const ENTRIES_MAX: usize = 64;
-/// What the router gives the template itself, or does not support.
+/// Variables that the router sets itself or does not support.
 const RESERVED: [&str; 7] =
     ["messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize"];
 

@@ -6,20 +6,21 @@ use serde::Serialize;
 
 use super::logprobs::TokenEntry;
 
-/// Of the tokens of one choice, or of one chunk.
+/// Log probabilities of the tokens of one choice, or of one chunk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct TextLogprobs {
     tokens: Vec<String>,
     token_logprobs: Vec<f32>,
-    /// By text; the drawn token is among them.
+    /// The most likely tokens at each position by their text, the drawn token among them.
     top_logprobs: Vec<BTreeMap<String, f32>>,
-    /// Where each token's text begins in the choice's text, in characters.
+    /// Start of each token's text in the choice's text, in characters.
     text_offset: Vec<usize>,
 }
 
 impl TextLogprobs {
-    /// Of `entries`, whose first begins `offset` characters into the text; moves `offset` behind the last. Counted by
-    /// the tokens, not by the text that is out: a token may be out later than its text began.
+    /// The lists for `entries`, the first of which begins `offset` characters into the text; `offset` moves past the
+    /// last one. Offsets are counted by tokens, not by released text, since a token may be released later than its text
+    /// begins.
     pub fn new(entries: &[TokenEntry], offset: &mut usize) -> Self {
         let mut logprobs = Self::default();
         for entry in entries {

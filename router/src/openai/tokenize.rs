@@ -1,4 +1,4 @@
-//! The body of `POST /tokenize`, as vLLM has it.
+//! The body of `POST /tokenize`, compatible with vLLM's.
 
 use secateur_proto::ServiceError;
 
@@ -9,17 +9,17 @@ use super::{
     generation::Limits,
 };
 
-/// What is to be tokenized.
+/// The input to tokenize.
 #[derive(Debug)]
 pub enum TokenizeJob {
-    /// `prompt`: as it is.
+    /// The text of `prompt`, without a template.
     Text {
-        /// The words.
+        /// The text.
         text: String,
-        /// With the tokens that begin a sequence.
+        /// Whether the tokenizer adds its special tokens, such as the one that begins a sequence.
         adds_special_tokens: bool,
     },
-    /// `messages`: as a chat request would be.
+    /// The conversation of `messages`, rendered as for a chat request.
     Chat(Box<ChatJob>),
 }
 

@@ -1,18 +1,19 @@
-//! Parameters that are known, would change the output, and are not built: refused by name unless their value is the one
-//! that changes nothing. Silently ignoring them would answer another question than the one asked.
+//! Refuses known parameters that would change the output and are not supported, unless their value changes nothing.
+//! Ignoring them silently would answer another question than the one asked.
 
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::fields::{Fields, unsupported};
 
-/// Whether a value leaves the output as it is.
+/// A test whether a value leaves the output unchanged.
 type IsNeutral = fn(&Value) -> bool;
 
-/// What is not built, and the values of it that mean "off". OpenAI's fields, vLLM's, SGLang's and llama.cpp's. A setting
-/// that only tunes another (`dry_base`, `mirostat_tau`, `xtc_threshold`) is not here: it does nothing while the other is off.
+/// Parameters that are not supported, with the test for values that mean "off". They are OpenAI's, vLLM's, SGLang's and
+/// llama.cpp's. A setting that only tunes another one (`dry_base`, `mirostat_tau`, `xtc_threshold`) is not listed: it
+/// has no effect while the other one is off.
 const FEATURES: &[(&str, IsNeutral)] = &[
-    // Tools and other outputs than text.
+    // Tools, and outputs other than text.
     ("tools", is_empty),
     ("functions", is_empty),
     ("audio", never),
@@ -69,7 +70,7 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("n_indent", is_zero),
     ("t_max_predict_ms", is_off_at_most_zero),
     ("truncate_prompt_tokens", never),
-    // What is made of the prompt.
+    // How the prompt is built.
     ("documents", is_empty),
     ("chat_template", never),
     ("chat_template_kwargs", is_empty),
@@ -88,7 +89,7 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("lora_path", is_empty),
     ("session_params", is_empty),
     ("vllm_xargs", is_empty),
-    // What comes back.
+    // What is returned.
     ("prompt_logprobs", never),
     ("logprob_token_ids", is_empty),
     ("n_probs", is_zero),
@@ -101,7 +102,7 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("response_fields", is_empty),
 ];
 
-/// What is built for some values: those for which the function holds.
+/// Parameters that are supported for some values, with the test for those values.
 const CHOICES: &[(&str, IsNeutral)] = &[
     ("tool_choice", is_no_forced_tool),
     ("function_call", is_no_forced_tool),
@@ -136,8 +137,8 @@ pub fn refuse_besides(fields: &Fields, supported: &[&str]) -> Result<(), Service
     refuse_penalty_window(fields)
 }
 
-/// llama.cpp's `repeat_last_n` bounds what penalties look at. Here they look at everything, which it calls -1; without a
-/// penalty it changes nothing.
+/// Refuses llama.cpp's `repeat_last_n`, which bounds the tokens that penalties look at, unless it is -1 (all tokens, as
+/// here) or no penalty is in force.
 fn refuse_penalty_window(fields: &Fields) -> Result<(), ServiceError> {
     let is_off = |name: &str, neutral: IsNeutral| fields.get(name).is_none_or(neutral);
     let nothing_is_penalized = is_off("repetition_penalty", is_one)
@@ -178,7 +179,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// llama.cpp's way to say "no bound".
+/// Whether the value is -1, llama.cpp's "no bound".
 fn is_unbounded(value: &Value) -> bool {
     value.as_i64() == Some(-1)
 }
@@ -187,7 +188,7 @@ fn is_off_at_most_zero(value: &Value) -> bool {
     value.as_f64().is_some_and(|value| value <= 0.0)
 }
 
-/// A least number of candidates of which there is always one.
+/// Whether a minimum number of candidates is at most 1, which has no effect since there is always one.
 fn is_off_at_most_one(value: &Value) -> bool {
     value.as_f64().is_some_and(|value| value <= 1.0)
 }
@@ -196,7 +197,7 @@ fn is_disabled(value: &Value) -> bool {
     value.get("type").and_then(Value::as_str) == Some("disabled")
 }
 
-/// Without tools, "none" and "auto" both mean that none is called.
+/// Whether no tool is forced: without tools, "none" and "auto" both mean that no tool is called.
 fn is_no_forced_tool(value: &Value) -> bool {
     matches!(value.as_str(), Some("none" | "auto"))
 }

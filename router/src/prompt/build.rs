@@ -1,4 +1,5 @@
-//! A chat job's prompt: rendered, tokenized as transformers would, and checked for words that pose as special tokens.
+//! Builds the prompt of a request: renders it, tokenizes it as transformers would, and checks that the client's text
+//! forms no special token.
 
 use std::ops::Range;
 
@@ -18,10 +19,10 @@ use crate::{
     served::ServedModel,
 };
 
-/// Normalizers may shrink a text before it is cut into tokens; this is how much we believe of any.
+/// Largest factor by which a normalizer is assumed to shrink a text before it is tokenized.
 const NORMALIZER_SHRINK_MAX: usize = 4;
 
-/// What the prefill node is given.
+/// The prompt as the prefill node takes it.
 #[derive(Debug, PartialEq)]
 pub struct Prompt {
     /// Text tokens with one image token for each picture.
@@ -30,7 +31,7 @@ pub struct Prompt {
     pub user_spans: Vec<Span>,
 }
 
-/// Builds the prompt of `job`. Takes time in proportion to the text: not for an async task.
+/// Builds the prompt of `job`. Takes time in proportion to the text, so do not call it on an async task.
 pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<Prompt, ServiceError> {
     let template = model.template.as_ref().ok_or_else(|| {
         ServiceError::new(ErrorCode::InvalidRequest, "this model has no chat template").with_param("messages")
@@ -49,7 +50,7 @@ pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<P
     Ok(Prompt { tokens: encoding.get_ids().to_vec(), user_spans: user_spans(&encoding, &places, &texts) })
 }
 
-/// `text` as it is, without a template. Takes time in proportion to it: not for an async task.
+/// Tokenizes `text` without a template. Takes time in proportion to the text, so do not call it on an async task.
 pub fn tokenize(
     model: &ServedModel,
     text: &str,
@@ -60,8 +61,8 @@ pub fn tokenize(
     Ok(encode(model, text, adds_special_tokens, "prompt")?.get_ids().to_vec())
 }
 
-/// A raw prompt, without a template. Its author writes what a template would, special tokens included, but no picture. Takes
-/// time in proportion to it: not for an async task.
+/// Builds a raw prompt, without a template. Its author writes what a template would, including special tokens, but no
+/// picture. Takes time in proportion to the text, so do not call it on an async task.
 pub fn raw(
     model: &ServedModel,
     prompt: &RawPrompt,
@@ -88,7 +89,8 @@ pub fn raw(
     }
 }
 
-/// Tokenizing megabytes only to find them too long would be a way to keep the router busy.
+/// Refuses texts of `bytes` bytes that cannot fit, before tokenizing: clients could otherwise keep the router busy by
+/// sending megabytes of text.
 fn check_size(model: &ServedModel, bytes: usize, field: &str, max_positions: u32) -> Result<(), ServiceError> {
     let tokens_min = bytes / (model.token_bytes_max * NORMALIZER_SHRINK_MAX);
     if tokens_min <= max_positions as usize {
@@ -109,7 +111,8 @@ fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), Serv
     }
 }
 
-/// A special token in the client's words would be read as the template's own: an image without a picture, an early end.
+/// Refuses special tokens in the client's text, which the model would take for the template's own: an image token
+/// without a picture, or an early end of the turn.
 fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Conversation<'_>) -> Result<(), ServiceError> {
     let words = texts.iter().map(|text| (text.text, text.param));
     for (text, param) in words.chain(texts::keys(&conversation.messages, conversation.kwargs)) {
@@ -120,7 +123,7 @@ fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Convers
     Ok(())
 }
 
-/// The same for special tokens that only formed where texts meet, or by normalization.
+/// Refuses special tokens that formed where texts meet, or by normalization.
 fn check_tokens(
     model: &ServedModel,
     encoding: &Encoding,
@@ -145,8 +148,8 @@ fn injected(param: &str, token: &str) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidRequest, message).with_param(param)
 }
 
-/// As transformers: text models take the template's output as it is; a multimodal processor adds the tokenizer's special
-/// tokens unless the template has already begun the sequence.
+/// Whether the tokenizer adds its special tokens, as in transformers: a text model takes the template's output
+/// unchanged; a multimodal processor adds them unless the template has already begun the sequence.
 fn adds_special_tokens(model: &ServedModel, template: &ChatTemplate, rendered: &str) -> bool {
     let begins_itself = !template.bos().is_empty() && rendered.starts_with(template.bos());
     model.image_token.is_some() && !begins_itself
@@ -176,7 +179,7 @@ fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> V
         .map(|place| &place.bytes)
         .collect();
     let mut spans: Vec<Span> = Vec::new();
-    // Both lists ascend in all but templates that reorder, so the search seldom goes past the first entry.
+    // Both lists are sorted unless a template reorders texts, so the search seldom goes past the first entry.
     for (index, &(start, end)) in encoding.get_offsets().iter().enumerate() {
         if start == end || !users.iter().any(|bytes| overlaps(bytes, start, end)) {
             continue;
@@ -259,7 +262,7 @@ mod tests {
         for (field, value) in [("name", json!("</s>")), ("tool_calls", json!([call])), ("mood", json!({"<image>": 1}))]
         {
             let error = built(json!([{"role": "user", "content": "hi", field: value}])).err();
-            // The fixture's template prints no arguments, so they stay the text that was sent.
+            // The fixture's template does not print arguments, so they stay as the client sent them.
             let is_refused = field != "tool_calls";
             assert_eq!(error.map(|error| error.param), is_refused.then(|| Some(format!("messages[0].{field}"))));
         }

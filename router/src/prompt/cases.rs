@@ -1,4 +1,4 @@
-//! Requests to the demo checkpoint with a file or two exchanged, and the tokens that transformers makes of them.
+//! Tests of requests to the demo checkpoint with a few files replaced, against the tokens that transformers produces.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/demo")
 }
 
-/// The demo checkpoint with `files` laid over it; an empty one is taken away.
+/// Loads the demo checkpoint with `files` replaced; a file with empty content is removed.
 fn try_load(files: &[(&str, &str)]) -> Result<ServedModel, LoadError> {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(demo()).unwrap() {
@@ -111,7 +111,7 @@ fn special_tokens_are_known_by_every_name() {
     let content = json!([{"type": "image_url", "image_url": PNG}, {"type": "text", "text": "Hi"}]);
     let messages = json!([{"role": "user", "content": content}]);
     let files = [("chat_template.jinja", template), ("tokenizer_config.json", config)];
-    // <unk>, <image>, the end of a line, and the words.
+    // The tokens are `<unk>`, `<image>`, the line end, and the words.
     let found = tokens(&files, messages.clone());
     assert_eq!((&found[..3], found.len()), ([3, 4, 203].as_slice(), 4));
     // processor_config.json names the image token too.

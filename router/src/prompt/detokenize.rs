@@ -1,39 +1,41 @@
-//! Tokens to text, one token at a time, in whole characters.
+//! Turns tokens into text, one token at a time, in whole characters.
 //!
-//! Decoders look at neighbours (a leading space is dropped at the start, bytes of one character span tokens), so a token
-//! cannot be decoded alone. As in vLLM and TGI, a short window of earlier tokens is decoded with and without the new
-//! ones, and the difference is the new text. Text that ends in the replacement character is an unfinished character and
-//! waits for its rest.
+//! Decoders look at neighbours (a leading space is dropped at the start, bytes of one character span tokens), so a
+//! token cannot be decoded alone. As in vLLM and TGI, a short window of earlier tokens is decoded with and without the
+//! new ones, and the difference is the new text. Text that ends in the replacement character is an unfinished character
+//! and waits for its remaining bytes.
 
 use std::sync::Arc;
 
 use crate::served::ServedModel;
 
-/// An unfinished character is at most four bytes, each at most one token. A run this long is no character: it is shown as
-/// it is, so that garbage can neither grow the window nor the answer's delay.
+/// Longest run of tokens that may wait as an unfinished character. A character has at most four bytes, each at most one
+/// token, so a longer run is not a character: it is shown as it is, so that garbage grows neither the window nor the
+/// delay.
 const UNFINISHED_TOKENS_MAX: usize = 64;
 
-/// Tokens before the answer that decide how its first ones are written.
+/// Number of tokens before the answer that decide how its first tokens are written.
 const BEFORE_TOKENS: usize = 8;
 
-/// Tokens without text that a window may hold.
+/// Most tokens without text that a window may hold.
 const SILENT_TOKENS_MAX: usize = 128;
 
-/// Those of `before` that decide how what comes next is written.
+/// The last tokens of `before`, which decide how the next tokens are written.
 pub fn window(before: &[u32]) -> &[u32] {
     &before[before.len().saturating_sub(BEFORE_TOKENS)..]
 }
 
-/// The text of one answer, growing.
+/// The growing text of one answer.
 pub struct Detokenizer {
     model: Arc<ServedModel>,
-    /// The window: shown tokens up to `read`, then tokens that wait.
+    /// The window: tokens already shown up to `read`, then tokens that wait.
     tokens: Vec<u32>,
     read: usize,
 }
 
 impl Detokenizer {
-    /// An empty answer whose text goes on from that of `before`: its first word keeps its leading space.
+    /// An empty answer whose text continues that of the tokens `before`, so that its first word keeps its leading
+    /// space.
     pub fn after(model: Arc<ServedModel>, before: &[u32]) -> Self {
         let tokens = window(before).to_vec();
         Self { model, read: tokens.len(), tokens }
@@ -50,7 +52,7 @@ impl Detokenizer {
         self.advance(&text)
     }
 
-    /// What is left when the answer ends, an unfinished character shown as the replacement character.
+    /// The remaining text when the answer ends; an unfinished character becomes the replacement character.
     pub fn flush(&mut self) -> String {
         if self.read == self.tokens.len() {
             return String::new();
@@ -59,21 +61,21 @@ impl Detokenizer {
         self.advance(&text)
     }
 
-    /// Shows everything in the window, whose text is `text`, and moves the window on.
+    /// Returns the new text of the window, whose whole text is `text`, and moves the window forward.
     fn advance(&mut self, text: &str) -> String {
         let shown = self.decode(&self.tokens[..self.read]);
         let new = match text.strip_prefix(shown.as_str()) {
             Some(new) => new.to_owned(),
-            // The decoder saw the earlier tokens differently: a run of bytes that turned out invalid.
+            // The new tokens changed the decoding of earlier ones: a run of bytes turned out to be invalid.
             None => self.decode(&self.tokens[self.read..]),
         };
-        // Tokens that show nothing (special ones) would leave a window without text, before which a decoder would drop
+        // After tokens without text (special tokens) the window stays: on a window without text the decoder would drop
         // the next word's leading space.
         let is_worth_a_window = !new.is_empty();
         if is_worth_a_window {
             self.tokens.drain(..self.read);
         } else if self.tokens.len() > SILENT_TOKENS_MAX {
-            // An answer of special tokens alone must not be decoded from its beginning at each of them.
+            // Bounds the window, so that an answer of only special tokens is not decoded from its start at each token.
             self.tokens.drain(..self.tokens.len() - BEFORE_TOKENS);
         }
         self.read = self.tokens.len();
@@ -85,8 +87,8 @@ impl Detokenizer {
     }
 }
 
-/// The text of `tokens`, special ones left out. Fails only for decoders that refuse their own vocabulary; the answer then
-/// lacks that piece, and the log says so.
+/// The text of `tokens` without special tokens. Decoding fails only for decoders that refuse their own vocabulary; the
+/// answer then lacks that piece, and a warning is logged.
 pub fn text_of(model: &ServedModel, tokens: &[u32]) -> String {
     model.tokenizer.decode(tokens, true).unwrap_or_else(|error| {
         tracing::warn!(%error, "tokens cannot be decoded");

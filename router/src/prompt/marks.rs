@@ -1,9 +1,9 @@
-//! Finds where the client's words ended up in the rendered prompt.
+//! Finds the client's texts in the rendered prompt.
 //!
-//! The prompt itself is rendered from the plain words. A second rendering has each text wrapped in private-use characters
-//! that name it; taking these out again must give the first rendering, and then their places are exact. The marks sit
-//! inside a text's leading and trailing whitespace, so that templates may trim. Where a template does more to the words
-//! than that, content alone is marked, and where that fails too, content is searched for in order.
+//! The prompt itself is rendered from the plain texts. A second rendering wraps each text in private-use characters
+//! that identify it; if removing them yields the first rendering, the texts' places are exact. The marks sit inside a
+//! text's leading and trailing whitespace, so that templates may trim. Where a template changes the texts further, only
+//! content is marked, and where that fails too, content is searched for in order.
 
 use std::ops::Range;
 
@@ -14,17 +14,17 @@ use super::{
     texts::{ClientText, Place},
 };
 
-// Supplementary private use planes: a text's number is added to these.
+// First code points of the supplementary private use planes; a text's number is added to them.
 const STARTS: u32 = 0xF_0000;
 const ENDS: u32 = 0x10_0000;
 const TEXTS_MAX: u32 = 0xFFFD;
 
-/// Where a client's text is in the prompt.
+/// The place of a client's text in the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marked {
-    /// Which text of the request, counted over all messages.
+    /// Number of the text, counted over all messages of the request.
     pub text: usize,
-    /// Its bytes in the prompt.
+    /// Byte range of the text in the prompt.
     pub bytes: Range<usize>,
 }
 
@@ -37,7 +37,7 @@ pub fn locate(
 ) -> Result<Vec<Marked>, ServiceError> {
     let is_markable = texts.len() < TEXTS_MAX as usize && !plain.chars().any(|character| character as u32 >= STARTS);
     if is_markable {
-        // A template may compare what a field says; then marks change the outcome, and only content has them.
+        // A template may compare the value of a field. Marks then change the outcome, so only content is marked.
         for marks_fields in [true, false] {
             let mark = |index: usize, text: &str| match texts.get(index).map(|text| text.place) {
                 Some(Place::User | Place::Content) => mark(index, text),
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn words_are_found_where_the_template_put_them() {
-        // "user" is also the template's own word: a search would have found the wrong one.
+        // "user" is also the template's own word: a search would find the wrong occurrence.
         let source = "{% for m in messages %}user: {{ m.content | trim }}\n{% endfor %}";
         let messages = [message("user", " user \n"), message("user", ""), message("user", "b")];
         assert_eq!(located(source, &messages), [(0, "user".to_owned()), (2, "b".to_owned())]);

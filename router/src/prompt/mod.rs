@@ -1,4 +1,4 @@
-//! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts, tokens' bytes.
+//! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts, bytes of tokens.
 
 mod build;
 #[cfg(test)]

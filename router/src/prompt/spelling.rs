@@ -1,4 +1,4 @@
-//! What bytes a token stands for. Vocabularies spell tokens in one of two ways, and the decoder says which:
+//! The bytes that a token stands for. Vocabularies spell tokens in one of two ways, and the decoder says which:
 //!
 //! - byte-level (GPT-2, Llama 3, Qwen): each byte is one printable character, `Ġthe` is ` the`;
 //! - with byte fallback (Llama 2, Mistral, Gemma): text as it is, `▁` for a space, `<0xE2>` for a byte.
@@ -11,16 +11,16 @@ use tokenizers::Tokenizer;
 /// SentencePiece's mark for a space.
 const SPACE_MARK: &str = "\u{2581}";
 
-/// How a vocabulary spells its tokens.
+/// The way in which a vocabulary spells its tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spelling {
-    /// Byte by byte; the table leads back.
+    /// Byte by byte; the table maps characters to bytes.
     ByteLevel(HashMap<char, u8>),
-    /// As text.
+    /// As plain text.
     Text {
-        /// `▁` is a space.
+        /// Whether `▁` stands for a space.
         marks_spaces: bool,
-        /// `<0x0A>` is a byte.
+        /// Whether `<0x0A>` stands for a byte.
         has_byte_tokens: bool,
     },
 }
@@ -28,7 +28,7 @@ pub enum Spelling {
 impl Spelling {
     /// The spelling of `tokenizer`'s vocabulary.
     pub fn of(tokenizer: &Tokenizer) -> Self {
-        // What it was read from: it can be written again.
+        // The decoder was read from JSON, so it can be written as JSON.
         Self::of_decoder(&serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default())
     }
 
@@ -51,7 +51,7 @@ impl Spelling {
     /// The bytes of a token of this vocabulary.
     pub fn bytes(&self, token: &str) -> Vec<u8> {
         match self {
-            // Tokens that were added to the vocabulary are spelled as they are.
+            // Added tokens are spelled as plain text.
             Self::ByteLevel(table) => {
                 let bytes: Option<Vec<u8>> = token.chars().map(|character| table.get(&character).copied()).collect();
                 bytes.unwrap_or_else(|| token.as_bytes().to_vec())
@@ -65,7 +65,7 @@ impl Spelling {
     }
 }
 
-/// `<0x0A>`.
+/// The byte of a token such as `<0x0A>`.
 fn byte_token(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>').filter(|digits| digits.len() == 2)?;
     u8::from_str_radix(digits, 16).ok()

@@ -1,4 +1,4 @@
-//! Stop texts, found in the answer's text wherever token boundaries fall, and never leaked in part.
+//! Finds stop texts in the answer's text, wherever token boundaries fall, and never releases part of one.
 
 /// Holds back what may yet become a stop text.
 #[derive(Debug, Default)]
@@ -7,12 +7,12 @@ pub struct StopMatcher {
     held: String,
 }
 
-/// What a piece of text led to.
+/// The result of adding a piece of text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// Text that is safe to show.
     pub text: String,
-    /// A stop text was found: nothing more follows.
+    /// Whether a stop text was found, after which nothing follows.
     pub is_stopped: bool,
 }
 
@@ -34,19 +34,19 @@ impl StopMatcher {
         Stopped { text: std::mem::replace(&mut self.held, rest), is_stopped: false }
     }
 
-    /// The rest, when the answer ends for another reason.
+    /// The text still held back, when the answer ends for another reason.
     pub fn flush(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 
-    /// Where the stop text begins that is complete first; so the result does not depend on how the text was cut.
+    /// Start of the stop text that is complete first, so that the result does not depend on how the text was cut.
     fn first_match(&self) -> Option<usize> {
         let matches =
             self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)));
         matches.min().map(|(_, start)| start)
     }
 
-    /// Up to where no stop text can have begun.
+    /// Length of the text in which no stop text can have begun.
     fn safe_length(&self) -> usize {
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
         let from = self.held.len().saturating_sub(longest);

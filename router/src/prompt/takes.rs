@@ -1,38 +1,38 @@
-//! The forms in which a chat template takes content and the arguments of tool calls, role by role.
+//! Finds the forms in which a chat template takes content and the arguments of tool calls, role by role.
 //!
-//! Templates of multimodal models loop over parts (`{"type": "text", ...}`, `{"type": "image"}`), templates of text models
-//! concatenate a string, many do the one for users and the other for assistants, and some take both. Rather than reading
-//! the template's syntax tree, small conversations are rendered: a form is taken where its words come out and nothing of
-//! its structure does.
+//! Templates of multimodal models loop over parts (`{"type": "text", ...}`, `{"type": "image"}`), templates of text
+//! models concatenate a string, many do one for users and the other for assistants, and some take both. Instead of
+//! reading the template's syntax tree, small conversations are rendered: a form is accepted if its words are printed
+//! and its structure is not.
 
 use minijinja::Value;
 
 use crate::openai::Form;
 
 const WORDS: &str = "probewords";
-/// A key that no template looks for: it shows only where a part is printed as a whole.
+/// A key that no template reads: it appears only if a part is printed as a whole.
 const KEY: &str = "probekey";
-/// Nine characters, as the strictest templates demand.
+/// A tool call's id of nine characters, as the strictest templates demand.
 const CALL_ID: &str = "probecall";
 const ARGUMENTS: &str = "{\"probeargument\": \"probevalue\"}";
 
-/// Renders messages, or says that the template cannot.
+/// A function that renders messages; `None` if the template cannot.
 type Render<'a> = &'a dyn Fn(Vec<Value>) -> Option<String>;
 
-/// What a template takes.
+/// The forms that a template takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takes {
     system: Forms,
     user: Forms,
     assistant: Forms,
     tool: Forms,
-    /// An assistant's message may lack `content`.
+    /// Whether an assistant's message may lack `content`.
     pub absent_content: bool,
-    /// Arguments of tool calls are wanted as objects rather than as the JSON text that clients send.
+    /// Whether the template takes arguments of tool calls as objects, rather than as the JSON text that clients send.
     pub argument_objects: bool,
 }
 
-/// The forms of content that one role's messages are taken in.
+/// The forms of content that the template takes in messages of one role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Forms {
     text: bool,
@@ -40,11 +40,11 @@ struct Forms {
 }
 
 impl Takes {
-    /// Finds out by rendering.
+    /// Finds the forms by rendering small conversations.
     pub fn probe(render: Render<'_>) -> Self {
         let user = Forms::probe(&|content| {
             let alone = render(vec![message("user", content.clone())]);
-            // Templates that want a system message first are asked again with one.
+            // Templates that need a system message first are probed again with one.
             alone.or_else(|| render(vec![message("system", text()), message("user", content)]))
         });
         let user_words = if user.text || !user.parts { text() } else { parts() };
@@ -69,8 +69,8 @@ impl Takes {
         }
     }
 
-    /// The form in which a message of `role` is handed to the template, given how it was `sent`: as it is where the
-    /// template takes that, else in the other form where it takes that. Of a template that takes neither, as one string.
+    /// The form in which a message of `role` is handed to the template: the form in which it was `sent` if the template
+    /// takes that, else the other form if it takes that. A template that takes neither gets one string.
     pub fn form(&self, role: &str, sent: Form) -> Form {
         let forms = match role {
             "system" => self.system,
@@ -131,14 +131,15 @@ fn arguments(as_object: bool) -> Value {
     if as_object { Value::from_pairs([("probeargument", "probevalue")]) } else { Value::from(ARGUMENTS) }
 }
 
-/// Whether a message without content goes through, with a tool call or without.
+/// Whether the template renders a message without content, with or without a tool call.
 fn takes_absent(between: &dyn Fn(Vec<Value>) -> Option<String>) -> bool {
     let bare = Value::from_pairs([("role", "assistant")]);
     let calls = |as_object| between(vec![call(&arguments(as_object), true)]).is_some();
     between(vec![bare]).is_some() || calls(false) || calls(true)
 }
 
-/// Whether arguments come out only if they are objects: as text they are missing, quoted a second time, or an error.
+/// Whether arguments are printed correctly only as objects: as text they are missing, quoted a second time, or an
+/// error.
 fn wants_objects(between: &dyn Fn(Vec<Value>) -> Option<String>) -> bool {
     let rendered = |as_object| {
         [true, false].into_iter().find_map(|absent_content| between(vec![call(&arguments(as_object), absent_content)]))

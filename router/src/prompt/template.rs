@@ -1,4 +1,4 @@
-//! The chat template: messages in, the prompt's text out.
+//! The chat template: renders messages to the prompt's text.
 
 use std::{borrow::Cow, cell::Cell};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::openai::{ChatJob, Field, Form, Json, Message, Part};
 
-/// Names under which a message's reasoning is sent. The first is the one that most templates read.
+/// Keys under which clients send a message's reasoning. Most templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// The template does not compile.
@@ -24,7 +24,7 @@ pub struct TemplateError(#[from] Error);
 pub struct NamedTokens {
     /// Names (`bos_token`) and texts (`<s>`). A name that is not here is undefined in the template.
     pub named: Vec<(String, String)>,
-    /// Stands for one picture; none: the model takes none.
+    /// Token that stands for one picture; `None` if the model takes no pictures.
     pub image: Option<String>,
 }
 
@@ -35,22 +35,22 @@ pub struct ChatTemplate {
     tokens: NamedTokens,
 }
 
-/// What is rendered.
+/// The input of one rendering.
 #[derive(Debug)]
 pub struct Conversation<'a> {
-    /// The messages, as the template takes them.
+    /// The messages, with arguments of tool calls in the form that the template takes.
     pub messages: Cow<'a, [Message]>,
     /// Further variables of the template.
     pub kwargs: &'a [Field],
 }
 
 impl ChatTemplate {
-    /// Compiles `source` and finds out what it takes.
+    /// Compiles `source` and finds the forms of content that it takes.
     pub fn new(source: &str, tokens: NamedTokens) -> Result<Self, TemplateError> {
         Self::with_clock(source, tokens, Clock::Local)
     }
 
-    /// The same with another clock than the system's.
+    /// Like [`ChatTemplate::new`], with another clock than the system's.
     pub(super) fn with_clock(source: &str, tokens: NamedTokens, clock: Clock) -> Result<Self, TemplateError> {
         let environment = jinja::environment(source, clock)?;
         let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, Vec::new()).ok());
@@ -58,7 +58,7 @@ impl ChatTemplate {
         Ok(Self { environment, takes, tokens })
     }
 
-    /// The text that begins a sequence; empty: none.
+    /// The text of the token that begins a sequence; empty if there is none.
     pub fn bos(&self) -> &str {
         self.tokens.named.iter().find(|(name, _)| name == "bos_token").map_or("", |(_, text)| text)
     }
@@ -72,8 +72,8 @@ impl ChatTemplate {
         Conversation { messages, kwargs: &job.template_kwargs }
     }
 
-    /// Renders the conversation with the assistant's turn opened. `text_of` gives the words of the n-th text of the
-    /// conversation, as `texts` counts them, so that it can also be rendered with its texts marked.
+    /// Renders the conversation and opens the assistant's turn. `text_of` maps the n-th text of the conversation, as
+    /// `texts` counts them, to the text that is rendered, so that texts can also be marked.
     pub fn render(
         &self,
         conversation: &Conversation<'_>,
@@ -99,7 +99,7 @@ impl ChatTemplate {
         let mut named = [role, (message.places.content, "content", content)];
         named.sort_by_key(|(place, ..)| *place);
         for (place, name, value) in named {
-            // Where content is none, what is behind it moves up.
+            // If content is `None`, nothing is inserted and the keys after it move up.
             entries.splice(
                 place.min(entries.len())..place.min(entries.len()),
                 value.map(|value| (name.to_owned(), value)),
@@ -109,7 +109,8 @@ impl ChatTemplate {
         Value::from_pairs(entries)
     }
 
-    /// Pictures first, each on its line, then the texts: how vLLM fills templates that know only strings.
+    /// Joins a message's parts to one string: first the pictures, each on its own line, then the texts, as vLLM does
+    /// for templates that take only strings.
     fn joined(&self, message: &Message, next_text: &impl Fn(&str) -> String) -> String {
         let image = self.tokens.image.as_deref().unwrap_or_default();
         let pictures = message.parts.iter().filter(|part| **part == Part::Picture).map(|_| image.to_owned());
@@ -161,7 +162,7 @@ fn part_value(part: &Part, next_text: &impl Fn(&str) -> String) -> Value {
     }
 }
 
-/// Reasoning under the names that templates look for, whatever the client called it, as transformers does it.
+/// Copies a message's reasoning to the keys that templates read, whatever key the client used, as transformers does.
 fn alias_reasoning(entries: &mut Vec<(String, Value)>) {
     let named = |name: &str| entries.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let Some(reasoning) = REASONING.iter().find_map(|name| named(name)) else { return };
@@ -174,7 +175,7 @@ fn alias_reasoning(entries: &mut Vec<(String, Value)>) {
     }
 }
 
-/// Replaces the JSON text of a call's arguments by what it says; what is no JSON object stays.
+/// Replaces the JSON text of tool calls' arguments by the parsed object; text that is not a JSON object stays.
 fn parse_arguments(field: &mut Field) {
     match (field.name.as_str(), &mut field.value) {
         ("tool_calls", Json::List(calls)) => calls.iter_mut().for_each(|call| {
@@ -200,7 +201,8 @@ fn parse_arguments_of(call: &mut Json) {
     }
 }
 
-/// A template may refuse a conversation (roles that must alternate, for example); that is the client's to mend.
+/// The error for a template that fails. A template may refuse a conversation, for example if roles do not alternate,
+/// and only the client can correct that.
 fn refused(error: Error) -> ServiceError {
     let message = match jinja::raised(&error) {
         Some(raised) => format!("the model's chat template refuses these messages: {raised}"),
@@ -222,7 +224,7 @@ mod tests {
 
     const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
 
-    /// What `source` makes of the messages in the JSON text `messages`.
+    /// Renders the messages in the JSON text `messages` with the template `source`.
     fn rendered(source: &str, messages: &str) -> Result<String, ServiceError> {
         let named = vec![("bos_token".to_owned(), "<s>".to_owned())];
         let template = ChatTemplate::new(source, NamedTokens { named, image: Some("<image>".into()) }).unwrap();

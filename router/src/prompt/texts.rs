@@ -1,36 +1,36 @@
-//! The client's words, wherever in a conversation they stand: in content, in other fields of messages, in the template's
-//! variables. Each has a number, counted in the order in which the template is given them.
+//! The client's texts, wherever they are in a conversation: in content, in other fields of messages, or in the
+//! template's variables. Texts are numbered in the order in which the template receives them.
 
 use crate::openai::{Field, Json, Message, Part};
 
-/// Values of this key choose among a template's branches (`function`, `text`) and are not printed as words.
+/// Key whose values select a branch of the template (`function`, `text`) and are not printed.
 const CHOOSES: &str = "type";
 
-/// A piece of the client's words.
+/// One text of the client.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientText<'a> {
-    /// The words.
+    /// The text.
     pub text: &'a str,
-    /// The field that they came from.
+    /// The field that the text came from.
     pub param: &'a str,
-    /// Where that is.
+    /// The kind of that field.
     pub place: Place,
 }
 
-/// Where words stand.
+/// The kind of field that a text came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In a user's content.
+    /// Content of a user's message.
     User,
-    /// In the content of another role.
+    /// Content of another role's message.
     Content,
-    /// In another field.
+    /// Another field, whose value may be printed.
     Field,
-    /// In a field whose value is compared rather than printed.
+    /// A field whose value is compared rather than printed.
     Choice,
 }
 
-/// All of them, by their numbers.
+/// All texts of a conversation, in the order of their numbers.
 pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a>> {
     let mut texts = Vec::new();
     for message in messages {
@@ -57,7 +57,7 @@ fn of_value<'a>(value: &'a Json, key: &str, param: &'a str, texts: &mut Vec<Clie
     }
 }
 
-/// The keys of all fields, which a template may print too, each with the field that it came from.
+/// The keys of all fields, which a template may print too, each with its field.
 pub fn keys<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<(&'a str, &'a str)> {
     let mut keys = Vec::new();
     for field in messages.iter().flat_map(|message| &message.fields).chain(kwargs) {

@@ -1,8 +1,9 @@
 //! Where a checkpoint keeps its chat template.
 //!
-//! The first of: `chat_template` of processor_config.json, chat_template.jinja, `default.jinja` in the folder
-//! `additional_chat_templates`, chat_template.json, `chat_template` of tokenizer_config.json. Where templates have names,
-//! it is the one called `default`, as in transformers: the others are for tools or retrieval, or are asked for by name.
+//! The first of these is used: `chat_template` of processor_config.json, chat_template.jinja, `default.jinja` in the
+//! folder `additional_chat_templates`, chat_template.json, `chat_template` of tokenizer_config.json. Among named
+//! templates it is the one called `default`, as in transformers: the others are for tools or retrieval, or are
+//! requested by name.
 
 use std::io;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::{Documents, LoadError};
 
-/// The template's source; none: the checkpoint has none.
+/// The template's source; `None` if the checkpoint has no template.
 pub fn find(documents: &Documents, tokenizer_config: &Value) -> Result<Option<String>, LoadError> {
     let key = |config: &Value| source_in(&config["chat_template"]);
     if let Some(source) = key(&documents.json("processor_config.json")?) {
@@ -25,7 +26,7 @@ pub fn find(documents: &Documents, tokenizer_config: &Value) -> Result<Option<St
     Ok(key(&wrapper).or_else(|| key(tokenizer_config)))
 }
 
-/// A template, or named ones as a list or an object.
+/// The template in a value: a string, or the default one of named templates in a list or an object.
 fn source_in(value: &Value) -> Option<String> {
     match value {
         Value::String(source) => Some(source.clone()),

@@ -1,25 +1,25 @@
-//! Sampling, completed: what the request says, else generation_config.json, else what OpenAI's API does.
+//! Completes a request's sampling parameters from generation_config.json and OpenAI's defaults.
 //!
-//! The rule, value by value: **request > generation_config.json > OpenAI**. OpenAI's defaults are temperature 1, top_p 1
-//! and everything else off. `do_sample: false` in the file means a default temperature of 0, whatever temperature stands
-//! beside it; without `do_sample` the file's temperature counts, and where there is none, OpenAI's 1. (transformers would
-//! be greedy then, but clients of this API expect 1.) The file's other values hold at any temperature.
+//! Precedence for each value: **request > generation_config.json > OpenAI**. OpenAI's defaults are temperature 1, top_p
+//! 1 and everything else off. `do_sample: false` in the file means a default temperature of 0, whatever temperature the
+//! file gives. Without `do_sample` the file's temperature counts, and if it has none, OpenAI's 1. (transformers would
+//! be greedy then, but clients of this API expect 1.) The file's other values apply at any temperature.
 
 use secateur_proto::v1::Sampling;
 
 use crate::openai::{MaxTokens, SamplingChoice};
 
-/// Below this a temperature cannot be told from greedy, and dividing logits by it overflows.
+/// Temperature below which sampling is greedy: the result is the same, and dividing logits by it would overflow.
 const TEMPERATURE_GREEDY_BELOW: f64 = 1e-4;
 
-/// generation_config.json, as far as it is ours to apply.
+/// The values of generation_config.json that the router applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GenerationDefaults {
-    /// `do_sample: false` makes greedy the default.
+    /// Whether the default is greedy (`do_sample: false`).
     pub is_greedy: bool,
     /// Default temperature.
     pub temperature: Option<f64>,
-    /// Default nucleus.
+    /// Default nucleus (top-p).
     pub top_p: Option<f64>,
     /// Default top-k.
     pub top_k: Option<u32>,
@@ -27,14 +27,14 @@ pub struct GenerationDefaults {
     pub min_p: Option<f64>,
     /// Default repetition penalty.
     pub repetition_penalty: Option<f64>,
-    /// Most tokens of an answer whose request gives no bound.
+    /// Most tokens of an answer if the request gives no limit.
     pub max_new_tokens: Option<u32>,
-    /// Most tokens of prompt and answer together, where neither gives a bound for the answer.
+    /// Most tokens of prompt and answer together, if neither the request nor `max_new_tokens` limits the answer.
     pub max_length: Option<u32>,
 }
 
 impl GenerationDefaults {
-    /// The bound of an answer, given what its request asks for.
+    /// The length limit of an answer, given the request's own limit.
     pub fn bound(&self, asked: &MaxTokens) -> MaxTokens {
         match (&asked.sent, self.max_new_tokens, self.max_length) {
             (None, Some(most), _) => MaxTokens { tokens: Some(most), ..asked.clone() },
@@ -43,7 +43,7 @@ impl GenerationDefaults {
         }
     }
 
-    /// What the nodes are told of `choice`; stop tokens are kept out of the first `min_tokens`.
+    /// The nodes' sampling parameters for `choice`; stop tokens cannot be drawn among the first `min_tokens`.
     pub fn complete(&self, choice: &SamplingChoice, min_tokens: u32) -> Sampling {
         let fallback = if self.is_greedy { 0.0 } else { self.temperature.unwrap_or(1.0) };
         let temperature = choice.temperature.unwrap_or(fallback);
@@ -65,12 +65,12 @@ impl GenerationDefaults {
     }
 }
 
-/// Whether the penalty changes anything; on the wire, 0 is "not set" and 1 "as it is".
+/// Whether the repetition penalty has an effect; on the wire, 0 means "not set" and 1 means "off".
 pub fn penalizes_repetition(sampling: &Sampling) -> bool {
     sampling.repetition_penalty != 0.0 && sampling.repetition_penalty != 1.0
 }
 
-/// Narrowed to what the wire carries, without becoming 0 (which means "not set" there) or infinite on the way.
+/// Narrows a value to the wire's 32 bits without making it 0 (which means "not set" on the wire) or infinite.
 fn positive(value: f64) -> f32 {
     value.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX)) as f32
 }

@@ -1,5 +1,5 @@
-//! The documents of a checkpoint, by the names that they have in a Hugging Face folder: from the folder, or made from what a
-//! GGUF file says.
+//! The documents of a checkpoint, by their names in a Hugging Face folder: read from the folder, or made from a GGUF
+//! file's metadata.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ pub enum Documents {
 }
 
 impl Documents {
-    /// Those of the checkpoint at `path`.
+    /// The documents of the checkpoint at `path`.
     pub fn of(path: &Path) -> Result<Self, LoadError> {
         match secateur_gguf::find(path)? {
             Some(file) => Ok(Self::Gguf(Gguf::open(&file)?)),
@@ -28,7 +28,7 @@ impl Documents {
         }
     }
 
-    /// The bytes of a document; none: there is no such document.
+    /// The bytes of a document; `None` if it does not exist.
     pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, LoadError> {
         match self {
             Self::Folder(folder) => match std::fs::read(folder.join(name)) {
@@ -40,7 +40,7 @@ impl Documents {
         }
     }
 
-    /// A JSON document; null: there is no such document.
+    /// A JSON document; null if it does not exist.
     pub fn json(&self, name: &str) -> Result<Value, LoadError> {
         match self {
             Self::Folder(_) => match self.bytes(name)? {
@@ -52,8 +52,9 @@ impl Documents {
         }
     }
 
-    /// What nodes and router compare, given the bytes of tokenizer.json. Those that are made of a GGUF file may be written
-    /// otherwise by another version, so there it is what the file says.
+    /// The tokenizer's digest, which nodes and router compare. `bytes` are those of tokenizer.json. For a GGUF file the
+    /// digest is taken from the file's own data, since another version may write the tokenizer.json made from it
+    /// differently.
     pub fn tokenizer_digest(&self, bytes: &[u8]) -> String {
         match self {
             Self::Folder(_) => blake3::hash(bytes).to_hex().to_string(),
@@ -61,7 +62,7 @@ impl Documents {
         }
     }
 
-    /// The folder or the file.
+    /// The path of the folder or file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(folder) => folder,

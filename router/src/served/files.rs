@@ -1,13 +1,13 @@
-//! The documents of a checkpoint, read leniently: only what the router uses is looked at.
+//! Reads values of a checkpoint's documents leniently: only the values that the router uses are looked at.
 
 use serde_json::Value;
 
-/// A token's text: `"</s>"` or `{"content": "</s>", ...}`.
+/// The text of a token, written as `"</s>"` or `{"content": "</s>", ...}`.
 pub fn text_of_token(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
 }
 
-/// One id or a list of ids.
+/// Token ids, written as one id or a list of ids.
 pub fn token_ids(value: &Value) -> Vec<u32> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {

@@ -1,9 +1,9 @@
-//! generation_config.json: what the router honours of it, and what it refuses to pass over.
+//! Reads generation_config.json: the values that the router applies, and the keys that it refuses.
 //!
-//! A key that changes answers and is not built ends the start, by name, unless its value is the one that means "off":
-//! answers would differ from those that the checkpoint's authors saw. Keys that only say how to compute (caches,
-//! compilation, what else is returned) are left alone, and so are those that matter only with beams, since beams are
-//! refused.
+//! A key that changes answers and is not supported stops the start-up with an error that names it, unless its value
+//! means "off": answers would otherwise differ from those that the checkpoint's authors saw. Keys that only say how to
+//! compute (caches, compilation, additional outputs) are ignored, and so are those that matter only with beams, since
+//! beams are refused.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use super::{Documents, GenerationDefaults, LoadError};
 const COUNT: &str = "must be a whole number from 1";
 const FILE: &str = "generation_config.json";
 
-/// Whether a value leaves answers as they are.
+/// A test whether a value leaves answers unchanged.
 type IsOff = fn(&Value) -> bool;
 
 const NOT_BUILT: &[(&str, IsOff)] = &[
-    // Which tokens may come.
+    // Which tokens may be drawn.
     ("suppress_tokens", is_empty),
     ("begin_suppress_tokens", is_empty),
     ("bad_words_ids", is_empty),
@@ -58,7 +58,7 @@ const NOT_BUILT: &[(&str, IsOff)] = &[
     ("custom_generate", never),
 ];
 
-/// Reads the sampling defaults of `generation_config`; `folder` is where its file is, for messages.
+/// Reads the sampling defaults of `generation_config`; `folder` is the file's folder, for error messages.
 pub fn defaults(folder: &Path, generation_config: &Value) -> Result<GenerationDefaults, LoadError> {
     let refused = |key: &str, rule: &str| {
         let value = generation_config[key].to_string().chars().take(60).collect();
@@ -77,7 +77,7 @@ pub fn defaults(folder: &Path, generation_config: &Value) -> Result<GenerationDe
         Value::Null => Ok(None),
         value => value.as_bool().map(Some).ok_or_else(|| refused(key, "must be true or false")),
     };
-    // -1 is off for some, and so is 0.
+    // Both -1 and 0 mean off.
     let top_k = number("top_k", "must be a whole number from -1", |top_k| top_k >= -1.0 && top_k.fract() == 0.0)?;
     Ok(GenerationDefaults {
         is_greedy: flag("do_sample")? == Some(false),
@@ -91,8 +91,8 @@ pub fn defaults(folder: &Path, generation_config: &Value) -> Result<GenerationDe
     })
 }
 
-/// The file of a checkpoint. One without it may have the keys that are refused in config.json, where old checkpoints
-/// keep them.
+/// Reads the file of a checkpoint. Old checkpoints keep these keys in config.json, so without the file the unsupported
+/// keys are taken from there.
 pub fn read(documents: &Documents, config: &Value) -> Result<Value, LoadError> {
     match documents.json(FILE)? {
         Value::Null => {

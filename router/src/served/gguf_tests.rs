@@ -1,4 +1,5 @@
-//! Texts become the tokens that transformers makes of them with the same GGUF file (`tests/fixtures/gguf/words.py`).
+//! Checks that texts become the tokens that transformers makes with the same GGUF file
+//! (`tests/fixtures/gguf/words.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +37,7 @@ fn texts_become_the_references_tokens() {
 fn a_file_names_its_model_its_end_tokens_and_its_template() {
     let model = served("smollm");
     assert_eq!((model.name.as_str(), model.root.as_str(), model.max_positions), ("smollm", "smollm", Some(1)));
-    // The one that a key names, and the end of a text, which it does not name.
+    // One id is named by a key; the other is the end-of-text token, which no key names.
     assert_eq!((model.stop_token_ids.as_slice(), model.vocab), ([0, 2].as_slice(), 384));
     assert!(model.template.is_some() && model.special_tokens.texts.contains(&"<|im_start|>".to_owned()));
     assert!(!model.special_tokens.texts.contains(&"<think>".to_owned()));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
 
-/// Why a folder cannot be served.
+/// Why a checkpoint cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// A file cannot be read.
@@ -19,7 +19,7 @@ pub enum LoadError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// A file is not JSON.
@@ -27,7 +27,7 @@ pub enum LoadError {
     Json {
         /// The file.
         path: PathBuf,
-        /// Where and what.
+        /// The parser's error, with its position.
         source: serde_json::Error,
     },
     /// tokenizer.json is not a tokenizer.
@@ -35,13 +35,13 @@ pub enum LoadError {
     Tokenizer {
         /// The file.
         path: PathBuf,
-        /// What the library said.
+        /// The library's error.
         message: String,
     },
     /// A GGUF file, or a folder of several, cannot be used.
     #[error(transparent)]
     Gguf(#[from] secateur_gguf::GgufError),
-    /// generation_config.json says what is not built.
+    /// generation_config.json has a value that is not supported.
     #[error("{}: {key} is {value}; {key} {rule}", path.display())]
     Generation {
         /// The file.
@@ -50,7 +50,7 @@ pub enum LoadError {
         key: String,
         /// Its value.
         value: String,
-        /// What is wrong with it.
+        /// The rule that the value breaks.
         rule: String,
     },
     /// The chat template does not compile.
@@ -58,12 +58,12 @@ pub enum LoadError {
     Template {
         /// The folder or file.
         path: PathBuf,
-        /// Where and what.
+        /// The compiler's error, with its position.
         source: TemplateError,
     },
 }
 
-/// A file that is not there is told so, in words; anything else in the system's.
+/// The message for a file that cannot be read: plain words if it does not exist, else the system's error.
 fn unread(path: &Path, source: &std::io::Error) -> String {
     match source.kind() {
         std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
@@ -114,7 +114,7 @@ fn load_tokenizer(
     let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(refused)?;
     let facts = TokenFacts::read(documents, tokenizer_config, &tokenizer)?;
     facts.add_to(&mut tokenizer).map_err(refused)?;
-    // A tokenizer saved in training may cut or pad; transformers ignores both unless asked.
+    // A tokenizer saved during training may truncate or pad; transformers ignores both unless asked.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(refused)?;
     Ok((tokenizer, digest, facts))
@@ -148,7 +148,8 @@ fn image_token(config: &Value, tokenizer: &Tokenizer) -> Option<ImageToken> {
     Some(ImageToken { id, text: tokenizer.id_to_token(id)? })
 }
 
-/// `unknown` becomes of any word that the tokenizer does not know, so that its number gives nothing away.
+/// The special tokens that clients must not produce. The id of `unknown` is not among them, since any word that the
+/// tokenizer does not know becomes that token.
 fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>, unknown: Option<&str>) -> SpecialTokens {
     let mut special = SpecialTokens::default();
     for (id, token) in tokenizer.get_added_tokens_decoder() {
@@ -175,7 +176,7 @@ fn stop_token_ids(config: &Value, generation_config: &Value, facts: &TokenFacts,
     if ids.is_empty() {
         ids = files::token_ids(&config["text_config"]["eos_token_id"]);
     }
-    // Chat checkpoints often end turns with a token that only the tokenizer's configuration names.
+    // Chat checkpoints often end turns with a token that only tokenizer_config.json names.
     ids.extend(facts.token("eos_token").and_then(|text| tokenizer.token_to_id(text)));
     ids.sort_unstable();
     ids.dedup();

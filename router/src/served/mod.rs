@@ -24,50 +24,50 @@ pub struct ServedModel {
     pub name: String,
     /// The checkpoint's own name: its folder's, its repository's, or its GGUF file's.
     pub root: String,
-    /// Text to tokens and back.
+    /// The tokenizer: text to tokens and back.
     pub tokenizer: Tokenizer,
-    /// What bytes a token stands for.
+    /// How the vocabulary spells tokens, which gives a token's bytes.
     pub spelling: Spelling,
-    /// blake3 of tokenizer.json, or of what a GGUF file says of its tokenizer, in hex; nodes must have the same.
+    /// blake3 of tokenizer.json, or of a GGUF file's tokenizer data, in hex; nodes must have the same.
     pub tokenizer_digest: String,
-    /// None: the folder has no chat template.
+    /// The chat template; `None` if the checkpoint has none.
     pub template: Option<ChatTemplate>,
-    /// None: the model takes no pictures.
+    /// The image token; `None` if the model takes no pictures.
     pub image_token: Option<ImageToken>,
-    /// Texts of tokens that only the template may produce.
+    /// Tokens that only the template may produce.
     pub special_tokens: SpecialTokens,
-    /// Tokens that end an answer, by the folder; nodes may add theirs.
+    /// Tokens that end an answer, from the checkpoint; nodes may add further ones.
     pub stop_token_ids: Vec<u32>,
-    /// From config.json; none: only the nodes know.
+    /// Longest context in positions, from config.json; `None` if only the nodes know it.
     pub max_positions: Option<u32>,
     /// Size of the vocabulary, added tokens included.
     pub vocab: u32,
-    /// Longest token in bytes: a bound on how few tokens a text can become.
+    /// Length of the longest token in bytes, from which follows the smallest number of tokens that a text can become.
     pub token_bytes_max: usize,
-    /// What a request gets that says nothing of sampling.
+    /// Sampling defaults for values that a request does not give.
     pub defaults: GenerationDefaults,
 }
 
 /// The token that stands for one picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageToken {
-    /// Its id.
+    /// The token's id.
     pub id: u32,
-    /// Its text, usually `<image>`.
+    /// The token's text, usually `<image>`.
     pub text: String,
 }
 
 /// Special tokens by text and by id.
 #[derive(Clone, Debug, Default)]
 pub struct SpecialTokens {
-    /// Their texts.
+    /// Texts of the tokens.
     pub texts: Vec<String>,
-    /// Their ids.
+    /// Ids of the tokens.
     pub ids: std::collections::HashSet<u32>,
 }
 
 impl ServedModel {
-    /// The bytes of a token, which may be part of a character; none for an id that the tokenizer does not know.
+    /// The bytes of a token, which may be part of a character; empty for an id that the tokenizer does not know.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         self.tokenizer.id_to_token(id).map(|token| self.spelling.bytes(&token)).unwrap_or_default()
     }

@@ -1,10 +1,10 @@
-//! What the files of a checkpoint folder say of its tokens beside tokenizer.json, by the rules of transformers.
+//! Reads what a checkpoint's files besides tokenizer.json say about its tokens, by the rules of transformers.
 //!
-//! tokenizer_config.json names tokens (`bos_token`, `image_token`, ...) and, in `added_tokens_decoder`, says which tokens
-//! were added. Where it does not say that, special_tokens_map.json and added_tokens.json, which older checkpoints have,
-//! are read as well, and the former wins over tokenizer_config.json. The padding of tokenizer.json names `pad_token` where
-//! nothing else does, and some tokenizer classes have names of their own for what no file names. Tokens that processor
-//! configurations name are known to templates too.
+//! tokenizer_config.json names tokens (`bos_token`, `image_token`, ...) and lists added tokens in
+//! `added_tokens_decoder`. If it lacks that list, special_tokens_map.json and added_tokens.json, which older
+//! checkpoints have, are read as well, and the former wins over tokenizer_config.json. The padding of tokenizer.json
+//! names `pad_token` if nothing else does, and some tokenizer classes have default names for tokens that no file names.
+//! Tokens that processor configurations name are available to templates too.
 
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer};
@@ -13,7 +13,7 @@ use super::{Documents, LoadError, files};
 
 const PROCESSOR_CONFIGS: [&str; 2] = ["processor_config.json", "preprocessor_config.json"];
 
-/// Names that a tokenizer class gives tokens by itself.
+/// Default token names of tokenizer classes.
 const CLASS_NAMES: &[(&str, &[(&str, &str)])] = &[
     ("LlamaTokenizer", &[("unk_token", "<unk>"), ("bos_token", "<s>"), ("eos_token", "</s>")]),
     (
@@ -21,24 +21,24 @@ const CLASS_NAMES: &[(&str, &[(&str, &str)])] = &[
         &[("unk_token", "<|endoftext|>"), ("eos_token", "<|endoftext|>"), ("pad_token", "<|endoftext|>")],
     ),
 ];
-/// Models whose tokenizers transformers loads as tokenizer.json has them, whatever class is named.
+/// Model types whose tokenizers transformers loads from tokenizer.json alone, whatever class is named.
 const CLASSLESS: [&str; 3] = ["llava", "llava_next", "mistral"];
 
-/// What the files say.
+/// The tokens that the files describe.
 #[derive(Debug, Default)]
 pub struct TokenFacts {
-    /// Names and the texts of their tokens: `bos_token`, `<s>`.
+    /// Names of tokens and their texts: `bos_token`, `<s>`.
     pub named: Vec<(String, String)>,
     /// Special tokens without a name.
     extra: Vec<String>,
     /// Tokens that were added, in the order of their ids.
     added: Vec<AddedToken>,
-    /// Special tokens in a text are split like any other words.
+    /// Whether special tokens in a text are split like ordinary words.
     splits_special: bool,
 }
 
 impl TokenFacts {
-    /// Reads `documents`; `tokenizer_config` is its tokenizer_config.json, `tokenizer` its tokenizer.json.
+    /// Reads `documents`; `tokenizer_config` is their tokenizer_config.json, `tokenizer` their tokenizer.json.
     pub fn read(documents: &Documents, tokenizer_config: &Value, tokenizer: &Tokenizer) -> Result<Self, LoadError> {
         let mut config = tokenizer_config.as_object().cloned().unwrap_or_default();
         if !config.contains_key("extra_special_tokens")
@@ -63,7 +63,8 @@ impl TokenFacts {
         Ok(facts)
     }
 
-    /// Also names what processor configurations name. These tokens are added nowhere.
+    /// Adds the names that processor configurations give, for templates only: these tokens are not added to the
+    /// tokenizer.
     pub fn name_for_templates(&mut self, documents: &Documents) -> Result<(), LoadError> {
         for file in PROCESSOR_CONFIGS {
             let config = documents.json(file)?;
@@ -74,18 +75,18 @@ impl TokenFacts {
         Ok(())
     }
 
-    /// The token of that name.
+    /// The text of the token called `name`.
     pub fn token(&self, name: &str) -> Option<&str> {
         self.named.iter().find(|(known, _)| known == name).map(|(_, token)| token.as_str())
     }
 
-    /// The token that stands for unknown words, and for nothing else.
+    /// The token for unknown words, if it has no other role.
     pub fn unknown(&self) -> Option<&str> {
         let unknown = self.token("unk_token")?;
         self.named.iter().all(|(name, token)| name == "unk_token" || token != unknown).then_some(unknown)
     }
 
-    /// Adds to `tokenizer` what it does not have.
+    /// Adds the described tokens that `tokenizer` lacks, and sets how it treats special tokens in texts.
     pub fn add_to(&self, tokenizer: &mut Tokenizer) -> Result<(), tokenizers::Error> {
         let known: Vec<AddedToken> = tokenizer.get_added_tokens_decoder().into_values().collect();
         let is_known = |text: &str| known.iter().any(|token| token.content == text);
@@ -142,7 +143,7 @@ impl TokenFacts {
     }
 }
 
-/// The names of the tokenizer's class, if transformers would load that class.
+/// The default token names of the tokenizer's class, if transformers would load that class.
 fn class_names(
     tokenizer_config: &Map<String, Value>,
     config: &Value,
@@ -158,7 +159,7 @@ fn class_names(
         None if matches!(model_type, "qwen2" | "qwen3") => "Qwen2Tokenizer",
         None => return &[],
     };
-    // A tokenizer of bytes is not what this class is, so that it is not loaded as one.
+    // transformers does not load a byte-level tokenizer as this class, which is not byte-level.
     if class == "LlamaTokenizer" && is_byte_level(tokenizer) {
         return &[];
     }
@@ -178,7 +179,7 @@ fn same(known: &[AddedToken], token: &AddedToken) -> bool {
     known.iter().any(|known| known.content == token.content && flags(known) == flags(token))
 }
 
-/// Lays special_tokens_map.json over tokenizer_config.json.
+/// Overrides values of tokenizer_config.json with those of special_tokens_map.json.
 fn merge(config: &mut Map<String, Value>, special_tokens_map: Value) {
     let Value::Object(map) = special_tokens_map else { return };
     for (key, value) in map {
@@ -250,7 +251,7 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    /// `tests/fixtures/tokenizers/make.py` says how the ids were found.
+    /// Checks against ids of transformers; `tests/fixtures/tokenizers/make.py` says how they were produced.
     #[test]
     fn folders_give_the_tokens_that_transformers_finds() {
         let path = format!("{}/tests/fixtures/tokenizers/folders.json", env!("CARGO_MANIFEST_DIR"));
@@ -282,7 +283,7 @@ mod tests {
                 }
             }
         }
-        // Keys of an object are read in the order of the alphabet, so tokens without a number of their own get other ones.
+        // Keys of an object are read in alphabetical order, so tokens without an explicit id get different ids.
         const KNOWN: &str = "names of the model's own in extra_special_tokens: ";
         differing.retain(|found: &String| !found.starts_with(KNOWN));
         assert!(differing.is_empty(), "{}", differing.join("\n"));

@@ -1,4 +1,4 @@
-//! What must hold of a manifest, whoever wrote it.
+//! Properties that must hold for every manifest, including those of a malicious sender.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,13 +14,14 @@ use crate::{input::Input, memory};
 const SHAPE: KvShape = KvShape { kv_heads: 2, head_dim: 4, dtype: DType::F32 };
 const POSITIONS_MAX: u32 = 1_000;
 const LAYERS: [u32; 3] = [0, 2, 3];
-/// Memory for each byte of a message: an empty layer is two bytes on the wire, thirty-two here, and a vector grows.
+/// Most memory per byte of a message: an empty layer takes two bytes on the wire and thirty-two in memory, and vectors
+/// grow with spare room.
 const BYTES_PER_BYTE: usize = 64;
 const BYTES_AT_LEAST: usize = 16 << 10;
-/// A receiver's parts: of at most 1,000 positions, at least 16 each, in three layers.
+/// Most memory of a receiver's parts: those of at most 1,000 positions, at least 16 each, in three layers.
 const RECEIVER_BYTES_MAX: usize = 32 << 10;
 
-/// The third block ships first and last tokens alone.
+/// A plan whose third block ships only first and last tokens.
 static PLAN: LazyLock<Arc<Plan>> = LazyLock::new(|| {
     let text = r#"{"format":1,"model_fingerprint":"f","layers":4,
         "calibration":{"name":"c","digest":"d","samples":1,"seed":0},"rule":"subset",
@@ -42,7 +43,7 @@ fn expectation(input: &mut Input<'_>) -> Expectation {
     }
 }
 
-/// Reads a manifest, arbitrary or a good one with changes; whatever is accepted is what was agreed.
+/// Reads an arbitrary manifest, or a good one with changes, and checks that every accepted manifest is an expected one.
 pub fn check(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let expected = expectation(&mut input);
@@ -66,7 +67,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// A good manifest, and then some fields of it as the fuzzer likes.
+/// A good manifest with some fields changed by the fuzzer.
 fn edited(expected: &Expectation, input: &mut Input<'_>) -> v1::Manifest {
     let positions = 1 + input.number() % (POSITIONS_MAX + 8);
     let extent = Extent { prompt: positions.saturating_sub(expected.emitted), positions };
@@ -113,7 +114,7 @@ fn edit(message: &mut v1::Manifest, input: &mut Input<'_>) {
             }
         }
         _ => {
-            // A span one longer or shorter, and a total that agrees.
+            // Makes a span one token longer or shorter, and corrects the total.
             let Some(span) = entry.and_then(|entry| entry.spans.last_mut()) else { return };
             span.end = span.end.wrapping_add(1).wrapping_sub(2 * (input.byte() as u32 & 1));
             let tokens = |layer: &v1::LayerEntry| -> u64 {
@@ -125,7 +126,7 @@ fn edit(message: &mut v1::Manifest, input: &mut Input<'_>) {
     }
 }
 
-/// An accepted manifest is what policy and plan give for its extent, and nothing else.
+/// Checks that an accepted manifest is exactly the one that policy and plan give for its extent.
 fn is_agreed(manifest: Manifest, expected: &Expectation, input: &mut Input<'_>) {
     let Extent { prompt, positions } = manifest.extent;
     assert!(positions <= POSITIONS_MAX && positions == prompt + expected.emitted);

@@ -1,4 +1,4 @@
-//! What must hold of a coded part, whatever its bytes and whatever its values.
+//! Properties that must hold for every coded part, whatever its bytes and values.
 
 use half::{bf16, f16};
 use secateur_transfer::{
@@ -10,21 +10,21 @@ use secateur_transfer::{
 
 use crate::{input::Input, memory};
 
-/// Forms of docs/transfer.md that keep every bit of the wire's dtype.
+/// Forms of a part (docs/transfer.md) that keep every bit of the wire's dtype.
 const EXACT_FORMS: [u8; 2] = [0, 1];
 const RAW: u8 = 0;
 const PLANES: u8 = 1;
-/// What a decoder may take beside memory for each value: tables.
+/// Bytes that a decoder may take for tables, besides the memory for each value.
 const TABLES_BYTES: usize = 512 << 10;
-/// What a decoder may take for each value of K and V, growing vectors included.
+/// Bytes that a decoder may take for each value of K and V, including spare room of vectors.
 const BYTES_PER_VALUE: usize = 160;
-/// What lies further from zero than so many steps becomes that.
+/// Largest code: values further from zero than this many steps are clamped to it.
 const CODE_MAX: f64 = 32_000.0;
 
-/// How a part is made, and read.
+/// Parameters of making and reading a part.
 struct Case {
     codec: Codec,
-    /// Steps of keys, of values, as notches.
+    /// Steps of keys and of values, as notches.
     notches: [u8; 2],
     layout: Layout,
     source: DType,
@@ -45,7 +45,7 @@ impl Case {
         Self { codec, notches, layout, source: input.dtype(), target: input.dtype(), positions }
     }
 
-    /// What the parts of the layer share, before the first of them.
+    /// Coding state of the layer before its first part.
     fn coding(&self) -> LayerCoding {
         let [keys, values] = self.notches.map(Notch);
         let heads = (1, self.layout.width);
@@ -68,7 +68,7 @@ impl Case {
     }
 }
 
-/// Everything, of native spans or of steps.
+/// Checks all properties, of native spans or of spans in steps.
 pub fn check(is_native: bool, bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let kind = input.below(4);
@@ -101,12 +101,12 @@ pub fn check(is_native: bool, bytes: &[u8]) {
     }
 }
 
-/// K or V of arbitrary bits.
+/// A plane (K or V) of arbitrary bits.
 fn bits(case: &Case, input: &mut Input<'_>) -> Vec<u8> {
     input.repeated(case.count() * case.source.size_bytes())
 }
 
-/// K or V of numbers as KV has them: below ±256, some a little more than others.
+/// A plane (K or V) of numbers of a size that is usual for KV: within ±256, around an offset.
 fn numbers(case: &Case, input: &mut Input<'_>) -> Vec<u8> {
     let offset = f32::from(input.byte() as i8);
     let scale = f32::from(input.byte()) / 4_096.0;
@@ -129,7 +129,7 @@ fn code(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) -> Vec<u8> {
     let mut part = Vec::new();
     let copy = |plane, into: &mut Vec<u8>| into.extend_from_slice(if plane == Plane::K { k } else { v });
     let mut encoder = PartEncoder::new(case.layout, case.source, packing);
-    // What an encoder coded before does not matter.
+    // The encoder may have coded another part before, which must not matter.
     if input.below(4) == 0 {
         let numbers = numbers(case, input);
         let copy = |_, into: &mut Vec<u8>| into.extend_from_slice(&numbers);
@@ -139,8 +139,8 @@ fn code(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) -> Vec<u8> {
     part
 }
 
-/// Reads a part: it takes no more memory than its values need, and what it gives does not depend on what was read before
-/// or comes behind.
+/// Decodes a part, and checks that decoding takes no more memory than the part's values need, and that the result
+/// depends neither on earlier parts nor on bytes after the part.
 fn read(case: &Case, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut decoder = PartDecoder::new(case.layout, case.target);
     let bytes_max = TABLES_BYTES + 2 * BYTES_PER_VALUE * case.count();
@@ -159,7 +159,7 @@ fn read(case: &Case, bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     Some((rows, used))
 }
 
-/// K and V, one behind the other.
+/// Copies K and V of a decoded part into one vector.
 fn copied(decoded: Result<(Rows<'_>, usize), CodeError>) -> Result<(Vec<u8>, usize), CodeError> {
     decoded.map(|(rows, used)| {
         assert_eq!(rows.k.len(), rows.v.len());
@@ -167,7 +167,8 @@ fn copied(decoded: Result<(Rows<'_>, usize), CodeError>) -> Result<(Vec<u8>, usi
     })
 }
 
-/// Codes K and V and reads them back: every bit where the form promises it, else half a step away at most.
+/// Codes K and V and reads them back: the result must have the same bits if the form is lossless, else be at most half
+/// a step away.
 fn arrives(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) {
     let part = code(case, input, k, v);
     let (rows, used) = read(case, &part).expect("what was coded can be read");
@@ -184,7 +185,7 @@ fn arrives(case: &Case, input: &mut Input<'_>, k: &[u8], v: &[u8]) {
     is_near(case, v, v_back, case.step(1));
 }
 
-/// Every bit of the wire's dtype, as the target holds it.
+/// Checks that every bit of the wire's dtype arrived, converted to the target's dtype.
 fn is_same(case: &Case, given: &[u8], back: &[u8]) {
     let wire = case.layout.dtype;
     if case.source == wire && wire == case.target {
@@ -197,7 +198,7 @@ fn is_same(case: &Case, given: &[u8], back: &[u8]) {
     }
 }
 
-/// A value in another dtype; one that it cannot hold is its largest.
+/// Converts a value to another dtype; one that is too large becomes the dtype's largest.
 fn through(value: f32, from: DType, to: DType) -> f32 {
     match to {
         _ if from == to => value,
@@ -207,7 +208,7 @@ fn through(value: f32, from: DType, to: DType) -> f32 {
     }
 }
 
-/// Half a step from what was given, unless that lies beyond the last code.
+/// Checks that values are at most half a step from those given, which are clamped at the largest code.
 fn is_near(case: &Case, given: &[u8], back: &[u8], step: f64) {
     let (given, back) = (values(given, case.source), values(back, case.target));
     assert_eq!(given.len(), back.len());
@@ -221,7 +222,7 @@ fn is_near(case: &Case, given: &[u8], back: &[u8], step: f64) {
             DType::F16 if held.abs() + step > f64::from(f16::MAX.to_f32()) => continue,
             DType::F16 => (held.abs() + step) * exp2(-11) + exp2(-25),
         };
-        // Dividing by a step rounds, as multiplying by it does.
+        // Dividing by a step rounds, and multiplying by it rounds again.
         let allowed = 0.5 * step + held.abs() * exp2(-22) + of_target + exp2(-140);
         assert!((held - exact).abs() <= allowed, "{value} became {back}, {allowed} from {held} is allowed");
     }

@@ -1,5 +1,5 @@
-//! What must hold of a shipment's frames: rows come to the places they belong to, each once, and a shipment is accepted only
-//! when all of it came as its digest says.
+//! Properties that must hold for a shipment's frames: every row is placed once and at its place, and a shipment is
+//! accepted only if all of it arrived and its digests match.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,13 @@ use crate::{input::Input, memory};
 
 const LAYERS: [u32; 3] = [0, 2, 5];
 const FIRST_TOKEN: u32 = 42;
-/// What a frame may take beside its own bytes: the values of one part at a time, of at most 128 positions and 4 values.
+/// Bytes that receiving a frame may take: the values of one part at a time, of at most 128 positions and 4 values.
 const FRAME_BYTES_MAX: usize = 768 << 10;
 
-/// Rows as they came.
+/// A sink that records which rows were placed.
 struct Placed {
     row_bytes: usize,
-    /// Of a layer: rows that are there, in order.
+    /// For each layer, whether each of its rows was placed.
     rows: BTreeMap<u32, Vec<bool>>,
 }
 
@@ -44,17 +44,17 @@ impl KvSink for Placed {
     }
 }
 
-/// A shipment that the fuzzer makes, and what an honest sender would know of it.
+/// A shipment made by the fuzzer, with the state of an honest sender.
 struct Shipment {
     expected: Expectation,
     manifest: Manifest,
     held: u32,
     encoder: PartEncoder,
-    /// Of each layer, what is to come.
+    /// For each layer: its index, its parts, the next part that is due, and the coding state.
     due: Vec<(u32, Vec<Part>, usize, LayerCoding)>,
     whole: Whole,
     sequence: u64,
-    /// Nothing was changed so far.
+    /// Whether no message was changed so far.
     is_honest: bool,
 }
 
@@ -96,20 +96,20 @@ impl Shipment {
         Self { expected, manifest, held, encoder, due, whole, sequence: 0, is_honest: true }
     }
 
-    /// Rows that the shipment must bring, none of them there.
+    /// A record for all rows of the shipment, with none of them placed.
     fn nothing_placed(&self) -> Placed {
         let row_bytes = self.expected.shape.bytes_per_token() as usize / 2;
         let rows = self.manifest.layers.iter().map(|entry| (entry.layer, vec![false; entry.tokens() as usize]));
         Placed { row_bytes, rows: rows.collect() }
     }
 
-    /// Whether every row came that was not held. All of these policies ship every position.
+    /// Whether exactly the rows that were not held have been placed. All policies used here ship every position.
     fn is_whole(&self, placed: &Placed) -> bool {
         let is_due = |row: usize| row >= self.held as usize;
         placed.rows.values().all(|rows| rows.iter().enumerate().all(|(row, &there)| there == is_due(row)))
     }
 
-    /// The next frame as an honest sender would make it, of as many parts as the fuzzer likes.
+    /// The next frame of an honest sender, with a number of parts chosen by the fuzzer.
     fn honest(&mut self, input: &mut Input<'_>) -> v1::KvFrame {
         let (mut runs, mut payload) = (Vec::new(), Vec::new());
         for _ in 0..1 + input.below(3) {
@@ -157,7 +157,7 @@ impl Shipment {
         self.is_honest &= *frame == before;
     }
 
-    /// What comes next: a frame, what closes, or any bytes.
+    /// The next message: a frame, a closing frame, or arbitrary bytes.
     fn next(&mut self, input: &mut Input<'_>) -> Option<Frame> {
         match input.below(16) {
             0 => {
@@ -200,7 +200,7 @@ impl Shipment {
     }
 }
 
-/// Sends a shipment as the fuzzer likes, until it is refused or accepted, or the fuzzer's bytes end.
+/// Sends a shipment made by the fuzzer until it is refused or accepted, or the fuzzer's bytes end.
 pub fn check(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut shipment = Shipment::of(&mut input);
@@ -232,7 +232,7 @@ pub fn check(bytes: &[u8]) {
                 assert_eq!(accepted.first_token, closing.first_token);
                 return assert_eq!(accepted.total_bytes, shipment.manifest.total_bytes());
             }
-            // As the node does: anything else ends the shipment.
+            // As on a node, any other message ends the shipment.
             Some(Frame::Manifest(_)) | None => return,
         }
     }

@@ -1,11 +1,11 @@
-//! Values of a dtype to f32 and back. What a narrower type cannot hold becomes its largest value: KV of that size is out
-//! of every checkpoint's range, and infinity would spread through attention.
+//! Conversion of values of a dtype to f32 and back. A value that is too large for a narrower type becomes its largest
+//! finite value: no checkpoint has KV of that size, and infinity would spread through attention.
 
 use half::{bf16, f16};
 
 use crate::dtype::DType;
 
-/// Appends `bytes` as f32. What does not fill a value is left out.
+/// Appends the values in `bytes` as f32. Trailing bytes that do not fill a value are ignored.
 pub fn to_f32(dtype: DType, bytes: &[u8], into: &mut Vec<f32>) {
     match dtype {
         DType::F32 => into.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
@@ -35,7 +35,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Every half and every bfloat16 that is a number survives the way through f32.
+        /// Every finite f16 and bfloat16 survives the conversion to f32 and back.
         #[test]
         fn values_survive(bits: u16) {
             for dtype in [DType::F16, DType::Bf16] {

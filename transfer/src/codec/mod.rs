@@ -1,11 +1,11 @@
-//! How the KV of a part is coded: every bit, or whole numbers of steps.
+//! Coding of the KV of a part: losslessly, or as whole numbers of steps.
 //!
 //! ```text
 //! mod.rs       precision of a span
-//! part.rs      one part: K and V of up to 128 positions of a layer, coded and read back
+//! part.rs      one part: K and V of up to 128 positions of a layer, coded and decoded
 //! convert.rs   values to f32 and back
-//! planes.rs    lossless: exponents apart from the rest
-//! pack.rs      integers of a few bits, side by side
+//! planes.rs    lossless: exponents coded apart from sign and mantissa
+//! pack.rs      packing of integers of a few bits
 //! steps/       lossy: whole numbers of steps, entropy coded
 //! ```
 
@@ -24,14 +24,14 @@ pub use steps::{Grain, KvSteps};
 /// Precision of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Codec {
-    /// Every bit of the wire's dtype.
+    /// Lossless: every bit of the wire's dtype.
     Native,
-    /// Whole numbers of steps of that grain.
+    /// Lossy: whole numbers of steps of a grain.
     Steps(Grain),
 }
 
 impl Codec {
-    /// Bits that a value takes, about; `None`: as many as its dtype has.
+    /// Approximate bits per value; `None` if a value takes as many as its dtype has.
     pub fn bits(self) -> Option<f64> {
         match self {
             Codec::Native => None,
@@ -39,7 +39,7 @@ impl Codec {
         }
     }
 
-    /// The codec of about so many bits; 16 and more: every bit. `None`: there is none.
+    /// The codec with about `bits` bits per value; lossless from 16 bits on. `None` if no grain has these bits.
     pub fn of_bits(bits: f64) -> Option<Codec> {
         if bits >= 16.0 { Some(Codec::Native) } else { Grain::of_bits(bits).map(Codec::Steps) }
     }
@@ -52,7 +52,7 @@ impl Codec {
         }
     }
 
-    /// From a wire tag and grain; what is unknown or out of range has no codec.
+    /// The codec of a wire tag and grain; `None` if either is unknown or out of range.
     pub fn from_proto(tag: i32, quarters: u32) -> Option<Codec> {
         match v1::Codec::try_from(tag).ok()? {
             v1::Codec::Unspecified => None,

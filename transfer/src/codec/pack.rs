@@ -1,11 +1,11 @@
-//! Integers of 1 to 8 bits, side by side: eight of them fill as many bytes as each has bits, lowest bits first.
+//! Packing of integers of 1 to 8 bits: eight of them fill as many bytes as each has bits, lowest bits first.
 
-/// Bytes of `count` integers of `bits` bits.
+/// Bytes that `count` packed integers of `bits` bits take.
 pub fn packed_len(count: usize, bits: u32) -> usize {
     (count * bits as usize).div_ceil(8)
 }
 
-/// Appends `codes`, each below `2^bits`.
+/// Appends `codes`, each below `2^bits`, packed.
 pub fn pack(codes: &[u8], bits: u32, into: &mut Vec<u8>) {
     match bits {
         8 => into.extend_from_slice(codes),
@@ -29,7 +29,7 @@ pub fn pack(codes: &[u8], bits: u32, into: &mut Vec<u8>) {
     }
 }
 
-/// Appends `count` integers from `bytes`, which holds exactly [`packed_len`] of them.
+/// Appends the `count` integers packed in `bytes`, whose length is exactly [`packed_len`].
 pub fn unpack(bytes: &[u8], bits: u32, count: usize, into: &mut Vec<u8>) {
     debug_assert_eq!(bytes.len(), packed_len(count, bits));
     let start = into.len();

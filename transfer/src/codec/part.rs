@@ -1,7 +1,8 @@
 //! One part: K and V of consecutive positions of a layer.
 //!
-//! Layout: a byte for the form, then K and V. Raw: both as they are. Planes: both as [`planes`] codes them. Steps: as
-//! [`steps`](super::steps) does. Planes are for native spans, steps for spans with a grain; a part of any span may be raw.
+//! Layout: one byte for the form, then K and V. In the raw form both are values of the wire's dtype; in the form planes
+//! both are coded by [`planes`]; in the form steps they are coded by [`steps`](super::steps). Planes are for native
+//! spans, steps for spans with a grain; a part of any span may be raw.
 
 use super::{
     Codec, Grain,
@@ -15,40 +16,40 @@ const RAW: u8 = 0;
 const PLANES: u8 = 1;
 const STEPS: u8 = 2;
 
-/// Bytes that the form, final states and counts of a part of steps take.
+/// Bytes of the form, the final states and the counts of a part in the form steps.
 const STEPS_BYTES: usize = 140;
 
-/// A part that cannot be read.
+/// Reason why a part cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodeError {
-    /// It ends before its values do.
+    /// The part ends before its values do.
     #[error("a part is shorter than its positions need")]
     Short,
-    /// The form is not known, or not one of the span's codec.
+    /// The form is unknown, or not one of the span's codec.
     #[error("a part has a form that its codec does not have")]
     Form,
-    /// The entropy coder does not end where its encoder began.
+    /// The entropy decoder does not end in the state in which the encoder began.
     #[error("a part's bits are not those of its values")]
     State,
 }
 
-/// How the values of a shipment lie.
+/// Layout of the values of a shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// Values of K, and of V, of one position in one layer: `kv_heads x head_dim`.
+    /// Number of values of K, and of V, of one position in one layer: `kv_heads x head_dim`.
     pub width: usize,
-    /// Of values that are shipped as they are.
+    /// Format of losslessly shipped values.
     pub dtype: DType,
 }
 
 impl Layout {
-    /// K, or V, of so many positions.
+    /// Bytes of K, or of V, of `positions` positions.
     pub fn plane_bytes(&self, positions: usize) -> usize {
         positions * self.width * self.dtype.size_bytes()
     }
 }
 
-/// Bytes of a part of so many positions, about where they depend on its values; nothing is made smaller without loss.
+/// Bytes of a part of `positions` positions: an estimate for lossy codecs, and without lossless packing.
 pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
     match codec.bits() {
         None => 1 + 2 * layout.plane_bytes(positions),
@@ -56,17 +57,17 @@ pub fn coded_bytes(layout: Layout, codec: Codec, positions: usize) -> usize {
     }
 }
 
-/// Whether what is shipped as it is, is made smaller without loss.
+/// Whether losslessly shipped values are packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
-    /// Never: where the link is faster.
+    /// Never: for links that are faster than packing.
     #[default]
     Never,
-    /// Wherever that is smaller.
+    /// Wherever the packed form is smaller.
     WhereSmaller,
 }
 
-/// Keys or values.
+/// One of the two planes of a part: keys or values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plane {
     /// Keys.
@@ -75,7 +76,7 @@ pub enum Plane {
     V,
 }
 
-/// K and V of a part, each `[positions, width]` in the dtype that was asked for.
+/// K and V of a decoded part, each `[positions, width]` in the decoder's target dtype.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rows<'a> {
     /// Keys.
@@ -84,7 +85,8 @@ pub struct Rows<'a> {
     pub v: &'a [u8],
 }
 
-/// What the parts of one layer of a shipment share. Sender and receiver each have their own, and see the same parts.
+/// Coding state that the parts of one layer of a shipment share. Sender and receiver each have their own, and process
+/// the same parts in the same order.
 #[derive(Clone, Debug, Default)]
 pub struct LayerCoding {
     steps: Option<LayerSteps>,
@@ -92,16 +94,16 @@ pub struct LayerCoding {
 }
 
 impl LayerCoding {
-    /// Of the `place`-th layer of a shipment, whose lossy spans have that grain.
+    /// State for the layer at index `place` of a shipment, whose lossy spans have `grain`.
     pub fn new(steps: &KvSteps, place: usize, shape: (usize, usize), grain: Option<Grain>) -> Self {
         Self { steps: grain.and_then(|grain| steps.layer(place, shape, grain)), models: LayerModels::default() }
     }
 }
 
-/// Codes parts, in memory that it keeps.
+/// Encoder of parts, with buffers that are reused.
 pub struct PartEncoder {
     layout: Layout,
-    /// Of the values that come.
+    /// Format of the values that are encoded.
     source: DType,
     packing: Packing,
     bytes: [Vec<u8>; 2],
@@ -111,13 +113,13 @@ pub struct PartEncoder {
 }
 
 impl PartEncoder {
-    /// For values of dtype `source`.
+    /// An encoder for values of dtype `source`.
     pub fn new(layout: Layout, source: DType, packing: Packing) -> Self {
         let (bytes, values, coder, planes) = Default::default();
         Self { layout, source, packing, bytes, values, coder, planes }
     }
 
-    /// Appends a part. `copy` appends the values of a plane, `[positions, width]`.
+    /// Appends a coded part to `into`. `copy` appends the values of a plane, `[positions, width]` in the source dtype.
     pub fn encode(
         &mut self,
         codec: Codec,
@@ -177,14 +179,14 @@ impl PartEncoder {
     }
 }
 
-/// Reads parts, into memory that it keeps.
+/// Decoder of parts, with buffers that are reused.
 pub struct PartDecoder {
     layout: Layout,
-    /// Of the values that are wanted.
+    /// Format of the decoded values.
     target: DType,
-    /// K, then V, in the target's dtype.
+    /// Decoded K, then V, in the target dtype.
     out: Vec<u8>,
-    /// The same in the wire's, where a form does not give it as it lies.
+    /// Decoded K, then V, in the wire's dtype, for the form planes.
     raw: Vec<u8>,
     values: Vec<f32>,
     coder: Coder,
@@ -192,13 +194,13 @@ pub struct PartDecoder {
 }
 
 impl PartDecoder {
-    /// For values of dtype `target`.
+    /// A decoder to values of dtype `target`.
     pub fn new(layout: Layout, target: DType) -> Self {
         let (out, raw, values, coder, planes) = Default::default();
         Self { layout, target, out, raw, values, coder, planes }
     }
 
-    /// Reads the part of so many positions at the front of `bytes`, and says how long it is.
+    /// Decodes the part of `positions` positions at the front of `bytes`; returns its rows and its length in bytes.
     pub fn decode<'a>(
         &'a mut self,
         codec: Codec,
@@ -280,7 +282,7 @@ mod tests {
         prop_oneof![Just(Codec::Native), (8u8..=40).prop_map(grain)]
     }
 
-    /// Steps of 1 at grain 0 for keys, of 2 for values.
+    /// Coding state with steps of 1 for keys and of 2 for values, at grain 0.
     fn coding(width: usize, codec: Codec) -> LayerCoding {
         let steps = KvSteps::new(1, (1, width), |_, _, _| Notch::nearest(1.0), |_, _| Notch::nearest(2.0));
         let grain = match codec {
@@ -290,7 +292,7 @@ mod tests {
         LayerCoding::new(&steps, 0, (1, width), grain)
     }
 
-    /// K and V as bytes of `dtype`, coded as a part.
+    /// Codes K and V, as values of `source`, as a part.
     fn coded(layout: Layout, source: DType, packing: Packing, codec: Codec, (k, v): (&[f32], &[f32])) -> Vec<u8> {
         let mut part = Vec::new();
         let copy = |plane, into: &mut Vec<u8>| from_f32(source, if plane == Plane::K { k } else { v }, into);
@@ -342,7 +344,7 @@ mod tests {
             let _ = PartDecoder::new(layout, target).decode(codec, &mut coding(width, codec), positions, &bytes);
         }
 
-        /// What a value becomes does not depend on the positions that it is coded with.
+        /// A decoded value does not depend on the positions that it is coded with.
         #[test]
         fn parts_may_be_cut_anywhere(cut in 1usize..39, width in 1usize..30, seed: u64, quarters in 8u8..=40) {
             let codec = Codec::Steps(Grain::of_quarters(quarters).unwrap());
@@ -395,7 +397,7 @@ mod tests {
         assert_eq!(decode(Codec::Native, &stepped), Err(CodeError::Form));
         assert_eq!(decode(Codec::Native, &[3]), Err(CodeError::Form));
         assert_eq!(decode(Codec::Native, &[]), Err(CodeError::Short));
-        // No steps were agreed on.
+        // The layer has no steps.
         let mut decoder = PartDecoder::new(layout, DType::Bf16);
         assert_eq!(decoder.decode(four_bits(), &mut LayerCoding::default(), 64, &stepped).err(), Some(CodeError::Form));
     }

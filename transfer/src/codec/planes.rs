@@ -1,9 +1,10 @@
-//! Lossless: of every value the exponent apart from sign and mantissa. Exponents of KV lie close together, so a few bits
-//! name most of them, and the others follow in full (as SplitZip does for bf16 on GPUs, arXiv 2605.01708).
+//! Lossless coding: the exponent of every value is coded apart from its sign and mantissa. Exponents of KV lie close
+//! together, so codes of a few bits name most of them, and the others (escapes) follow in full (as SplitZip does for
+//! bf16 on GPUs, arXiv 2605.01708).
 //!
-//! Layout: `bits` of an exponent's code (u8), how many exponents follow in full (u32), the `2^bits - 1` exponents that have
-//! a code, the low bytes of the rest (sign and mantissa), its odd bits packed, the codes packed, and the exponents in full
-//! of those whose code is the last one.
+//! Layout: `bits` of an exponent's code (u8), the number of escapes (u32), the `2^bits - 1` exponents that have a code,
+//! the low bytes of signs and mantissas, their odd bits packed, the codes packed, and the full exponents of the
+//! escapes, whose code is the last one.
 
 use std::time::Instant;
 
@@ -16,11 +17,11 @@ use super::{
 };
 use crate::dtype::DType;
 
-/// Codes that may be chosen.
+/// Allowed sizes of an exponent's code, in bits.
 const CODE_BITS: std::ops::RangeInclusive<u32> = 1..=4;
 const HEADER_BYTES: usize = 5;
 
-/// How a dtype splits: bytes of the rest, and bits of it beside whole bytes.
+/// Storage of a value's sign and mantissa, by dtype: whole bytes, and odd bits beside them.
 #[derive(Clone, Copy)]
 struct Split {
     low_bytes: usize,
@@ -29,14 +30,14 @@ struct Split {
 
 fn split(dtype: DType) -> Split {
     match dtype {
-        // Sign and 7 bits; sign and 10 bits; sign and 23 bits.
+        // Sign and mantissa have 1 + 7 bits in bf16, 1 + 10 in f16, 1 + 23 in f32.
         DType::Bf16 => Split { low_bytes: 1, odd_bits: 0 },
         DType::F16 => Split { low_bytes: 1, odd_bits: 3 },
         DType::F32 => Split { low_bytes: 3, odd_bits: 0 },
     }
 }
 
-/// Room that coding needs, kept between parts.
+/// Buffers for coding, reused between parts.
 #[derive(Default)]
 pub struct Scratch {
     exponents: Vec<u8>,
@@ -46,10 +47,10 @@ pub struct Scratch {
     escaped: Vec<u8>,
 }
 
-/// How fast this processor packs values of `dtype`, bytes per second: four MiB of them, now.
+/// Measures how fast this processor packs values of `dtype`, in bytes per second, by packing 2^20 values.
 pub fn packing_rate(dtype: DType) -> f64 {
     const VALUES: u32 = 1 << 20;
-    // Numbers as KV has them: around one, of both signs.
+    // Values typical of KV: around one in size, of both signs.
     let values: Vec<f32> =
         (0..VALUES).map(|i| (i.wrapping_mul(2_654_435_761) as f32 / u32::MAX as f32 - 0.5) * 4.0).collect();
     let mut bytes = Vec::new();
@@ -63,7 +64,7 @@ pub fn packing_rate(dtype: DType) -> f64 {
     bytes.len() as f64 / started.elapsed().as_secs_f64().max(1e-9)
 }
 
-/// Appends values. False, and nothing appended: that would not be smaller.
+/// Appends coded values. Returns false, with nothing appended, if the coded form would not be smaller.
 pub fn encode(dtype: DType, bytes: &[u8], scratch: &mut Scratch, into: &mut Vec<u8>) -> bool {
     take_apart(dtype, bytes, scratch);
     let Split { odd_bits, .. } = split(dtype);
@@ -126,7 +127,7 @@ fn take_apart(dtype: DType, bytes: &[u8], scratch: &mut Scratch) {
     }
 }
 
-/// Appends the `count` values at the front of `bytes`; returns what is behind them.
+/// Decodes the `count` values at the front of `bytes` and appends them; returns the rest of the bytes.
 pub fn decode<'a>(
     dtype: DType,
     bytes: &'a [u8],

@@ -1,4 +1,4 @@
-//! Bodies that come in pieces, late, or never.
+//! Tests with bodies that arrive in pieces, late, or never.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn call(room: &Room, seat: &Seat) -> Call {
 }
 
 impl Call {
-    /// A message's prefix and the first `here` bytes of it.
+    /// Sends a message's prefix and the first `here` of its bytes.
     fn begin(&self, length: u32, here: usize) {
         let mut bytes = vec![0];
         bytes.extend(length.to_be_bytes());
@@ -48,13 +48,13 @@ impl Call {
         self.chunks.send(vec![7; bytes].into()).unwrap();
     }
 
-    /// Bytes of the next chunk.
+    /// Length of the next chunk.
     async fn next(&mut self) -> Option<Result<usize, ServiceError>> {
         let frame = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await?;
         Some(frame.map(|frame| frame.into_data().unwrap().len()).map_err(ServiceError::from))
     }
 
-    /// Whether nothing comes for now.
+    /// Whether no chunk is ready.
     async fn is_quiet(&mut self) -> bool {
         tokio::select! {
             biased;
@@ -69,14 +69,14 @@ async fn small_messages_and_whatever_follows_pass() {
     let room = Room::new(LIMITS);
     let seat = room.seat().unwrap();
     let mut small = call(&room, &seat);
-    // The prefix comes byte by byte.
+    // The prefix arrives byte by byte.
     for byte in [0, 0, 0, 0, 3] {
         small.chunks.send(Bytes::copy_from_slice(&[byte])).unwrap();
         assert_eq!(small.next().await.unwrap().unwrap(), 1);
     }
     small.go_on(3);
     assert_eq!(small.next().await.unwrap().unwrap(), 3);
-    // The next message is the service's to bound, and may be long in coming.
+    // Later messages are bounded by the service, and may take long.
     sleep(4 * LIMITS.first_message_max).await;
     assert!(small.is_quiet().await);
     small.begin(1 << 30, 1_000);
@@ -97,7 +97,7 @@ async fn a_message_waits_unread_until_there_is_room_for_all_of_it() {
     assert!(second.is_quiet().await, "its share has room for 100 more");
     first.go_on(196);
     assert_eq!(first.next().await.unwrap().unwrap(), 196);
-    // The first one is whole: it leaves its room at once.
+    // The first message is complete and has released its room.
     assert_eq!(second.next().await.unwrap().unwrap(), 9);
     assert_eq!(second.next().await.unwrap().unwrap(), 196);
 }

@@ -1,38 +1,40 @@
-//! When bytes may go on: a token bucket, as plain data on a clock that the caller reads.
+//! A token bucket, which says when bytes may pass, as plain data on a clock that the caller reads.
 
 use std::time::Duration;
 
 use super::Rate;
 
-/// The burst is what the rate brings in this time ...
+/// The burst is the amount that the rate delivers in this time, but at least [`BURST_BYTES_MIN`].
 const BURST: Duration = Duration::from_millis(2);
-/// ... and at least this, below which a link would be all waking up.
+/// Smallest burst, in bytes; with a smaller one a link would spend its time waking up threads.
 const BURST_BYTES_MIN: f64 = 65_536.0;
 
-/// Tokens that come at a rate, of which a burst's worth is kept. Kept as the moment at which all that was taken would be
-/// through, had the link never idled: nothing is added up, so nothing drifts, and who comes late catches up within a burst.
+/// Tokens that arrive at a rate, of which at most a burst is kept. The state is the moment at which all bytes taken
+/// would have passed if the link had never idled: no sum accumulates, so nothing drifts, and a late caller catches up
+/// within a burst.
 #[derive(Clone, Debug)]
 pub struct Bucket {
     bytes_s: f64,
     burst: Duration,
-    /// When the link will have carried what was taken, since the clock's start.
+    /// Moment, since the clock's start, at which the link will have carried all bytes taken.
     free_at: Duration,
 }
 
 impl Bucket {
-    /// A full bucket.
+    /// A bucket that holds a full burst.
     pub fn new(rate: Rate) -> Self {
         let bytes_s = rate.bytes_s();
         Self { bytes_s, burst: BURST.max(Duration::from_secs_f64(BURST_BYTES_MIN / bytes_s)), free_at: Duration::ZERO }
     }
 
-    /// Bytes that may pass at once after a pause.
+    /// Number of bytes that may pass at once after a pause.
     pub fn burst_bytes(&self) -> f64 {
         self.burst.as_secs_f64() * self.bytes_s
     }
 
-    /// Takes tokens at the moment `now` for `bytes` that were there at `ready`, and says how long they must wait. Who takes
-    /// first, goes first. A link does not idle while bytes wait, so whoever wakes up late says since when they did.
+    /// Takes tokens at the moment `now` for `bytes` that were available at `ready`, and returns how long they must
+    /// wait. Callers pass in the order of their calls. A link does not idle while bytes wait, so a caller that wakes up
+    /// late gives the earlier `ready`.
     pub fn take(&mut self, bytes: usize, ready: Duration, now: Duration) -> Duration {
         self.free_at = self.free_at.max(ready.min(now)) + Duration::from_secs_f64(bytes as f64 / self.bytes_s);
         self.free_at.saturating_sub(self.burst + now)
@@ -49,8 +51,8 @@ mod tests {
         Bucket::new(rate)
     }
 
-    /// Sends pieces, each as soon as it may plus `late`; returns when the last one went, in seconds. `waited`: the next piece
-    /// was there while the last one was late.
+    /// Sends pieces, each as soon as it may plus `late`; returns when the last one passed, in seconds. `waited` means
+    /// that the next piece was available while the last one was late.
     fn send(bucket: &mut Bucket, piece: usize, count: usize, late: Duration, waited: bool) -> f64 {
         let (mut now, mut ready) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..count {
@@ -80,10 +82,10 @@ mod tests {
     fn waking_up_late_costs_nothing_within_a_burst() {
         let seconds = send(&mut bucket("1gbit"), 50_000, 2_500, Duration::from_micros(900), false);
         assert!((seconds - 0.998).abs() < 0.001, "{seconds}");
-        // What is later than a burst is lost, as on a link that idled: two pieces of 2 ms in 5 ms.
+        // A delay longer than a burst is lost, as on a link that idled: two pieces of 2 ms each take 5 ms.
         let slower = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3), false);
         assert!((slower - 1.25).abs() < 0.01, "{slower}");
-        // But not while bytes wait.
+        // No time is lost while bytes wait.
         let seconds = send(&mut bucket("1gbit"), 250_000, 500, Duration::from_millis(3), true);
         assert!((seconds - 1.0).abs() < 0.01, "{seconds}");
     }
@@ -94,7 +96,7 @@ mod tests {
         let later = Duration::from_secs(3_600);
         assert_eq!(bucket.take(250_000, later, later), Duration::ZERO);
         assert_eq!(bucket.take(125_000, later, later), Duration::from_millis(1));
-        // The same tokens are not given twice.
+        // The same tokens are not granted twice.
         assert_eq!(bucket.take(125_000, later, later), Duration::from_millis(2));
     }
 }

@@ -1,4 +1,4 @@
-//! The links of one cluster: shapers before its decode nodes, and what was measured of them before anything else.
+//! The links of one cluster: shapers before its decode nodes, and measurements of them made before all others.
 
 use std::net::SocketAddr;
 
@@ -9,37 +9,38 @@ use serde::Serialize;
 use super::{Link, reached::reached, shaper::Shaper};
 use crate::nodes;
 
-/// Below this share of the rate that was asked for, the machine is the link.
+/// Smallest share of the requested rate that counts as reached; below it, the machine is the bottleneck.
 const REACHED_MIN: f64 = 0.95;
 
-/// A link as it lies before a cluster's decode nodes.
+/// The link before a cluster's decode nodes.
 pub struct Laid {
     link: Link,
-    /// Held for as long as the cluster runs.
+    /// Running shapers, which must live as long as the cluster.
     shapers: Vec<Shaper>,
-    /// Where decode nodes are reached.
+    /// Addresses under which decode nodes are reached.
     decode: Vec<SocketAddr>,
     figures: Figures,
 }
 
-/// What was measured of a link while nothing else ran.
+/// Measurements of a link while nothing else ran.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Figures {
-    /// Bytes through the shaper by themselves; none where nothing is shaped.
+    /// Rate of bytes through the shaper alone; `None` if nothing is shaped.
     pub link_reached_mbit_s: Option<f64>,
-    /// From the first prefill node to the first decode node, as shipments go: gRPC, its framing and windows.
+    /// Rate from the first prefill node to the first decode node over the stack that shipments use: gRPC with its
+    /// framing and windows.
     pub link_stack_mbit_s: Option<f64>,
-    /// The same way, there and back.
+    /// Round-trip time of the same path.
     pub link_round_trip_ms: Option<f64>,
 }
 
 impl Laid {
-    /// Nothing laid yet.
+    /// A link without any shaper yet.
     pub fn new(link: Link) -> Self {
         Self { link, shapers: Vec::new(), decode: Vec::new(), figures: Figures::default() }
     }
 
-    /// Puts a shaper before each decode node, and says under which addresses they are reached.
+    /// Puts a shaper before each decode node, and returns the addresses under which the nodes are reached.
     pub async fn lay(&mut self, decode: Vec<SocketAddr>) -> anyhow::Result<Vec<SocketAddr>> {
         let Link::Shaped(rate) = self.link else {
             self.decode = decode.clone();
@@ -53,7 +54,7 @@ impl Laid {
         Ok(self.decode.clone())
     }
 
-    /// Measures the way that shipments take, from the first prefill node to the first decode node.
+    /// Measures the path of shipments, from the first prefill node to the first decode node.
     pub async fn measure(&mut self, prefill: &[SocketAddr]) -> anyhow::Result<()> {
         let (Some(prefill), Some(decode)) = (prefill.first(), self.decode.first()) else { return Ok(()) };
         let report = nodes::measure_link(&Channels::default(), &prefill.to_string(), &decode.to_string()).await;
@@ -63,19 +64,19 @@ impl Laid {
         Ok(())
     }
 
-    /// What was measured.
+    /// The measurements.
     pub fn figures(&self) -> Figures {
         self.figures
     }
 
-    /// Which link.
+    /// The link, as requested.
     pub fn link(&self) -> Link {
         self.link
     }
 }
 
 impl Figures {
-    /// A sentence where the machine does not reach what was asked for.
+    /// A sentence that reports a rate below the requested one; `None` if it was reached.
     pub fn shortfall(&self, link: Link) -> Option<String> {
         let (Link::Shaped(rate), Some(reached)) = (link, self.link_reached_mbit_s) else { return None };
         (reached < rate.mbit_s() * REACHED_MIN).then(|| {

@@ -1,10 +1,10 @@
-//! The link between prefill and decode: the one that is there, or a shaped one.
+//! The link between prefill and decode: the existing one, or a shaped one.
 //!
 //! ```text
-//! bucket.rs   when bytes may go on (plain data)
-//! shaper.rs   a TCP proxy before a decode node that lets bytes through as the bucket says
-//! reached.rs  what rate a shaper reaches on this machine
-//! laid.rs     the links of one cluster: shapers, and what was measured of them
+//! bucket.rs      token bucket: when bytes may pass (plain data)
+//! shaper.rs      a TCP proxy before a decode node that lets bytes pass at the bucket's rate
+//! reached.rs     the rate that a shaper reaches on this machine
+//! laid.rs        the links of one cluster: shapers, and their measurements
 //! ```
 
 mod bucket;
@@ -16,37 +16,37 @@ use std::{fmt, str::FromStr};
 
 pub use laid::{Figures, Laid};
 
-/// Rates that can be asked for, in Mbit/s. Below, a shipment outlasts every patience of the nodes; above, no network is.
+/// Limits on rates, in Mbit/s. At lower rates shipments exceed the nodes' deadlines; no network reaches higher ones.
 const RATE_MIN: f64 = 1.0;
 const RATE_MAX: f64 = 400_000.0;
 
-/// A link by which rows are measured.
+/// A link over which rows are measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Link {
-    /// The one that is there.
+    /// The existing link, unshaped.
     Unshaped,
-    /// One of that rate.
+    /// A link shaped to this rate.
     Shaped(Rate),
 }
 
-/// How much goes over a link.
+/// The rate of a link.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate {
     mbit_s: f64,
 }
 
-/// What is no link.
+/// Error for a text that names no link.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no link; write none, or a rate of 1mbit to 400gbit, such as 500mbit or 2.5gbit")]
 pub struct UnknownLink(String);
 
 impl Rate {
-    /// In millions of bits per second.
+    /// The rate in millions of bits per second.
     pub fn mbit_s(self) -> f64 {
         self.mbit_s
     }
 
-    /// In bytes per second.
+    /// The rate in bytes per second.
     fn bytes_s(self) -> f64 {
         self.mbit_s * 1e6 / 8.0
     }

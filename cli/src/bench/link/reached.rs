@@ -1,4 +1,4 @@
-//! What rate a shaper reaches on this machine: bytes from a thread, through it, to another thread.
+//! The rate that a shaper reaches on this machine: bytes are sent from one thread through it to another.
 
 use std::{
     io::{self, Read, Write},
@@ -9,15 +9,15 @@ use std::{
 
 use super::{Rate, bucket::Bucket, shaper::Shaper};
 
-/// Long enough that waking up late averages out.
+/// Duration of sending, long enough that late wake-ups average out.
 const SEND: Duration = Duration::from_millis(500);
-/// On slow links, so many bursts, since the first one is free.
+/// Least number of bursts to send on slow links, since the first one is free.
 const BURSTS: f64 = 4.0;
 const PIECE: usize = 256 << 10;
-/// A machine on which nothing arrives for so long has other worries.
+/// Read timeout; a machine on which nothing arrives for this long has a different problem.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// Mbit/s through a shaper of that rate, its first burst left out.
+/// Measured rate in Mbit/s through a shaper of the given rate, without its first burst.
 pub async fn reached(rate: Rate) -> anyhow::Result<f64> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     let shaper = Shaper::start(listener.local_addr()?, rate)?;
@@ -33,7 +33,7 @@ fn measure(listener: &TcpListener, address: SocketAddr, burst: f64, time: Durati
     let (mut sink, _) = listener.accept()?;
     source.set_write_timeout(Some(STALLED))?;
     sink.set_read_timeout(Some(STALLED))?;
-    // Before anything is sent, so that what is found is never more than it was.
+    // Time starts before anything is sent, so that the measured rate is never too high.
     let started = Instant::now();
     let sending = thread::spawn(move || -> io::Result<()> {
         let piece = vec![0; PIECE];

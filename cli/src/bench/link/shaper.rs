@@ -1,8 +1,8 @@
-//! A TCP proxy before a decode node. What goes towards the node passes at the rate, all connections together and first come,
-//! first served; what comes back passes freely. A half-close and a reset are passed on as what they are.
+//! A TCP proxy before a decode node. Bytes towards the node pass at the rate, shared by all connections in order of
+//! arrival; bytes coming back pass freely. A half-close and a reset are passed on as such.
 //!
-//! Each direction of a connection has a thread: the runtime's timers count in milliseconds, too coarse for bursts of two,
-//! and the requests that are measured must not wait for the bytes of others.
+//! Each direction of a connection has a thread: the runtime's timers count in milliseconds, too coarse for bursts of
+//! two, and the measured requests must not wait for the bytes of others.
 
 use std::{
     io::{self, Read, Write},
@@ -17,25 +17,25 @@ use tokio::{net::TcpSocket, task::JoinHandle};
 
 use super::{Rate, bucket::Bucket};
 
-/// Read and written at once: few system calls at high rates, an even flow at low ones.
+/// Limits on the bytes read and written at once: few system calls at high rates, an even flow at low ones.
 const PIECE_MIN: usize = 16 << 10;
 const PIECE_MAX: usize = 256 << 10;
-/// Up to this rate the sender's bytes queue at the sender, as before a real link, and not here.
+/// Up to this rate the receive buffer is small, so that bytes queue at the sender, as before a real link, and not here.
 const SHORT_QUEUE_MAX_MBIT_S: f64 = 2_000.0;
 const SHORT_QUEUE_BYTES: u32 = 256 << 10;
-/// A read that takes longer waited for the sender.
+/// A read that takes longer than this waited for the sender.
 const READ_AT_ONCE: Duration = Duration::from_millis(1);
-/// A thread that wakes up later than this has lost the time.
+/// A thread that wakes up later than this loses the time that it was late.
 const LATE_MAX: Duration = Duration::from_millis(20);
 const BACKLOG: u32 = 1_024;
 
-/// A running shaper. It takes no more connections once dropped; those that there are end with their two ends.
+/// A running shaper. Once dropped it accepts no more connections; existing ones live until both their ends close.
 pub struct Shaper {
     address: SocketAddr,
     accepting: JoinHandle<()>,
 }
 
-/// The rate as all connections share it.
+/// The rate, shared by all connections.
 struct Pace {
     bucket: Mutex<Bucket>,
     started: Instant,
@@ -43,11 +43,11 @@ struct Pace {
 }
 
 impl Shaper {
-    /// Starts one before `target`, on a free port of loopback.
+    /// Starts a shaper before `target`, on a free port of the loopback interface.
     pub fn start(target: SocketAddr, rate: Rate) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         if rate.mbit_s() <= SHORT_QUEUE_MAX_MBIT_S {
-            // Taken over by every connection that is accepted.
+            // Accepted connections inherit the buffer size.
             socket.set_recv_buffer_size(SHORT_QUEUE_BYTES)?;
         }
         socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
@@ -69,7 +69,7 @@ impl Shaper {
         Ok(Self { address, accepting })
     }
 
-    /// Where it listens.
+    /// The address that the shaper listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -88,7 +88,7 @@ impl Pace {
         Self { bucket: Mutex::new(bucket), started: Instant::now(), piece }
     }
 
-    /// Waits until so many bytes that were there at `ready` may go on, and says when that was due.
+    /// Waits until `bytes` that were available at `ready` may pass, and returns the moment when they were due.
     fn wait(&self, bytes: usize, ready: Duration) -> Duration {
         let now = self.started.elapsed();
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,14 +100,15 @@ impl Pace {
         now + wait
     }
 
-    /// Since when bytes were there that were read from `began` to `now`, where those before them, if any, were due at `due`.
+    /// The moment since which bytes were available that were read from `began` to `now`, where the bytes before them,
+    /// if any, were due at `due`.
     fn ready(due: Option<Duration>, began: Duration, now: Duration) -> Duration {
         let waited = |due: &Duration| now.saturating_sub(began) < READ_AT_ONCE && now.saturating_sub(*due) < LATE_MAX;
         due.filter(waited).unwrap_or(now)
     }
 }
 
-/// Both directions of a connection, until both have ended.
+/// Forwards both directions of a connection, until both have ended.
 fn carry(client: TcpStream, target: SocketAddr, pace: &Pace) {
     let server = match TcpStream::connect(target) {
         Ok(server) => server,
@@ -116,7 +117,7 @@ fn carry(client: TcpStream, target: SocketAddr, pace: &Pace) {
             return reset(&client);
         }
     };
-    // Whoever sends small pieces wants them to be sent.
+    // A sender of small pieces wants them sent at once.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     thread::scope(|scope| {
         scope.spawn(|| pass(&server, &client, PIECE_MAX, |_, _| ()));
@@ -128,7 +129,7 @@ fn carry(client: TcpStream, target: SocketAddr, pace: &Pace) {
     });
 }
 
-/// One direction, until it ends. `wait` is told how many bytes were read, and how long that took.
+/// Forwards one direction until it ends. `wait` is given the number of bytes read, and how long the read took.
 fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize, mut wait: impl FnMut(usize, Duration)) {
     let mut buffer = vec![0; piece];
     let ended = loop {
@@ -151,9 +152,9 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, piece: usize, mut wait: impl F
     }
 }
 
-/// When the connection is closed, the other side will see a reset; the other direction's thread is woken now.
+/// Makes the other side see a reset when the connection is closed, and wakes the other direction's thread now.
 fn reset(stream: &TcpStream) {
-    // Fails only where the connection is gone already.
+    // This only fails if the connection is already gone.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Read);
 }
@@ -164,7 +165,7 @@ mod tests {
     use crate::bench::link::Link;
     use std::net::TcpListener;
 
-    /// Two ends of a connection through a shaper: before it, behind it.
+    /// The two ends of a connection through a shaper: the client's and the target's.
     fn connection(link: &str) -> (Shaper, TcpStream, TcpStream) {
         let Ok(Link::Shaped(rate)) = link.parse() else { panic!("{link} is a rate") };
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -182,7 +183,7 @@ mod tests {
         let ms = Duration::from_millis;
         assert_eq!(Pace::ready(Some(ms(100)), ms(105), ms(105)), ms(100));
         assert_eq!(Pace::ready(None, ms(5), ms(5)), ms(5));
-        // The sender had nothing, or the thread was away for too long.
+        // The sender had no bytes, or the thread was away for too long.
         assert_eq!(Pace::ready(Some(ms(100)), ms(101), ms(105)), ms(105));
         assert_eq!(Pace::ready(Some(ms(100)), ms(130), ms(130)), ms(130));
     }

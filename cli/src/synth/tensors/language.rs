@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Tensor;
 
-/// The keys that decide shapes.
+/// The configuration keys that determine shapes.
 #[derive(Deserialize)]
 pub struct Shape {
     model_type: String,
@@ -20,7 +20,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Width of a token's row.
+    /// Width of the residual stream.
     pub fn hidden(&self) -> usize {
         self.hidden_size
     }
@@ -30,7 +30,7 @@ impl Shape {
     }
 }
 
-/// Blocks under `body`, and the head under `head` unless it is the embedding.
+/// The tensors of the blocks under `body`, and of the head under `head` unless it is tied to the embedding.
 pub fn tensors(shape: &Shape, body: &str, head: &str) -> Vec<Tensor> {
     let table = [shape.vocab_size, shape.hidden_size];
     let mut tensors = vec![Tensor::weight(format!("{body}.embed_tokens.weight"), &table)];

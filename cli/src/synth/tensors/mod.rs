@@ -7,33 +7,33 @@ use anyhow::bail;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A tensor before it has numbers.
+/// Name, shape and fill of a tensor that has no numbers yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
-    /// The stored name.
+    /// Name under which the tensor is stored.
     pub name: String,
-    /// Outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// What its numbers are.
+    /// Distribution of the numbers.
     pub fill: Fill,
 }
 
-/// How a tensor is filled.
+/// The distribution that fills a tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fill {
-    /// Every number 1: the weight of a norm.
+    /// Every number is 1: the weight of a norm.
     Ones,
     /// Normally distributed about 0, with this standard deviation.
     Normal(f32),
 }
 
-/// transformers' `initializer_range`.
+/// Standard deviation of weights, transformers' `initializer_range`.
 const STD: f32 = 0.02;
-/// Biases are small beside what they are added to.
+/// Standard deviation of biases, small relative to the values that they are added to.
 const BIAS_STD: f32 = 0.01;
 
 impl Tensor {
-    /// How many numbers it has.
+    /// How many numbers the tensor has.
     pub fn len(&self) -> u64 {
         self.shape.iter().map(|&side| side as u64).product()
     }
@@ -50,13 +50,14 @@ impl Tensor {
         Tensor { name: name.into(), shape: vec![len], fill: Fill::Ones }
     }
 
-    /// What a block adds to the residual stream, which so stays of one size however many blocks there are.
+    /// Scales a matrix whose output a block adds to the residual stream, so that the stream's size does not depend on
+    /// the number of blocks.
     fn onto_residual(self, layers: usize) -> Tensor {
         Tensor { fill: Fill::Normal(STD / (2.0 * layers as f32).sqrt()), ..self }
     }
 }
 
-/// `NAME.weight` [outputs, inputs] and `NAME.bias`.
+/// Weight and bias of an affine map, `NAME.weight` [outputs, inputs] and `NAME.bias`.
 fn affine(name: &str, inputs: usize, outputs: usize) -> [Tensor; 2] {
     [Tensor::weight(format!("{name}.weight"), &[outputs, inputs]), Tensor::bias(format!("{name}.bias"), outputs)]
 }

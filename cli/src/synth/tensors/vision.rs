@@ -1,10 +1,10 @@
-//! Vision towers, and what leads from them to the language model.
+//! Vision towers, and the maps from them to the language model.
 
 use serde::Deserialize;
 
 use super::{Tensor, affine};
 
-/// The keys of CLIP's tower that decide shapes.
+/// The keys of CLIP's tower that determine shapes.
 #[derive(Deserialize)]
 pub struct Clip {
     hidden_size: usize,
@@ -14,7 +14,7 @@ pub struct Clip {
     patch_size: usize,
 }
 
-/// The keys of Qwen2.5-VL's tower that decide shapes.
+/// The keys of Qwen2.5-VL's tower that determine shapes.
 #[derive(Deserialize)]
 pub struct Qwen {
     hidden_size: usize,
@@ -26,7 +26,7 @@ pub struct Qwen {
     out_hidden_size: usize,
 }
 
-/// LLaVA's tower and projector, for a language model of width `language`.
+/// The tensors of LLaVA's tower and projector, for a language model of width `language`.
 pub fn clip(shape: &Clip, language: usize) -> Vec<Tensor> {
     let name = "vision_tower.vision_model";
     let (hidden, patch) = (shape.hidden_size, shape.patch_size);
@@ -36,7 +36,7 @@ pub fn clip(shape: &Clip, language: usize) -> Vec<Tensor> {
         Tensor::weight(format!("{name}.embeddings.patch_embedding.weight"), &[hidden, 3, patch, patch]),
         Tensor::weight(format!("{name}.embeddings.position_embedding.weight"), &[grid * grid + 1, hidden]),
     ];
-    // The checkpoints do spell it so.
+    // The misspelling is the checkpoints' own.
     tensors.extend(layer_norm(&format!("{name}.pre_layrnorm"), hidden));
     for layer in 0..shape.num_hidden_layers {
         clip_layer(shape, &format!("{name}.encoder.layers.{layer}"), &mut tensors);
@@ -59,7 +59,7 @@ fn clip_layer(shape: &Clip, name: &str, tensors: &mut Vec<Tensor>) {
     tensors.extend(onto_residual(affine(&format!("{name}.mlp.fc2"), inner, hidden), layers));
 }
 
-/// Qwen2.5-VL's tower and merger.
+/// The tensors of Qwen2.5-VL's tower and merger.
 pub fn qwen(shape: &Qwen) -> Vec<Tensor> {
     let (hidden, patch) = (shape.hidden_size, shape.patch_size);
     let kernel = [hidden, 3, shape.temporal_patch_size, patch, patch];

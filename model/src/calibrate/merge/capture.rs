@@ -1,5 +1,6 @@
-//! Takes rows from passes: the stream in front of a pair in the pruned model, the keys and values that block `w` makes of it
-//! (of a prompt, in decode, as prefill left them), and the stream behind the pair in the whole model.
+//! Captures training rows from passes: the residual stream before a pair in the pruned model, the keys and values that
+//! block `w` computes from it (in decode, a prompt's are those that prefill left), and the stream after the pair in the
+//! unpruned model.
 
 use std::ops::Range;
 
@@ -11,17 +12,17 @@ use crate::calibrate::repairs::Here;
 use crate::calibrate::trial::Phase;
 use crate::error::{ModelError, Result};
 
-/// Rows taken of one sample at most, evenly: long prompts are not to outweigh all others, nor to fill the memory.
+/// Most rows taken from one sample, evenly spaced: a long prompt must not outweigh all others or fill the memory.
 const ROWS: usize = 128;
 
-/// What a merged block learns from, and what it is judged by.
+/// Rows that a merged block is trained on, and held-out rows that it is judged by.
 #[derive(Default)]
 pub(super) struct Lessons {
     pub fitted: Vec<Rows>,
     pub held_out: Vec<Rows>,
 }
 
-/// One sample's part of a batch.
+/// One sample's rows within a batch.
 struct Part<'a> {
     sample: usize,
     /// The sample's rows in this phase.
@@ -37,7 +38,7 @@ impl Calibrator<'_> {
         let mut lessons = Lessons::default();
         for batch in self.held.batches.clone() {
             let target = self.whole_stream(here.phase, batch.clone(), layer)?;
-            // Last, because keys and values are to be those that this pass leaves.
+            // This pass runs last, because the captured keys and values have to be those that it leaves.
             let x = self.stream_before(layer - 1, batch.clone(), here)?;
             let mut start = 0;
             for sample in batch {
@@ -63,7 +64,7 @@ impl Calibrator<'_> {
         let info = self.model.info();
         let (count, hidden) = (part.range.len(), info.hidden);
         let taken = count.min(ROWS);
-        // The last row is always among them: a first token comes from it.
+        // The last row is always chosen, because the first answer token is computed from it.
         let chosen: Vec<usize> = (1..=taken).map(|row| row * count / taken - 1).collect();
         let slots: Vec<usize> = chosen.iter().map(|row| part.range.start + row).collect();
         let gather = |stream: &[f32]| -> Vec<f32> {
@@ -91,7 +92,7 @@ impl Calibrator<'_> {
         })
     }
 
-    /// Cosines and sines of rows, each [rows, 1, head_dim / 2].
+    /// Rotary cosines and sines of the rows at `slots`, each [rows, 1, head_dim / 2].
     fn turns(&self, sample: usize, slots: &[usize]) -> Result<(Tensor, Tensor)> {
         let rows = &self.held.samples[sample].rows;
         let lines: Vec<_> = slots.iter().map(|&slot| self.model.language().turn(rows.position(slot))).collect();
@@ -103,7 +104,7 @@ impl Calibrator<'_> {
         Ok((table(cos)?, table(sin)?))
     }
 
-    /// Keys, [kv_heads, head_dim, slots], and values, [kv_heads, slots, head_dim].
+    /// Keys that the rows see, [kv_heads, head_dim, slots], and values, [kv_heads, slots, head_dim].
     fn seen(&self, with: usize, part: &Part<'_>) -> Result<(Tensor, Tensor)> {
         let (info, slots) = (self.model.info(), part.range.end);
         let at = self.model.kv_layers().binary_search(&with);

@@ -1,22 +1,24 @@
 //! Pair-merge: one block with new weights does the work of two.
 //!
-//! \[P\] PDTrim pairs blocks for distillation. \[R\] How, is ours. Of a pair `(w, r)`, `r = w + 1`, block `r` is removed and `w`
-//! keeps its place with new weights, trained by gradient steps: from the stream in front of `w` in the pruned model, with
-//! the repairs before it in place, to the stream behind `r` in the whole one.
+//! \[P\] PDTrim pairs blocks for distillation. \[R\] The training method is this project's. Of a pair `(w, r)`, `r = w
+//! + 1`, block `r` is removed and `w` keeps its place with new weights, trained by gradient steps: from the stream
+//! before `w` in the pruned model, with the earlier repairs in place, to the stream after `r` in the unpruned model.
 //!
-//! Keys and values stay the block's own: input norm, key and value projections (and the norm of key heads) are frozen.
-//! So what one stage computes with the original `w` another can read with the merged one, and the other way round.
+//! The keys and values of `w` do not change: its input norm and its key and value projections (and the norm of key
+//! heads) are frozen. So KV that one stage computes with the original `w` can be read by another with the merged `w`,
+//! and vice versa.
 //!
-//! `w` is always the block before. Its keys and values come from the stream in front of the pair, which merging does not
-//! touch. Those of the block behind come from the stream in the middle of the pair: a merged block of that side would have
-//! to read, in prefill, keys of a stream that is no longer there, and in decode those that prefill made of it.
+//! `w` is always the earlier block of the pair. Its keys and values come from the stream before the pair, which merging
+//! does not touch. Those of the later block come from the stream between the two: if the later block were kept instead,
+//! its prefill would need keys of a stream that no longer exists, and its decode would need those that prefill computed
+//! from that stream.
 //!
 //! ```text
-//! pairs.rs       which removed blocks can be merged
-//! rows.rs        rows of a sample that a merged block is trained on, with the KV that they see
-//! capture.rs     takes them from passes
-//! student.rs     the block as a function of its weights that gradients flow through
-//! train.rs       the gradient steps
+//! pairs.rs    which removed blocks can be merged
+//! rows.rs     rows of a sample that a merged block is trained on, with the KV that they see
+//! capture.rs  captures those rows from passes
+//! student.rs  the block as a differentiable function of its weights
+//! train.rs    the gradient steps
 //! ```
 
 mod capture;
@@ -40,7 +42,7 @@ pub use train::Distillation;
 
 use student::Student;
 
-/// New weights of the block in front of a removed one.
+/// New weights for the block before a removed one.
 #[derive(Clone)]
 pub struct MergedRepair {
     layer: usize,
@@ -60,14 +62,14 @@ impl MergedRepair {
         self.layer - 1
     }
 
-    /// All weights of that block, those that are as they were included.
+    /// All weights of that block, unchanged ones included.
     pub fn tensors(&self) -> &[BlockTensor] {
         &self.tensors
     }
 
-    /// What the new weights leave of the squared distance between the stream behind block `with` and what the whole model
-    /// has behind the removed block, on rows of samples that training did not see: 0 is perfect, 1 no better than block
-    /// `with` by its own weights, that is, than no repair.
+    /// Remaining share of the squared distance between the stream after block `with` and the unpruned model's stream
+    /// after the removed block, on rows of samples that training did not see: 0 is perfect, 1 is no better than block
+    /// `with` with its original weights, that is, than no repair.
     pub fn error(&self) -> f64 {
         self.error
     }

@@ -1,15 +1,16 @@
-//! Which removed blocks can be merged into their neighbour.
+//! Which removed blocks can be merged into the block before them.
 
 use crate::error::{ModelError, Result};
 
-/// Those of `removed` that can be merged into the block before them, in the same stage: that block runs, and it is not the
-/// first of the checkpoint, which must stay as it is. It can take up one block only, which is the one behind it.
+/// The blocks of `removed` that can be merged into the block before them, in the same stage: that earlier block must
+/// run, and must not be the checkpoint's first block, which stays unchanged. A block can absorb only the one directly
+/// after it.
 pub fn mergeable(removed: &[usize]) -> Vec<usize> {
     let can = |layer: &usize| *layer >= 2 && !removed.contains(&(layer - 1));
     removed.iter().copied().filter(can).collect()
 }
 
-/// Refuses what cannot be merged.
+/// Refuses a list of merges that is not possible.
 pub(in crate::calibrate) fn check(layers: usize, removed: &[usize], merged: &[usize]) -> Result<()> {
     let refuse = |problem: String| Err(ModelError::config("repair", problem));
     if let Some(&index) = removed.iter().find(|&&layer| layer >= layers) {

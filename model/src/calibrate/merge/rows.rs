@@ -7,36 +7,36 @@ use crate::error::Result;
 /// Rows of one sample, with the keys and values that they see.
 #[derive(Clone, Debug)]
 pub(super) struct Rows {
-    /// The stream in front of the pair, [rows, hidden].
+    /// The residual stream before the pair, [rows, hidden].
     pub x: Tensor,
-    /// The same behind the input norm, which is frozen, [rows, hidden].
+    /// That stream after the input norm, which is frozen, [rows, hidden].
     pub normed: Tensor,
-    /// [rows, 1, head_dim / 2]
+    /// Rotary cosines, [rows, 1, head_dim / 2].
     pub cos: Tensor,
-    /// [rows, 1, head_dim / 2]
+    /// Rotary sines, [rows, 1, head_dim / 2].
     pub sin: Tensor,
-    /// Turned keys, transposed, [kv_heads, head_dim, slots].
+    /// Keys after rotary embedding, transposed, [kv_heads, head_dim, slots].
     pub keys: Tensor,
-    /// [kv_heads, slots, head_dim]
+    /// Values, [kv_heads, slots, head_dim].
     pub values: Tensor,
-    /// 0 where a row sees a slot, and minus infinity where it does not, [rows, slots].
+    /// Attention mask: 0 where a row sees a slot, and minus infinity elsewhere, [rows, slots].
     pub mask: Tensor,
-    /// The stream behind the pair in the whole model, [rows, hidden].
+    /// Training target: the stream after the pair in the unpruned model, [rows, hidden].
     pub target: Tensor,
 }
 
-/// Slots of rows, and what they see.
+/// Slots of the training rows, and which slots each of them sees.
 pub(super) struct View<'a> {
     /// Each row's slot, ascending.
     pub slots: &'a [usize],
-    /// Slots that have keys and values.
+    /// Number of slots that have keys and values.
     pub seen: usize,
-    /// A row sees this many last slots, its own included; `None`: all.
+    /// Sliding window: how many last slots a row sees, its own included; `None` if it sees all.
     pub window: Option<usize>,
 }
 
 impl View<'_> {
-    /// [rows, slots]: causal, and within the window.
+    /// The attention mask, [rows, slots]: causal, and within the window.
     pub fn mask(&self) -> Result<Tensor> {
         let sees = |row: usize, slot: usize| slot <= row && self.window.is_none_or(|window| row - slot < window);
         let mut mask = Vec::with_capacity(self.slots.len() * self.seen);

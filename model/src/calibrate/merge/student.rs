@@ -1,6 +1,6 @@
-//! A block as a function of its weights that gradients flow through.
+//! A block as a differentiable function of its weights.
 //!
-//! Keys and values come from outside, already turned; what makes them is not part of it.
+//! Keys and values are inputs, already rotated; the weights that produce them are not trained.
 
 use candle_core::{D, Device, Tensor, Var};
 
@@ -8,20 +8,20 @@ use crate::calibrate::merge::rows::Rows;
 use crate::error::{ModelError, Result};
 use crate::language::{Block, BlockTensor};
 
-/// What makes keys and values, which must stay as they are.
+/// Prefixes of the tensors that produce keys and values, which must not change.
 const FROZEN: [&str; 4] = ["input_layernorm.", "self_attn.k_proj.", "self_attn.v_proj.", "self_attn.k_norm."];
 
-/// Heads of a block.
+/// Attention shape of a block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
     pub heads: usize,
     pub kv_heads: usize,
     pub head_dim: usize,
-    /// What norms add to a mean square.
+    /// Epsilon that norms add to a mean square.
     pub epsilon: f64,
 }
 
-/// The block.
+/// The block in training.
 pub(super) struct Student {
     shape: Shape,
     query: Affine,
@@ -31,18 +31,18 @@ pub(super) struct Student {
     gate: Affine,
     up: Affine,
     down: Affine,
-    /// Every tensor, with its variable unless it is frozen.
+    /// Every tensor, with its variable unless the tensor is frozen.
     tensors: Vec<(BlockTensor, Option<Var>)>,
 }
 
-/// `x W^T + b`; the weight is held as `W`, [outputs, inputs].
+/// The map `x W^T + b`; `W` is held as [outputs, inputs].
 struct Affine {
     weight: Tensor,
     bias: Option<Tensor>,
 }
 
 impl Student {
-    /// It begins as the block is.
+    /// A student that starts from the block's own weights.
     pub fn new(block: &Block, shape: Shape) -> Result<Student> {
         let mut tensors = Vec::new();
         for tensor in block.tensors() {
@@ -51,7 +51,7 @@ impl Student {
             let variable = (!is_frozen).then(variable).transpose()?;
             tensors.push((tensor, variable));
         }
-        // A clone shares the variable's storage and identity, so it follows it.
+        // A clone shares the variable's storage and identity, so it sees every later update.
         let find = |name: String| {
             let found = tensors.iter().find(|(tensor, _)| tensor.name == name);
             found.and_then(|(_, variable)| variable.as_ref()).map(|variable| variable.as_tensor().clone())
@@ -74,12 +74,12 @@ impl Student {
         })
     }
 
-    /// What is trained, in a fixed order.
+    /// The trained variables, in a fixed order.
     pub fn variables(&self) -> Vec<Var> {
         self.tensors.iter().filter_map(|(_, variable)| variable.clone()).collect()
     }
 
-    /// All tensors as they are now.
+    /// All tensors with their current values.
     pub fn tensors(&self) -> Result<Vec<BlockTensor>> {
         let now = |(tensor, variable): &(BlockTensor, Option<Var>)| {
             let data = match variable {
@@ -91,7 +91,7 @@ impl Student {
         self.tensors.iter().map(now).collect()
     }
 
-    /// The stream behind the block, of the rows of some samples one after another, [rows, hidden].
+    /// The residual stream after the block, for the rows of the given samples one after another, [rows, hidden].
     pub fn forward(&self, samples: &[&Rows]) -> Result<Tensor> {
         let queries = self.queries(samples)?;
         let (mut mixed, mut start) = (Vec::with_capacity(samples.len()), 0);
@@ -106,7 +106,7 @@ impl Student {
         Ok((x + self.down.forward(&inner)?)?)
     }
 
-    /// Turned queries, [rows, heads, head_dim].
+    /// Queries after rotary embedding, [rows, heads, head_dim].
     fn queries(&self, samples: &[&Rows]) -> Result<Tensor> {
         let Shape { heads, head_dim, .. } = self.shape;
         let normed = join(samples, |sample| &sample.normed)?;
@@ -122,11 +122,11 @@ impl Student {
         Ok(Tensor::cat(&[turned_low, turned_high], D::Minus1)?)
     }
 
-    /// What rows of one sample find; queries: [rows, heads, head_dim] -> [rows, heads * head_dim]
+    /// Attention output of the rows of one sample; queries: [rows, heads, head_dim] -> [rows, heads * head_dim].
     fn attend(&self, queries: &Tensor, sample: &Rows) -> Result<Tensor> {
         let Shape { heads, kv_heads, head_dim, .. } = self.shape;
         let (rows, group, slots) = (sample.len(), heads / kv_heads, sample.mask.dims()[1]);
-        // Consecutive query heads share a head of keys.
+        // Consecutive query heads share one key head.
         let queries = queries.reshape((rows, kv_heads, group, head_dim))?.permute((1, 2, 0, 3))?.contiguous()?;
         let scale = 1.0 / (head_dim as f64).sqrt();
         let scores = (queries.reshape((kv_heads, group * rows, head_dim))?.matmul(&sample.keys)? * scale)?;
@@ -145,7 +145,7 @@ impl Student {
 }
 
 impl Affine {
-    /// [rows, inputs] -> [rows, outputs]
+    /// Applies the map: [rows, inputs] -> [rows, outputs].
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let product = x.matmul(&self.weight.t()?)?;
         Ok(match &self.bias {
@@ -155,7 +155,7 @@ impl Affine {
     }
 }
 
-/// One tensor of each sample, one after another.
+/// Concatenates one tensor of each sample along its first dimension.
 pub(super) fn join<'a>(samples: &[&'a Rows], part: impl Fn(&'a Rows) -> &'a Tensor) -> Result<Tensor> {
     let parts: Vec<&Tensor> = samples.iter().map(|sample| part(sample)).collect();
     Ok(Tensor::cat(&parts, 0)?)

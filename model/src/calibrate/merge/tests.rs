@@ -26,7 +26,7 @@ fn samples(model: &Model) -> Vec<Sample> {
     (0..8).map(sample).collect()
 }
 
-/// Of every family: grouped queries, biases, norms of heads, windows.
+/// Covers every family: grouped queries, biases, norms of heads, windows.
 #[test]
 fn the_student_is_the_kernels_block() {
     let families = ["llama2", "llama3", "mistral", "qwen2", "qwen3", "qwen2.5-vl"];
@@ -41,7 +41,7 @@ fn the_student_is_the_kernels_block() {
     }
 }
 
-/// The largest difference between what the student makes of block 1's input and what the pass does.
+/// The largest difference between the student's output for block 1's input and the output of the pass.
 fn student_is_off_by(model: &Model, calibrator: &mut Calibrator<'_>, phase: Phase) -> f32 {
     let all = Roles::all(calibrator.layers());
     let prompts = Prompts { roles: &all, repairs: &[] };

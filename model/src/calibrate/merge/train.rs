@@ -12,18 +12,18 @@ use crate::error::{ModelError, Result};
 
 /// How merged blocks are trained.
 ///
-/// \[R\] AdamW without weight decay, a tenth of the steps to warm up, then along a cosine to nothing. What counts is the
-/// best state that was seen, by the error on held-out samples; once that has not fallen for a while, training ends.
+/// \[R\] AdamW without weight decay; a tenth of the steps is warm-up, then the rate follows a cosine to zero. The
+/// result is the best state seen, by the error on held-out samples; training ends early once that error stops falling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Distillation {
     /// Gradient steps of each merged block, at most.
     pub steps: usize,
-    /// Rows of a step, at least; samples are taken whole.
+    /// Rows per step, at least; samples are taken whole.
     pub rows: usize,
-    /// Largest learning rate; `None`: 0.064 by the residual width, at most 0.0005, because Adam's steps in a wide matrix add
-    /// up over its inputs.
+    /// Largest learning rate; `None` stands for 0.064 divided by the residual width, at most 0.0005, because Adam's
+    /// steps in a wide matrix add up over its inputs.
     pub rate: Option<f64>,
-    /// Draws the samples of each step; the same seed gives the same weights.
+    /// Seed for drawing the samples of each step; the same seed gives the same weights.
     pub seed: u64,
 }
 
@@ -35,11 +35,11 @@ impl Default for Distillation {
 
 const RATE_BY_WIDTH: f64 = 0.064;
 const RATE_MOST: f64 = 5e-4;
-/// Times that the state is judged, apart from the first.
+/// Number of evaluations during training, apart from the first.
 const JUDGED: usize = 15;
-/// Times in a row that it may be no better than before. Answers have few rows, which are soon learnt by heart.
+/// Consecutive evaluations without improvement before training ends. Answers have few rows, which soon overfit.
 const PATIENCE: usize = 4;
-/// Rows judged at a time, which bounds the memory.
+/// Rows evaluated at a time, which bounds the memory.
 const JUDGED_ROWS: usize = 2_048;
 
 impl Distillation {
@@ -51,7 +51,7 @@ impl Distillation {
         }
     }
 
-    /// The learning rate of a step, of a block of that width.
+    /// Learning rate of one step, for a block of residual width `width`.
     fn rate(&self, step: usize, width: usize) -> f64 {
         let most = self.rate.unwrap_or_else(|| (RATE_BY_WIDTH / width as f64).min(RATE_MOST));
         let warm = self.steps.div_ceil(10);
@@ -63,7 +63,8 @@ impl Distillation {
     }
 }
 
-/// Trains it, and leaves it in the best state seen; what that leaves of the error on held-out samples.
+/// Trains the student and leaves it in the best state seen. Returns the remaining share of the initial error, measured
+/// on held-out samples, or on the fitted ones if none are held out.
 pub(super) fn distil(student: &Student, lessons: &Lessons, how: &Distillation) -> Result<f64> {
     let judge = if lessons.held_out.is_empty() { &lessons.fitted } else { &lessons.held_out };
     let first = mean_square(student, judge)?;
@@ -100,13 +101,13 @@ pub(super) fn distil(student: &Student, lessons: &Lessons, how: &Distillation) -
     Ok(best.0 / first)
 }
 
-/// Sum over rows of the squared distance from the target.
+/// Sum of the squared distances between the student's rows and their targets.
 fn square(student: &Student, samples: &[&Rows]) -> Result<Tensor> {
     let missing = (student.forward(samples)? - join(samples, |rows| &rows.target)?)?;
     Ok(missing.sqr()?.sum_all()?)
 }
 
-/// Squared distance from the target, by row.
+/// Mean over rows of the squared distance from the target.
 fn mean_square(student: &Student, samples: &[Rows]) -> Result<f64> {
     let (mut sum, mut rows) = (0.0, 0);
     let mut chunk: Vec<&Rows> = Vec::new();
@@ -125,7 +126,7 @@ fn kept(variables: &[Var]) -> Result<Vec<Tensor>> {
     variables.iter().map(|variable| Ok(variable.as_tensor().copy()?.detach())).collect()
 }
 
-/// Draws samples: all of them in a random order, then again.
+/// Draws samples without replacement, in a random order, and reshuffles when all have been drawn.
 struct Draw {
     random: ChaCha8Rng,
     order: Vec<usize>,
@@ -137,7 +138,7 @@ impl Draw {
         Draw { random: ChaCha8Rng::seed_from_u64(seed), order: (0..samples).collect(), next: samples }
     }
 
-    /// Samples of so many rows together, or all there are.
+    /// Draws samples until they have `rows` rows together, or all samples are drawn.
     fn next<'a>(&mut self, samples: &'a [Rows], rows: usize) -> Vec<&'a Rows> {
         let (mut chosen, mut sum) = (Vec::new(), 0);
         while sum < rows && chosen.len() < samples.len() {

@@ -7,14 +7,14 @@ use crate::checkpoint::vision::clip_processor::ClipProcessor;
 use crate::error::{ModelError, Result};
 use crate::vision::Activation;
 
-/// A CLIP tower's shape, and how the language model uses what it sees.
+/// A CLIP tower's shape, and how the language model uses its features.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClipConfig {
     pub hidden: usize,
     pub intermediate: usize,
     /// Layers of the tower as it was trained.
     pub layers: usize,
-    /// Layers of the tower that have to run, that is, up to `vision_feature_layer`.
+    /// Layers of the tower that have to run: those up to `vision_feature_layer`.
     pub layers_run: usize,
     pub heads: usize,
     pub image_size: usize,
@@ -24,9 +24,9 @@ pub(crate) struct ClipConfig {
     pub select: FeatureSelect,
     pub projector_activation: Activation,
     pub projector_bias: bool,
-    /// LLaVA-NeXT: heights and widths, in pixels, that a picture may be brought to before it is cut into tiles.
+    /// LLaVA-NeXT: heights and widths, in pixels, that a picture may be resized to before it is cut into tiles.
     pub pinpoints: Option<Vec<(usize, usize)>>,
-    /// `None` where the folder has no image processor.
+    /// The image processor's configuration; `None` if the folder has none.
     pub processor: Option<ClipProcessor>,
 }
 
@@ -39,10 +39,10 @@ pub(crate) enum FeatureSelect {
     Full,
 }
 
-/// transformers' `LlavaConfig` uses this tower where `vision_config` is missing altogether ...
+/// Tower of transformers' `LlavaConfig` where `vision_config` is missing altogether.
 const TOWER_OF_LLAVA: Defaults =
     Defaults { hidden: 1024, intermediate: 4096, layers: 24, heads: 16, image: 336, patch: 14 };
-/// ... and `CLIPVisionConfig`'s defaults for keys missing inside one that is there.
+/// Defaults of `CLIPVisionConfig`, for keys missing inside a `vision_config` that is there.
 const TOWER_OF_CLIP: Defaults =
     Defaults { hidden: 768, intermediate: 3072, layers: 12, heads: 12, image: 224, patch: 32 };
 
@@ -56,7 +56,7 @@ struct Defaults {
 }
 
 impl ClipConfig {
-    /// Checks what was typed; `tiles` says whether it is a LLaVA-NeXT's.
+    /// Checks what was typed; `tiles` says whether the model is a LLaVA-NeXT.
     pub fn validate(typed: &TopLevel, tiles: bool) -> Result<ClipConfig> {
         let absent = Vision::default();
         let (tower, defaults) = match &typed.vision_config {
@@ -93,7 +93,7 @@ impl ClipConfig {
         self.image_size / self.patch_size
     }
 
-    /// Rows of the tower's features of one tile that are used.
+    /// Number of the tower's feature rows of one tile that are used.
     pub fn tokens_per_tile(&self) -> usize {
         let patches = self.grid() * self.grid();
         match self.select {
@@ -102,11 +102,11 @@ impl ClipConfig {
         }
     }
 
-    /// Visual tokens that a picture has at most.
+    /// Most visual tokens that a picture can have.
     pub fn tokens_per_image(&self) -> usize {
         let of_grid = |(height, width): &(usize, usize)| {
             let patches = |side: usize| side / self.image_size * self.grid();
-            // Each line of the tiles' patches ends with a token of its own.
+            // Each row of the tiles' patches ends with a token of its own.
             patches(*height) * (patches(*width) + 1)
         };
         let of_tiles = self.pinpoints.iter().flatten().map(of_grid).max();
@@ -130,7 +130,7 @@ impl ClipConfig {
     }
 }
 
-/// What transformers' `LlavaNextConfig` and its image processor assume.
+/// Defaults of transformers' `LlavaNextConfig` and of its image processor.
 const PINPOINTS: [(usize, usize); 5] = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)];
 
 /// `image_grid_pinpoints`, the model's or the image processor's: heights and widths that are whole tiles.
@@ -162,8 +162,9 @@ fn refuse_unsupported(tower: &Vision) -> Result<()> {
     Ok(())
 }
 
-/// `vision_feature_layer` indexes the list of hidden states, whose entry 0 is the input of the first layer. So
-/// entry `i` is what comes out after `i` layers, and a negative index counts from the end of `layers + 1` entries.
+/// The number of layers to run. `vision_feature_layer` indexes the list of hidden states, whose entry 0 is the input of
+/// the first layer. So entry `i` is the output of `i` layers, and a negative index counts from the end of `layers + 1`
+/// entries.
 fn layers_run(typed: Option<&Value>, layers: usize) -> Result<usize> {
     let field = "vision_feature_layer";
     let index = match typed {
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn tiles_are_counted_at_their_largest() {
         let next = |json: &str| ClipConfig::validate(&serde_json::from_str(json).unwrap(), true);
-        // 24 x 24 patches as a whole, and two by two tiles of them with a token behind each line.
+        // 24 x 24 patches of the whole picture, and two by two tiles of as many with one token after each line.
         assert_eq!(next("{}").unwrap().tokens_per_image(), 576 + 48 * 49);
         let refusals = [
             (r#"{"image_grid_pinpoints": [[336, 700]]}"#, "image_grid_pinpoints"),

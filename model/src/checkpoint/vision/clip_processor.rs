@@ -1,4 +1,4 @@
-//! CLIP's image processor, validated: what has to be done to a picture's pixels.
+//! CLIP's image processor, validated: the steps that prepare a picture's pixels.
 
 use serde_json::Value;
 
@@ -7,16 +7,16 @@ use crate::checkpoint::vision::processor::{AsTyped, Scale, side, wanted};
 use crate::error::{ModelError, Result};
 use crate::vision::Filter;
 
-/// The steps of the processor, in their order. For a LLaVA-NeXT, what is done to the picture as a whole.
+/// The processor's steps, in order; for a LLaVA-NeXT, those for the picture as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ClipProcessor {
     pub resize: Option<Resize>,
-    /// Height and width.
+    /// Height and width in pixels.
     pub center_crop: Option<(usize, usize)>,
     pub scale: Scale,
 }
 
-/// To what size, and how.
+/// Target size and filter of a resize.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Resize {
     pub target: Target,
@@ -26,16 +26,16 @@ pub(crate) struct Resize {
 /// The size a picture is resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
-    /// The shorter side gets this length, the other follows.
+    /// The shorter side gets this length, the other keeps the aspect ratio.
     ShortestEdge(usize),
-    /// Both sides as said, whatever the picture's shape.
+    /// Both sides get the given lengths, whatever the picture's shape.
     Exact { height: usize, width: usize },
 }
 
 const CLIP_SIDE: usize = 224;
 
 impl ClipProcessor {
-    /// Checks what was typed, and that what it makes is what the tower takes.
+    /// Checks what was typed, and that its result has the size that the tower takes.
     pub fn validate(typed: &AsTyped, tower: &ClipConfig) -> Result<ClipProcessor> {
         match &tower.pinpoints {
             Some(expected) => tiles(typed, tower.image_size, expected),
@@ -43,7 +43,7 @@ impl ClipProcessor {
         }
     }
 
-    /// Every picture must come out as `seen` x `seen`, since the tower has positions for nothing else.
+    /// Checks that every picture comes out as `seen` x `seen`, since the tower has positions for nothing else.
     fn check_result(&self, seen: usize) -> Result<()> {
         let (field, made) = match (self.center_crop, self.resize.map(|resize| resize.target)) {
             (Some(size), _) => ("crop_size", size),
@@ -54,7 +54,7 @@ impl ClipProcessor {
     }
 }
 
-/// LLaVA's: one view of the picture.
+/// The processor of a LLaVA: one view of the picture.
 fn whole(typed: &AsTyped, seen: usize) -> Result<ClipProcessor> {
     typed.check_type(&["CLIPImageProcessor", "LlavaImageProcessor"])?;
     if typed.do_pad == Some(true) {
@@ -70,8 +70,8 @@ fn whole(typed: &AsTyped, seen: usize) -> Result<ClipProcessor> {
     Ok(processor)
 }
 
-/// LLaVA-NeXT's: the picture pressed into a square, and besides cut into tiles. With all sizes equal to the tower's,
-/// which is required here, the processor's further steps change nothing.
+/// The processor of a LLaVA-NeXT: the picture squeezed into a square, and also cut into tiles. With all sizes equal to
+/// the tower's, which is required here, the processor's further steps change nothing.
 fn tiles(typed: &AsTyped, seen: usize, expected: &[(usize, usize)]) -> Result<ClipProcessor> {
     typed.check_type(&["LlavaNextImageProcessor"])?;
     if pinpoints(typed.image_grid_pinpoints.as_ref(), seen)? != expected {
@@ -106,7 +106,7 @@ fn target(typed: &AsTyped) -> Result<Target> {
     if size.get("longest_edge").is_some_and(|edge| !edge.is_null()) {
         return Err(ModelError::config("size.longest_edge", "is not supported"));
     }
-    // Files of before 2022 have a bare number.
+    // Files from before 2022 have a bare number.
     match (side(size), number("shortest_edge"), number("height"), number("width")) {
         (Some(edge), ..) | (None, Some(edge), ..) => Ok(Target::ShortestEdge(edge)),
         (None, None, Some(height), Some(width)) => Ok(Target::Exact { height, width }),

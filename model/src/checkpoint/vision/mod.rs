@@ -18,36 +18,36 @@ pub(crate) use processor::Scale;
 pub(crate) use qwen::QwenConfig;
 pub(crate) use qwen_processor::QwenProcessor;
 
-/// What sees, and where in a prompt what it sees belongs.
+/// The vision tower, and the token that marks its place in a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VisionConfig {
     pub image_token_id: u32,
     pub tower: TowerConfig,
 }
 
-/// The kinds of eyes.
+/// The kinds of vision towers.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TowerConfig {
-    /// LLaVA's and LLaVA-NeXT's.
+    /// The tower of LLaVA and LLaVA-NeXT.
     Clip(ClipConfig),
-    /// Qwen2.5-VL's.
+    /// The tower of Qwen2.5-VL.
     Qwen(QwenConfig),
 }
 
 impl VisionConfig {
-    /// The eye of a LLaVA, or of a LLaVA-NeXT, which cuts a picture into `tiles`.
+    /// The vision part of a LLaVA, or of a LLaVA-NeXT, which cuts a picture into `tiles`.
     pub fn llava(typed: &TopLevel, tiles: bool) -> Result<VisionConfig> {
         let image_token_id = typed.image_token_id.or(typed.image_token_index).unwrap_or(32_000);
         Ok(VisionConfig { image_token_id, tower: TowerConfig::Clip(ClipConfig::validate(typed, tiles)?) })
     }
 
-    /// The eye of a Qwen2.5-VL, for a language model of width `hidden`.
+    /// The vision part of a Qwen2.5-VL, for a language model of width `hidden`.
     pub fn qwen(typed: &TopLevel, hidden: usize) -> Result<VisionConfig> {
         let image_token_id = typed.image_token_id.unwrap_or(151_655);
         Ok(VisionConfig { image_token_id, tower: TowerConfig::Qwen(QwenConfig::validate(typed, hidden)?) })
     }
 
-    /// Adds what the folder says about pixels, if it says anything: a node that only decodes need not have it.
+    /// Adds the folder's image processor, if it has one: a node that only decodes needs none.
     pub fn read_processor(&mut self, dir: &Path) -> Result<()> {
         let Some(typed) = processor::read(dir)? else { return Ok(()) };
         match &mut self.tower {
@@ -57,7 +57,7 @@ impl VisionConfig {
         Ok(())
     }
 
-    /// What users of the crate are told.
+    /// The facts that users of the crate are told.
     pub fn info(&self) -> VisionInfo {
         let (tokens_per_image, varies, image_size) = match &self.tower {
             TowerConfig::Clip(clip) => (clip.tokens_per_image(), clip.pinpoints.is_some(), Some(clip.image_size)),

@@ -1,4 +1,4 @@
-//! `preprocessor_config.json` as it is typed, and what all image processors have in common.
+//! `preprocessor_config.json` as typed, and the steps that all image processors share.
 
 use std::path::Path;
 
@@ -32,13 +32,13 @@ pub(crate) struct AsTyped {
     pub merge_size: Option<usize>,
 }
 
-/// transformers 5 nests it in `processor_config.json`.
+/// transformers 5 nests the image processor's keys in `processor_config.json`.
 #[derive(Deserialize)]
 struct Nesting {
     image_processor: Option<AsTyped>,
 }
 
-/// From bytes to numbers.
+/// Conversion of 8-bit values to numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scale {
     /// Factor on 8-bit values.
@@ -57,7 +57,7 @@ pub(crate) struct Normalize {
 pub(crate) const CLIP_NORMALIZE: Normalize =
     Normalize { mean: [0.481_454_66, 0.457_827_5, 0.408_210_73], std: [0.268_629_54, 0.261_302_6, 0.275_777_1] };
 
-/// What the folder says about pixels; of two files that say something, transformers' choice.
+/// The folder's image processor; if two files describe one, `processor_config.json` wins, as in transformers.
 pub(crate) fn read(dir: &Path) -> Result<Option<AsTyped>> {
     let nesting: Option<Nesting> = json::read_optional(&dir.join("processor_config.json"))?;
     match nesting.and_then(|nesting| nesting.image_processor) {
@@ -66,18 +66,19 @@ pub(crate) fn read(dir: &Path) -> Result<Option<AsTyped>> {
     }
 }
 
-/// A missing switch is on.
+/// The value of a switch; a missing switch is on.
 pub(crate) fn wanted(flag: Option<bool>) -> bool {
     flag.unwrap_or(true)
 }
 
-/// A length in pixels, not 0.
+/// A positive length in pixels.
 pub(crate) fn side(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|pixels| usize::try_from(pixels).ok()).filter(|pixels| *pixels > 0)
 }
 
 impl AsTyped {
-    /// Refuses a processor that is none of these. The variants differ in which library computes, not in what.
+    /// Refuses an image processor outside `known`. Variants (`Fast`, `Pil`) differ in the library that computes, not in
+    /// the result.
     pub fn check_type(&self, known: &[&str]) -> Result<()> {
         let Some(kind) = &self.image_processor_type else { return Ok(()) };
         let plain = kind.strip_suffix("Fast").or(kind.strip_suffix("Pil")).unwrap_or(kind);
@@ -88,7 +89,7 @@ impl AsTyped {
         Ok(())
     }
 
-    /// Bicubic where nothing is typed.
+    /// The resize filter; bicubic if none is typed.
     pub fn filter(&self) -> Result<Filter> {
         let number = self.resample.unwrap_or(3);
         Filter::from_number(number)

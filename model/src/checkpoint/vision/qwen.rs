@@ -15,19 +15,19 @@ pub(crate) struct QwenConfig {
     pub layers: usize,
     pub heads: usize,
     pub patch_size: usize,
-    /// How often a still picture is repeated to make a patch in time.
+    /// Times a still picture is repeated to fill a patch along the time axis.
     pub temporal_patch_size: usize,
-    /// Patches along each side of what becomes one visual token.
+    /// Patches along each side of one visual token.
     pub merge_size: usize,
     /// Side of a window in pixels.
     pub window_size: usize,
-    /// The blocks in which a patch sees all of its picture and not only its window.
+    /// The blocks in which a patch attends to its whole picture and not only to its window.
     pub full_attention: Vec<usize>,
     pub activation: Activation,
     pub rope_theta: f32,
-    /// Width of a visual token, which is the language model's.
+    /// Width of a visual token, which is the language model's width.
     pub out: usize,
-    /// `None` where the folder has no image processor.
+    /// The image processor's configuration; `None` if the folder has none.
     pub processor: Option<QwenProcessor>,
 }
 
@@ -58,7 +58,7 @@ impl QwenConfig {
         Ok(config)
     }
 
-    /// Pixels along each side of what becomes one visual token; both sides of a picture are multiples of it.
+    /// Pixels along each side of one visual token; both sides of a picture are multiples of it.
     pub fn factor(&self) -> usize {
         self.patch_size * self.merge_size
     }
@@ -68,15 +68,15 @@ impl QwenConfig {
         self.window_size / self.merge_size / self.patch_size
     }
 
-    /// Visual tokens that a picture has at most.
+    /// Most visual tokens that a picture can have.
     pub fn tokens_per_image(&self) -> usize {
         let bounds = self.processor.as_ref().map_or(PixelBounds::default(), |processor| processor.bounds);
         let factor = self.factor() as f64;
         let ratio = RATIO_MAX as f64;
         let (min, max) = (bounds.min as f64, bounds.max as f64);
-        // The long side of a picture too narrow to be scaled down any further ...
+        // Bound for a picture too narrow to be scaled down any further: its long side.
         let narrow = (max * ratio).sqrt() / factor;
-        // ... and one scaled up, with both sides rounded up.
+        // Bound for a picture that is scaled up, with both sides rounded up.
         let up = ((min * ratio).sqrt() / factor + 1.0) * ((min / ratio).sqrt() / factor + 1.0);
         (max / (factor * factor)).max(narrow).max(up) as usize
     }
@@ -92,7 +92,7 @@ impl QwenConfig {
         if let Some((field, _)) = positive.into_iter().find(|(_, value)| *value == 0) {
             return refuse(field, "must not be 0".to_owned());
         }
-        // Half of the pairs of a head turn by the row, half by the column.
+        // Half of the pairs of a head rotate by the row, half by the column.
         if !self.hidden.is_multiple_of(self.heads * 4) {
             return refuse("num_heads", format!("{} heads do not fit width {}", self.heads, self.hidden));
         }
@@ -112,7 +112,7 @@ impl QwenConfig {
 
 fn refuse_unsupported(tower: &Vision) -> Result<()> {
     let refuse = |field: &str, problem: String| Err(ModelError::config(format!("vision_config.{field}"), problem));
-    // Early files name the tower like the whole model.
+    // Early files give the tower the same name as the whole model.
     let kind = tower.model_type.as_deref().unwrap_or("qwen2_5_vl_vision");
     if !["qwen2_5_vl", "qwen2_5_vl_vision"].contains(&kind) {
         return refuse("model_type", format!("vision tower `{kind}` is not supported, only `qwen2_5_vl`"));

@@ -5,7 +5,7 @@ use crate::checkpoint::vision::qwen::QwenConfig;
 use crate::error::{ModelError, Result};
 use crate::vision::Filter;
 
-/// What has to be done to a picture's pixels.
+/// The steps that prepare a picture's pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct QwenProcessor {
     pub bounds: PixelBounds,
@@ -13,7 +13,7 @@ pub(crate) struct QwenProcessor {
     pub scale: Scale,
 }
 
-/// How many pixels a picture is resized to, height times width.
+/// Bounds on the pixels, height times width, that a picture is resized to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PixelBounds {
     pub min: usize,
@@ -44,7 +44,7 @@ impl QwenProcessor {
     }
 }
 
-/// Two spellings; of both, `min_pixels` and `max_pixels` count.
+/// The bounds come in two spellings; where a file has both, `min_pixels` and `max_pixels` win.
 fn bounds(typed: &AsTyped) -> Result<PixelBounds> {
     let edge = |key: &str| typed.size.as_ref().map(|size| side(&size[key]));
     let default = PixelBounds::default();

@@ -1,7 +1,7 @@
-//! LLaVA-NeXT's way with large pictures: besides the whole, tiles of it, put together again as one grid of features.
+//! LLaVA-NeXT's handling of large pictures: the whole picture plus its tiles, whose features are joined into one grid.
 //!
-//! All arithmetic is transformers', floating point included, because a line of features more or less is another
-//! prompt.
+//! All arithmetic is transformers', floating point included, because one more or one fewer row of features makes
+//! another prompt.
 
 use std::ops::Range;
 
@@ -14,27 +14,27 @@ use crate::vision::tokens::VisualTokens;
 /// Height and width.
 type Size = (usize, usize);
 
-/// How pictures are cut and put together.
+/// Parameters for cutting pictures into tiles and joining their features.
 #[derive(Clone, Debug)]
 pub(crate) struct Anyres {
-    /// Sizes in pixels that a picture may be brought to, multiples of `side`.
+    /// Sizes in pixels that a picture may be resized to, multiples of `side`.
     pub pinpoints: Vec<Size>,
-    /// Side of a tile in pixels ...
+    /// Side of a tile in pixels.
     pub side: usize,
-    /// ... and in patches.
+    /// Side of a tile in patches.
     pub grid: usize,
-    /// What ends each line of features, [width].
+    /// The vector that ends each row of features, [width].
     pub newline: Vec<f32>,
 }
 
 impl Anyres {
-    /// How many tiles a picture of that size is cut into.
+    /// Number of tiles that a picture of that size is cut into.
     pub fn tiles(&self, picture: Size) -> usize {
         let (rows, columns) = self.shape(picture);
         rows * columns
     }
 
-    /// The tiles, row by row, each [3, side, side]. The picture is scaled to fit and centred on black.
+    /// The picture's tiles, row by row, each [3, side, side]. The picture is scaled to fit and centred on black.
     pub fn cut(&self, processor: &ClipProcessor, picture: &Picture) -> Vec<Vec<f32>> {
         let Some(Resize { filter, .. }) = processor.resize else { return Vec::new() };
         let size = (picture.height(), picture.width());
@@ -54,8 +54,8 @@ impl Anyres {
         places.map(tile).collect()
     }
 
-    /// features: [1 + tiles, grid * grid, width] -> the whole, then the lines of the tiles' common grid without its
-    /// padding, each ended by `newline`.
+    /// Joins features, [1 + tiles, grid * grid, width], into the whole picture's, then the rows of the tiles' common
+    /// grid without its padding, each row ended by `newline`.
     pub fn pack(&self, features: &[f32], picture: Size) -> VisualTokens {
         let (width, grid) = (self.newline.len(), self.grid);
         let (tile_rows, tile_columns) = self.shape(picture);
@@ -74,14 +74,14 @@ impl Anyres {
         VisualTokens::in_line(packed, width, vec![0..whole, whole..tokens])
     }
 
-    /// Rows and columns of tiles.
+    /// Number of rows and of columns of tiles.
     fn shape(&self, picture: Size) -> Size {
         let (height, width) = best_resolution(picture, &self.pinpoints);
         (height / self.side, width / self.side)
     }
 }
 
-/// The one of `resolutions` in which most of the picture's pixels survive, and of those the one that wastes least.
+/// The resolution that keeps most of the picture's pixels, and among equals the one that wastes least.
 fn best_resolution((height, width): Size, resolutions: &[Size]) -> Size {
     let mut best = (0, usize::MAX, (0, 0));
     for &(to_height, to_width) in resolutions {
@@ -108,7 +108,7 @@ fn fitted((height, width): Size, target: Size) -> Size {
 
 /// The rows and columns of a `grid` of features that show the picture and not the padding around it.
 fn unpadded((height, width): Size, grid: Size) -> (Range<usize>, Range<usize>) {
-    // Rounded to seven digits before it is truncated, so that 23.999999999 is 24.
+    // The padding is rounded to seven digits before it is truncated, so that 23.999999999 counts as 24.
     let truncated = |x: f64| ((x * 1e7).round() / 1e7) as usize;
     let centred = |all: usize, kept: usize| {
         let padding = (all - kept.min(all)) / 2;
@@ -129,7 +129,7 @@ mod tests {
 
     const PINPOINTS: [Size; 5] = [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)];
 
-    /// Numbers of transformers' `select_best_resolution` and `get_patch_output_size`.
+    /// Compares with transformers' `select_best_resolution` and `get_patch_output_size`.
     #[test]
     fn pictures_go_where_most_of_them_survives() {
         let cases = [
@@ -146,20 +146,20 @@ mod tests {
         }
     }
 
-    /// Both axes; the second is where candle's port goes wrong.
+    /// Covers both axes; candle's port is wrong on the second.
     #[test]
     fn padding_is_taken_off_either_axis() {
         assert_eq!(unpadded((480, 640), (48, 48)), (6..42, 0..48));
         assert_eq!(unpadded((640, 480), (48, 48)), (0..48, 6..42));
         assert_eq!(unpadded((100, 300), (24, 48)), (4..20, 0..48));
-        // A strip too narrow for a single column leaves only ends of lines.
+        // A strip too narrow for a single column leaves only the row ends.
         assert_eq!(unpadded((3000, 20), (72, 24)), (0..72, 12..12));
     }
 
     #[test]
     fn lines_run_across_tiles() {
         let anyres = Anyres { pinpoints: vec![(2, 4)], side: 2, grid: 2, newline: vec![-1.0] };
-        // The whole is 0 to 3, the left tile 4 to 7, the right one 8 to 11.
+        // Features of the whole picture are 0 to 3, of the left tile 4 to 7, of the right one 8 to 11.
         let features: Vec<f32> = (0..12).map(|feature| feature as f32).collect();
         let packed = anyres.pack(&features, (50, 100));
         let expected = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 8.0, 9.0, -1.0, 6.0, 7.0, 10.0, 11.0, -1.0];

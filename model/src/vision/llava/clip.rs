@@ -1,4 +1,4 @@
-//! The CLIP vision tower, as far as its features are used.
+//! The CLIP vision tower, up to the layer whose features are used.
 
 use std::ops::Range;
 
@@ -13,11 +13,12 @@ use crate::vision::llava::positions::interpolated;
 /// Patch embedding and the layers up to the one whose output is used.
 #[derive(Clone, Debug)]
 pub(crate) struct Clip {
-    /// [1, hidden]
+    /// Class embedding, [1, hidden].
     class: Tensor,
-    /// [hidden, 3 * patch * patch], the convolution's kernel flattened: with stride equal to size it is one product.
+    /// Patch embedding, [hidden, 3 * patch * patch], the flattened convolution kernel: with stride equal to size it is
+    /// one product.
     patches: Tensor,
-    /// [1 + grid * grid, hidden]
+    /// Position embeddings, [1 + grid * grid, hidden].
     positions: Tensor,
     norm: LayerNorm,
     layers: Vec<ClipLayer>,
@@ -36,7 +37,7 @@ impl Clip {
             class: weights.tensor("vision.embeddings.class_embedding", &[hidden])?.unsqueeze(0)?,
             patches: kernel.flatten_from(1)?,
             positions: weights.tensor("vision.embeddings.position_embedding.weight", positions)?,
-            // The checkpoints do spell it so.
+            // The misspelling is the checkpoints' own.
             norm: LayerNorm::load(weights, "vision.pre_layrnorm", hidden, config.norm_epsilon)?,
             layers: layers.collect::<Result<_>>()?,
             grid,
@@ -45,23 +46,23 @@ impl Clip {
         })
     }
 
-    /// Rows of features of one tile of the size that the tower was trained with.
+    /// Number of feature rows of one tile at the size that the tower was trained with.
     pub fn tokens(&self) -> usize {
         self.kept(self.grid).len()
     }
 
-    /// Patches along each side of such a tile.
+    /// Patches along each side of a tile at the size that the tower was trained with.
     pub fn grid(&self) -> usize {
         self.grid
     }
 
-    /// Pixels along each side of a tile of so many patches.
+    /// Pixels along each side of a tile with `grid` patches along each side.
     pub fn side(&self, grid: usize) -> usize {
         grid * self.patch
     }
 
-    /// Features of tiles, each [3, side, side] with `grid` patches along each side, in one pass: the linear maps see all
-    /// rows at once, attention each tile by itself -> [tiles * tokens, hidden].
+    /// Features of tiles, each [3, side, side] with `grid` patches along each side, in one pass: the linear maps
+    /// process all rows at once, attention each tile by itself -> [tiles * tokens, hidden].
     pub fn forward(&self, tiles: &[Vec<f32>], grid: usize) -> candle_core::Result<Tensor> {
         let rows = 1 + grid * grid;
         let positions = interpolated(&self.positions, self.grid, grid)?;
@@ -77,7 +78,7 @@ impl Clip {
         by_tile.narrow(1, kept.start, kept.len())?.reshape((tiles.len() * kept.len(), hidden))
     }
 
-    /// The rows of a tile that are used; the class token is the first.
+    /// The rows of a tile that are used; row 0 is the class token.
     fn kept(&self, grid: usize) -> Range<usize> {
         let end = 1 + grid * grid;
         match self.select {
@@ -86,13 +87,14 @@ impl Clip {
         }
     }
 
-    /// pixels: [3, side, side] -> [1 + grid * grid, hidden], without positions
+    /// Embeds pixels, [3, side, side] -> [1 + grid * grid, hidden], without positions.
     fn embed(&self, pixels: &[f32], grid: usize) -> candle_core::Result<Tensor> {
         let embedded = self.to_patches(pixels, grid)?.matmul(&self.patches.t()?)?; // [grid * grid, hidden]
         Tensor::cat(&[&self.class, &embedded], 0)
     }
 
-    /// [3, side, side] -> [grid * grid, 3 * patch * patch]: one row per patch, in the kernel's order.
+    /// Rearranges pixels, [3, side, side] -> [grid * grid, 3 * patch * patch]: one row per patch, in the kernel's
+    /// order.
     fn to_patches(&self, pixels: &[f32], grid: usize) -> candle_core::Result<Tensor> {
         let patch = self.patch;
         let squares = Tensor::from_slice(pixels, (3, grid, patch, grid, patch), self.class.device())?;

@@ -11,7 +11,7 @@ use crate::vision::Activation;
 use crate::vision::attend::attend;
 use crate::vision::llava::layer_norm::LayerNorm;
 
-/// Attention and MLP, each behind a norm and around a residual.
+/// Attention and MLP, each after a norm and inside a residual connection.
 #[derive(Clone, Debug)]
 pub(crate) struct ClipLayer {
     before_attention: LayerNorm,
@@ -46,7 +46,7 @@ impl ClipLayer {
         })
     }
 
-    /// x: [rows, hidden], each tile's rows one of `tiles` -> [rows, hidden]
+    /// Runs the layer. x: [rows, hidden], each tile's rows one of `tiles` -> [rows, hidden].
     pub fn forward(&self, x: &Tensor, tiles: &[Range<usize>]) -> candle_core::Result<Tensor> {
         let x = (x + self.attention(&self.before_attention.forward(x)?, tiles)?)?;
         let wide = self.widen.forward(&self.before_mlp.forward(&x)?)?; // [rows, intermediate]

@@ -11,7 +11,7 @@ use crate::vision::llava::projector::Projector;
 use crate::vision::picture::Picture;
 use crate::vision::tokens::VisualTokens;
 
-/// Tiles that the tower is shown in one pass. More would only take more memory: these are rows enough to be fast.
+/// Tiles processed in one pass of the tower: enough rows for full speed; more would only take more memory.
 const TILES_AT_ONCE: usize = 8;
 
 /// The vision side of a LLaVA or LLaVA-NeXT.
@@ -20,7 +20,7 @@ pub(crate) struct LlavaEye {
     processor: ClipProcessor,
     tower: Clip,
     projector: Projector,
-    /// LLaVA-NeXT only.
+    /// Tiling parameters; LLaVA-NeXT only.
     anyres: Option<Anyres>,
     /// Width of a visual token.
     width: usize,
@@ -43,7 +43,7 @@ impl LlavaEye {
         })
     }
 
-    /// [tiles, 3, side, side], where LLaVA has one tile.
+    /// The tower's input, [tiles, 3, side, side]; LLaVA has one tile.
     pub fn pixel_values(&self, picture: &Picture) -> Vec<f32> {
         self.tiles(picture).concat()
     }
@@ -64,7 +64,7 @@ impl LlavaEye {
         pictures.iter().map(one).collect()
     }
 
-    /// The tower is shown a smaller picture, at positions between those that it was trained with.
+    /// The tokens of a picture that is scaled down for the tower, with interpolated position embeddings.
     fn see_smaller(&self, picture: &Picture, share: f64) -> Result<VisualTokens> {
         if self.anyres.is_some() {
             return Err(ModelError::View {
@@ -109,7 +109,7 @@ impl LlavaEye {
         Ok(visual.collect())
     }
 
-    /// The picture as a whole and then its tiles, each [3, side, side].
+    /// The tower's input for the whole picture and then for its tiles, each [3, side, side].
     fn tiles(&self, picture: &Picture) -> Vec<Vec<f32>> {
         let mut tiles = vec![self.processor.apply(picture)];
         if let Some(anyres) = &self.anyres {

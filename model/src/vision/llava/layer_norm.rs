@@ -8,9 +8,9 @@ use crate::error::Result;
 /// Scales each row to zero mean and unit variance, then each column by its weight and bias.
 #[derive(Clone, Debug)]
 pub(crate) struct LayerNorm {
-    /// [hidden]
+    /// Weight of each column, [hidden].
     weight: Tensor,
-    /// [hidden]
+    /// Bias of each column, [hidden].
     bias: Tensor,
     epsilon: f32,
 }
@@ -24,7 +24,7 @@ impl LayerNorm {
         })
     }
 
-    /// x: [rows, hidden] -> [rows, hidden]
+    /// Normalises x: [rows, hidden] -> [rows, hidden].
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         candle_nn::ops::layer_norm(&x.contiguous()?, &self.weight, &self.bias, self.epsilon)
     }

@@ -1,4 +1,4 @@
-//! The eyes of LLaVA and LLaVA-NeXT: a CLIP tower, a projector, and for the latter a picture cut into tiles.
+//! The vision side of LLaVA and LLaVA-NeXT: a CLIP tower, a projector, and for the latter a picture cut into tiles.
 
 mod anyres;
 mod clip;

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-/// The embeddings of the class token and of `from * from` patches, brought to `to * to` patches as transformers'
-/// `interpolate_pos_encoding` does: bicubic (a = -0.75), pixel centres aligned, borders repeated.
-/// positions: [1 + from * from, hidden] -> [1 + to * to, hidden]
+/// The embeddings of the class token and of `from * from` patches, interpolated to `to * to` patches as transformers'
+/// `interpolate_pos_encoding` does: bicubic (a = -0.75), pixel centres aligned, borders repeated. positions: [1 + from
+/// * from, hidden] -> [1 + to * to, hidden]
 pub(crate) fn interpolated(positions: &Tensor, from: usize, to: usize) -> candle_core::Result<Tensor> {
     if from == to {
         return Ok(positions.clone());
@@ -29,7 +29,7 @@ pub(crate) fn interpolated(positions: &Tensor, from: usize, to: usize) -> candle
     Tensor::from_vec(numbers, (1 + to * to, hidden), positions.device())?.to_dtype(positions.dtype())
 }
 
-/// The four places that a place of the new axis is made of, and their weights.
+/// The four old positions that one new position is interpolated from, and their weights.
 fn taps(at: usize, from: usize, to: usize) -> [(usize, f32); 4] {
     let centre = (at as f32 + 0.5) * from as f32 / to as f32 - 0.5;
     let (first, part) = (centre.floor(), centre - centre.floor());
@@ -52,7 +52,8 @@ fn cubic(x: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// Numbers of `torch.nn.functional.interpolate(..., mode="bicubic", align_corners=False)` on `arange(16)` as 4 x 4.
+    /// Compares with `torch.nn.functional.interpolate(..., mode="bicubic", align_corners=False)` on `arange(16)` as 4 x
+    /// 4.
     #[test]
     fn a_smaller_grid_is_torchs() {
         let numbers: Vec<f32> = std::iter::once(-1.0).chain((0..16).map(|at| at as f32)).collect();

@@ -1,4 +1,4 @@
-//! CLIP's image processor: a picture of any size to the numbers that the tower takes.
+//! CLIP's image processor: converts a picture of any size to the tower's input.
 
 use std::ops::Range;
 
@@ -7,21 +7,21 @@ use crate::vision::picture::Picture;
 use crate::vision::resample::{Filter, Pixels, resize_window};
 
 impl ClipProcessor {
-    /// The same for a tower that is shown `to` pixels along each side in the place of `from`.
+    /// This processor for a tower input of `to` pixels along each side instead of `from`.
     pub fn smaller(&self, from: usize, to: usize) -> ClipProcessor {
         let side = |pixels: usize| (pixels * to / from).max(1);
         let target = |target: Target| match target {
             Target::Exact { height, width } => Target::Exact { height: side(height), width: side(width) },
             Target::ShortestEdge(edge) => Target::ShortestEdge(side(edge)),
         };
-        // Without resizing the picture has the tower's size already.
+        // A processor that does not resize expects pictures of the tower's size.
         let unscaled = Resize { target: Target::Exact { height: to, width: to }, filter: Filter::Bicubic };
         let resize = self.resize.map_or(unscaled, |resize| Resize { target: target(resize.target), ..resize });
         let center_crop = self.resize.and(self.center_crop).map(|(height, width)| (side(height), side(width)));
         ClipProcessor { resize: Some(resize), center_crop, scale: self.scale }
     }
 
-    /// Pixel values [3, height, width], as transformers' `pixel_values` of one picture.
+    /// Pixel values [3, height, width], laid out as transformers' `pixel_values` of one picture.
     pub fn apply(&self, picture: &Picture) -> Vec<f32> {
         let whole = (picture.height(), picture.width());
         let resized = self.resize.map_or(whole, |resize| resized(resize.target, whole));
@@ -36,7 +36,7 @@ impl ClipProcessor {
     }
 }
 
-/// Puts a picture in its place, on black, and turns bytes into numbers: [3, rows, columns].
+/// Places a picture on black and converts its bytes to numbers: [3, rows, columns].
 pub(crate) fn numbers(scale: &Scale, picture: &Pixels<'_>, rows: &Line, columns: &Line) -> Vec<f32> {
     let mut values = Vec::with_capacity(3 * rows.len * columns.len);
     for channel in 0..3 {
@@ -58,25 +58,25 @@ fn resized(target: Target, (height, width): (usize, usize)) -> (usize, usize) {
         Target::Exact { height, width } => (height, width),
         Target::ShortestEdge(edge) => {
             let (short, long) = (height.min(width), height.max(width));
-            // In floating point and truncated, as the reference computes it.
+            // Computed in floating point and truncated, as in the reference.
             let long = ((edge * long) as f64 / short as f64) as usize;
             if width <= height { (long, edge) } else { (edge, long) }
         }
     }
 }
 
-/// Where `len` output lines are taken from along one axis of a picture, of length `from`.
+/// Mapping of `len` output lines to the lines of a picture along one axis of length `from`.
 pub(crate) struct Line {
     pub len: usize,
     pub from: usize,
-    /// The line of the picture that comes out first; negative where padding comes first.
+    /// The picture line at output line 0; negative if padding comes first.
     pub start: isize,
 }
 
 impl Line {
-    /// The picture is cropped around its centre, or padded.
+    /// A centred mapping, which crops the picture or pads it.
     fn center(from: usize, len: usize) -> Line {
-        // Rounded down, also below zero: of an odd rest the larger half comes first when padding.
+        // Rounded down, also below zero: an odd difference puts the larger half of the padding first.
         Line { len, from, start: (from as isize - len as isize).div_euclid(2) }
     }
 
@@ -86,18 +86,18 @@ impl Line {
         self.start.max(0) as usize..end as usize
     }
 
-    /// The same output lines, taken from that part alone.
+    /// The same mapping relative to the kept part of the axis alone.
     fn within(&self) -> Line {
         Line { len: self.len, from: self.source().len(), start: self.start.min(0) }
     }
 
-    /// The line of the picture that comes out at `at`; `None` in the padding.
+    /// The picture line at output line `at`; `None` in the padding.
     fn at(&self, at: usize) -> Option<usize> {
         usize::try_from(self.start + at as isize).ok().filter(|line| *line < self.from)
     }
 }
 
-/// Without resizing, the window is simply copied.
+/// Copies a window of the picture, for processors that do not resize.
 fn cut(pixels: &Pixels<'_>, (rows, columns): (Range<usize>, Range<usize>)) -> Pixels<'static> {
     let (height, width) = (rows.len(), columns.len());
     let line = |row: usize| &pixels.bytes[(row * pixels.width + columns.start) * 3..][..width * 3];
@@ -109,13 +109,13 @@ fn cut(pixels: &Pixels<'_>, (rows, columns): (Range<usize>, Range<usize>)) -> Pi
 mod tests {
     use super::*;
 
-    /// Only crops: values are the bytes themselves.
+    /// A processor that only crops: its values are the bytes themselves.
     fn cropper(height: usize, width: usize) -> ClipProcessor {
         let scale = Scale { rescale: None, normalize: None };
         ClipProcessor { resize: None, center_crop: Some((height, width)), scale }
     }
 
-    /// One row of pixels with red 1, 2, ...
+    /// One row of pixels whose red values are 1, 2, ...
     fn row(width: usize) -> Picture {
         let bytes = (1..=width).flat_map(|red| [red as u8, 0, 0]).collect();
         Picture::from_rgb(width as u32, 1, bytes).unwrap()

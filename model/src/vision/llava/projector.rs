@@ -1,4 +1,4 @@
-//! LLaVA's projector: from the tower's width to the language model's.
+//! LLaVA's projector: maps the tower's width to the language model's.
 
 use candle_core::Tensor;
 
@@ -25,7 +25,7 @@ impl Projector {
         })
     }
 
-    /// x: [visual tokens, vision hidden] -> [visual tokens, language hidden]
+    /// Projects x: [visual tokens, vision hidden] -> [visual tokens, language hidden].
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.second.forward(&self.activation.apply(&self.first.forward(x)?)?)
     }

@@ -12,7 +12,7 @@ use crate::vision::Activation;
 use crate::vision::attend::attend;
 use crate::vision::qwen::rms_norm::RmsNorm;
 
-/// Attention and a gated MLP, each behind a norm and around a residual.
+/// Attention and a gated MLP, each after a norm and inside a residual connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Block {
     before_attention: RmsNorm,
@@ -26,7 +26,7 @@ pub(crate) struct Block {
     heads: usize,
 }
 
-/// By how much each row of queries and keys is turned, each [rows, head_dim / 2].
+/// Rotary cosines and sines of each row of queries and keys, each [rows, head_dim / 2].
 pub(crate) struct Turns {
     pub cos: Tensor,
     pub sin: Tensor,
@@ -51,7 +51,7 @@ impl Block {
         })
     }
 
-    /// x: [rows, hidden]; a row sees the rows of its segment -> [rows, hidden]
+    /// Runs the block. x: [rows, hidden]; a row attends to the rows of its segment -> [rows, hidden].
     pub fn forward(&self, x: &Tensor, turns: &Turns, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
         let x = (x + self.attention(&self.before_attention.forward(x)?, turns, segments)?)?;
         let normed = self.before_mlp.forward(&x)?;

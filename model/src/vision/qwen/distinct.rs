@@ -1,14 +1,15 @@
-//! Which tokens of a picture repeat a neighbour's pixels.
+//! Detection of the visual tokens that repeat a neighbour's pixels.
 //!
-//! Screenshots and pages are mostly paper: the tower computes the same empty square again and again, and the language
-//! model reads it. PixelPrune calls dropping exact repeats its lossless case: no pixel that differs is lost, and positions
-//! stay those of the whole grid.
+//! Screenshots and pages are mostly blank: the tower would compute the same empty square again and again, and the
+//! language model would read it. PixelPrune calls dropping exact repeats its lossless case: no pixel that differs is
+//! lost, and positions stay those of the whole grid.
 
 use crate::vision::qwen::grid::Grid;
 use crate::vision::resample::Pixels;
 
-/// Cells of the grid, line by line, whose pixels differ from those of the cell on the left and of the cell above. The first
-/// cell is always one of them. `scaled` is the picture at the grid's size, `side` pixels a cell.
+/// Cells of the grid, line by line, whose pixels differ from those of the cell on the left and of the cell above. The
+/// first cell is always included. `scaled` is the picture at the grid's size, with `side` pixels along each side of a
+/// cell.
 pub(crate) fn distinct(scaled: &Pixels<'_>, grid: Grid, side: usize) -> Vec<usize> {
     let line = |row: usize, column: usize, y: usize| {
         &scaled.bytes[((row * side + y) * scaled.width + column * side) * 3..][..side * 3]
@@ -29,7 +30,7 @@ pub(crate) fn distinct(scaled: &Pixels<'_>, grid: Grid, side: usize) -> Vec<usiz
 mod tests {
     use super::*;
 
-    /// One grey value a cell, two pixels a side.
+    /// A picture with one grey value per cell and cells of 2 x 2 pixels.
     fn picture(columns: usize, cells: &[u8]) -> Vec<u8> {
         let lines = cells.chunks(columns).flat_map(|line| [line, line]);
         lines.flat_map(|line| line.iter().flat_map(|&grey| [grey; 6])).collect()
@@ -46,7 +47,7 @@ mod tests {
     fn repeats_of_the_left_and_of_the_upper_neighbour_are_dropped() {
         assert_eq!(of(3, &[7, 7, 7, 7, 7, 7]), [0]);
         assert_eq!(of(3, &[7, 8, 7, 7, 8, 9]), [0, 1, 2, 5]);
-        // The same as a cell further away is no repeat: nothing says where it would have to be looked for.
+        // A cell equal to a more distant one is kept: nothing would tell the model where the original is.
         assert_eq!(of(3, &[1, 2, 1]), [0, 1, 2]);
     }
 

@@ -15,7 +15,7 @@ use crate::vision::qwen::patches::{patches, scaled};
 use crate::vision::qwen::tower::Tower;
 use crate::vision::tokens::VisualTokens;
 
-/// Visual tokens that the tower makes in one pass, if a single picture has no more. Enough rows to be fast.
+/// Visual tokens that the tower computes in one pass, unless a single picture has more. Enough rows for full speed.
 const TOKENS_AT_ONCE: usize = 1024;
 
 /// The vision side of a Qwen2.5-VL.
@@ -32,7 +32,7 @@ impl QwenEye {
         Ok(QwenEye { config: config.clone(), processor, tower: Tower::load(weights, config)? })
     }
 
-    /// [patches, 3 * time * patch * patch]
+    /// The tower's input, [patches, 3 * time * patch * patch].
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>> {
         Ok(self.show(picture)?.patches)
     }
@@ -66,7 +66,7 @@ impl QwenEye {
         Ok(visual.collect())
     }
 
-    /// What the tower is shown of a picture.
+    /// The part of a picture that the tower gets, cut into patches.
     fn show(&self, picture: &Picture) -> Result<Shown> {
         let bounds = self.processor.bounds;
         let whole = Grid::of(picture, &self.config, (bounds.min, bounds.max))?;
@@ -84,24 +84,24 @@ impl QwenEye {
     }
 }
 
-/// A picture at its grid's size, or a part of it.
+/// A picture, or a part of it, at its grid's size.
 struct Shown {
     grid: Grid,
-    /// Cells that the tower is shown, line by line, ascending.
+    /// Cells that the tower gets, line by line, ascending.
     cells: Vec<usize>,
-    /// Their patches, cell by cell.
+    /// Patches of those cells, cell by cell.
     patches: Vec<f32>,
-    /// Tokens of the whole picture.
+    /// Number of tokens of the whole picture.
     unpruned: usize,
 }
 
-/// The patches of each token, brought into the layout's order.
+/// The patches of each token, in the layout's order.
 fn in_order(pixels: &[f32], layout: &Layout) -> Vec<f32> {
     let of_token = pixels.len() / layout.tokens.len();
     layout.tokens.iter().flat_map(|token| &pixels[token * of_token..][..of_token]).copied().collect()
 }
 
-/// Runs of pictures that go through the tower together, given the tokens of each.
+/// Groups consecutive pictures that go through the tower together, given the number of tokens of each.
 fn batches(pictures: &[usize]) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut tokens = 0;

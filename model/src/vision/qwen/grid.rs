@@ -1,13 +1,13 @@
-//! The size at which a picture is seen (transformers' `smart_resize`).
+//! The size that a picture is resized to (transformers' `smart_resize`).
 
 use crate::checkpoint::QwenConfig;
 use crate::error::Result;
 use crate::vision::picture::{Picture, PictureError};
 
-/// One side of a picture may be at most so many times the other; the reference refuses others too.
+/// Limit on the ratio of a picture's sides; the reference refuses narrower pictures too.
 pub(crate) const RATIO_MAX: usize = 200;
 
-/// Rows and columns of visual tokens.
+/// Number of rows and columns of visual tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Grid {
     pub rows: usize,
@@ -15,7 +15,8 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// The grid of a picture whose pixels shall lie between the bounds, as close to its shape as whole tokens allow.
+    /// The grid for a picture: its pixels lie between the bounds, and its shape is as close to the picture's as whole
+    /// tokens allow.
     pub fn of(picture: &Picture, config: &QwenConfig, (min, max): (usize, usize)) -> Result<Grid, PictureError> {
         Grid::fit((picture.height(), picture.width()), config.factor(), (min, max))
     }
@@ -24,13 +25,13 @@ impl Grid {
         self.rows * self.columns
     }
 
-    /// A grid of the same shape with about that share of the tokens.
+    /// A grid of the same shape with about `share` of the tokens.
     pub fn shrunk(&self, share: f64) -> Grid {
         let side = |cells: usize| ((cells as f64 * share.sqrt()).round() as usize).max(1);
         Grid { rows: side(self.rows), columns: side(self.columns) }
     }
 
-    /// Row and column of a cell, counted line by line.
+    /// Row and column of a cell; cells are counted line by line.
     pub fn cell(&self, index: usize) -> (usize, usize) {
         (index / self.columns, index % self.columns)
     }
@@ -41,7 +42,7 @@ impl Grid {
             return Err(PictureError::Ratio { width, height, limit: RATIO_MAX });
         }
         let (h, w, f) = (height as f64, width as f64, factor as f64);
-        // Python's `round`: halves go to the even neighbour.
+        // Rounds like Python's `round`: halves go to the even neighbour.
         let nearest = |side: f64| (side / f).round_ties_even() as usize;
         let near = Grid { rows: nearest(h), columns: nearest(w) };
         let pixels = near.tokens() * factor * factor;
@@ -68,14 +69,14 @@ mod tests {
         (grid.rows * 28, grid.columns * 28)
     }
 
-    /// Numbers of transformers' `smart_resize`.
+    /// Compares with transformers' `smart_resize`.
     #[test]
     fn sizes_are_the_references() {
         const MAX: usize = 12_845_056;
         assert_eq!(fit(1, 1, MAX), (56, 56));
         assert_eq!(fit(3000, 20, MAX), (2996, 28));
         assert_eq!(fit(14, 2000, MAX), (28, 672));
-        // 42 and 70 are one and a half and two and a half times 28: both become 56.
+        // 42 and 70 are 1.5 and 2.5 times 28: both become 56.
         assert_eq!(fit(42, 70, MAX), (56, 56));
         assert_eq!(fit(6000, 4000, MAX), (4368, 2912));
         assert_eq!(fit(480, 640, 50_176), (168, 252));

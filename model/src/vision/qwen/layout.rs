@@ -1,7 +1,7 @@
-//! The order in which the tower takes the tokens of some pictures, and who sees whom.
+//! The order in which the tower processes the tokens of some pictures, and the segments within which they attend.
 //!
-//! Tokens of a window lie next to each other (transformers' `get_vision_window_index`), so that attention within
-//! windows and attention within pictures are both attention within segments of rows.
+//! Tokens of a window are contiguous (transformers' `get_vision_window_index`), so that attention within windows and
+//! attention within pictures are both attention within segments of rows.
 
 use std::ops::Range;
 
@@ -10,18 +10,19 @@ use crate::vision::qwen::grid::Grid;
 /// An order for the tokens of several pictures.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Layout {
-    /// For each place, which token stands there: an index among all the pictures' shown tokens, line by line.
+    /// The token at each place: an index among all the pictures' shown tokens, line by line.
     pub tokens: Vec<usize>,
-    /// For each place, row and column of its token in its picture.
+    /// Row and column, within its picture, of the token at each place.
     pub cells: Vec<(usize, usize)>,
-    /// Ranges of places.
+    /// Range of places of each window.
     pub windows: Vec<Range<usize>>,
-    /// Ranges of places.
+    /// Range of places of each picture.
     pub pictures: Vec<Range<usize>>,
 }
 
 impl Layout {
-    /// `window` tokens along each side of a window. Of each picture the cells that are shown, line by line, ascending.
+    /// The layout for windows of `window` tokens along each side. Each picture comes with its shown cells, line by
+    /// line, ascending.
     pub fn new(pictures: &[(Grid, Vec<usize>)], window: usize) -> Layout {
         let mut layout = Layout { tokens: vec![], cells: vec![], windows: vec![], pictures: vec![] };
         for (grid, shown) in pictures {
@@ -43,7 +44,7 @@ impl Layout {
                         }
                     }
                 }
-                // A window of which nothing is shown is none.
+                // A window without any shown cell is left out.
                 if start < self.tokens.len() {
                     self.windows.push(start..self.tokens.len());
                 }

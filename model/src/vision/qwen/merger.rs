@@ -1,4 +1,4 @@
-//! From the patches of a visual token to that token, in the language model's width.
+//! Merges the patches of a visual token into that token, at the language model's width.
 
 use candle_core::Tensor;
 
@@ -8,7 +8,7 @@ use crate::linear::Linear;
 use crate::vision::Activation;
 use crate::vision::qwen::rms_norm::RmsNorm;
 
-/// A norm of each patch, then two affine maps of neighbouring patches together.
+/// A norm of each patch, then two affine maps over the concatenated patches of a token.
 #[derive(Clone, Debug)]
 pub(crate) struct Merger {
     norm: RmsNorm,
@@ -28,7 +28,7 @@ impl Merger {
         })
     }
 
-    /// x: [patches, hidden], those of a token next to each other -> [tokens, out]
+    /// Merges x: [patches, hidden], with the patches of a token next to each other -> [tokens, out].
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let merged = self.norm.forward(x)?.reshape(((), self.inputs))?;
         self.second.forward(&Activation::Gelu.apply(&self.first.forward(&merged)?)?)

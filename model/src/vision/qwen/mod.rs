@@ -1,4 +1,4 @@
-//! The eye of Qwen2.5-VL: pictures of any size, seen in windows.
+//! The vision side of Qwen2.5-VL: pictures of any size, with attention in windows.
 
 mod block;
 mod distinct;

@@ -1,11 +1,11 @@
-//! A picture to rows of numbers, one row per patch (transformers' `Qwen2VLImageProcessor`).
+//! Converts a picture to rows of numbers, one row per patch (transformers' `Qwen2VLImageProcessor`).
 
 use crate::checkpoint::{QwenConfig, QwenProcessor};
 use crate::vision::picture::Picture;
 use crate::vision::qwen::grid::Grid;
 use crate::vision::resample::{Pixels, resize};
 
-/// The picture at the size of its grid.
+/// The picture, resized to its grid.
 pub(crate) fn scaled<'a>(
     processor: &QwenProcessor,
     config: &QwenConfig,
@@ -16,8 +16,8 @@ pub(crate) fn scaled<'a>(
     resize(picture.pixels(), size, processor.filter)
 }
 
-/// [patches, 3 * time * patch * patch]: the patches of one visual token after the other, tokens in the order of `cells`. A
-/// still picture fills all of a patch's time with the same pixels.
+/// Patches of the given cells, [patches, 3 * time * patch * patch]: the patches of one visual token after the other,
+/// tokens in the order of `cells`. A still picture repeats the same pixels along a patch's time axis.
 pub(crate) fn patches(
     processor: &QwenProcessor,
     config: &QwenConfig,

@@ -5,13 +5,13 @@ use candle_core::Tensor;
 use crate::checkpoint::Weights;
 use crate::error::Result;
 
-/// Not configurable: the reference has it as a constant.
+/// Epsilon of the norm; a constant in the reference too.
 const EPSILON: f32 = 1e-6;
 
 /// Scales each row to unit mean square, then each column by its weight.
 #[derive(Clone, Debug)]
 pub(crate) struct RmsNorm {
-    /// [hidden]
+    /// Weight of each column, [hidden].
     weight: Tensor,
 }
 
@@ -20,7 +20,7 @@ impl RmsNorm {
         Ok(RmsNorm { weight: weights.tensor(&format!("{name}.weight"), &[hidden])? })
     }
 
-    /// x: [rows, hidden] -> [rows, hidden]
+    /// Normalises x: [rows, hidden] -> [rows, hidden].
     pub fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         candle_nn::ops::rms_norm(&x.contiguous()?, &self.weight, EPSILON)
     }

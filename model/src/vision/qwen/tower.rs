@@ -14,13 +14,14 @@ use crate::vision::qwen::patches::within;
 /// Patch embedding, blocks and merger.
 #[derive(Clone, Debug)]
 pub(crate) struct Tower {
-    /// [hidden, 3 * time * patch * patch], the convolution's kernel flattened: stride equals size, so it is a product.
+    /// Patch embedding, [hidden, 3 * time * patch * patch], the flattened convolution kernel: stride equals size, so it
+    /// is one product.
     patches: Tensor,
     blocks: Vec<Block>,
-    /// Whether a patch sees all of its picture, for each block.
+    /// For each block, whether a patch attends to its whole picture.
     sees_all: Vec<bool>,
     merger: Merger,
-    /// By how much a pair turns from one row of patches, or column, to the next.
+    /// Angle that each pair rotates by from one row of patches, or column, to the next.
     frequencies: Vec<f32>,
     merge: usize,
 }
@@ -40,7 +41,8 @@ impl Tower {
         })
     }
 
-    /// pixels: [patches, 3 * time * patch * patch] of all pictures -> [tokens, out], both in the layout's order
+    /// Runs the tower. pixels: [patches, 3 * time * patch * patch] of all pictures -> [tokens, out], both in the
+    /// layout's order.
     pub fn forward(&self, pixels: Vec<f32>, layout: &Layout) -> candle_core::Result<Tensor> {
         let (_, inputs) = self.patches.dims2()?;
         let rows = layout.tokens.len() * self.merge * self.merge;
@@ -54,13 +56,13 @@ impl Tower {
         self.merger.forward(&x)
     }
 
-    /// Ranges of tokens to ranges of their patches.
+    /// Converts ranges of tokens to ranges of their patches.
     fn of_patches(&self, tokens: &[Range<usize>]) -> Vec<Range<usize>> {
         let each = self.merge * self.merge;
         tokens.iter().map(|range| range.start * each..range.end * each).collect()
     }
 
-    /// The first half of a head's pairs turn by the patch's row, the others by its column.
+    /// Rotary cosines and sines. The first half of a head's pairs rotate by the patch's row, the others by its column.
     fn turns(&self, layout: &Layout) -> candle_core::Result<Turns> {
         let patches = layout.cells.iter().flat_map(|cell| within(*cell, self.merge));
         let angles = patches.flat_map(|(row, column)| {
@@ -74,7 +76,7 @@ impl Tower {
     }
 }
 
-/// One for every four numbers of a head.
+/// Rotary frequencies, one for every four numbers of a head.
 fn frequencies(config: &QwenConfig) -> Vec<f32> {
     let half = config.hidden / config.heads / 2;
     let of_pair = |pair: usize| {

@@ -1,9 +1,9 @@
-//! Which removal sets a search may visit.
+//! The removal sets that a search may visit.
 
 use crate::pdtrim::block_set::{BlockOutOfRange, BlockSet};
 
-/// Sets of `size` blocks that hold every required block and no protected one. Only [`Constraint::new`] makes one, so
-/// there always is such a set.
+/// Sets of `size` blocks that contain every required block and no protected one. Only [`Constraint::new`] makes one, so
+/// at least one such set exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Constraint {
     layers: usize,
@@ -12,16 +12,16 @@ pub struct Constraint {
     size: usize,
 }
 
-/// Why there is no set to search.
+/// The reason why there is no set to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConstraintError {
-    /// More blocks than a set can hold.
+    /// The model has more blocks than a set can hold.
     #[error(transparent)]
     Layers(#[from] BlockOutOfRange),
     /// A required block is protected, or beyond the last.
     #[error("block {0} is required to go, but it is protected or not a block of the model")]
     RequiredNotAllowed(usize),
-    /// More required than asked for.
+    /// More blocks are required than are to be removed.
     #[error("{required} blocks are required to go, but only {size} are to be removed")]
     MoreRequired {
         /// Required blocks.
@@ -29,7 +29,7 @@ pub enum ConstraintError {
         /// Blocks to remove.
         size: usize,
     },
-    /// Not enough blocks.
+    /// Too few blocks are allowed to be removed.
     #[error("{size} blocks are to be removed, but only {allowed} may be")]
     TooMany {
         /// Blocks to remove.
@@ -40,10 +40,10 @@ pub enum ConstraintError {
 }
 
 impl Constraint {
-    /// `size` of `layers` blocks, none of `protected`, all of `required`.
+    /// Sets of `size` of `layers` blocks that contain none of `protected` and all of `required`.
     ///
-    /// \[R\] Protected are [`BlockSet::ends`]. \[P\] Decode's search under the subset rule requires what prefill drops;
-    /// prefill's, and both under the relaxed rule, require nothing.
+    /// \[R\] The protected blocks are [`BlockSet::ends`]. \[P\] Decode's search under the subset rule requires the
+    /// blocks that prefill drops; prefill's search, and both under the relaxed rule, require none.
     pub fn new(
         layers: usize,
         protected: BlockSet,
@@ -63,17 +63,17 @@ impl Constraint {
         Ok(Self { layers, allowed, required, size })
     }
 
-    /// Blocks of the model.
+    /// Number of blocks of the model.
     pub fn layers(&self) -> usize {
         self.layers
     }
 
-    /// Blocks to remove.
+    /// Number of blocks to remove.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// Blocks that every set holds.
+    /// Blocks that every set contains.
     pub fn required(&self) -> BlockSet {
         self.required
     }
@@ -83,34 +83,34 @@ impl Constraint {
         set.len() == self.size && self.required.is_subset(set) && set.is_subset(self.allowed)
     }
 
-    /// How many sets there are, the most that a search can ask for; `u128::MAX` stands for all higher numbers.
+    /// Number of sets, an upper bound on what a search can measure; `u128::MAX` stands for all higher numbers.
     pub fn sets(&self) -> u128 {
         let (free, take) = (self.allowed.len() - self.required.len(), self.size - self.required.len());
         // C(m, k) = C(m, k-1) (m-k+1) / k, exact at every step.
         (1..=take).fold(1, |sets: u128, k| sets.saturating_mul((free - k + 1) as u128) / k as u128)
     }
 
-    /// The required blocks and, of the others, those with the highest `similarity[l]`; ties to the lower index, what is
-    /// not a number last. Pruning-set blocks come first by themselves: theirs are the scores above the threshold.
+    /// The required blocks and, of the others, those with the highest `similarity[l]`; ties go to the lower index, NaN
+    /// comes last. Pruning-set blocks come first without a special case: their scores are those above the threshold.
     pub(super) fn start(&self, similarity: &[f64]) -> BlockSet {
         let mut free: Vec<usize> = self.allowed.difference(self.required).iter().collect();
         let key = |l: usize| if similarity[l].is_nan() { f64::NEG_INFINITY } else { similarity[l] };
-        // Stable, so equal scores stay in index order.
+        // The sort is stable, so equal scores stay in index order.
         free.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
         free.into_iter().take(self.size - self.required.len()).fold(self.required, BlockSet::with)
     }
 
-    /// Members of `set` that a swap may take out.
+    /// Members of `set` that a swap may remove.
     pub(super) fn members(&self, set: BlockSet) -> BlockSet {
         set.difference(self.required)
     }
 
-    /// Blocks that a swap may bring in.
+    /// Blocks that a swap may add to `set`.
     pub(super) fn outsiders(&self, set: BlockSet) -> BlockSet {
         self.allowed.difference(set)
     }
 
-    /// Every set that one swap makes of `set`, in a fixed order.
+    /// Every set that is one swap away from `set`, in a fixed order.
     pub(super) fn neighbours(&self, set: BlockSet) -> impl Iterator<Item = BlockSet> + use<> {
         let outsiders = self.outsiders(set);
         self.members(set).iter().flat_map(move |out| outsiders.iter().map(move |into| set.without(out).with(into)))

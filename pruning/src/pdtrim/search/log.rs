@@ -1,4 +1,4 @@
-//! What a search leaves in the plan: every seed's result, so that the spread can be judged.
+//! The record of a search in the plan: every seed's result, so that their spread can be judged.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,15 +8,15 @@ use crate::pdtrim::block_set::BlockSet;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageLog {
-    /// Energy with nothing removed, if the caller measured it; same unit as the others (NLL per token, nats).
+    /// Energy with nothing removed, if the caller measured it; same unit as the other energies (NLL per token, nats).
     #[serde(default)]
     pub dense: Option<f64>,
-    /// Sets that were measured, each on as many samples as it took to compare it with another.
+    /// Number of sets measured, each on as many samples as it took to compare it with another.
     pub evaluations: usize,
-    /// Share of these sets' sample losses that had to be measured.
+    /// Share of these sets' sample losses that were measured.
     #[serde(default = "whole")]
     pub measured: f64,
-    /// One per seed, in the order they ran.
+    /// One entry per seed, in the order they ran.
     pub runs: Vec<SeedRun>,
 }
 
@@ -26,18 +26,18 @@ pub struct StageLog {
 pub struct SeedRun {
     /// The seed.
     pub seed: u64,
-    /// The best set it saw.
+    /// The best set that the seed saw.
     pub removed: BlockSet,
-    /// Energy of that set; infinite (null in JSON) if every set it saw had none.
+    /// Energy of that set; infinite (null in JSON) if no set that the seed saw had a finite one.
     #[serde(with = "null_if_infinite")]
     pub energy: f64,
-    /// `T_0`.
+    /// The first temperature, `T_0`.
     pub start_temperature: f64,
     /// Swaps that the annealing accepted.
     pub accepted: usize,
 }
 
-/// Searches that do not say so measured every set on all samples.
+/// Default share of measured losses: logs without the field measured every set on all samples.
 fn whole() -> f64 {
     1.0
 }
@@ -53,7 +53,7 @@ impl StageLog {
     }
 }
 
-/// JSON has no infinity.
+/// Serialises infinity as null, because JSON has no infinity.
 mod null_if_infinite {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

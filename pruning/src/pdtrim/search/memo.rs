@@ -1,5 +1,5 @@
-//! Losses already measured: each part of the samples is many forward passes, so none is asked for twice, by any seed or
-//! after a restart.
+//! A memo of measured losses: each part of the samples is many forward passes, so no loss is measured twice, not by
+//! another seed and not after a restart.
 
 use std::collections::BTreeMap;
 
@@ -7,66 +7,67 @@ use serde::{Deserialize, Serialize};
 
 use crate::pdtrim::block_set::BlockSet;
 
-/// Losses by set, sample by sample. Serialisable, so that a search that was cut off goes on where it was.
+/// Losses by set, sample by sample. Serialisable, so that an interrupted search continues where it stopped.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written", into = "Written")]
 pub struct Memo {
     context: String,
-    /// Of the first parts of the samples, in order; infinite where a loss was not finite.
+    /// Losses of each set, for the first parts of the samples, in order; infinite if a loss was not finite.
     nats: BTreeMap<BlockSet, Vec<f64>>,
 }
 
-/// A memo of another search.
+/// Error for a memo that belongs to another search.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memo is of `{found}`, not of `{expected}`; its losses say nothing here")]
 pub struct OtherContext {
-    /// What the memo is of.
+    /// Context of the memo.
     pub found: String,
-    /// What the search is of.
+    /// Context of the search.
     pub expected: String,
 }
 
 impl Memo {
-    /// An empty memo of the search that `context` names. All that a loss depends on, but for the set, belongs in the
-    /// name: stage, checkpoint, calibration digest, how samples are cut into parts, and for decode what prefill drops.
+    /// An empty memo for the search that `context` names. The name must include everything that a loss depends on,
+    /// apart from the set: stage, checkpoint, calibration digest, how samples are cut into parts, and for decode the
+    /// blocks that prefill drops.
     pub fn new(context: impl Into<String>) -> Self {
         Self { context: context.into(), nats: BTreeMap::new() }
     }
 
-    /// What it is of.
+    /// Context of the search that the memo belongs to.
     pub fn context(&self) -> &str {
         &self.context
     }
 
-    /// Number of sets it knows something of.
+    /// Number of sets with at least one measured loss.
     pub fn len(&self) -> usize {
         self.nats.len()
     }
 
-    /// Whether it knows no set.
+    /// Whether no set has been measured.
     pub fn is_empty(&self) -> bool {
         self.nats.is_empty()
     }
 
-    /// Losses measured, over all sets.
+    /// Number of measured losses, over all sets.
     pub fn samples(&self) -> usize {
         self.nats.values().map(Vec::len).sum()
     }
 
-    /// What is known of a set: the losses of its first samples, nats.
+    /// Measured losses of a set: those of its first samples, in nats.
     pub fn get(&self, removed: BlockSet) -> &[f64] {
         self.nats.get(&removed).map_or(&[], Vec::as_slice)
     }
 
-    /// Remembers the losses of the samples behind those that are known. What is not finite counts as infinite: a set whose
-    /// loss overflows is never a good one.
+    /// Appends the losses of the samples after those already measured. A loss that is not finite counts as infinite: a
+    /// set whose loss overflows is never a good one.
     pub fn extend(&mut self, removed: BlockSet, nats: impl IntoIterator<Item = f64>) {
         let nats = nats.into_iter().map(|nats| if nats.is_finite() { nats } else { f64::INFINITY });
         self.nats.entry(removed).or_default().extend(nats);
     }
 }
 
-/// The memo in JSON, where a map's keys cannot be lists, and which has no infinity.
+/// The memo as JSON, in which a map's keys cannot be lists and infinity does not exist.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {

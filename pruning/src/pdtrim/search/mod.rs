@@ -1,14 +1,15 @@
-//! Which blocks to drop: annealed search over sets of one size (PDTrim).
+//! The blocks to drop: annealed search over sets of one size (PDTrim).
 //!
 //! \[P\] An iterative search in the style of simulated annealing, separately for prefill and decode. \[R\] All numbers:
-//! a state is a set of `n` blocks, its energy the calibration loss on the stage's tokens with these blocks dropped. Start
-//! at the `n` blocks with the highest `s_l`; a move swaps one; accept if `dE <= 0`, else with probability
-//! `exp(-dE / T)`; `T_0` is the median `|dE|` of 16 random swaps, `T` falls by a factor of 0.95 in each of 200 steps. Then
-//! best-swap descent from the best state seen. Five seeds; the best of them wins, and the plan logs all.
+//! a state is a set of `n` blocks, its energy the calibration loss on the stage's tokens with these blocks dropped. The
+//! start is the `n` blocks with the highest `s_l`; a move swaps one; it is accepted if `dE <= 0`, else with probability
+//! `exp(-dE / T)`; `T_0` is the median `|dE|` of 16 random swaps, `T` falls by a factor of 0.95 in each of 200 steps.
+//! Then follows best-swap descent from the best state seen. Five seeds run; the best of them wins, and the plan logs
+//! all.
 //!
-//! The energy is a trait, so this crate knows no model. Two sets are compared on as many samples as it takes to tell them
-//! apart (`race`). What was measured is memoised by set across seeds: on a small model, where there are fewer sets than
-//! steps, the search as published costs no more than trying them all.
+//! The energy is a trait, so this crate needs no model. Two sets are compared on as many samples as it takes to tell
+//! them apart (`race`). Measured losses are memoised by set across seeds: on a small model, where there are fewer sets
+//! than steps, the search as published costs no more than trying them all.
 
 pub mod constraint;
 pub mod log;
@@ -25,18 +26,18 @@ pub use schedule::Schedule;
 use super::{block_set::BlockSet, document::StageKind, redundancy::Split};
 use walk::{Parts, Walk};
 
-/// What the search makes small: the loss per token over calibration samples, which are cut into parts. Any
-/// `FnMut(BlockSet) -> Result<f64, _>` is one, of a single sample.
+/// The quantity that the search minimises: the loss per token over calibration samples, which are cut into parts. Any
+/// `FnMut(BlockSet) -> Result<f64, _>` implements it, with a single sample.
 pub trait Energy {
-    /// Why a loss could not be measured. It ends the search, which is also how a caller cancels it.
+    /// Reason why a loss could not be measured. The error ends the search, which is also how a caller cancels it.
     type Error;
 
-    /// Tokens of each sample, part by part; at least one token. Samples stand in an order that has nothing to do with what
-    /// they ask: the first parts speak for all.
+    /// Token counts of the samples, part by part; each sample has at least one token. The order of samples must be
+    /// independent of their content, because the first parts are taken as representative of all.
     fn parts(&self) -> Vec<Vec<usize>>;
 
-    /// Loss of each sample of one part, summed over its tokens, nats, with these blocks dropped. The same set must have
-    /// the same losses; each part is asked once. What is not finite counts as infinite.
+    /// Loss of each sample of one part, summed over its tokens, in nats, with these blocks dropped. The same set must
+    /// always have the same losses; each part is asked for once. A loss that is not finite counts as infinite.
     fn nats(&mut self, removed: BlockSet, part: usize) -> Result<Vec<f64>, Self::Error>;
 }
 
@@ -55,7 +56,7 @@ impl<F: FnMut(BlockSet) -> Result<f64, E>, E> Energy for F {
 /// One stage's search.
 #[derive(Clone, Debug)]
 pub struct Task<'a> {
-    /// For progress.
+    /// The stage, for progress reports.
     pub stage: StageKind,
     /// Name of the energy, for the memo; see [`Memo::new`].
     pub context: String,
@@ -63,35 +64,35 @@ pub struct Task<'a> {
     pub constraint: Constraint,
     /// `s_l` of each block on this stage's tokens.
     pub similarity: &'a [f64],
-    /// `d_T`.
+    /// The threshold `d_T`.
     pub threshold: f64,
-    /// How long.
+    /// The annealing schedule.
     pub schedule: Schedule,
 }
 
-/// Why a search cannot begin.
+/// The reason why a search cannot begin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// Scores of another model.
+    /// The number of scores does not match the model.
     #[error("{found} similarities for {layers} blocks")]
     Scores {
-        /// Scores given.
+        /// Number of scores given.
         found: usize,
-        /// Blocks of the model.
+        /// Number of blocks of the model.
         layers: usize,
     },
-    /// Nothing to run.
+    /// The schedule has no seeds.
     #[error("the schedule has no seeds")]
     NoSeeds,
 }
 
-/// Why a search ended without a result. Its memo keeps what was measured.
+/// The reason why a search ended without a result. Its memo keeps the measured losses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError<E> {
     /// An energy could not be measured.
     #[error("the loss could not be measured: {0}")]
     Energy(E),
-    /// Nothing to choose from.
+    /// No set has a finite loss.
     #[error("none of {0} sets of blocks has a finite loss")]
     NothingFinite(usize),
 }
@@ -99,15 +100,15 @@ pub enum SearchError<E> {
 /// A phase of one seed's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Random swaps from the start, for the first temperature.
+    /// Random swaps from the start, which determine the first temperature.
     Probe,
     /// Annealing.
     Anneal,
-    /// Best-swap descent; one round of it has `steps` swaps.
+    /// Best-swap descent; one round of it tries `steps` swaps.
     Descent,
 }
 
-/// Where the search is, after each visited set.
+/// Progress of the search, reported after each visited set.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress<'a> {
     /// The stage searched.
@@ -126,26 +127,26 @@ pub struct Progress<'a> {
     pub best: f64,
     /// Temperature; 0 outside annealing.
     pub temperature: f64,
-    /// What has been measured, so that a caller can put it in safety.
+    /// The losses measured so far, which a caller can save.
     pub memo: &'a Memo,
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// The blocks to drop.
     pub removed: BlockSet,
     /// Their energy; finite.
     pub energy: f64,
-    /// Those of them in the distillation set, which need a repair in their place.
+    /// The dropped blocks that are in the distillation set, which need a repair.
     pub needs_repair: BlockSet,
-    /// Sets measured in this run; none where the memo knew them all.
+    /// Number of sets measured in this run; 0 if the memo knew them all.
     pub evaluations: usize,
-    /// For the plan.
+    /// The record for the plan.
     pub log: StageLog,
 }
 
-/// A search and what it has measured.
+/// A search and its measured losses.
 #[derive(Clone, Debug)]
 pub struct Search<'a> {
     task: Task<'a>,
@@ -154,7 +155,7 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that has measured nothing.
+    /// A search without any measured losses.
     pub fn new(task: Task<'a>) -> Result<Self, TaskError> {
         let (found, layers) = (task.similarity.len(), task.constraint.layers());
         if found != layers {
@@ -167,7 +168,7 @@ impl<'a> Search<'a> {
         Ok(Self { task, split, memo })
     }
 
-    /// The same search with what an earlier run of it measured.
+    /// Continues the search with the measured losses of an earlier run.
     pub fn resume(self, memo: Memo) -> Result<Self, OtherContext> {
         if memo.context() != self.task.context {
             return Err(OtherContext { found: memo.context().to_owned(), expected: self.task.context });
@@ -175,7 +176,7 @@ impl<'a> Search<'a> {
         Ok(Self { memo, ..self })
     }
 
-    /// What has been measured, also after an error.
+    /// The measured losses; also available after an error.
     pub fn memo(&self) -> &Memo {
         &self.memo
     }

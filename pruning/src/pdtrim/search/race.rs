@@ -1,34 +1,36 @@
-//! Which of two sets loses less, from as few calibration samples as it takes to tell.
+//! Comparison of two sets by loss, from as few calibration samples as it takes to tell.
 //!
-//! Both sets are measured on the same samples, so what counts is the spread of the differences, which is far smaller than
-//! that of the losses. \[R\] The paper measures every set on all samples; a proposal that is hopeless shows it on a few.
+//! Both sets are measured on the same samples, so the relevant spread is that of the differences, which is far smaller
+//! than that of the losses. \[R\] The paper measures every set on all samples; here a few samples suffice to reject a
+//! bad proposal.
 
 use std::cmp::Ordering;
 
-/// Samples behind which a decision is possible at all: the spread of fewer says too little.
-const FIRST_LOOK: usize = 16;
-/// Standard errors by which the difference has to be away from the margin. Each look is wrong less than once in 10,000.
+/// Samples needed before a decision: the spread of fewer is too uncertain.
+pub(super) const FIRST_LOOK: usize = 16;
+/// Standard errors that must lie between the difference and the margin. Each comparison is wrong less than once in
+/// 10,000.
 const ERRORS: f64 = 4.0;
 
-/// Losses of a set, sample by sample, as far as they were measured.
+/// Measured losses of a set, sample by sample.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lane<'a> {
-    /// Summed over each sample's tokens, nats.
+    /// Loss of each measured sample, summed over its tokens, in nats.
     pub nats: &'a [f64],
-    /// Tokens of each sample, of all there are.
+    /// Number of tokens of each sample, measured or not.
     pub tokens: &'a [f64],
 }
 
 impl Lane<'_> {
-    /// Loss per token over the first `samples`; infinite if one of them is not finite.
+    /// Loss per token over the first `samples`; infinite if one of the losses is not finite.
     pub fn energy(&self, samples: usize) -> f64 {
         let energy = self.nats[..samples].iter().sum::<f64>() / self.tokens[..samples].iter().sum::<f64>();
         if energy.is_finite() { energy } else { f64::INFINITY }
     }
 }
 
-/// How `one`'s energy compares with `other`'s plus `margin`, where the samples measured of both decide it; all samples
-/// always do. Two sets without a finite energy are equal.
+/// Compares `one`'s energy with `other`'s plus `margin`; `None` if the samples measured for both do not decide it,
+/// which all samples together always do. Two sets without a finite energy are equal.
 pub(super) fn decide(one: Lane<'_>, other: Lane<'_>, margin: f64) -> Option<Ordering> {
     let samples = one.nats.len().min(other.nats.len());
     if samples == 0 {
@@ -41,16 +43,16 @@ pub(super) fn decide(one: Lane<'_>, other: Lane<'_>, margin: f64) -> Option<Orde
     (is_all || !is_finite || is_clear()).then(|| change.total_cmp(&margin))
 }
 
-/// By how much `one`'s energy is above `other`'s, over the samples measured of both; 0 where both are infinite, so that a
-/// search that starts among sets without an energy can still move.
+/// Difference of `one`'s energy from `other`'s, over the samples measured for both; 0 if both are infinite, so that a
+/// search that starts among sets without a finite energy can still move.
 pub(super) fn change(one: Lane<'_>, other: Lane<'_>) -> f64 {
     let samples = one.nats.len().min(other.nats.len());
     let (one, other) = (one.energy(samples), other.energy(samples));
     if one == other { 0.0 } else { one - other }
 }
 
-/// Of the difference per token: a ratio of sums over samples that were drawn without replacement, so that nothing is left
-/// of it once all are measured.
+/// Standard error of the difference per token: a ratio of sums over samples drawn without replacement, so it falls to
+/// zero once all are measured.
 fn standard_error(one: Lane<'_>, other: Lane<'_>, change: f64) -> f64 {
     let samples = one.nats.len().min(other.nats.len());
     let residual = |at: usize| one.nats[at] - other.nats[at] - change * one.tokens[at];
@@ -70,7 +72,7 @@ mod tests {
         Lane { nats, tokens: &TOKENS }
     }
 
-    /// `count` samples around `mean` nats, the same wobble each time.
+    /// `count` losses that alternate around `mean` nats by 0.1.
     fn around(mean: f64, count: usize) -> Vec<f64> {
         (0..count).map(|at| mean + if at % 2 == 0 { 0.1 } else { -0.1 }).collect()
     }
@@ -89,7 +91,7 @@ mod tests {
     #[test]
     fn a_margin_is_in_nats_per_token() {
         let same = vec![1.0; 64];
-        // One nat more over two tokens.
+        // The difference is one nat per sample of two tokens, that is, 0.5 per token.
         assert_eq!(decide(lane(&around(2.0, 32)), lane(&same), 0.6), Some(Ordering::Less));
         assert_eq!(decide(lane(&around(2.0, 32)), lane(&same), 0.4), Some(Ordering::Greater));
         assert_eq!(decide(lane(&around(2.0, 32)), lane(&same), f64::INFINITY), Some(Ordering::Less));

@@ -1,20 +1,20 @@
-//! How long the annealing runs and how it cools. The paper publishes none of these numbers; all are \[R\].
+//! Length and cooling of the annealing. The paper publishes none of these numbers; all are \[R\].
 
 /// Annealing schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Schedule {
-    /// Random swaps from the start whose median `|dE|` is the first temperature.
+    /// Number of random swaps from the start, whose median `|dE|` is the first temperature.
     pub probes: usize,
-    /// Factor of the temperature from one step to the next.
+    /// Factor on the temperature from one step to the next.
     pub cooling: f64,
-    /// Proposed swaps.
+    /// Number of proposed swaps.
     pub steps: usize,
-    /// One annealing each; the best of them wins.
+    /// Seeds of the annealing runs; the best run wins.
     pub seeds: Vec<u64>,
 }
 
 impl Schedule {
-    /// 16 probes, 0.95, 200 steps, five seeds from `seed` on.
+    /// The default schedule: 16 probes, cooling 0.95, 200 steps, five seeds from `seed` on.
     pub fn seeded(seed: u64) -> Self {
         Self { probes: 16, cooling: 0.95, steps: 200, seeds: (0..5).map(|run| seed.wrapping_add(run)).collect() }
     }
@@ -25,8 +25,8 @@ impl Schedule {
     }
 }
 
-/// Median `|dE|`, of the finite ones: what cannot be measured says nothing about scale. 0, which accepts no worsening,
-/// if none is.
+/// Median of the finite `|dE|`: a change that cannot be measured says nothing about scale. If none is finite the result
+/// is 0, which accepts no worsening.
 pub(super) fn start_temperature(changes: &[f64]) -> f64 {
     let mut sizes: Vec<f64> = changes.iter().map(|change| change.abs()).filter(|size| size.is_finite()).collect();
     sizes.sort_by(f64::total_cmp);
@@ -37,8 +37,8 @@ pub(super) fn start_temperature(changes: &[f64]) -> f64 {
     }
 }
 
-/// Metropolis: how much worse a swap may be and still be accepted, for a `draw` in [0, 1). An improvement or an equal is
-/// never refused; a worsening of `dE` is accepted with probability `exp(-dE / T)`.
+/// Metropolis criterion: how much worse a swap may be and still be accepted, for a `draw` in [0, 1). An improvement or
+/// an equal energy is never refused; a worsening of `dE` is accepted with probability `exp(-dE / T)`.
 pub(super) fn margin(temperature: f64, draw: f64) -> f64 {
     if temperature > 0.0 { -temperature * draw.ln() } else { 0.0 }
 }

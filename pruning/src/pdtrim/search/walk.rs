@@ -1,4 +1,4 @@
-//! One seed: probe, anneal, descend.
+//! The run of one seed: probe, anneal, descend.
 
 use std::cmp::Ordering;
 
@@ -17,9 +17,9 @@ use crate::pdtrim::{block_set::BlockSet, redundancy::Split};
 /// How the calibration samples are cut into parts.
 #[derive(Clone, Debug)]
 pub(super) struct Parts {
-    /// Tokens of every sample.
+    /// Number of tokens of every sample.
     tokens: Vec<f64>,
-    /// Where each part's samples end.
+    /// Index one past the last sample of each part.
     ends: Vec<usize>,
 }
 
@@ -37,27 +37,33 @@ impl Parts {
         self.tokens.len()
     }
 
-    /// The part behind that many measured samples; `None`: all are.
+    /// The part that follows so many measured samples; `None` if all samples are measured.
     fn behind(&self, samples: usize) -> Option<usize> {
         let part = self.ends.partition_point(|&end| end <= samples);
         (part < self.ends.len()).then_some(part)
     }
+
+    /// Samples of the first look: as many whole parts as hold [`race::FIRST_LOOK`] samples, or all.
+    fn first_look(&self) -> usize {
+        let enough = self.ends.iter().find(|&&end| end >= race::FIRST_LOOK);
+        enough.or(self.ends.last()).copied().unwrap_or(0)
+    }
 }
 
-/// What one seed needs of the search.
+/// The parts of the search that one seed's run uses.
 pub(super) struct Walk<'a, E, P> {
     pub(super) task: &'a Task<'a>,
     pub(super) split: Split,
     pub(super) seed: u64,
     pub(super) parts: &'a Parts,
     pub(super) memo: &'a mut Memo,
-    /// Sets that had to be measured, if on a part only, since the search began.
+    /// Number of sets measured, at least on one part, since the search began.
     pub(super) evaluations: &'a mut usize,
     pub(super) energy: &'a mut E,
     pub(super) progress: &'a mut P,
 }
 
-/// Where in the schedule a set is visited.
+/// A position in the schedule.
 #[derive(Clone, Copy)]
 struct At {
     phase: Phase,
@@ -67,17 +73,17 @@ struct At {
 }
 
 impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
-    /// The best set seen, measured on all samples, and how it was found. What the memo knows beyond this walk has no say
-    /// in it, so a resumed search ends where an uninterrupted one does.
+    /// Returns the best set seen, measured on all samples, and how it was found. Losses that the memo has beyond this
+    /// run do not influence it, so a resumed search ends where an uninterrupted one does.
     pub(super) fn run(mut self) -> Result<SeedRun, E::Error> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let start = self.task.constraint.start(self.task.similarity);
-        self.measure(start)?;
+        self.measure(start, 1)?;
         let mut best = start;
         let start_temperature = self.probe(start, &mut best, &mut random)?;
         let accepted = self.anneal(start, start_temperature, &mut best, &mut random)?;
         self.descend(&mut best)?;
-        while self.measure_part(best)? {}
+        self.measure(best, self.parts.samples())?;
         let energy = self.energy(best);
         Ok(SeedRun { seed: self.seed, removed: best, energy, start_temperature, accepted })
     }
@@ -88,13 +94,16 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         for step in 0..steps {
             let Some(set) = self.random_swap(start, random) else { break };
             self.improve(best, set)?;
-            changes.push(race::change(self.lane(set), self.lane(start)));
+            let look = self.parts.first_look();
+            self.measure(set, look)?;
+            self.measure(start, look)?;
+            changes.push(race::change(self.lane(set, look), self.lane(start, look)));
             self.show(*best, At { phase: Phase::Probe, step, steps, temperature: 0.0 });
         }
         Ok(start_temperature(&changes))
     }
 
-    /// Number of accepted swaps.
+    /// Anneals from `start` and returns the number of accepted swaps.
     fn anneal(
         &mut self,
         start: BlockSet,
@@ -107,7 +116,7 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         for step in 0..steps {
             let Some(set) = self.random_swap(current, random) else { break };
             let temperature = self.task.schedule.temperature(start_temperature, step);
-            // What is worse than the current set by more than the margin is worse than the best one too.
+            // A set that is worse than the current one by more than the margin is also worse than the best one.
             if self.race(set, current, margin(temperature, random.random()))? != Ordering::Greater {
                 current = set;
                 accepted += 1;
@@ -118,7 +127,7 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         Ok(accepted)
     }
 
-    /// From the best set: takes the best of all single swaps as long as it improves.
+    /// Descends from the best set: takes the best single swap as long as it improves.
     fn descend(&mut self, best: &mut BlockSet) -> Result<(), E::Error> {
         loop {
             let from = *best;
@@ -134,7 +143,8 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         }
     }
 
-    /// \[R\] Lower energy; at equal energy fewer blocks that need a repair ("use the pruning set first").
+    /// \[R\] Replaces `best` if `set` has lower energy, or equal energy and fewer blocks that need a repair ("use the
+    /// pruning set first").
     fn improve(&mut self, best: &mut BlockSet, set: BlockSet) -> Result<(), E::Error> {
         let distilled = |set: BlockSet| set.intersection(self.split.distill).len();
         let is_fewer = distilled(set) < distilled(*best);
@@ -146,42 +156,40 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         Ok(())
     }
 
-    /// How `one`'s energy compares with `other`'s plus `margin`, measured as far as it takes to tell.
+    /// Compares `one`'s energy with `other`'s plus `margin`, measuring as many parts as it takes to tell.
     fn race(&mut self, one: BlockSet, other: BlockSet, margin: f64) -> Result<Ordering, E::Error> {
-        loop {
-            if let Some(decision) = race::decide(self.lane(one), self.lane(other), margin) {
+        // Part by part, whatever is known beyond them: the decision depends on the losses alone.
+        for part in 0..self.parts.ends.len() {
+            let samples = self.parts.ends[part];
+            self.measure(one, samples)?;
+            self.measure(other, samples)?;
+            if let Some(decision) = race::decide(self.lane(one, samples), self.lane(other, samples), margin) {
                 return Ok(decision);
             }
-            let behind = if self.memo.get(one).len() <= self.memo.get(other).len() { one } else { other };
-            self.measure_part(behind)?;
         }
+        Ok(Ordering::Equal)
     }
 
-    /// At least the first part.
-    fn measure(&mut self, set: BlockSet) -> Result<(), E::Error> {
-        if self.memo.get(set).is_empty() {
-            self.measure_part(set)?;
+    /// Measures the parts that are missing of the first `samples` samples.
+    fn measure(&mut self, set: BlockSet, samples: usize) -> Result<(), E::Error> {
+        while self.memo.get(set).len() < samples {
+            let measured = self.memo.get(set).len();
+            let Some(part) = self.parts.behind(measured) else { break };
+            let nats = self.energy.nats(set, part)?;
+            *self.evaluations += usize::from(measured == 0);
+            self.memo.extend(set, nats);
         }
         Ok(())
     }
 
-    /// One part more; `false`: there is none.
-    fn measure_part(&mut self, set: BlockSet) -> Result<bool, E::Error> {
-        let measured = self.memo.get(set).len();
-        let Some(part) = self.parts.behind(measured) else { return Ok(false) };
-        let nats = self.energy.nats(set, part)?;
-        *self.evaluations += usize::from(measured == 0);
-        self.memo.extend(set, nats);
-        Ok(true)
+    fn lane(&self, set: BlockSet, samples: usize) -> Lane<'_> {
+        let nats = self.memo.get(set);
+        Lane { nats: &nats[..samples.min(nats.len())], tokens: &self.parts.tokens }
     }
 
-    fn lane(&self, set: BlockSet) -> Lane<'_> {
-        Lane { nats: self.memo.get(set), tokens: &self.parts.tokens }
-    }
-
-    /// Over what was measured.
+    /// The energy over the samples that were measured.
     fn energy(&self, set: BlockSet) -> f64 {
-        let lane = self.lane(set);
+        let lane = self.lane(set, usize::MAX);
         lane.energy(lane.nats.len())
     }
 
@@ -200,7 +208,7 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
         });
     }
 
-    /// One member out, one outsider in, each drawn evenly; `None` if nothing can move.
+    /// Swaps one member for one outsider, each drawn uniformly; `None` if no swap is possible.
     fn random_swap(&self, set: BlockSet, random: &mut ChaCha8Rng) -> Option<BlockSet> {
         let out = draw(self.task.constraint.members(set), random)?;
         let into = draw(self.task.constraint.outsiders(set), random)?;
@@ -209,6 +217,6 @@ impl<E: Energy, P: FnMut(Progress<'_>)> Walk<'_, E, P> {
 }
 
 fn draw(set: BlockSet, random: &mut ChaCha8Rng) -> Option<usize> {
-    // A 64-bit width, so that the draws are the same on every machine.
+    // The width is 64 bits, so that the draws are the same on every machine.
     (!set.is_empty()).then(|| random.random_range(0..set.len() as u64)).and_then(|nth| set.iter().nth(nth as usize))
 }

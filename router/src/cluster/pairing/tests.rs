@@ -82,9 +82,8 @@ fn failure(prefill: &str, decode: &str, blame: Blame) -> Failure {
 
 /// A wish in which each of the named nodes failed an attempt.
 fn avoiding(names: &[&str]) -> Wish {
-    let failure = |name: &&str| match name.starts_with('p') {
-        true => failure(name, "", Blame::Prefill),
-        false => failure("", name, Blame::Decode),
+    let failure = |name: &&str| {
+        if name.starts_with('p') { failure(name, "", Blame::Prefill) } else { failure("", name, Blame::Decode) }
     };
     Wish { failures: names.iter().map(failure).collect(), ..Wish::default() }
 }

@@ -1,4 +1,4 @@
-//! Content codings of a request's body, undone one after the other.
+//! Decodes the content codings of a request's body, one after the other.
 
 use std::io::{Error, Read};
 
@@ -9,11 +9,11 @@ use secateur_proto::{ErrorCode, ServiceError};
 use super::read::too_large;
 use crate::admission::Held;
 
-/// What is understood, as `Accept-Encoding` says it.
+/// The supported codings, in the form of `Accept-Encoding`.
 pub const ACCEPTED: &str = "gzip, deflate";
-/// Nobody has a reason for more, and each takes its time.
+/// Most codings of one body; no client needs more, and each costs time.
 const CODINGS_MAX: usize = 3;
-/// Bytes that are weighed at once.
+/// Bytes that are decoded before the memory is counted again.
 const PIECE: u64 = 256 * 1024;
 
 /// A coding that can be undone.
@@ -21,7 +21,7 @@ const PIECE: u64 = 256 * 1024;
 pub enum Coding {
     /// RFC 1952.
     Gzip,
-    /// RFC 1950 by its definition, and by what some send, RFC 1951.
+    /// RFC 1950 by its definition; some clients send RFC 1951 (raw deflate) instead, which is accepted too.
     Deflate,
 }
 
@@ -39,7 +39,7 @@ pub fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, ServiceError> {
     Ok(codings)
 }
 
-/// None: the name says that nothing was done.
+/// The coding of that name; `None` for `identity` or an empty name.
 fn coding(name: &str) -> Result<Option<Coding>, ServiceError> {
     match name.to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(None),
@@ -56,8 +56,8 @@ fn unsupported(message: String) -> ServiceError {
     ServiceError::new(ErrorCode::UnsupportedEncoding, message)
 }
 
-/// Undoes `codings`. What comes out is weighed in `held` as it comes, and is never more than `bytes_max`, however small what
-/// went in. Takes time: not for an async task.
+/// Decodes `codings`. Decoded bytes are counted in `held` as they appear and never exceed `bytes_max`, however small
+/// the input is. Takes time, so do not call it on an async task.
 pub fn undo(bytes: Vec<u8>, codings: &[Coding], bytes_max: usize, held: &Held) -> Result<Vec<u8>, ServiceError> {
     codings.iter().rev().try_fold(bytes, |bytes, coding| {
         let decoder: Box<dyn Read + '_> = match coding {
@@ -69,7 +69,7 @@ pub fn undo(bytes: Vec<u8>, codings: &[Coding], bytes_max: usize, held: &Held) -
     })
 }
 
-/// `deflate` is zlib's format, which begins with a method and a check sum; a raw stream nearly never looks so.
+/// Whether the bytes begin like zlib's format: with a method and a check sum. A raw deflate stream almost never does.
 fn has_zlib_header(bytes: &[u8]) -> bool {
     matches!(bytes, [first, second, ..] if first & 0x0f == 8 && u16::from_be_bytes([*first, *second]) % 31 == 0)
 }

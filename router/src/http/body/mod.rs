@@ -1,4 +1,4 @@
-//! A request's JSON body: received within bounds, and then read away from the async threads.
+//! A request's JSON body: received within bounds, and then parsed away from the async threads.
 
 mod encoding;
 mod pace;
@@ -18,7 +18,7 @@ use crate::{admission::Held, app::App, openai::Body};
 
 pub use encoding::ACCEPTED as ENCODINGS;
 
-/// A node of a B-tree with room for eleven fields.
+/// Bytes of a JSON object: one node of a B-tree with room for eleven fields.
 const OBJECT_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>()) + 32;
 
 /// A body as it was sent.
@@ -28,7 +28,7 @@ pub struct Raw {
     bytes_max: usize,
 }
 
-/// The body, and what holds its memory. Headers that rule it out are refused before anything is read.
+/// Receives the body, and registers its memory. A request whose headers rule it out is refused before anything is read.
 pub async fn receive(app: &App, request: Request, deadline: Instant) -> Result<(Raw, Held), ServiceError> {
     let (parts, body) = request.into_parts();
     check_content_type(&parts.headers)?;
@@ -42,8 +42,8 @@ pub async fn receive(app: &App, request: Request, deadline: Instant) -> Result<(
 }
 
 impl Raw {
-    /// The body as JSON. Takes time in proportion to it: not for an async task. `held` is left with what it takes to make
-    /// something of the JSON.
+    /// Parses the body as JSON. Takes time in proportion to the body, so do not call it on an async task. Afterwards
+    /// `held` counts the memory that processing the JSON takes.
     pub fn json(self, held: &Held) -> Result<Body, ServiceError> {
         let bytes = encoding::undo(self.bytes, &self.codings, self.bytes_max, held)?;
         held.resize(weight(&bytes))?;
@@ -53,9 +53,9 @@ impl Raw {
     }
 }
 
-/// Bytes of memory for a body, its JSON and what is made of that: two copies of every text, a value for each character that
-/// can stand before one, in a list with room for as many again, and a node of the tree that holds an object's fields. A body
-/// of short values takes a hundred times its own size.
+/// Estimated bytes of memory for a body, its JSON and the data made from it: two copies of every text, a value for each
+/// character that can stand before one, in a list with room for as many again, and a B-tree node for each object's
+/// fields. A body of short values takes a hundred times its own size.
 fn weight(bytes: &[u8]) -> usize {
     let values: usize = bytes.iter().map(|byte| usize::from(matches!(byte, b',' | b':' | b'['))).sum();
     let objects: usize = bytes.iter().map(|byte| usize::from(*byte == b'{')).sum();

@@ -1,23 +1,23 @@
-//! How fast a body must come.
+//! The pace at which a body must arrive.
 //!
-//! A sender may pause, but not for long, and over a while it must bring a least rate. That rate grows with what has come
-//! already: who sends evenly and is done within the request's time is never too slow, and who sends half of a large body and
-//! then drips does not keep that half in memory.
+//! A sender may pause, but not for longer than [`PAUSE_MAX`], and over each [`WINDOW`] it must reach a minimum rate.
+//! The rate grows with the bytes already received. So a sender that sends evenly and finishes within the request's time
+//! is never too slow, and a sender that sends half of a large body and then trickles does not keep that half in memory.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Bytes in a second, whatever has come already.
+/// Minimum rate in bytes per second, whatever has arrived already.
 const RATE_MIN: usize = 1024;
-/// Over this time the rate is measured.
+/// Time over which the rate is measured.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Between two pieces.
+/// Longest pause between two pieces.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// What a sender has brought, and when.
+/// The bytes that a sender has sent, and when.
 pub struct Pace {
-    /// Within this time a body that comes evenly is whole.
+    /// Time within which a body that arrives evenly is complete.
     whole_within: Duration,
     bytes: usize,
     last: Instant,
@@ -26,25 +26,25 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// A body that begins `now`.
+    /// The pace of a body that begins to arrive at `now`.
     pub fn new(now: Instant, whole_within: Duration) -> Self {
         Self { whole_within, bytes: 0, last: now, window_began: now, window_bytes: 0 }
     }
 
-    /// A piece has come.
+    /// Records a piece of `bytes` bytes.
     pub fn came(&mut self, bytes: usize, now: Instant) {
         self.bytes += bytes;
         self.window_bytes += bytes;
         self.last = now;
     }
 
-    /// When to ask whether it is too slow, unless a piece comes before.
+    /// Time at which to call [`Pace::is_too_slow`], unless a piece arrives before.
     pub fn due(&self) -> Instant {
         (self.last + PAUSE_MAX).min(self.window_began + WINDOW)
     }
 
-    /// Whether it is too slow. Asked only when there is nothing to read, so that a busy machine is not taken for a slow
-    /// sender.
+    /// Whether the sender is too slow. Called only when there is nothing to read, so that a busy machine is not
+    /// mistaken for a slow sender.
     pub fn is_too_slow(&mut self, now: Instant) -> bool {
         if now >= self.last + PAUSE_MAX {
             return true;
@@ -67,8 +67,8 @@ mod tests {
 
     const WHOLE: Duration = Duration::from_secs(120);
 
-    /// Seconds until a sender is cut who sends `piece` bytes every `every` seconds, after `first` bytes; none: never
-    /// within two minutes.
+    /// Seconds until a sender is cut off that sends `first` bytes and then `piece` bytes every `every` seconds; `None`
+    /// if that does not happen within two minutes.
     fn cut_after(first: usize, piece: usize, every: f64) -> Option<u64> {
         let began = Instant::now();
         let mut pace = Pace::new(began, WHOLE);

@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use super::pace::Pace;
 use crate::admission::{Admission, Held, Peer, Place};
 
-/// A body that is whole by then needs no place among the slow ones. Small ones are whole at once, so that no number of slow
-/// senders keeps them out.
+/// Time after which an incomplete body needs a permit for slow bodies. Small bodies are complete at once, so no number
+/// of slow senders can keep them out.
 const GRACE: Duration = Duration::from_secs(2);
 /// First allocation.
 const CAPACITY_MIN: usize = 4 * 1024;
@@ -20,28 +20,28 @@ const CAPACITY_MIN: usize = 4 * 1024;
 pub struct Bounds {
     /// Largest body.
     pub bytes_max: usize,
-    /// When the request is given up.
+    /// Deadline of the request.
     pub deadline: Instant,
-    /// From accepted to given up.
+    /// Time from accepting the request to its deadline.
     pub timeout: Duration,
 }
 
-/// A body that comes.
+/// A body that is arriving.
 struct Arriving<'a> {
     bounds: Bounds,
     admission: &'a Admission,
     peer: Peer,
     held: &'a Held,
     bytes: Vec<u8>,
-    /// As it was announced.
+    /// Length that the client announced, in bytes.
     declared: Option<usize>,
     pace: Pace,
     grace_ends: Instant,
-    /// Its place among the slow ones, if it is one.
+    /// Permit for a slow body, if this one is slow.
     slow: Option<Place>,
 }
 
-/// The whole body, its bytes weighed in `held` as they come.
+/// Reads the whole body, counting its bytes in `held` as they arrive.
 pub async fn read(
     mut body: Body,
     bounds: Bounds,
@@ -51,7 +51,7 @@ pub async fn read(
 ) -> Result<Vec<u8>, ServiceError> {
     let declared = body.size_hint().exact().map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     if let Some(declared) = declared {
-        // What cannot be taken is better refused before it is sent than in its middle.
+        // A body that cannot be taken is refused before it is sent, rather than midway.
         bounds.check(declared)?;
         held.check(declared)?;
     }
@@ -82,13 +82,13 @@ impl Bounds {
 }
 
 impl Arriving<'_> {
-    /// When to judge it, if nothing comes before.
+    /// Time at which to judge the body, if nothing arrives before.
     fn due(&self) -> Instant {
         let due = self.pace.due().min(self.bounds.deadline);
         if self.slow.is_some() { due } else { due.min(self.grace_ends) }
     }
 
-    /// Nothing has come for a while.
+    /// Judges a body of which nothing has arrived for a while: it fails, takes a permit for slow bodies, or goes on.
     fn judge(&mut self, now: Instant) -> Result<(), ServiceError> {
         if now >= self.bounds.deadline || self.pace.is_too_slow(now) {
             return Err(ServiceError::new(ErrorCode::RequestTimeout, "the body came too slowly"));
@@ -113,7 +113,7 @@ impl Arriving<'_> {
     }
 }
 
-/// Room for `bytes`: doubled, so that a body is not copied often, and no more than was announced.
+/// The new capacity for `bytes` bytes: doubled, so that a body is not copied often, but not more than was announced.
 fn capacity(now: usize, bytes: usize, declared: Option<usize>) -> usize {
     let doubled = now.saturating_mul(2).max(CAPACITY_MIN);
     doubled.min(declared.unwrap_or(usize::MAX)).max(bytes)

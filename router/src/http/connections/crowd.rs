@@ -1,14 +1,14 @@
-//! Which connection makes room for a new one: plain data, no clock, no sockets.
+//! Decides which connection makes room for a new one: plain data, no clock, no sockets.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::admission::{Bounds, Peer};
 
-/// Connections by whom they come from and what they do.
+/// Connections by peer and by state.
 #[derive(Debug)]
 pub struct Crowd {
     bounds: Bounds,
-    /// Grows with every wait that begins, so that they have an order.
+    /// Counter that grows with every wait that begins, which orders the waits.
     now: u64,
     members: HashMap<u64, Member>,
     groups: HashMap<Peer, Group>,
@@ -17,7 +17,7 @@ pub struct Crowd {
 #[derive(Debug)]
 struct Member {
     peer: Peer,
-    /// Since when it waits for its client; none: it is being served.
+    /// Counter value at which the wait for the client began; `None` while the connection is being served.
     waits_since: Option<u64>,
 }
 
@@ -25,28 +25,28 @@ struct Member {
 #[derive(Debug, Default)]
 struct Group {
     members: usize,
-    /// Those that wait, longest first.
+    /// Ids of waiting connections by the start of their wait, longest wait first.
     waiting: BTreeMap<u64, u64>,
 }
 
-/// What becomes of a new connection.
+/// The outcome for a new connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// It has a place.
+    /// The connection is accepted.
     Room,
-    /// It has the place of this one, which has to go.
+    /// The connection is accepted in place of this one, which must be ended.
     Instead(u64),
-    /// There is no place.
+    /// The connection is refused.
     Full,
 }
 
 impl Crowd {
-    /// Nobody is there.
+    /// A crowd without connections.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, now: 0, members: HashMap::new(), groups: HashMap::new() }
     }
 
-    /// Connection `id` of `peer` comes, and waits for its client.
+    /// Adds connection `id` of `peer`, which waits for its client.
     pub fn enter(&mut self, id: u64, peer: Peer) -> Entry {
         let is_peer_full = self.groups.get(&peer).is_some_and(|group| group.members >= self.bounds.peer);
         let replaced = if is_peer_full {
@@ -75,7 +75,7 @@ impl Crowd {
         waiting.max_by_key(|group| group.members).and_then(Group::longest_waiting)
     }
 
-    /// Connection `id` is being served.
+    /// Marks connection `id` as being served.
     pub fn serve(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         if let (Some(since), Some(group)) = (member.waits_since.take(), self.groups.get_mut(&member.peer)) {
@@ -83,7 +83,7 @@ impl Crowd {
         }
     }
 
-    /// Connection `id` waits for its client.
+    /// Marks connection `id` as waiting for its client.
     pub fn wait(&mut self, id: u64) {
         self.serve(id);
         let Some(member) = self.members.get_mut(&id) else { return };
@@ -92,7 +92,7 @@ impl Crowd {
         self.groups.entry(member.peer).or_default().waiting.insert(self.now, id);
     }
 
-    /// Connection `id` is gone.
+    /// Removes connection `id`.
     pub fn leave(&mut self, id: u64) {
         self.serve(id);
         let Some(member) = self.members.remove(&id) else { return };

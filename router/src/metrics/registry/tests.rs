@@ -20,7 +20,7 @@ fn page(metrics: &Metrics, nodes: Vec<NodeFigures>) -> String {
     metrics.render(Snapshot { running: 2, nodes, ..Default::default() }).unwrap()
 }
 
-/// Labels may come in any order.
+/// Checks that `page` has `lines`, whose labels may come in any order.
 fn check(page: &str, lines: &[&str]) {
     let parts = |line: &str| {
         let (key, value) = line.rsplit_once(' ').unwrap();
@@ -100,7 +100,7 @@ fn every_link_has_its_rate() {
         ],
     );
     assert_eq!(metrics.link_bytes(), [(labels.clone(), 500)]);
-    // The decode node leaves: what is remembered of it is not shown.
+    // The decode node leaves, and its figures are no longer shown.
     let left = metrics.render(snapshot(nodes().drain(..1).collect())).unwrap();
     assert!(!left.contains("d:1") && left.contains("node=\"p:1\""), "{left}");
     assert_eq!(metrics.link_bytes(), []);

@@ -1,4 +1,4 @@
-//! Jinja's filters and tests where the renderer's own are missing or differ.
+//! Jinja's filters and tests that the template engine lacks or implements differently.
 
 use minijinja::{
     Environment, Error, State, Value,
@@ -10,7 +10,7 @@ use super::{json, python, refused, strings};
 mod numbers;
 mod prose;
 
-/// Adds them all.
+/// Adds the filters and tests to `environment`.
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("tojson", json::tojson);
     environment.add_filter("string", |value: &Value| python::text(value).into_owned());
@@ -29,7 +29,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_test("callable", |value: &Value| value.kind() == ValueKind::Plain);
 }
 
-/// `dict`, of a mapping or of pairs.
+/// The function `dict`, which takes a mapping or pairs.
 pub fn dict(pairs: Option<&Value>, named: Kwargs) -> Result<Value, Error> {
     let mut entries: Vec<(Value, Value)> = Vec::new();
     if let Some(pairs) = pairs {
@@ -46,7 +46,7 @@ pub fn dict(pairs: Option<&Value>, named: Kwargs) -> Result<Value, Error> {
     Ok(Value::from_pairs(entries))
 }
 
-/// What the `title` filter begins a word behind.
+/// Whether the `title` filter begins a word after this character.
 fn begins_word(last: char) -> bool {
     python::is_space(last) || "-([{<".contains(last)
 }
@@ -88,18 +88,18 @@ fn random(value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// What has a length and can be indexed: strings and mappings too.
+/// Whether a value has a length and can be indexed, which includes strings and mappings.
 fn is_sequence(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined)
         || (value.kind() == ValueKind::Iterable && value.len().is_some())
 }
 
-/// The words of a filter's error.
+/// The error of a filter whose arguments break `rule`.
 fn wrong(filter: &str, rule: &str) -> Error {
     refused(format!("{filter}: {rule}"))
 }
 
-/// Positional arguments behind the value, then named ones, in the order of `names`.
+/// Binds a filter's arguments to `names`: positional arguments first, named ones for the rest.
 pub fn arguments<const N: usize>(
     names: [&str; N],
     given: Rest<Value>,

@@ -1,16 +1,16 @@
-//! The `{% generation %}` tag, which marks the assistant's words for training and renders its body as it is.
+//! The `{% generation %}` tag, which marks the assistant's text for training and renders its body unchanged.
 //!
-//! The renderer has no tags of its own to add, so the source is rewritten: the tag becomes `{% with %}`, which opens a
-//! scope as it does. Comments, strings and raw blocks are left alone, and so is whitespace control.
+//! The template engine does not allow custom tags, so the source is rewritten: the tag becomes `{% with %}`, which
+//! opens a scope in the same way. Comments, strings, raw blocks and whitespace control stay unchanged.
 
-/// `source` with every `generation` block made a `with` block.
+/// Replaces every `generation` block of `source` by a `with` block.
 pub fn without_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(start) = opening(rest) {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
-        // An unclosed tag is the compiler's to refuse.
+        // The compiler refuses an unclosed tag.
         let Some(end) = end_of(tag) else { return out + tag };
         let (tag, after) = tag.split_at(end);
         match word(tag) {
@@ -23,12 +23,12 @@ pub fn without_tags(source: &str) -> String {
     out + rest
 }
 
-/// Where the next comment, expression or statement begins.
+/// Start of the next comment, expression or statement.
 fn opening(source: &str) -> Option<usize> {
     ["{%", "{{", "{#"].iter().filter_map(|mark| source.find(mark)).min()
 }
 
-/// Where the tag that begins `source` ends; a raw block ends with its closing tag.
+/// End of the tag that begins `source`; a raw block ends with its closing tag.
 fn end_of(source: &str) -> Option<usize> {
     if source.starts_with("{#") {
         return source.find("#}").map(|at| at + 2);
@@ -68,7 +68,7 @@ fn outside_strings(source: &str, closing: &str) -> Option<usize> {
     None
 }
 
-/// The only word of a statement, whitespace control aside.
+/// The content of a statement, without whitespace control.
 fn word(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     Some(inner.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+'))

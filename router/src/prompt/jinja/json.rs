@@ -1,4 +1,5 @@
-//! `tojson` as transformers has it: Python's `json.dumps` with its options, characters beyond ASCII left as they are.
+//! The filter `tojson` as in transformers: Python's `json.dumps` with its options, without escaping non-ASCII
+//! characters.
 
 use std::fmt::Write;
 
@@ -12,14 +13,14 @@ use super::{filters::arguments, python, refused};
 /// How JSON is laid out.
 struct Layout {
     ensures_ascii: bool,
-    /// What a level is indented by; none: all on one line.
+    /// Indentation of one level; `None` puts everything on one line.
     indent: Option<String>,
     between_items: String,
     after_key: String,
     sorts_keys: bool,
 }
 
-/// The filter.
+/// The filter `tojson`.
 pub fn tojson(value: &Value, given: Rest<Value>, named: Kwargs) -> Result<String, Error> {
     let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
     let [ensure_ascii, indent, separators, sort_keys] = arguments(names, given, &named)?;

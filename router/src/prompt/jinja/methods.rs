@@ -1,4 +1,4 @@
-//! Python's methods on values. Those that change a value in place are refused, as transformers' sandbox refuses them.
+//! Python's methods on values. Methods that change a value in place are refused, as by transformers' sandbox.
 
 use minijinja::{
     Error, ErrorKind, State, Value,

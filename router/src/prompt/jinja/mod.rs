@@ -1,8 +1,8 @@
-//! A template environment that behaves as the one of transformers does: blocks trimmed, Python's methods on values and
+//! A template environment that behaves like that of transformers: trimmed blocks, Python's methods on values and
 //! Python's way of printing them, `tojson` as `json.dumps`, `raise_exception`, `strftime_now`, loop controls and the
 //! `{% generation %}` tag.
 //!
-//! `tests/fixtures/templates` holds templates and expressions with what transformers makes of them.
+//! `tests/fixtures/templates` holds templates and expressions with the output of transformers.
 
 mod filters;
 mod generation;
@@ -24,7 +24,7 @@ pub use strftime::Clock;
 /// The one template's name in its environment.
 pub const TEMPLATE: &str = "chat";
 
-/// The words of a template's `raise_exception`, which are meant for the client.
+/// The message of a template's `raise_exception`, which is meant for the client.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Raised(pub String);
@@ -53,7 +53,7 @@ pub fn environment(source: &str, clock: Clock) -> Result<Environment<'static>, E
     Ok(environment)
 }
 
-/// The client's message in an error, if the template raised it.
+/// The message for the client in an error, if the template raised it.
 pub fn raised(error: &Error) -> Option<String> {
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = source {
@@ -70,7 +70,7 @@ fn raise_exception(message: &Value) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
 }
 
-/// An operation that Python would refuse too.
+/// The error for an operation that Python would refuse too.
 fn refused(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }

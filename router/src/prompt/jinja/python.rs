@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt::Write};
 
 use minijinja::{Value, value::ValueKind};
 
-/// `str(value)`, with nothing for what is undefined.
+/// The value as `str(value)`; empty if it is undefined.
 pub fn text(value: &Value) -> Cow<'_, str> {
     match value.as_str() {
         Some(text) => Cow::Borrowed(text),
@@ -13,7 +13,7 @@ pub fn text(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// `repr(value)`.
+/// The value as `repr(value)`.
 pub fn repr(value: &Value) -> String {
     let mut out = String::new();
     write_repr(&mut out, value);
@@ -28,7 +28,7 @@ fn write_repr(out: &mut String, value: &Value) {
         ValueKind::Seq if value.is_tuple() => {
             write_items(out, value, "(", if value.len() == Some(1) { ",)" } else { ")" });
         }
-        // Slices of lists are lazy here, and lists in Python.
+        // Slices of lists are lazy iterables in this engine and lists in Python.
         ValueKind::Seq | ValueKind::Iterable => write_items(out, value, "[", "]"),
         ValueKind::Map => write_pairs(out, value),
         _ => {
@@ -61,12 +61,13 @@ fn write_pairs(out: &mut String, value: &Value) {
     out.push('}');
 }
 
-/// A number that may have a fraction, as a float.
+/// The number as a float; NaN if it is not a number.
 pub fn as_float(value: &Value) -> f64 {
     f64::try_from(value.clone()).unwrap_or(f64::NAN)
 }
 
-/// `repr` of a float: the shortest digits that name it, with an exponent where there would be many zeros.
+/// The float as `repr` prints it: the shortest digits that identify it, with an exponent where there would be many
+/// zeros.
 pub fn float(number: f64) -> String {
     if number.is_nan() {
         return "nan".into();
@@ -111,8 +112,8 @@ fn push_escaped(out: &mut String, character: char) {
     };
 }
 
-/// Whether Python shows the character itself: no control, no separator but the space, no format character, nothing of
-/// private use or unassigned. Unassigned code points are held to be printable here.
+/// Whether Python prints the character itself, which it does not for control characters, separators other than the
+/// space, format characters, private use and unassigned code points. Unassigned code points count as printable here.
 fn is_printable(character: char) -> bool {
     match character {
         ' ' => true,
@@ -123,7 +124,7 @@ fn is_printable(character: char) -> bool {
     }
 }
 
-/// What `str.isspace` holds for.
+/// Whether `str.isspace` holds for the character.
 pub fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1C}'..='\u{1F}').contains(&character)
 }

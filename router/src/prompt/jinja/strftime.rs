@@ -1,8 +1,8 @@
-//! `strftime_now`: the local time in every format that Python's `strftime` knows on Linux, in the C locale.
+//! The function `strftime_now`: the local time in every format of Python's `strftime` on Linux, in the C locale.
 //!
 //! A directive is `%`, flags (`-` no padding, `_` spaces, `0` zeros, `^` capitals, `#` the other case), a width, a
-//! modifier (`E`, `O`) that changes nothing in this locale, and a letter. What is no directive stays as it is. Times carry
-//! no zone, as those of Python's `datetime.now()` do not, so `%z` and `%Z` are empty.
+//! modifier (`E`, `O`) that changes nothing in this locale, and a letter. Anything else is copied unchanged. Times
+//! carry no zone, like those of Python's `datetime.now()`, so `%z` and `%Z` are empty.
 
 use std::fmt::Write;
 
@@ -23,10 +23,10 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-/// Wider fields than any template asks for would only fill memory.
+/// Widest field, which bounds the memory that a template can fill; no real template asks for more.
 const WIDTH_MAX: usize = 255;
 
-/// What `strftime_now` takes for now.
+/// The clock that `strftime_now` reads.
 #[derive(Clone, Copy, Debug)]
 pub enum Clock {
     /// The machine's clock, in its time zone.
@@ -47,7 +47,7 @@ impl Clock {
     }
 }
 
-/// `at` in `format`.
+/// Formats `at` by `format`.
 pub fn format(at: &DateTime, format: &str) -> String {
     let mut out = String::new();
     let mut rest = format;
@@ -62,18 +62,18 @@ pub fn format(at: &DateTime, format: &str) -> String {
 
 /// One directive.
 struct Directive<'a> {
-    /// As it stands in the format.
+    /// The directive's text in the format.
     source: &'a str,
     padding: Option<char>,
     is_upper: bool,
     is_swapped: bool,
     width: usize,
-    /// None where the format ends before it.
+    /// The directive's letter; `None` if the format ends before it.
     letter: Option<char>,
 }
 
 impl<'a> Directive<'a> {
-    /// Reads the directive that `source` begins with, and says how long it is.
+    /// Reads the directive at the start of `source`; returns it and its length in bytes.
     fn parse(source: &'a str) -> (Self, usize) {
         let mut directive = Self { source, padding: None, is_upper: false, is_swapped: false, width: 0, letter: None };
         let mut characters = source.char_indices().skip(1).peekable();

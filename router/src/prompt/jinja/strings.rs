@@ -7,7 +7,7 @@ use minijinja::{
 
 use super::{python, refused};
 
-/// Calls `method` of `text`; what is not here may be known elsewhere.
+/// Calls `method` of `text`; fails with `UnknownMethod` for a method that is not implemented here.
 pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     match method {
         "strip" | "lstrip" | "rstrip" => strip(text, method, args),
@@ -50,7 +50,7 @@ fn swapped(character: char) -> String {
     if character.is_lowercase() { character.to_uppercase().collect() } else { character.to_lowercase().collect() }
 }
 
-/// The first character in capitals, the others not.
+/// The text with its first character in upper case and the others in lower case.
 pub fn capitalized(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
@@ -58,7 +58,7 @@ pub fn capitalized(text: &str) -> String {
     })
 }
 
-/// Each word capitalized; a word begins at the start and behind a character for which `ends_word` holds.
+/// The text with each word capitalized; a word begins at the start and after a character for which `ends_word` holds.
 pub fn titled(text: &str, ends_word: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut begins = true;
@@ -73,7 +73,7 @@ pub fn titled(text: &str, ends_word: impl Fn(char) -> bool) -> String {
     out
 }
 
-/// Questions that are answered with true or false.
+/// The methods that return true or false.
 fn asked(text: &str, method: &str, args: &[Value]) -> Result<bool, Error> {
     let all = |holds: fn(char) -> bool| !text.is_empty() && text.chars().all(holds);
     let has_case = |is_wanted: fn(char) -> bool, is_other: fn(char) -> bool| {
@@ -100,7 +100,8 @@ fn asked(text: &str, method: &str, args: &[Value]) -> Result<bool, Error> {
     from_args::<()>(args).map(|()| answer)
 }
 
-/// Decimal digits of the scripts in wide use; fractions, Roman numerals and the like are numeric without being decimal.
+/// Whether the character is a decimal digit of a widely used script; fractions, Roman numerals and the like are numeric
+/// without being decimal.
 fn is_decimal(character: char) -> bool {
     let zeros = [
         0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xE50, 0xED0, 0xF20, 0xFF10,
@@ -158,14 +159,15 @@ fn split(text: &str, from_the_end: bool, args: &[Value]) -> Result<Value, Error>
     Ok(Value::from_iter(pieces))
 }
 
-/// Words between runs of whitespace; the last piece, after `most` cuts, keeps its inner whitespace.
+/// Splits at runs of whitespace; the last piece, after `most` cuts, keeps its inner whitespace.
 fn split_spaces(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text.trim_matches(python::is_space);
     while !rest.is_empty() {
         let cut = if from_the_end { rest.rfind(python::is_space) } else { rest.find(python::is_space) };
         let (Some(at), true) = (cut, pieces.len() < most) else {
-            // Whitespace at the far end of a last piece stays in Python only where it was not looked at.
+            // Python would keep whitespace at the far end of this last piece, which it does not scan; here it has been
+            // trimmed.
             pieces.push(rest);
             break;
         };
@@ -212,7 +214,7 @@ fn is_line_end(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{B}' | '\u{C}' | '\u{1C}'..='\u{1E}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The part of `text` between two positions, counted in characters as Python does, and where it begins.
+/// The part of `text` between two positions, counted in characters as in Python, and its start.
 fn section(text: &str, start: Option<i64>, end: Option<i64>) -> (&str, usize) {
     let length = text.chars().count() as i64;
     let position = |given: i64| (if given < 0 { given + length } else { given }).clamp(0, length) as usize;
@@ -270,10 +272,10 @@ fn join(separator: &str, args: &[Value]) -> Result<Value, Error> {
     Ok(Value::from(out))
 }
 
-/// Wider fields than any template asks for would only fill memory.
+/// Widest field, which bounds the memory that a template can fill; no real template asks for more.
 const WIDTH_MAX: usize = 1 << 16;
 
-/// How many characters `text` lacks to be `width` wide.
+/// Number of characters by which `text` is shorter than `width`.
 fn lacking(text: &str, width: i64) -> usize {
     usize::try_from(width).unwrap_or(0).min(WIDTH_MAX).saturating_sub(text.chars().count())
 }
@@ -284,7 +286,7 @@ fn justify(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
     let before = match method {
         "ljust" => 0,
         "rjust" => lacking,
-        // Python's rule for what is odd.
+        // Python's rule for an odd number of filler characters.
         _ => lacking / 2 + (lacking & width as usize & 1),
     };
     let fill = |count: usize| String::from(filler.unwrap_or(' ')).repeat(count);

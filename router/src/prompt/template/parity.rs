@@ -1,4 +1,4 @@
-//! Templates against what transformers makes of them; `tests/fixtures/templates` says how that was found.
+//! Compares rendered templates with the output of transformers; `tests/fixtures/templates` says how that was produced.
 
 use jiff::civil::date;
 use serde::Deserialize;
@@ -16,14 +16,14 @@ struct Templates {
     cases: Vec<Case>,
 }
 
-/// What is rendered otherwise than transformers does it, and known to be: names of cases, and expressions.
+/// Known differences from transformers: names of cases, and expressions.
 #[derive(Deserialize)]
 struct Known {
     templates: Vec<String>,
     expressions: Vec<String>,
 }
 
-/// Fails where a case differs that is not known to, and where one is as it should be that is listed as different.
+/// Fails if a case differs that is not a known difference, or if a known difference no longer differs.
 fn hold(differing: Vec<(String, String)>, known: &[String], all: usize) {
     let new: Vec<&str> =
         differing.iter().filter(|(name, _)| !known.contains(name)).map(|(_, found)| found.as_str()).collect();
@@ -68,7 +68,7 @@ fn text(json: &Json) -> String {
     }
 }
 
-/// What comes of a case, through the request that a client would send.
+/// The result of a case, run through the request that a client would send.
 fn outcome(case: &Case, tokens: &Map<String, Value>) -> Result<String, ServiceError> {
     let named = tokens.iter().map(|(name, token)| (name.clone(), token.as_str().unwrap().to_owned())).collect();
     let tokens = NamedTokens { named, image: Some("<image>".into()) };

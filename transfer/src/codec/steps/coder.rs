@@ -1,7 +1,8 @@
-//! One part: K and V of some positions, as codes in bits.
+//! Entropy coding of one part: K and V of some positions.
 //!
-//! Layout: a byte whose bits 0 and 1 say that a model of K's, of V's channels follows; these models; the symbols of K and V
-//! ([`rans`]); the low bits of channels that spread far ([`low_bits`](super::low_bits)), K's before V's; how many symbols were escapes (u32) and, for each, its code (i16).
+//! Layout: a byte whose bits 0 and 1 say that a model of K's or of V's channels follows; these models; the symbols of K
+//! and V ([`rans`]); the low bits of channels with a wide spread ([`low_bits`](super::low_bits)), K's before V's; the
+//! number of escaped symbols (u32) and the code of each (i16).
 
 use super::{
     super::part::CodeError,
@@ -13,20 +14,21 @@ use super::{
 };
 use crate::dtype::DType;
 
-/// Symbols `0..=2 * LARGEST` are `-LARGEST..=LARGEST` from the centre.
+/// Largest distance from a channel's centre that has a symbol: symbols `0..=2 * LARGEST` stand for
+/// `-LARGEST..=LARGEST`.
 const LARGEST: i32 = 31;
 const ESCAPE: u8 = 63;
 
-/// Steps of one layer's channels at one grain.
+/// Quantization steps of one layer's channels at one grain.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LayerSteps {
-    /// Of keys, of values, each `[width]`.
+    /// Steps of keys and of values, each `[width]`.
     pub steps: [Vec<f32>; 2],
-    /// Their inverses.
+    /// Inverses of the steps.
     pub steps_per_unit: [Vec<f32>; 2],
 }
 
-/// Codes and reads parts, in memory that it keeps.
+/// Encoder and decoder of parts, with buffers that are reused.
 #[derive(Default)]
 pub struct Coder {
     codes: [Vec<i16>; 2],
@@ -38,7 +40,8 @@ pub struct Coder {
 }
 
 impl Coder {
-    /// Appends K and V, each `[positions, width]` in `dtype`. False, and nothing appended: some value is no number.
+    /// Appends K and V, each `[positions, width]` in `dtype`, as a coded part. Returns false, with nothing appended, if
+    /// some value is infinite or NaN.
     pub fn encode(
         &mut self,
         dtype: DType,
@@ -83,8 +86,8 @@ impl Coder {
         true
     }
 
-    /// Reads K and V of so many positions from the front of `bytes` into `values`, K then V in `dtype`; returns what is
-    /// behind them.
+    /// Decodes K and V of `positions` positions from the front of `bytes` into `values`, K then V in `dtype`; returns
+    /// the rest of the bytes.
     pub fn decode<'a>(
         &mut self,
         positions: usize,
@@ -129,7 +132,7 @@ impl Coder {
         Ok(rest)
     }
 
-    /// Puts codes that were escapes in their places; returns what is behind them.
+    /// Reads the codes of escaped symbols into their places; returns the rest of the bytes.
     fn escapes_back<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], CodeError> {
         let (count, rest) = bytes.split_first_chunk::<4>().ok_or(CodeError::Short)?;
         let len = (u32::from_le_bytes(*count) as usize).checked_mul(2).ok_or(CodeError::Short)?;
@@ -159,7 +162,7 @@ fn to_symbols(codes: &[i16], model: &PlaneModel, symbols: &mut Vec<u8>, escapes:
     }
 }
 
-/// Few symbols are escapes, so whole groups are looked at first.
+/// Whether a group of symbols has an escape. Escapes are rare, so whole groups are skipped by this test.
 fn has_escape(symbols: &[u8]) -> bool {
     symbols.iter().fold(0, |most, &symbol| most.max(symbol)) == ESCAPE
 }
@@ -194,7 +197,7 @@ mod tests {
     use crate::codec::convert::{from_f32, to_f32};
     use proptest::prelude::*;
 
-    /// Values of channels that lie and spread as `of` says, from a simple generator.
+    /// Random values of channels with the centres and spreads in `of`, from a simple generator.
     fn plane(positions: usize, of: &[(f32, f32)], seed: u64) -> Vec<f32> {
         let mut state = seed | 1;
         let mut uniform = || {
@@ -256,7 +259,8 @@ mod tests {
 
     #[test]
     fn bits_are_those_of_the_distribution() {
-        // Spreads of 0.3 to 40 steps around centres anywhere; a Gaussian takes log2(spread sqrt(2 pi e)) bits.
+        // The channels spread by 0.3 to 40 steps around varied centres; a Gaussian takes log2(spread sqrt(2 pi e))
+        // bits.
         let of: Vec<(f32, f32)> = (0..64).map(|i| (i as f32 - 20.0, 0.3 * 1.08f32.powi(i))).collect();
         let positions = 512;
         let planes = [plane(positions, &of, 5), plane(positions, &of, 6)];

@@ -1,6 +1,7 @@
-//! How often each symbol occurs in each spread class. Made by frequencies.py; both sides of a shipment must have the same.
+//! Frequency of each symbol in each spread class. Made by frequencies.py; both sides of a shipment must have the same
+//! table.
 
-/// Of 2,048, by class: symbols are -31 to 31 steps from the centre, and the escape.
+/// Frequencies of symbols in 2,048, by class. The symbols are -31 to 31 steps from the centre, and the escape.
 #[rustfmt::skip]
 pub const FREQUENCIES: [[u16; 64]; 20] = [
     [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 54, 1879, 54, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],

@@ -1,41 +1,41 @@
-//! How fine steps are.
+//! Fineness of quantization steps.
 
 use std::{fmt, str::FromStr};
 
-/// Fineness of steps in quarters of a bit: about how many bits a value takes, times four. One more makes steps
+/// Fineness of steps in quarters of a bit: four times the approximate bits per value. One quarter more makes steps
 /// `2^(-1/4)` as large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Grain(u8);
 
-/// No such grain.
+/// Error for a number of bits that is not a grain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` bits are not a multiple of 0.25 from {min} to {max}", min = Grain::COARSEST.bits(), max = Grain::FINEST.bits())]
 pub struct NoGrain(pub String);
 
 impl Grain {
-    /// Two bits a value.
+    /// The coarsest grain: two bits per value.
     pub const COARSEST: Grain = Grain(8);
-    /// Ten bits a value.
+    /// The finest grain: ten bits per value.
     pub const FINEST: Grain = Grain(40);
 
-    /// The grain of so many quarters of a bit.
+    /// The grain of `quarters` quarters of a bit, if it is in range.
     pub const fn of_quarters(quarters: u8) -> Option<Grain> {
         if quarters < Self::COARSEST.0 || quarters > Self::FINEST.0 { None } else { Some(Grain(quarters)) }
     }
 
-    /// The grain of about so many bits a value, a multiple of a quarter.
+    /// The grain of about `bits` bits per value, if that is a multiple of a quarter and in range.
     pub fn of_bits(bits: f64) -> Option<Grain> {
         let quarters = bits * 4.0;
         let is_whole = quarters.fract() == 0.0 && (0.0..256.0).contains(&quarters);
         if is_whole { Self::of_quarters(quarters as u8) } else { None }
     }
 
-    /// Quarters of a bit.
+    /// The grain in quarters of a bit.
     pub const fn quarters(self) -> u8 {
         self.0
     }
 
-    /// Bits a value, about.
+    /// Approximate bits per value.
     pub const fn bits(self) -> f64 {
         self.0 as f64 / 4.0
     }

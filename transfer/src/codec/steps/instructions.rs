@@ -1,7 +1,7 @@
-//! Loops that are compiled for several instruction sets.
+//! A macro for loops that are compiled for several instruction sets.
 
-/// Functions compiled for several instruction sets, of which the best is taken at run time. They give the same bits:
-/// each value is treated by itself, by operations that IEEE 754 defines.
+/// Defines a function that is compiled for several instruction sets, of which the best available one is taken at run
+/// time. All of them give the same bits: each value is treated by itself, by operations that IEEE 754 defines.
 macro_rules! by_instructions {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),*) $body:block) => {
         $(#[$doc])*
@@ -17,11 +17,11 @@ macro_rules! by_instructions {
                 let has_avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512vl") && is_x86_feature_detected!("avx512dq");
                 if has_avx512 {
-                    // SAFETY: the instructions are there.
+                    // SAFETY: the processor has all features of `avx512`, as just checked.
                     return unsafe { avx512($($argument),*) };
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
-                    // SAFETY: as above.
+                    // SAFETY: the processor has all features of `avx2`, as just checked.
                     return unsafe { avx2($($argument),*) };
                 }
             }

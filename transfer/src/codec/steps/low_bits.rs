@@ -1,33 +1,34 @@
-//! Low bits of channels that spread far, apart from the entropy coder's symbols.
+//! Low bits of channels with a wide spread, stored apart from the entropy coder's symbols.
 //!
-//! One stream of bits, the first ones lowest: row by row, 64 channels at a time, bit 0 of each channel that leaves one, then
-//! bit 1 of each that leaves two, and so on. What 64 channels give is taken and placed by one instruction each.
+//! They are one stream of bits, the first ones lowest: row by row, 64 channels at a time, bit 0 of each channel that
+//! stores at least one low bit, then bit 1 of each that stores at least two, and so on. One bit of 64 channels is
+//! gathered, or scattered, by one instruction.
 
 use super::super::part::CodeError;
 
-/// Channels that are treated together.
+/// Number of channels that are treated together.
 const GROUP: usize = 64;
 
-/// Where low bits lie.
+/// Layout of the low bits of a plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LowBits {
     planes: Vec<Plane>,
-    /// Of one row.
+    /// Number of low bits of one row.
     bits: usize,
 }
 
-/// One bit of the channels of a group that leave it.
+/// One bit plane of a group: one bit of each of its channels that store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plane {
     /// The group's first channel.
     first: usize,
     bit: u32,
-    /// Channels from `first` on.
+    /// Mask of the channels that store this bit; bit 0 is channel `first`.
     mask: u64,
 }
 
 impl LowBits {
-    /// Of channels that leave so many bits each.
+    /// Layout for channels that store `shifts` low bits each.
     pub fn of(shifts: &[u32]) -> Self {
         let mut planes = Vec::new();
         for (group, shifts) in shifts.chunks(GROUP).enumerate() {
@@ -41,32 +42,34 @@ impl LowBits {
         Self { planes, bits }
     }
 
-    /// Bits of so many rows.
+    /// Number of low bits of `rows` rows.
     pub fn count(&self, rows: usize) -> usize {
         rows * self.bits
     }
 
-    /// Appends the low bits of what lies between codes, `[rows, width]`, and their channels' centres.
+    /// Appends the low bits of the distances of codes, `[rows, width]`, from their channels' centres.
     pub fn write(&self, codes: &[i16], centers: &[i16], writer: &mut BitWriter<'_>) {
         if self.bits == 0 {
             return;
         }
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            // SAFETY: the instructions are there.
+            // SAFETY: the processor has AVX-512 F and BW and BMI2, checked by `is_there`, and every such processor has
+            // POPCNT.
             return unsafe { avx512::write(self, codes, centers, writer) };
         }
         self.write_by(codes, centers, writer, bit_of, extract);
     }
 
-    /// Adds low bits to codes `[rows, width]`; there must be [`count`](Self::count) of them.
+    /// Reads low bits and adds them to codes `[rows, width]`; `reader` must hold [`count`](Self::count) of them.
     pub fn read(&self, codes: &mut [i16], width: usize, reader: &mut BitReader<'_>) {
         if self.bits == 0 {
             return;
         }
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            // SAFETY: the instructions are there.
+            // SAFETY: the processor has AVX-512 F and BW and BMI2, checked by `is_there`, and every such processor has
+            // POPCNT.
             return unsafe { avx512::read(self, codes, width, reader) };
         }
         self.read_by(codes, width, reader, deposit, add_bit);
@@ -109,13 +112,13 @@ impl LowBits {
     }
 }
 
-/// One bit of each code's distance from its centre, the first code lowest.
+/// One bit of each code's distance from its centre; the first code gives the lowest bit.
 fn bit_of(codes: &[i16], centers: &[i16], bit: u32) -> u64 {
     let of = |(code, center): (&i16, &i16)| u64::from(code.wrapping_sub(*center) as u16 >> bit & 1);
     codes.iter().zip(centers).map(of).rev().fold(0, |bits, bit| bits << 1 | bit)
 }
 
-/// The bits where `mask` has one, side by side.
+/// The bits of `bits` at the ones of `mask`, packed from the lowest bit on.
 fn extract(bits: u64, mut mask: u64) -> u64 {
     let (mut found, mut at) = (0, 0);
     while mask != 0 {
@@ -126,7 +129,7 @@ fn extract(bits: u64, mut mask: u64) -> u64 {
     found
 }
 
-/// The first bits, where `mask` has ones.
+/// The lowest bits of `bits`, spread to the ones of `mask`.
 fn deposit(bits: u64, mut mask: u64) -> u64 {
     let (mut found, mut at) = (0, 0);
     while mask != 0 {
@@ -143,7 +146,7 @@ fn add_bit(codes: &mut [i16], bits: u64, bit: u32) {
     }
 }
 
-/// Bits to bytes.
+/// Writer of a stream of bits, lowest first.
 pub struct BitWriter<'a> {
     into: &'a mut Vec<u8>,
     held: u64,
@@ -155,7 +158,7 @@ impl<'a> BitWriter<'a> {
         Self { into, held: 0, count: 0 }
     }
 
-    /// At most 64 bits; above `count` there are zeros.
+    /// Appends the lowest `count` bits of `bits`, at most 64; the bits above must be zero.
     #[inline(always)]
     fn append(&mut self, bits: u64, count: u32) {
         self.held |= bits << self.count;
@@ -176,20 +179,20 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-/// Bytes to bits.
+/// Reader of a stream of bits, lowest first.
 pub struct BitReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> BitReader<'a> {
-    /// The first `count` bits; and the bytes behind them.
+    /// A reader of the first `count` bits, and the rest of the bytes.
     pub fn new(bytes: &'a [u8], count: usize) -> Result<(Self, &'a [u8]), CodeError> {
         let (bytes, rest) = bytes.split_at_checked(count.div_ceil(8)).ok_or(CodeError::Short)?;
         Ok((Self { bytes, at: 0 }, rest))
     }
 
-    /// At most 64 bits.
+    /// Reads the next `count` bits, at most 64.
     #[inline(always)]
     fn take(&mut self, count: u32) -> u64 {
         let mut window = [0; 16];
@@ -210,14 +213,14 @@ mod avx512 {
 
     use super::{BitReader, BitWriter, LowBits};
 
-    /// Codes of a register.
+    /// Number of codes in a register.
     const WIDE: usize = 32;
 
     pub fn is_there() -> bool {
         is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("bmi2")
     }
 
-    /// The codes of a half of a group, and which there are.
+    /// The codes of one half of a group, and a mask of those that exist.
     fn half(codes: &[i16], half: usize) -> (&[i16], u32) {
         let codes = codes.get(half * WIDE..).unwrap_or_default();
         (codes, if codes.len() >= WIDE { u32::MAX } else { (1 << codes.len()) - 1 })
@@ -228,7 +231,7 @@ mod avx512 {
         let bit_of = |codes: &[i16], centers: &[i16], bit: u32| {
             let of = |at: usize| {
                 let ((codes, there), (centers, _)) = (half(codes, at), half(centers, at));
-                // SAFETY: what is not there is masked off.
+                // SAFETY: the mask covers only codes that exist; `centers` is as long as `codes`.
                 let [code, center] =
                     [codes, centers].map(|values| unsafe { _mm512_maskz_loadu_epi16(there, values.as_ptr()) });
                 _mm512_test_epi16_mask(_mm512_sub_epi16(code, center), _mm512_set1_epi16(1 << bit))
@@ -247,7 +250,7 @@ mod avx512 {
                     break;
                 }
                 let codes = &mut codes[at * WIDE..];
-                // SAFETY: what is not there is masked off.
+                // SAFETY: the mask covers only codes that exist, for the load and for the store.
                 unsafe {
                     let code = _mm512_maskz_loadu_epi16(there, codes.as_ptr());
                     let bits = (bits >> (at * WIDE)) as u32;

@@ -1,55 +1,55 @@
-//! What the entropy coder expects of a plane's channels: where each one's codes lie and how far they spread.
+//! The entropy coder's model of a plane's channels: the centre of each channel's codes and their spread.
 //!
-//! A plane's model is written once and holds for the following parts of its layer until another is written. It changes how
-//! many bits the codes take, and never what they are.
+//! A plane's model is written with a part and holds for the following parts of its layer until another one is written.
+//! It changes how many bits the codes take, never the codes themselves.
 
 use super::{super::part::CodeError, instructions::by_instructions, low_bits::LowBits, rans};
 
-/// Codes of one class spread by less than this many steps; of channels that spread further the low bits go apart.
+/// The class of widest spread. Channels that spread further have their low bits stored apart.
 const LAST_CLASS: u8 = rans::CLASSES as u8 - 1;
-/// Largest spread that a code of 16 bits can have, in quarter octaves.
+/// Largest spread of a channel's 16-bit codes, in quarter octaves.
 const SPREAD_MAX: u8 = LAST_CLASS + 4 * 13;
-/// Bits of a channel's model.
+/// Approximate bits that writing one channel's model takes.
 const CHANNEL_BITS: f32 = 16.0;
 
-/// One channel of a plane.
+/// Model of one channel of a plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Channel {
-    /// The code around which the others lie.
+    /// Centre of the channel's codes.
     center: i16,
-    /// Standard deviation in quarter octaves: `2^((spread - 8) / 4)` steps.
+    /// Standard deviation of the codes in quarter octaves: `2^((spread - 8) / 4)` steps.
     spread: u8,
 }
 
 impl Channel {
-    /// Low bits that are written as they are.
+    /// Number of low bits that are stored apart, uncoded.
     fn shift(self) -> u32 {
         u32::from(self.spread.saturating_sub(LAST_CLASS).div_ceil(4))
     }
 
-    /// The class of what is left.
+    /// Spread class of the codes without those low bits.
     fn class(self) -> u32 {
         u32::from(self.spread) - 4 * self.shift()
     }
 
-    /// Bits of a code under this model, but for a constant.
+    /// Bits of a code under this model, up to an additive constant.
     fn bits(self, sums: Sums, inverse_count: f32) -> f32 {
         let eighths = i32::from(self.spread) - 8;
         sums.variance(self.center, inverse_count) * half_octaves(-eighths) * HALF_OF_LOG2_E + eighths as f32 / 4.0
     }
 }
 
-/// A code's bits are `log2(deviation) + variance / deviation^2 x log2(e) / 2`.
+/// Factor in a code's bits, which are `log2(deviation) + variance / deviation^2 x log2(e) / 2`.
 const HALF_OF_LOG2_E: f32 = 0.5 * std::f32::consts::LOG2_E;
 
-/// `2^(halves / 2)`.
+/// The power `2^(halves / 2)`.
 #[inline(always)]
 fn half_octaves(halves: i32) -> f32 {
     let octave = f32::from_bits(((halves.div_euclid(2) + 127) as u32) << 23);
     if halves.rem_euclid(2) == 1 { octave * std::f32::consts::SQRT_2 } else { octave }
 }
 
-/// Sums over a channel's codes, as distances from the first one.
+/// Sums over a channel's codes, taken as distances from the first code.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sums {
     first: i16,
@@ -69,21 +69,22 @@ impl Sums {
     #[inline(always)]
     fn channel(self, inverse_count: f32) -> Channel {
         let center = (i32::from(self.first) as f32 + self.sum as f32 * inverse_count).round_ties_even() as i16;
-        // Rounding to whole steps has added a twelfth.
+        // Rounding to whole steps has added 1/12 to the variance.
         let variance = (self.variance(center, inverse_count) - 1.0 / 12.0).max(1.0 / 256.0);
-        // The nearest quarter octave of the deviation: half octaves of the variance, from a quarter below.
+        // A quarter octave of the deviation is a half octave of the variance; a factor of 2^(1/4) makes truncation
+        // round to the nearest.
         let bits = (variance * HALF_OF_A_HALF_OCTAVE).to_bits();
         let halves = 2 * ((bits >> 23) as i32 - 127) + i32::from(bits & 0x7f_ffff >= SQRT_2_BITS);
         Channel { center, spread: (halves + 8).clamp(0, SPREAD_MAX.into()) as u8 }
     }
 }
 
-/// `2^(1/4)`.
+/// The factor `2^(1/4)`, half of a half octave.
 const HALF_OF_A_HALF_OCTAVE: f32 = 1.189_207_1;
 /// Mantissa of the square root of two.
 const SQRT_2_BITS: u32 = std::f32::consts::SQRT_2.to_bits() & 0x7f_ffff;
 
-/// Channels whose sums are kept in registers.
+/// Number of channels whose sums are kept in registers at a time.
 const BLOCK: usize = 32;
 
 by_instructions! {
@@ -129,7 +130,8 @@ pub fn sums(codes: &[i16], width: usize, into: &mut Vec<Sums>) {
 }
 
 by_instructions! {
-    /// The channels of these sums, and how many bits fewer each position takes under them than under `old`, where there are.
+    /// Derives channel models from sums, and adds to `saved` how many bits fewer each position takes under them than
+    /// under `old`, if there are old ones.
     fn channels_of(sums: &[Sums], inverse_count: f32, old: &[Channel], new: &mut [Channel], saved: &mut f32) {
         for (new, sums) in new.iter_mut().zip(sums) {
             *new = sums.channel(inverse_count);
@@ -140,25 +142,25 @@ by_instructions! {
     }
 }
 
-/// Models of a plane's channels.
+/// Model of a plane: its channels, and tables derived from them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PlaneModel {
-    /// Channels in order; empty: none was written yet.
+    /// Channels in order; empty if no model was written yet.
     pub channels: Vec<Channel>,
-    /// Their classes, as [`rans::Run`] wants them.
+    /// Classes of the channels, in the form of [`rans::Run`].
     pub classes: Vec<u32>,
-    /// Their centres.
+    /// Centres of the channels.
     pub centers: Vec<i16>,
-    /// How many low bits of each are written apart.
+    /// Number of low bits of each channel that are stored apart.
     pub shifts: Vec<u32>,
-    /// Where these lie.
+    /// Layout of the low bits.
     pub low_bits: LowBits,
 }
 
-/// Models of keys and of values of one layer, as far as a shipment has come.
+/// Current models of the keys and the values of one layer, at this point of a shipment.
 #[derive(Clone, Debug, Default)]
 pub struct LayerModels {
-    /// Keys, values.
+    /// The models of keys and of values.
     pub planes: [PlaneModel; 2],
 }
 
@@ -171,7 +173,7 @@ impl PlaneModel {
         Self { classes: rans::repeated(&classes), centers, shifts, low_bits, channels }
     }
 
-    /// Becomes the model of these codes where that is worth writing it. Says whether it did.
+    /// Replaces the model by that of the given sums if the saved bits are worth writing it. Returns whether it did.
     pub fn adapt(&mut self, sums: &[Sums], positions: usize) -> bool {
         let mut new = vec![Channel::default(); sums.len()];
         let (inverse_count, mut saved) = (1.0 / positions.max(1) as f32, 0.0);
@@ -183,7 +185,7 @@ impl PlaneModel {
         true
     }
 
-    /// Appends the model: whether centers take two bytes, centers, spreads.
+    /// Appends the model: a byte that says whether centres take two bytes, the centres, the spreads.
     pub fn write(&self, into: &mut Vec<u8>) {
         let is_wide = self.channels.iter().any(|channel| i8::try_from(channel.center).is_err());
         into.push(is_wide.into());
@@ -197,7 +199,7 @@ impl PlaneModel {
         into.extend(self.channels.iter().map(|channel| channel.spread));
     }
 
-    /// Reads a model of `width` channels; returns it with what is behind it.
+    /// Reads a model of `width` channels; returns it with the rest of the bytes.
     pub fn read(bytes: &[u8], width: usize) -> Result<(Self, &[u8]), CodeError> {
         let (&is_wide, rest) = bytes.split_first().ok_or(CodeError::Short)?;
         let bytes_each = match is_wide {

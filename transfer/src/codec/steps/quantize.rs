@@ -1,20 +1,20 @@
-//! Values to codes and back: a code is a value in steps, rounded to the nearest, ties to even.
+//! Quantization of values to codes and back: a code is a value in steps, rounded to the nearest, ties to even.
 
 use half::f16;
 
 use super::instructions::by_instructions;
 use crate::dtype::DType;
 
-/// Codes lie in `-CODE_MAX..=CODE_MAX`; what lies beyond becomes the outermost.
+/// Largest code: codes lie in `-CODE_MAX..=CODE_MAX`, and values beyond are clamped.
 const CODE_MAX: f32 = 32_000.0;
-/// `1.5 x 2^23`.
+/// The number `1.5 x 2^23`: adding it to a small float rounds it to a whole number.
 const ROUNDER: f32 = 12_582_912.0;
 
 #[inline(always)]
 fn code(value: f32, steps_per_unit: f32) -> i16 {
-    // Of what is no number something comes out; such parts are shipped as they are.
+    // The code of a NaN is arbitrary: parts with one are not coded in steps.
     let steps = (value * steps_per_unit).clamp(-CODE_MAX, CODE_MAX);
-    // Beside this number a float has no bits for fractions, and its lowest ones are the whole number.
+    // A float of this size has no bits for fractions, and its lowest bits are the whole number.
     (steps + ROUNDER).to_bits() as i16
 }
 
@@ -54,7 +54,7 @@ by_instructions! {
 #[inline(always)]
 fn to_bf16(value: f32) -> [u8; 2] {
     let bits = value.to_bits();
-    // Round to nearest, ties to even; codes are numbers, and steps too small for infinity.
+    // Rounds to nearest, ties to even. `value` is finite, and a code times a step is too small to round to infinity.
     (((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16).to_le_bytes()
 }
 
@@ -84,7 +84,7 @@ by_instructions! {
 }
 
 by_instructions! {
-    /// Whether any value of `dtype` is infinite or no number.
+    /// Sets `found` to whether any value of `dtype` is infinite or NaN.
     pub fn find_non_finite(dtype: DType, values: &[u8], found: &mut bool) {
         let all_ones = |bits: u32, mask: u32| u32::from(bits & mask == mask);
         let any = match dtype {

@@ -1,25 +1,25 @@
 //! The entropy coder: range asymmetric numeral systems (rANS, arXiv 1311.2540) over 32 interleaved lanes.
 //!
-//! Symbol `i` of a run belongs to lane `i % 32`; a run that ends in the middle of a group leaves the other lanes as they
-//! are. Each lane is a state of 31 bits that gives off 16 bits at a time. The decoder reads words in the order of groups
-//! and, within a group, of lanes; the encoder goes backwards through all runs and writes from the end.
+//! Symbol `i` of a run belongs to lane `i % 32`; a run that ends in the middle of a group leaves the other lanes
+//! unchanged. Each lane has a state of 31 bits that emits 16 bits at a time. The decoder reads words in the order of
+//! groups and, within a group, of lanes; the encoder goes backwards through all runs and writes from the end.
 
 use std::sync::LazyLock;
 
 use super::{super::part::CodeError, frequencies::FREQUENCIES, simd};
 
-/// Interleaved states.
+/// Number of interleaved lanes.
 pub const LANES: usize = 32;
-/// Probabilities are shares of `1 << SCALE_BITS`.
+/// Scale of probabilities: they are shares of `1 << SCALE_BITS`.
 pub const SCALE_BITS: u32 = 11;
-/// States lie in `LOWEST..LOWEST << 16`.
+/// Lowest state of a lane: states lie in `LOWEST..LOWEST << 16`.
 pub const LOWEST: u32 = 1 << 15;
-/// Symbols of a class.
+/// Number of symbols of a class.
 pub const SYMBOLS: usize = 64;
-/// Spread classes.
+/// Number of spread classes.
 pub const CLASSES: usize = FREQUENCIES.len();
 
-/// What decoding a slot of a class needs, side by side in 32 bits.
+/// Decoding table entry of a slot of a class, packed into 32 bits: frequency, bias and symbol.
 #[derive(Clone, Copy)]
 pub struct Slot(pub u32);
 
@@ -41,7 +41,8 @@ impl Slot {
     }
 }
 
-/// What encoding a symbol of a class needs beside the reciprocal of its frequency, side by side in 32 bits.
+/// Encoding table entry of a symbol of a class, packed into 32 bits: frequency, shift and bias. The reciprocal of the
+/// frequency is in a table of its own.
 #[derive(Clone, Copy)]
 pub struct Share(pub u32);
 
@@ -54,24 +55,24 @@ impl Share {
         self.0 & 0xfff
     }
 
-    /// Behind the high half of the product with the reciprocal.
+    /// Right shift of the high half of the product with the reciprocal, which gives the quotient.
     pub fn shift(self) -> u32 {
         self.0 >> 12 & 0xf
     }
 
-    /// What is added beside quotient times the complement of the frequency.
+    /// Term that is added to the state, besides the quotient times the complement of the frequency.
     pub fn bias(self) -> u32 {
         self.0 >> 16
     }
 }
 
-/// What coding needs: division by its frequency is a multiplication (Alverson 1991).
+/// Tables for coding. Division by a frequency is a multiplication with its reciprocal (Alverson 1991).
 pub struct Tables {
-    /// `[class][slot]`.
+    /// Decoding entries ([`Slot`]), `[class][slot]`.
     pub slots: Vec<u32>,
-    /// `[class][symbol]`.
+    /// Encoding entries ([`Share`]), `[class][symbol]`.
     pub shares: Vec<u32>,
-    /// `[class][symbol]`: the reciprocal of the frequency.
+    /// Reciprocals of the frequencies, `[class][symbol]`.
     pub reciprocals: Vec<u32>,
 }
 
@@ -91,7 +92,7 @@ impl Tables {
                 let frequency = u32::from(frequency);
                 tables.slots.extend((0..frequency).map(|bias| Slot::new(frequency, bias, symbol).0));
                 let (reciprocal, shift, bias) = match frequency {
-                    // The quotient becomes `x - 1`, which the bias makes good.
+                    // With this reciprocal the quotient is `x - 1`, which the bias corrects.
                     1 => (u32::MAX, 0, start + total - 1),
                     _ => {
                         let shift = u32::BITS - (frequency - 1).leading_zeros();
@@ -108,24 +109,25 @@ impl Tables {
     }
 }
 
-/// Symbols whose classes repeat: that of symbol `i` is `classes[i % width]`.
+/// Symbols in rows of `width`: the class of symbol `i` is `classes[i % width]`.
 #[derive(Clone, Copy)]
 pub struct Run<'a> {
     /// The symbols.
     pub symbols: &'a [u8],
-    /// A class for each of `width` columns, and the first ones again, `width + LANES` in all.
+    /// The class of each of `width` columns, then the first ones again: `width + LANES` in total, so that a group can
+    /// be read from any column.
     pub classes: &'a [u32],
 }
 
-/// A list of classes as [`Run`] wants it.
+/// Extends a list of classes to the form of [`Run::classes`].
 pub fn repeated(classes: &[u32]) -> Vec<u32> {
     classes.iter().copied().cycle().take(classes.len() + LANES).collect()
 }
 
-/// Appends the runs, coded: number of words (u32), final states, words.
+/// Appends the coded runs: number of words (u32), final states, words.
 pub fn encode(runs: &[Run<'_>], words: &mut Vec<u16>, into: &mut Vec<u8>) {
     let count: usize = runs.iter().map(|run| run.symbols.len()).sum();
-    // A symbol gives off one word at most.
+    // A symbol emits at most one word.
     words.clear();
     words.resize(count, 0);
     let mut end = count;
@@ -142,17 +144,17 @@ pub fn encode(runs: &[Run<'_>], words: &mut Vec<u16>, into: &mut Vec<u8>) {
     }
 }
 
-/// Reads coded symbols run by run.
+/// Decoder of symbols, run by run.
 pub struct Decoder<'a> {
     states: [u32; LANES],
-    /// Words, and as many zeros behind them as a group could read.
+    /// The words, followed by as many zeros as a group could read.
     words: &'a [u16],
     count: usize,
     at: usize,
 }
 
 impl<'a> Decoder<'a> {
-    /// What lies at the front of `bytes`, with what is behind it.
+    /// Starts decoding at the front of `bytes`; returns the decoder and the bytes after the coded symbols.
     pub fn new<'b>(bytes: &'b [u8], words: &'a mut Vec<u16>) -> Result<(Self, &'b [u8]), CodeError> {
         let (count, rest) = bytes.split_first_chunk::<4>().ok_or(CodeError::Short)?;
         let count = u32::from_le_bytes(*count) as usize;
@@ -172,20 +174,20 @@ impl<'a> Decoder<'a> {
         Ok((Self { states, words, count, at: 0 }, rest))
     }
 
-    /// Fills `symbols`, whose classes repeat as [`Run`] says.
+    /// Decodes the next run into `symbols`; `classes` is as in [`Run::classes`].
     pub fn run(&mut self, symbols: &mut [u8], classes: &[u32]) -> Result<(), CodeError> {
         self.at = simd::decode(symbols, classes, &mut self.states, self.words, self.count, self.at)?;
         Ok(())
     }
 
-    /// Whether the states are those that the encoder began with, and no word is left.
+    /// Checks that the states are those that the encoder began with, and that no word is left.
     pub fn finish(self) -> Result<(), CodeError> {
         let is_whole = self.at == self.count && self.states.iter().all(|&state| state == LOWEST);
         if is_whole { Ok(()) } else { Err(CodeError::State) }
     }
 }
 
-/// The same for every processor. Words are written before `end`; the new end is returned.
+/// Encodes a run, on any processor. Words are written backwards from `end`; the new end is returned.
 pub fn encode_portable(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u16], mut end: usize) -> usize {
     let tables = &*TABLES;
     let width = run.classes.len() - LANES;
@@ -212,7 +214,7 @@ pub fn encode_portable(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u1
     end
 }
 
-/// The same for every processor. Returns where the next word lies.
+/// Decodes a run, on any processor. `at` is the index of the next word; its new value is returned.
 pub fn decode_portable(
     symbols: &mut [u8],
     classes: &[u32],

@@ -1,22 +1,23 @@
-//! The entropy coder's inner loops by instruction set, chosen at run time. All give the same bytes.
+//! The entropy coder's inner loops by instruction set, chosen at run time. All produce the same bytes.
 
 use super::{
     super::part::CodeError,
     rans::{LANES, Run, decode_portable, encode_portable},
 };
 
-/// As [`encode_portable`].
+/// Encodes a run like [`encode_portable`], with AVX-512 where the processor has it.
 pub fn encode(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u16], end: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if avx512::is_there() {
         assert!(run.symbols.len() <= end && end <= words.len());
-        // SAFETY: the instructions are there; there is room for one word for each symbol before `end`.
+        // SAFETY: the processor has the instructions, checked by `is_there`; the assertion guarantees one word before
+        // `end` for each symbol.
         return unsafe { avx512::encode(run, states, words, end) };
     }
     encode_portable(run, states, words, end)
 }
 
-/// As [`decode_portable`].
+/// Decodes a run like [`decode_portable`], with AVX-512 where the processor has it.
 pub fn decode(
     symbols: &mut [u8],
     classes: &[u32],
@@ -28,7 +29,8 @@ pub fn decode(
     #[cfg(target_arch = "x86_64")]
     if avx512::is_there() {
         assert!(at <= count && words.len() >= count + LANES);
-        // SAFETY: the instructions are there; behind `count` words there are as many more as a group could read.
+        // SAFETY: the processor has the instructions, checked by `is_there`; the assertion guarantees `LANES` words
+        // after the first `count`, as many as a group could read.
         return unsafe { avx512::decode(symbols, classes, states, words, count, at) };
     }
     decode_portable(symbols, classes, states, words, count, at)
@@ -43,7 +45,7 @@ mod avx512 {
         rans::{LANES, LOWEST, Run, SCALE_BITS, SYMBOLS, TABLES},
     };
 
-    /// 32-bit values of a register.
+    /// Number of 32-bit values in a register.
     const WIDE: usize = 16;
     const _: () = assert!(SYMBOLS == 1 << 6 && LANES == 2 * WIDE);
 
@@ -53,19 +55,22 @@ mod avx512 {
             && is_x86_feature_detected!("avx512vl")
     }
 
-    /// The first `count` lanes of a register.
+    /// Mask of the first `count` lanes of a register.
     fn lanes(count: usize) -> u16 {
         if count >= WIDE { u16::MAX } else { (1 << count) - 1 }
     }
 
+    /// Encodes a run; words are written backwards from `end`, and the new end is returned.
+    ///
     /// # Safety
-    /// AVX-512 F, BW and VL; `run.symbols.len() <= end <= words.len()`.
+    /// The processor must have AVX-512 F, BW and VL, and `run.symbols.len() <= end <= words.len()`. Symbols are below
+    /// [`SYMBOLS`], and classes below the number of classes.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn encode(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u16], mut end: usize) -> usize {
         let tables = &*TABLES;
         let width = run.classes.len() - LANES;
         let total = _mm512_set1_epi32(1 << SCALE_BITS);
-        // SAFETY: two registers of states.
+        // SAFETY: `states` has `LANES = 2 * WIDE` values, which are two registers.
         let mut state =
             unsafe { [_mm512_loadu_epi32(states.as_ptr().cast()), _mm512_loadu_epi32(states[WIDE..].as_ptr().cast())] };
         let groups = run.symbols.len().div_ceil(LANES);
@@ -80,8 +85,8 @@ mod avx512 {
                 let active = lanes(symbols.len());
                 let classes = &run.classes[column + half * WIDE..][..WIDE];
                 let x = state[half];
-                // SAFETY: as many symbols as there are lanes, sixteen classes; symbols are below 64 and classes are
-                // those of models, or masked off, so gathers stay inside the tables.
+                // SAFETY: the masked load reads no more symbols than there are, and `classes` has sixteen. Symbols are
+                // below 64 (0 where masked off) and classes are those of models, so the gathers stay inside the tables.
                 let (share, reciprocal) = unsafe {
                     let symbol = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(active, symbols.as_ptr().cast()));
                     let class = _mm512_loadu_epi32(classes.as_ptr().cast());
@@ -97,7 +102,8 @@ mod avx512 {
                 let count = full.count_ones() as usize;
                 let given = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(full, x));
                 end -= count;
-                // SAFETY: `count` words from `end` on are inside: one for each symbol lies before where `end` began.
+                // SAFETY: the `count` words from `end` on are inside `words`: each symbol emits at most one, and there
+                // was room for one per symbol before the initial `end`.
                 unsafe { _mm256_mask_storeu_epi16(words[end..].as_mut_ptr().cast(), lanes(count), given) };
                 let x = _mm512_mask_srli_epi32::<16>(x, full, x);
                 let even = _mm512_srli_epi64::<32>(_mm512_mul_epu32(x, reciprocal));
@@ -109,7 +115,7 @@ mod avx512 {
                 state[half] = _mm512_mask_mov_epi32(state[half], active, next);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `states` has `LANES = 2 * WIDE` values, which are two registers.
         unsafe {
             _mm512_storeu_epi32(states.as_mut_ptr().cast(), state[0]);
             _mm512_storeu_epi32(states[WIDE..].as_mut_ptr().cast(), state[1]);
@@ -117,8 +123,11 @@ mod avx512 {
         end
     }
 
+    /// Decodes a run; `at` is the index of the next word, and its new value is returned.
+    ///
     /// # Safety
-    /// AVX-512 F, BW and VL; `at <= count`, and `words` has [`LANES`] more than `count`.
+    /// The processor must have AVX-512 F, BW and VL; `at <= count`, and `words` has at least [`LANES`] more words than
+    /// `count`. Classes are below the number of classes.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     pub unsafe fn decode(
         symbols: &mut [u8],
@@ -132,7 +141,7 @@ mod avx512 {
         let width = classes.len() - LANES;
         let mask = _mm512_set1_epi32((1 << SCALE_BITS) - 1);
         let lowest = _mm512_set1_epi32(LOWEST as i32);
-        // SAFETY: two registers of states.
+        // SAFETY: `states` has `LANES = 2 * WIDE` values, which are two registers.
         let mut state =
             unsafe { [_mm512_loadu_epi32(states.as_ptr().cast()), _mm512_loadu_epi32(states[WIDE..].as_ptr().cast())] };
         let mut column = 0;
@@ -146,7 +155,8 @@ mod avx512 {
                 let symbols = &mut group[half * WIDE..];
                 let active = lanes(symbols.len());
                 let x = state[half];
-                // SAFETY: sixteen classes of models and slots below the scale: inside the table.
+                // SAFETY: `classes` has sixteen values from `half * WIDE` on. They are classes of models, and slots are
+                // below the scale, so the gather stays inside the table.
                 let slot = unsafe {
                     let class = _mm512_loadu_epi32(classes[half * WIDE..].as_ptr().cast());
                     let place = _mm512_or_epi32(_mm512_slli_epi32::<SCALE_BITS>(class), _mm512_and_epi32(x, mask));
@@ -155,11 +165,12 @@ mod avx512 {
                 let frequency = _mm512_and_epi32(slot, _mm512_set1_epi32(0xfff));
                 let bias = _mm512_and_epi32(_mm512_srli_epi32::<12>(slot), mask);
                 let symbol = _mm512_cvtepi32_epi8(_mm512_srli_epi32::<23>(slot));
-                // SAFETY: as many bytes as there are symbols.
+                // SAFETY: the mask stores no more bytes than there are symbols.
                 unsafe { _mm_mask_storeu_epi8(symbols.as_mut_ptr().cast(), active, symbol) };
                 let next = _mm512_add_epi32(_mm512_mullo_epi32(frequency, _mm512_srli_epi32::<SCALE_BITS>(x)), bias);
                 let few = _mm512_mask_cmplt_epu32_mask(active, next, lowest);
-                // SAFETY: `at` is at most `count` and sixteen more, behind which there are sixteen words.
+                // SAFETY: `at` is at most `count + 16`, since at most sixteen words were read since the last check, and
+                // `words` has at least `count + 32`.
                 let read = unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_epi16(words[at..].as_ptr().cast())) };
                 let spread = _mm512_maskz_expand_epi32(few, read);
                 let filled = _mm512_or_epi32(_mm512_slli_epi32::<16>(next), spread);
@@ -171,7 +182,7 @@ mod avx512 {
                 return Err(CodeError::Short);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `states` has `LANES = 2 * WIDE` values, which are two registers.
         unsafe {
             _mm512_storeu_epi32(states.as_mut_ptr().cast(), state[0]);
             _mm512_storeu_epi32(states[WIDE..].as_mut_ptr().cast(), state[1]);

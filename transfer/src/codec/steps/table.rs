@@ -1,21 +1,21 @@
-//! Steps of a checkpoint's channels at grain 0, as prefill measured them and tells decode.
+//! Quantization steps of a checkpoint's channels at grain 0, which prefill measures and sends to decode.
 
 use bytes::Bytes;
 
 use super::{coder::LayerSteps, grain::Grain};
 
-/// A step in quarter octaves: `2^((notch - 128) / 4)`.
+/// A quantization step on a logarithmic scale of quarter octaves: `2^((notch - 128) / 4)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notch(pub u8);
 
 impl Notch {
-    /// The notch nearest to a step; of what is no positive number, the smallest.
+    /// The notch nearest to `step`; the smallest one if `step` is not a positive number.
     pub fn nearest(step: f64) -> Notch {
         let quarters = (step.log2() * 4.0).round() + 128.0;
         Notch(if quarters.is_nan() { 0 } else { quarters.clamp(0.0, 255.0) as u8 })
     }
 
-    /// The step at a grain. The same bits on every machine: a constant, and a shift of the exponent.
+    /// The step at a grain. It has the same bits on every machine: a constant with its exponent shifted.
     fn step(self, grain: Grain) -> f32 {
         Self::power(i32::from(self.0) - 128 - i32::from(grain.quarters()))
     }
@@ -24,7 +24,7 @@ impl Notch {
         Self::power(128 + i32::from(grain.quarters()) - i32::from(self.0))
     }
 
-    /// `2^(quarters / 4)`.
+    /// The power `2^(quarters / 4)`.
     fn power(quarters: i32) -> f32 {
         const QUARTERS: [f32; 4] = [1.0, 1.189_207_1, std::f32::consts::SQRT_2, 1.681_792_9];
         let (octave, quarter) = (quarters.div_euclid(4), quarters.rem_euclid(4));
@@ -32,21 +32,22 @@ impl Notch {
     }
 }
 
-/// Steps of every layer that is shipped.
+/// Quantization steps of every shipped layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KvSteps {
-    /// For each layer, for each key/value head: a notch for each rotary pair of its keys; then, for each head, the notch of
-    /// its values.
+    /// Notches, layer by layer: for each key/value head a notch for each rotary pair of its keys, then for each head
+    /// the notch of its values.
     notches: Bytes,
 }
 
 impl KvSteps {
-    /// From their bytes on the wire.
+    /// The steps from their bytes on the wire.
     pub fn from_bytes(notches: Bytes) -> Self {
         Self { notches }
     }
 
-    /// From notches: `keys(layer, head, pair)` and `values(layer, head)`, layers being numbered as they are shipped.
+    /// The steps from notches `keys(layer, head, pair)` and `values(layer, head)`; layers are numbered in the order in
+    /// which they are shipped.
     pub fn new(
         layers: usize,
         (kv_heads, head_dim): (usize, usize),
@@ -63,29 +64,29 @@ impl KvSteps {
         Self { notches: notches.into() }
     }
 
-    /// The bytes on the wire.
+    /// The steps as bytes on the wire.
     pub fn as_bytes(&self) -> &Bytes {
         &self.notches
     }
 
-    /// Whether there are none.
+    /// Whether there are no steps.
     pub fn is_empty(&self) -> bool {
         self.notches.is_empty()
     }
 
-    /// Whether they are those of so many layers of that shape.
+    /// Whether the steps are those of `layers` layers of this shape.
     pub fn fit(&self, layers: usize, (kv_heads, head_dim): (usize, usize)) -> bool {
         self.notches.len() == layers.saturating_mul(Self::of_layer(kv_heads, head_dim))
     }
 
-    /// The same for some of the layers, named by their place.
+    /// The steps of some of the layers, given by their indices.
     pub fn of_layers(&self, places: impl Iterator<Item = usize>, (kv_heads, head_dim): (usize, usize)) -> Self {
         let each = Self::of_layer(kv_heads, head_dim);
         let notches = places.filter_map(|place| self.notches.get(place * each..(place + 1) * each));
         Self { notches: notches.flatten().copied().collect() }
     }
 
-    /// Steps of one layer's channels, by its place among those shipped. `None`: there are none for it.
+    /// Steps of the channels of the layer at index `place` of those shipped. `None` if there are none for it.
     pub fn layer(&self, place: usize, (kv_heads, head_dim): (usize, usize), grain: Grain) -> Option<LayerSteps> {
         let each = Self::of_layer(kv_heads, head_dim);
         let notches = self.notches.get(place.checked_mul(each)?..)?.get(..each)?;
@@ -104,13 +105,13 @@ impl KvSteps {
         })
     }
 
-    /// Notches of one layer.
+    /// Number of notches of one layer.
     fn of_layer(kv_heads: usize, head_dim: usize) -> usize {
         kv_heads.saturating_mul(pairs(head_dim) + 1)
     }
 }
 
-/// Channels `i` and `i + pairs` of a head turn together.
+/// Number of rotary pairs of a head: channels `i` and `i + pairs` are rotated together.
 fn pairs(head_dim: usize) -> usize {
     head_dim.div_ceil(2)
 }

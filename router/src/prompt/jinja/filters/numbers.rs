@@ -7,7 +7,7 @@ use minijinja::{
 
 use super::super::python;
 
-/// Adds them.
+/// Adds the filters and tests to `environment`.
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("int", int);
     environment.add_filter("float", float);
@@ -21,7 +21,7 @@ pub fn add(environment: &mut Environment<'_>) {
     environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
 }
 
-/// A positional argument, or the one of that name.
+/// The positional argument, or else the named one.
 fn given(positional: Option<Value>, named: &Kwargs, name: &str) -> Result<Option<Value>, Error> {
     match positional {
         Some(value) => Ok(Some(value)),
@@ -50,7 +50,7 @@ fn int(value: &Value, default: Option<Value>, base: Option<u32>, named: Kwargs) 
     Ok(found.unwrap_or(default))
 }
 
-/// Without the prefix that Python allows for a base.
+/// The digits of `text`, without the prefix that Python allows for `base`.
 fn digits(text: &str, base: u32) -> &str {
     let prefixes: [&str; 2] = match base {
         16 => ["0x", "0X"],

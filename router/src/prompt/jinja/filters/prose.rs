@@ -7,10 +7,10 @@ use minijinja::{
 
 use super::{arguments, python, wrong};
 
-/// Wider fields than any template asks for would only fill memory.
+/// Widest field, which bounds the memory that a template can fill; no real template asks for more.
 const WIDTH_MAX: usize = 1 << 16;
 
-/// Adds them all.
+/// Adds the filters to `environment`.
 pub fn add(environment: &mut Environment<'_>) {
     environment.add_filter("center", center);
     environment.add_filter("forceescape", |value: &Value| Value::from_safe_string(escaped(&python::text(value))));
@@ -74,7 +74,7 @@ fn indent(value: &Value, given: Rest<Value>, named: Kwargs) -> Result<String, Er
         None => " ".repeat(number(width, "indent", 4)?),
     };
     let (first, blank) = (is_true(first, false), is_true(blank, false));
-    // As Jinja does it: line ends become plain, and a last line end is kept.
+    // As in Jinja, line ends are normalized and a final line end is kept.
     let text = python::text(value).into_owned() + "\n";
     let mut lines = text.lines();
     let mut out = lines.next().unwrap_or_default().to_owned();
@@ -101,7 +101,7 @@ fn truncate(value: &Value, given: Rest<Value>, named: Kwargs) -> Result<String, 
     Ok(format!("{kept}{end}"))
 }
 
-/// Runs of word characters.
+/// The words of `text`: its runs of word characters.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| !character.is_alphanumeric() && character != '_').filter(|word| !word.is_empty())
 }
@@ -120,7 +120,7 @@ fn wordwrap(value: &Value, given: Rest<Value>, named: Kwargs) -> Result<String, 
     Ok(wrapped.collect::<Vec<_>>().join(&between))
 }
 
-/// One line cut into lines of at most `width` characters, as Python's `textwrap` does it with whitespace left as it is.
+/// Wraps a line to at most `width` characters, like Python's `textwrap` with whitespace unchanged.
 fn wrap(line: &str, width: usize, breaks_long: bool, breaks_hyphens: bool) -> Vec<String> {
     let mut chunks: std::collections::VecDeque<String> = chunks(line, breaks_hyphens).into();
     let mut lines = Vec::new();
@@ -159,7 +159,7 @@ fn wrap(line: &str, width: usize, breaks_long: bool, breaks_hyphens: bool) -> Ve
     lines
 }
 
-/// Words and the whitespace between them; words with hyphens are cut behind these.
+/// The words of `line` and the whitespace between them; hyphenated words are cut after each hyphen if `breaks_hyphens`.
 fn chunks(line: &str, breaks_hyphens: bool) -> Vec<String> {
     let mut chunks: Vec<String> = Vec::new();
     let mut last: Option<char> = None;
