@@ -118,9 +118,10 @@ fn allowed(command: &Command, argument: &Arg) -> String {
         return String::new();
     }
     let names = argument.get_possible_values();
-    match names.is_empty() {
-        false => names.iter().map(|value| format!("`{}`", value.get_name())).collect::<Vec<_>>().join(", "),
-        true => range(command, argument).unwrap_or_default(),
+    if names.is_empty() {
+        range(command, argument).unwrap_or_default()
+    } else {
+        names.iter().map(|value| format!("`{}`", value.get_name())).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use secateur_grammar::Constraint;
 use secateur_model::{Sampler, Sampling};
 use secateur_node::{Identity, Life, Place, Places, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
@@ -114,14 +115,18 @@ impl Generator {
         };
         let mut open = self.epochs.open(&answer.epoch.id, answer.epoch.attempt, room)?;
         send(&responses, Event::Opened(Opened { node_id: self.identity.node_id.clone() })).await?;
+        let grammar = answer.sampling.grammar.as_ref();
+        // Compiled while prefill computes.
+        let constraint = self.identity.grammars.constraint(grammar, &answer.stop_token_ids).await?;
         let placed = open.shipment().await?;
         drop(place);
-        self.generate(answer, placed, &responses).await
+        self.generate(answer, constraint, placed, &responses).await
     }
 
     async fn generate(
         &self,
         answer: Answer,
+        constraint: Option<Constraint>,
         placed: Placed,
         responses: &Responses<v1::GenerateEvent>,
     ) -> Result<(), ServiceError> {
@@ -131,7 +136,8 @@ impl Generator {
         let emitted = answer.emitted.len() as u32;
         let max_new_tokens = answer.max_new_tokens.min(emitted.saturating_add(room).max(1));
         let stop = answer.stop_token_ids;
-        let sampler = Sampler::new(answer.sampling, stop.clone(), &answer.prompt_tokens, &answer.emitted);
+        let (prompt, emitted_tokens) = (&answer.prompt_tokens, &answer.emitted);
+        let sampler = Sampler::constrained(answer.sampling, stop.clone(), prompt, emitted_tokens, constraint);
         let sequence = Sequence::new(sampler, stop, max_new_tokens, emitted, placed.accepted.first_token);
         if let Some(reason) = sequence.ended_at_first() {
             let done = DecodeDone { reason: reason as i32, decode_ms: 0.0, tokens: 0 };

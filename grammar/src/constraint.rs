@@ -9,12 +9,13 @@ use crate::GrammarError;
 /// A compiled grammar and how far an answer has come in it.
 pub struct Constraint {
     matcher: Matcher,
-    stops: Arc<[u32]>,
+    /// The token that the parser ends with, and all others that may stand in its place.
+    ends: Arc<[u32]>,
 }
 
 impl Clone for Constraint {
     fn clone(&self) -> Self {
-        Self { matcher: self.matcher.deep_clone(), stops: self.stops.clone() }
+        Self { matcher: self.matcher.deep_clone(), ends: self.ends.clone() }
     }
 }
 
@@ -25,15 +26,16 @@ impl std::fmt::Debug for Constraint {
 }
 
 impl Constraint {
-    pub(crate) fn new(parser: TokenParser, stops: Arc<[u32]>) -> Constraint {
-        Constraint { matcher: Matcher::new(Ok(parser)), stops }
+    pub(crate) fn new(parser: TokenParser, end: u32, stops: &[u32]) -> Constraint {
+        let ends = std::iter::once(end).chain(stops.iter().copied()).collect();
+        Constraint { matcher: Matcher::new(Ok(parser)), ends }
     }
 
     /// Makes the logits of all tokens that may not follow negative infinity. Tokens that end an answer are allowed where
     /// the answer is complete.
     pub fn apply(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {
         let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Left(error.to_string()))?;
-        let may_end = self.stops.first().is_some_and(|&end| mask.is_allowed(end));
+        let may_end = self.ends.first().is_some_and(|&end| mask.is_allowed(end));
         let words = mask.as_slice();
         for (chunk, logits) in logits.chunks_mut(32).enumerate() {
             let word = words.get(chunk).copied().unwrap_or(0);
@@ -42,7 +44,7 @@ impl Constraint {
             }
             for (bit, logit) in logits.iter_mut().enumerate() {
                 let token = (chunk * 32 + bit) as u32;
-                let is_allowed = word >> bit & 1 == 1 || may_end && self.stops.contains(&token);
+                let is_allowed = word >> bit & 1 == 1 || may_end && self.ends.contains(&token);
                 if !is_allowed {
                     *logit = f32::NEG_INFINITY;
                 }
@@ -53,7 +55,7 @@ impl Constraint {
 
     /// Takes note of the answer's next token. One that ends the answer changes nothing.
     pub fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
-        if self.stops.contains(&token) {
+        if self.ends.contains(&token) {
             return Ok(());
         }
         self.matcher.consume_token(token).map_err(|error| GrammarError::Left(error.to_string()))
@@ -65,14 +67,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::*;
     use crate::{Grammar, vocabulary::tests::vocabulary};
 
     /// An answer of random allowed tokens; `None` where it did not end.
     fn answer(grammar: &Grammar, seed: u64, limit: usize) -> Option<String> {
         let (vocabulary, bytes) = vocabulary();
         let end = bytes.len() - 1;
-        let mut constraint = vocabulary.compile(grammar).unwrap();
+        let mut constraint = vocabulary.compile(grammar, &[]).unwrap();
         let (mut text, mut state) = (Vec::new(), seed | 1);
         for _ in 0..limit {
             let mut logits = vec![0.0; bytes.len()];
@@ -102,10 +103,13 @@ mod tests {
     #[test]
     fn an_answer_goes_on_elsewhere_by_its_tokens() {
         let (vocabulary, bytes) = vocabulary();
-        let grammar = Grammar::JsonSchema(json!({"type": "object", "properties": {"name": {"type": "boolean"}},
-            "required": ["name"], "additionalProperties": false}).to_string());
-        let mut here = vocabulary.compile(&grammar).unwrap();
-        let mut elsewhere = vocabulary.compile(&grammar).unwrap();
+        let grammar = Grammar::JsonSchema(
+            json!({"type": "object", "properties": {"name": {"type": "boolean"}},
+            "required": ["name"], "additionalProperties": false})
+            .to_string(),
+        );
+        let mut here = vocabulary.compile(&grammar, &[]).unwrap();
+        let mut elsewhere = vocabulary.compile(&grammar, &[]).unwrap();
         for byte in b"{\"name\": t" {
             here.accept(u32::from(*byte)).unwrap();
             elsewhere.accept(u32::from(*byte)).unwrap();

@@ -18,49 +18,52 @@ use crate::{Constraint, Grammar, GrammarError};
 /// Levels of nesting and productions are bounded by llguidance's defaults; this bounds what is parsed at all, in bytes.
 const SOURCE_MAX: usize = 1 << 20;
 
+/// States of a grammar's lexer, each one or two KiB of memory.
+const LEXER_STATES_MAX: usize = 50_000;
+
 /// The tokens of a checkpoint, ready for grammars. Clones share them.
 #[derive(Clone)]
 pub struct Vocabulary {
     factory: Arc<ParserFactory>,
-    /// Tokens that end an answer.
-    stops: Arc<[u32]>,
+    /// The token that ends an answer.
+    end: u32,
 }
 
 impl std::fmt::Debug for Vocabulary {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Vocabulary").field("stops", &self.stops).finish_non_exhaustive()
+        out.debug_struct("Vocabulary").field("end", &self.end).finish_non_exhaustive()
     }
 }
 
 impl Vocabulary {
-    /// The vocabulary of a `tokenizer.json`, byte-level or with byte fallback. Of the `stops`, one ends an answer that is
-    /// complete.
-    pub fn of_tokenizer(tokenizer: &Value, stops: &[u32]) -> Result<Vocabulary, GrammarError> {
+    /// The vocabulary of a `tokenizer.json`, byte-level or with byte fallback. `end` is the token by which the model ends
+    /// an answer.
+    pub fn of_tokenizer(tokenizer: &Value, end: Option<u32>) -> Result<Vocabulary, GrammarError> {
         let bytes = contained(|| token_bytes_from_tokenizer_json(tokenizer).map_err(|error| error.to_string()))
             .map_err(GrammarError::Tokenizer)?;
-        Vocabulary::of_bytes(bytes, stops)
+        Vocabulary::of_bytes(bytes, end)
     }
 
     /// The vocabulary whose n-th token has the n-th bytes. Tokens without bytes are never allowed.
-    fn of_bytes(bytes: Vec<Vec<u8>>, stops: &[u32]) -> Result<Vocabulary, GrammarError> {
-        let known: Vec<u32> = stops.iter().copied().filter(|&stop| (stop as usize) < bytes.len()).collect();
-        let Some(&end) = known.first() else {
+    fn of_bytes(bytes: Vec<Vec<u8>>, end: Option<u32>) -> Result<Vocabulary, GrammarError> {
+        let Some(end) = end.filter(|&end| (end as usize) < bytes.len()) else {
             return Err(GrammarError::Tokenizer("none of its tokens ends an answer".to_owned()));
         };
         let build = || {
             let info = TokRxInfo::new(bytes.len() as u32, end);
             let env: TokEnv = Arc::new(ApproximateTokEnv::new(TokTrie::from(&info, &bytes)));
             let mut factory = ParserFactory::new_simple(&env).map_err(|error| error.to_string())?;
-            factory.quiet().limits_mut().verbose_errors = false;
+            let limits = factory.quiet().limits_mut();
+            (limits.verbose_errors, limits.max_lexer_states) = (false, LEXER_STATES_MAX);
             Ok(factory)
         };
         let factory = contained(build).map_err(GrammarError::Tokenizer)?;
-        Ok(Vocabulary { factory: Arc::new(factory), stops: known.into() })
+        Ok(Vocabulary { factory: Arc::new(factory), end })
     }
 
     /// Compiles a grammar: time and memory are bounded, and what exceeds the bounds or cannot be compiled is an error that
-    /// says why.
-    pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, GrammarError> {
+    /// says why. `stops` are further tokens that may end an answer which is complete.
+    pub fn compile(&self, grammar: &Grammar, stops: &[u32]) -> Result<Constraint, GrammarError> {
         let (Grammar::JsonSchema(source) | Grammar::Regex(source) | Grammar::Lark(source)) = grammar;
         if source.len() > SOURCE_MAX {
             let text = format!("it has {} bytes, more than the limit of {SOURCE_MAX}", source.len());
@@ -77,7 +80,7 @@ impl Vocabulary {
             };
             self.factory.create_parser(grammar).map_err(|error| error.to_string())
         });
-        Ok(Constraint::new(parser.map_err(GrammarError::Grammar)?, self.stops.clone()))
+        Ok(Constraint::new(parser.map_err(GrammarError::Grammar)?, self.end, stops))
     }
 }
 
@@ -97,13 +100,13 @@ pub(crate) mod tests {
         bytes.extend(words.map(|word| word.as_bytes().to_vec()));
         bytes.push(b"\xff<|end|>".to_vec());
         let end = bytes.len() as u32 - 1;
-        (Vocabulary::of_bytes(bytes.clone(), &[end]).unwrap(), bytes)
+        (Vocabulary::of_bytes(bytes.clone(), Some(end)).unwrap(), bytes)
     }
 
     #[test]
     fn what_cannot_be_compiled_says_why() {
         let (vocabulary, _) = vocabulary();
-        let refused = |grammar: Grammar| vocabulary.compile(&grammar).unwrap_err().to_string();
+        let refused = |grammar: Grammar| vocabulary.compile(&grammar, &[]).unwrap_err().to_string();
         assert!(refused(Grammar::JsonSchema("{".into())).contains("not JSON"));
         let unknown = refused(Grammar::JsonSchema(r#"{"type": "thing"}"#.into()));
         assert!(unknown.contains("thing"), "{unknown}");
@@ -111,7 +114,7 @@ pub(crate) mod tests {
         assert!(!refused(Grammar::Lark("start: missing".into())).is_empty());
         assert!(refused(Grammar::Regex("x".repeat(SOURCE_MAX + 1))).contains("limit"));
         let endless = r##"{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}"##;
-        assert!(vocabulary.compile(&Grammar::JsonSchema(endless.into())).is_err());
+        assert!(vocabulary.compile(&Grammar::JsonSchema(endless.into()), &[]).is_err());
     }
 
     #[test]
@@ -120,9 +123,9 @@ pub(crate) mod tests {
             "decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 2, "content": "<end>", "special": true}],
             "model": {"vocab": {"a": 0, "Ġb": 1}},
         });
-        assert!(Vocabulary::of_tokenizer(&byte_level, &[2]).is_ok());
-        assert!(Vocabulary::of_tokenizer(&byte_level, &[7]).unwrap_err().to_string().contains("ends an answer"));
+        assert!(Vocabulary::of_tokenizer(&byte_level, Some(2)).is_ok());
+        assert!(Vocabulary::of_tokenizer(&byte_level, Some(7)).unwrap_err().to_string().contains("ends an answer"));
         let words = serde_json::json!({"decoder": {"type": "WordPiece"}, "added_tokens": [], "model": {"vocab": {}}});
-        assert!(matches!(Vocabulary::of_tokenizer(&words, &[0]), Err(GrammarError::Tokenizer(_))));
+        assert!(matches!(Vocabulary::of_tokenizer(&words, Some(0)), Err(GrammarError::Tokenizer(_))));
     }
 }

@@ -29,7 +29,7 @@ pub enum ModelError {
     Weights {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
     /// A configuration value that this crate does not implement, or that contradicts another.
@@ -37,7 +37,7 @@ pub enum ModelError {
     Config {
         /// The field's name as in the JSON, with dots between levels.
         field: String,
-        /// What is wrong with its value.
+        /// The problem with its value.
         problem: String,
     },
     /// A GGUF file, or a folder of several, that cannot be used.
@@ -60,7 +60,7 @@ pub enum ModelError {
     /// A tensor or a buffer does not have the configured shape.
     #[error("`{name}` has shape {found:?}, expected {expected:?}")]
     Shape {
-        /// Which tensor or buffer.
+        /// Name of the tensor or buffer.
         name: String,
         /// The configured shape.
         expected: Vec<usize>,
@@ -78,6 +78,9 @@ pub enum ModelError {
     /// Pictures were given to a model that was loaded without vision, or has none.
     #[error("this model was loaded without vision and cannot look at pictures")]
     NoVision,
+    /// An answer does not follow its grammar, or the grammar cannot be used.
+    #[error(transparent)]
+    Grammar(#[from] secateur_grammar::GrammarError),
     /// A visual method that acts before the tower was asked of a tower that it cannot act on.
     #[error("the visual method `{method}` cannot be used with this checkpoint: {problem}")]
     View {
@@ -120,7 +123,7 @@ pub enum ModelError {
     /// A KV cache that does not fit the model, or is not completely filled.
     #[error("KV cache: {problem}")]
     Cache {
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
     /// An index in a selection is out of range.

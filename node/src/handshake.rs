@@ -6,7 +6,7 @@ use std::time::Duration;
 use secateur_model::{BLOCK_POSITIONS, KvPool, ModelError, TokenLogprob};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 
-use crate::identity::Identity;
+use crate::{grammars, identity::Identity};
 
 /// Longest deadline that a request may ask for.
 const DEADLINE_MAX: Duration = Duration::from_secs(3_600);
@@ -62,6 +62,7 @@ pub fn sampling(message: Option<v1::Sampling>) -> secateur_model::Sampling {
         top_logprobs: sampling.top_logprobs,
         min_tokens: sampling.min_tokens,
         forced: sampling.forced,
+        grammar: grammars::of_message(sampling.grammar),
     }
 }
 

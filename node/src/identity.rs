@@ -16,12 +16,13 @@ use secateur_transfer::{DType, KvShape, TransferPolicy, codec::KvSteps, cost, vi
 
 use crate::{
     advice::{Precision, recommended_visual},
+    grammars::Grammars,
     plan::NodePlan,
     steps::kv_steps,
 };
 
 /// Tokenizer file in the checkpoint folder, read whole for its digest.
-const TOKENIZER_FILE: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// Identity of a node: its names, its checkpoint and plan, and its recommended policies.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub struct Identity {
     pub tiered: Precision,
     /// Quantization steps of the shipped layers; empty except on a prefill node.
     pub kv_steps: KvSteps,
+    /// Grammars of requests, compiled against the checkpoint's tokens.
+    pub grammars: Arc<Grammars>,
 }
 
 impl Identity {
@@ -100,6 +103,7 @@ impl Identity {
             recommended_transfer: None,
             tiered,
             kv_steps: KvSteps::default(),
+            grammars: Arc::new(Grammars::new(dir, model.info().eos_token_ids.first().copied())),
         })
     }
 

@@ -1,5 +1,6 @@
 //! Code shared by the prefill and the decode program, so that neither depends on the other: [`settings`], [`identity`]
-//! (the node's unchanging description of itself), [`advice`] (defaults for what a request leaves open), [`handshake`]
+//! (the node's unchanging description of itself), [`advice`] (defaults for what a request leaves open), [`grammars`] (what answers must look
+//! like, compiled), [`handshake`]
 //! (checks of a request against this node's model and plan), [`host`] (gRPC with health, reflection and graceful stop),
 //! [`respond`] (event stream, deadline and cancellation of a request), [`memory`] (the size of the KV pool), [`plan`]
 //! (the pruning plan), [`prefix`] (cached KV blocks, keyed by the rows that they were computed from), [`program`] (from
@@ -10,6 +11,7 @@
 
 pub mod advice;
 pub mod bell;
+pub mod grammars;
 pub mod handshake;
 pub mod host;
 pub mod identity;
@@ -28,6 +30,7 @@ pub mod steps;
 
 pub use advice::Precision;
 pub use bell::Bell;
+pub use grammars::Grammars;
 pub use host::Host;
 pub use identity::Identity;
 pub use leash::Leash;

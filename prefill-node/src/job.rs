@@ -194,7 +194,7 @@ fn user_tokens(tokens: &[u32], spans: &[v1::Span], identity: &Identity) -> Resul
 pub(crate) mod tests {
     use super::*;
     use secateur_model::{FloatType, ModelInfo, VisionInfo};
-    use secateur_node::Precision;
+    use secateur_node::{Grammars, Precision};
 
     pub(crate) fn identity() -> Identity {
         Identity {
@@ -232,6 +232,7 @@ pub(crate) mod tests {
             recommended_transfer: None,
             tiered: Precision { policy: TransferPolicy::Tiered, evidence: String::new() },
             kv_steps: Default::default(),
+            grammars: std::sync::Arc::new(Grammars::new(std::path::Path::new(""), Some(2))),
         }
     }
 

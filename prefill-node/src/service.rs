@@ -7,6 +7,7 @@ use std::{
 };
 
 use secateur_channel::Link;
+use secateur_grammar::Constraint;
 use secateur_model::{KvPool, Picture};
 use secateur_node::{Identity, Life, Responses, Terms, handshake, host::Describe, prefix::PictureDigest, respond};
 use secateur_proto::{
@@ -80,7 +81,8 @@ impl Prefiller {
         let (reporter, follower) = progress();
         let (result, prefilled) = oneshot::channel();
         let reporter = channel.is_some().then_some(reporter);
-        let work = Work { job: job.clone(), pictures, decoding, progress: reporter, result, cancelled };
+        let (progress, constraint) = (reporter, constraint(&self.identity, &job).await?);
+        let work = Work { job: job.clone(), pictures, decoding, constraint, progress, result, cancelled };
         self.engine.submit(work, place)?;
         let packing = self.lines.packing(job.decode_address());
         let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone(), packing };
@@ -131,6 +133,11 @@ async fn decode_pictures(job: Arc<Job>) -> Result<Vec<(PictureDigest, Picture)>,
     }
     let stopped = |_| ServiceError::new(ErrorCode::Internal, "decoding a picture failed; the node's log says why");
     tokio::task::spawn_blocking(move || pictures::decode(&job.images, job.visual.view())).await.map_err(stopped)?
+}
+
+/// The state of the job's grammar in front of the answer's first token.
+async fn constraint(identity: &Identity, job: &Job) -> Result<Option<Constraint>, ServiceError> {
+    identity.grammars.constraint(job.sampling.grammar.as_ref(), &job.stop_token_ids).await
 }
 
 fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) -> v1::PrefillDone {

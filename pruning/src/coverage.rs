@@ -17,12 +17,13 @@
 //!   its world that its suite does not have, one picture, 16 of 144 tokens): 91.0% right without it, 82.8% with it,
 //!   94.2% unpruned; powers of the cosine, subtracting a common mean and weights against duplicates were no better than
 //!   the plain cosine.
-//! - \[R\] lambda = 0.1 (MMTok 0.5): 0, 0.1 and 0.5 are within half a point there at 16 tokens; at 29 tokens 0 loses 2.5.
+//! - \[R\] lambda = 0.1 (MMTok 0.5): 0, 0.1 and 0.5 are within half a point there at 16 tokens; at 29 tokens 0 loses
+//!   2.5.
 //! - \[P\] Text tokens are filtered: the share `q` with the lowest entropy of their row of `sim_tv` stays; the others
 //!   spread over the whole picture and so carry no information. \[R\] q = 0.5, rounded, at least one. Only the last 512
 //!   text tokens are read at all, which bounds time and memory; questions come last.
-//! - \[R\] A group is a crop, and crops above 2,048 tokens are cut into contiguous parts of equal size, so the quadratic term
-//!   stays bounded: 16 MiB a group. The text term is shared by all groups.
+//! - \[R\] A group is a crop, and crops above 2,048 tokens are cut into contiguous parts of equal size, so the
+//!   quadratic term stays bounded: 16 MiB a group. The text term is shared by all groups.
 //! - \[R\] Budget: the sum of the crops' budgets for one picture, `round(keep N_total)` for several, each of these at
 //!   least 4 tokens. The greedy first spends the floors, then runs over all tokens of all pictures at once: an
 //!   informative picture or crop gets more. Ties go to the lower index.

@@ -26,7 +26,7 @@ pub struct Cluster {
     client: Client,
 }
 
-/// Nodes that no router knows yet.
+/// Nodes without a router.
 pub struct Nodes {
     program: String,
     model: PathBuf,
@@ -40,7 +40,7 @@ impl Nodes {
         Self::start_with(program, model, &[], &[])
     }
 
-    /// The same with further flags for each. Both compute in f32, as the references do.
+    /// Starts a prefill and a decode node with additional flags for each. Both compute in f32, as the references do.
     pub fn start_with(program: &str, model: &Path, prefill: &[&str], decode: &[&str]) -> anyhow::Result<Self> {
         let dir = model.to_string_lossy();
         let start =
@@ -49,17 +49,17 @@ impl Nodes {
         Ok(Self { program: program.to_owned(), model: model.to_owned(), prefill, decode })
     }
 
-    /// A proxy in front of the decode node, for router and prefill alike.
+    /// Starts a proxy in front of the decode node, for both router and prefill node.
     pub async fn decode_proxy(&self) -> anyhow::Result<Proxy> {
         Ok(Proxy::start(self.decode.address).await?)
     }
 
-    /// Adds a router that reaches decode under `decode`, and waits until it is ready.
+    /// Adds a router that reaches the decode node at `decode`, by default its own address, and waits until it is ready.
     pub async fn route(self, decode: Option<SocketAddr>) -> anyhow::Result<Cluster> {
         self.route_with(decode, &[]).await
     }
 
-    /// The same with further flags for the router.
+    /// Adds a router like [`Nodes::route`], with additional flags.
     pub async fn route_with(self, decode: Option<SocketAddr>, flags: &[&str]) -> anyhow::Result<Cluster> {
         let decode = decode.unwrap_or(self.decode.address).to_string();
         let arguments = [
@@ -89,7 +89,7 @@ impl Cluster {
         Nodes::start(program, model)?.route(None).await
     }
 
-    /// Waits until the router says that it can serve.
+    /// Waits until the router reports that it can serve.
     pub async fn ready(&self) -> anyhow::Result<()> {
         let started = Instant::now();
         while started.elapsed() < READY_MAX {
@@ -101,7 +101,7 @@ impl Cluster {
         anyhow::bail!("the cluster was not ready after {} s", READY_MAX.as_secs())
     }
 
-    /// A URL of the router.
+    /// The URL of `path` on the router.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.router.address)
     }

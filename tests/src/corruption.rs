@@ -1,41 +1,41 @@
-//! Bits that flip on their way: which, and of whose connections.
+//! Corruption in transit: which bits flip, and on whose connections.
 
 use std::{fs, net::SocketAddr};
 
-/// What is corrupted.
+/// Selection of the traffic to corrupt.
 #[derive(Clone, Copy, Debug)]
 pub struct Corruption {
-    /// The process whose connections are.
+    /// Id of the process whose connections are corrupted.
     pub process: u32,
-    /// Where bits flip.
+    /// Places where bits flip.
     pub place: Place,
 }
 
-/// Where bits flip.
+/// Places where bits flip.
 #[derive(Clone, Copy, Debug)]
 pub enum Place {
-    /// One in about so many bytes of a connection, wherever that is.
+    /// One bit in about this many bytes of a connection, anywhere.
     Every(u64),
-    /// One among the first bytes of every other connection: the preface, settings, headers and the manifest.
+    /// One bit among the first bytes of every other connection: the preface, settings, headers and the manifest.
     First(u64),
 }
 
-/// Flips bits of one connection.
+/// Flips bits on one connection.
 pub struct Flipper {
     random: Random,
-    /// Bytes that passed.
+    /// Number of bytes that have passed.
     passed: u64,
-    /// The byte whose bit flips next.
+    /// Offset of the byte whose bit flips next.
     next: Option<u64>,
 }
 
 impl Flipper {
-    /// For a connection from `peer`, whose port makes it flip other bits than others.
+    /// A flipper for a connection from `peer`; the peer's port seeds it, so that connections get different flips.
     pub fn new(peer: SocketAddr) -> Self {
         Self { random: Random::new(u64::from(peer.port())), passed: 0, next: None }
     }
 
-    /// Flips what is to be flipped of the next bytes; says how many.
+    /// Flips bits in the next bytes of the connection and returns the number of flips.
     pub fn flip(&mut self, place: Place, bytes: &mut [u8]) -> u64 {
         let end = self.passed + bytes.len() as u64;
         let mut flips = 0;
@@ -62,16 +62,16 @@ impl Flipper {
     }
 }
 
-/// Numbers that look random and are the same every time (SplitMix64).
+/// SplitMix64, a generator of pseudo-random numbers that are the same in every run.
 pub struct Random(u64);
 
 impl Random {
-    /// Numbers that `seed` determines.
+    /// A generator seeded with `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next one of `0..bound`.
+    /// Draws a number from `0..bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -80,17 +80,17 @@ impl Random {
     }
 }
 
-/// Whether a loopback socket at `address` is one of a process (Linux).
+/// Whether a loopback socket at `address` belongs to a process (Linux).
 pub fn is_of_process(address: SocketAddr, process: u32) -> bool {
     let Ok(sockets) = fs::read_to_string("/proc/net/tcp") else { return false };
     let port = format!(":{:04X}", address.port());
-    // A port can have several sockets: to other peers, and some that are closed and wait.
+    // A port can have several sockets: to other peers, and closed ones that still wait.
     let inodes: Vec<String> = sockets
         .lines()
         .filter_map(|line| {
             let mut columns = line.split_whitespace();
             columns.nth(1).filter(|local| local.ends_with(&port))?;
-            // Behind the local address: remote, state, queues, timer, retransmits, user, timeout, inode.
+            // The columns after the local address are remote, state, queues, timer, retransmits, user, timeout, inode.
             columns.nth(7).map(|inode| format!("socket:[{inode}]"))
         })
         .collect();

@@ -1,4 +1,4 @@
-//! What the end-to-end tests stand on: roles as real processes ([`role`]), a local cluster of them ([`cluster`]), a TCP
+//! Support for the end-to-end tests: roles as real processes ([`role`]), a local cluster of them ([`cluster`]), a TCP
 //! proxy that counts, cuts and corrupts ([`proxy`], [`corruption`]), and the demo's evaluation suite ([`suite`]).
 
 pub mod cluster;

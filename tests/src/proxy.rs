@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that counts what passes, can cut every connection, and can flip bits of what one process sends.
+//! A TCP proxy on loopback that counts bytes, can cut every connection, and can flip bits that one process sends.
 
 use std::{
     net::SocketAddr,
@@ -18,7 +18,7 @@ use crate::corruption::{Corruption, Flipper, is_of_process};
 
 /// A running proxy in front of one address.
 pub struct Proxy {
-    /// Where it listens.
+    /// The address that the proxy listens on.
     pub address: SocketAddr,
     forward_bytes: Arc<AtomicU64>,
     flips: Arc<AtomicU64>,
@@ -26,7 +26,7 @@ pub struct Proxy {
     corruption: watch::Sender<Option<Corruption>>,
 }
 
-/// What a connection needs to know.
+/// State of the proxy that its connections share.
 #[derive(Clone)]
 struct Line {
     target: SocketAddr,
@@ -48,7 +48,7 @@ impl Proxy {
         let line = Line { target, counter: forward_bytes.clone(), flips: flips.clone(), is_cut, corruption: corrupts };
         tokio::spawn(async move {
             while let Ok((client, peer)) = listener.accept().await {
-                // A cut link takes connections and lets them starve at once, as a reset does.
+                // A cut link accepts connections and drops them at once.
                 if !*line.is_cut.borrow() {
                     tokio::spawn(carry(client, peer, line.clone()));
                 }
@@ -57,22 +57,22 @@ impl Proxy {
         Ok(Self { address, forward_bytes, flips, cut, corruption })
     }
 
-    /// Bytes that went from clients to the target since the start.
+    /// Number of bytes sent from clients to the target since the start.
     pub fn forward_bytes(&self) -> u64 {
         self.forward_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bits that were flipped since the start.
+    /// Number of bits flipped since the start.
     pub fn flips(&self) -> u64 {
         self.flips.load(Ordering::Relaxed)
     }
 
-    /// Flips bits from now on, or no more.
+    /// Starts flipping bits, or stops if `corruption` is `None`.
     pub fn set_corruption(&self, corruption: Option<Corruption>) {
         self.corruption.send_replace(corruption);
     }
 
-    /// Ends every connection and refuses new ones, or lets them pass again.
+    /// Cuts every connection and refuses new ones, or accepts connections again.
     pub fn set_cut(&self, cut: bool) {
         self.cut.send_replace(cut);
     }

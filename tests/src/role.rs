@@ -17,7 +17,7 @@ pub struct Role {
     arguments: Vec<String>,
     log: Option<PathBuf>,
     process: Child,
-    /// Where it listens.
+    /// The address that the role listens on.
     pub address: SocketAddr,
 }
 
@@ -27,26 +27,26 @@ impl Role {
         Self::start_on(program, arguments, SocketAddr::from(([127, 0, 0, 1], 0)), None)
     }
 
-    /// The same on `listen`, with what it logs in the file `log` if that is given.
+    /// Starts `program ARGUMENTS --listen` on `listen`, with its log in the file `log` if that is given.
     pub fn start_on(program: &str, arguments: &[&str], listen: SocketAddr, log: Option<&Path>) -> anyhow::Result<Self> {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let (process, address) = spawn(program, &arguments, listen, log)?;
         Ok(Self { program: program.to_owned(), arguments, log: log.map(Path::to_owned), process, address })
     }
 
-    /// SIGKILL: no goodbye.
+    /// Sends SIGKILL, so the role has no chance to shut down.
     pub fn kill(&mut self) {
-        // Fails only when it has ended already.
+        // This only fails if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 
-    /// SIGSTOP: its connections stand, and nothing is said or done.
+    /// Sends SIGSTOP: connections stay open, and the process does nothing.
     pub fn freeze(&self) -> anyhow::Result<()> {
         self.signal("STOP")
     }
 
-    /// SIGCONT: it goes on as if nothing had been.
+    /// Sends SIGCONT: the process continues where it stopped.
     pub fn thaw(&self) -> anyhow::Result<()> {
         self.signal("CONT")
     }
@@ -57,14 +57,14 @@ impl Role {
         Ok(())
     }
 
-    /// Starts it again on the same address.
+    /// Restarts the role on the same address.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         (self.process, self.address) = spawn(&self.program, &self.arguments, self.address, self.log.as_deref())?;
         Ok(())
     }
 
-    /// The process's id.
+    /// Process id of the role.
     pub fn id(&self) -> u32 {
         self.process.id()
     }

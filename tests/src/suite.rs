@@ -1,4 +1,4 @@
-//! The demo's evaluation suite, and what transformers answers to it.
+//! The demo's evaluation suite, and transformers' answers to it.
 
 use std::{collections::HashMap, fs, path::PathBuf};
 
@@ -12,7 +12,7 @@ use crate::repository;
 /// One case of `models/demo/eval/suite.jsonl`.
 #[derive(Debug, Deserialize)]
 pub struct Case {
-    /// Its name.
+    /// Name of the case.
     pub id: String,
     /// Pictures, relative to the suite file.
     #[serde(default)]
@@ -21,17 +21,17 @@ pub struct Case {
     pub prompt: String,
     /// The right answer.
     pub answer: String,
-    /// What it is about; the first tag is its family.
+    /// Tags of the case; the first one is its family.
     pub tags: Vec<String>,
 }
 
-/// What one-process transformers answers, greedily, in f32.
+/// The greedy answer of single-process transformers in f32.
 #[derive(Debug, Deserialize)]
 pub struct Greedy {
     id: String,
-    /// Prompt tokens, every visual token counted.
+    /// Number of prompt tokens, every visual token counted.
     pub prompt_tokens: u64,
-    /// The answer.
+    /// Text of the answer.
     pub text: String,
 }
 
@@ -40,12 +40,12 @@ pub fn demo() -> PathBuf {
     repository("models/demo")
 }
 
-/// Every case, in order.
+/// Reads every case, in order.
 pub fn cases() -> anyhow::Result<Vec<Case>> {
     lines("models/demo/eval/suite.jsonl")
 }
 
-/// transformers' answers by case id.
+/// Reads transformers' answers, by case id.
 pub fn greedy() -> anyhow::Result<HashMap<String, Greedy>> {
     let answers: Vec<Greedy> = lines("tests/fixtures/demo/greedy.jsonl")?;
     Ok(answers.into_iter().map(|answer| (answer.id.clone(), answer)).collect())
@@ -73,7 +73,7 @@ impl Case {
     }
 }
 
-/// Pruning off, dense transfer: the reference.
+/// The request extension of the reference: pruning off, dense transfer.
 pub fn exact() -> Value {
     json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}})
 }

@@ -1,4 +1,4 @@
-//! The dependency arrows of ARCHITECTURE.md, proved from cargo's own metadata.
+//! Checks the dependency arrows of ARCHITECTURE.md against cargo's own metadata.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-/// What each crate may use of ours (normal dependencies).
+/// The crates of this workspace that each crate may depend on (normal dependencies).
 const ALLOWED: &[(&str, &[&str])] = &[
     ("common", &[]),
     ("proto", &["common"]),
@@ -17,17 +17,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("transfer", &["pruning", "proto", "common"]),
     ("kernels", &[]),
     ("gguf", &[]),
-    ("model", &["kernels", "gguf", "pruning"]),
-    ("node", &["channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
-    ("prefill-node", &["node", "channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
-    ("decode-node", &["node", "channel", "model", "gguf", "transfer", "pruning", "proto", "common"]),
-    ("router", &["channel", "gguf", "transfer", "pruning", "proto", "common"]),
+    ("grammar", &[]),
+    ("model", &["kernels", "gguf", "grammar", "pruning"]),
+    ("node", &["channel", "model", "gguf", "grammar", "transfer", "pruning", "proto", "common"]),
+    ("prefill-node", &["node", "channel", "model", "gguf", "grammar", "transfer", "pruning", "proto", "common"]),
+    ("decode-node", &["node", "channel", "model", "gguf", "grammar", "transfer", "pruning", "proto", "common"]),
+    ("router", &["channel", "gguf", "grammar", "transfer", "pruning", "proto", "common"]),
 ];
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let output = Command::new(cargo)
-        // Without the filter cargo wants the crates of every other platform as well.
+        // Without the filter cargo needs the crates of all other platforms too.
         .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", &host()])
         .current_dir(secateur_tests::repository("."))
         .output()
@@ -42,7 +43,7 @@ fn host() -> String {
     text.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
 }
 
-/// Package name to the names of its normal dependencies.
+/// Maps each package's name to the names of its normal dependencies.
 fn graph(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let name_of: BTreeMap<&str, &str> = metadata["packages"]
         .as_array()
@@ -101,6 +102,7 @@ fn the_router_and_the_wire_reach_no_tensor_code() {
         "secateur-transfer",
         "secateur-pruning",
         "secateur-gguf",
+        "secateur-grammar",
         "secateur-channel",
         "secateur-proto",
         "secateur-common",

@@ -1,5 +1,5 @@
-//! What receipts say was sent is what passes the decode node's socket: 200 picture questions, for each policy apart, since
-//! small shipments have more of what is not their own beside them.
+//! The bytes that receipts report match those that pass the decode node's socket: 200 picture questions, each policy by
+//! itself, because in small shipments the bytes around the payload have a larger share.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use futures::{StreamExt, stream};
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const REQUESTS: usize = 200;
-/// Requests under way at once.
+/// Requests in flight.
 const CONCURRENT: usize = 4;
 
-/// `bytes_sent` of a case's receipt.
+/// Asks a case and returns `bytes_sent` of its receipt.
 async fn sent(cluster: &Cluster, case: &Case, extension: &Value) -> u64 {
     let (status, reply) = cluster.chat(&case.body(extension).unwrap()).await.unwrap();
     assert!(status.is_success(), "{}: {status} {reply}", case.id);

@@ -1,8 +1,9 @@
-//! Every panel of every board, and every alert, against a real Prometheus that scrapes a real cluster under load: each
-//! query returns series with finite numbers, each metric that is named exists, each alert has its page in the runbook.
+//! Tests every panel of every dashboard, and every alert, with a real Prometheus that scrapes a real cluster under
+//! load: each query returns series with finite numbers, each named metric exists, each alert has its page in the
+//! runbook.
 //!
-//! Needs Debian's `prometheus` (with `promtool`) on the PATH, and says so and does nothing where it is not there; with
-//! `SECATEUR_NEED_PROMETHEUS=1`, as CI has it, that is a failure.
+//! The test needs Debian's `prometheus` (with `promtool`) on the PATH; if it is missing, the test is skipped with a
+//! message, or fails if `SECATEUR_NEED_PROMETHEUS=1` is set, as in CI.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -26,10 +27,10 @@ use tokio::time::sleep;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const NEED: &str = "SECATEUR_NEED_PROMETHEUS";
-/// What Grafana would put in for its own words. Prometheus scrapes twice a second here.
+/// Replacements for Grafana's variables. Prometheus scrapes twice a second here.
 const WORDS: [(&str, &str); 3] = [("$__rate_interval", "20s"), ("$__range", "60s"), ("$model", ".*")];
 
-/// Whether the tests can run; a machine for development may do without Prometheus.
+/// Whether the tests can run; a development machine may lack Prometheus.
 fn wanted() -> bool {
     let is_there = |program: &&str| {
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
@@ -57,7 +58,7 @@ impl Cluster {
         let (prefill, decode) = (Vec::from(two("prefill")), Vec::from(two("decode")));
         let listed = |roles: &[Role]| roles.iter().map(|role| role.address.to_string()).collect::<Vec<_>>().join(",");
         let (prefills, decodes) = (listed(&prefill), listed(&decode));
-        // Few places, so that some requests are turned away.
+        // The limits are low, so that some requests are refused.
         let flags = ["--max-concurrent", "6", "--max-waiting", "2"];
         let arguments = ["router", "--model", model, "--prefill", &prefills, "--decode", &decodes];
         let router = Role::start(PROGRAM, &[&arguments[..], &flags].concat()).unwrap();
@@ -72,38 +73,38 @@ impl Cluster {
         answer.error_for_status().ok()?.text().await.ok()
     }
 
-    /// Answers that the router has begun on a node and that have not ended.
+    /// Number of answers that the router has in progress on a node.
     async fn in_flight(&self, address: &str) -> u64 {
         self.node(address).await["in_flight"].as_u64().unwrap()
     }
 
-    /// A node as the router sees it.
+    /// The router's view of a node.
     async fn node(&self, address: &str) -> Value {
         let view: Value = serde_json::from_str(&self.get("/v1/cluster").await.unwrap()).unwrap();
         let node = view["nodes"].as_array().unwrap().iter().find(|node| node["address"] == address);
         node.unwrap_or_else(|| panic!("no node {address}")).clone()
     }
 
-    /// Retries that the router has counted, for whatever reason.
+    /// Number of retries that the router has counted, for any reason.
     async fn retries(&self) -> f64 {
         let page = self.get("/metrics").await.unwrap();
         let lines = page.lines().filter(|line| line.starts_with("secateur_request_retries_total{"));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
-    /// The status of a chat request.
+    /// Sends a chat request and returns its status.
     async fn ask(&self, body: String) -> u16 {
         let request = self.client.post(format!("http://{}/v1/chat/completions", self.router.address));
         request.header("content-type", "application/json").body(body).send().await.unwrap().status().as_u16()
     }
 
-    /// Asks all, `at_once` at a time; the statuses.
+    /// Sends all requests, `at_once` at a time; returns their statuses.
     async fn burst(&self, bodies: Vec<String>, at_once: usize) -> BTreeSet<u16> {
         stream::iter(bodies).map(|body| self.ask(body)).buffer_unordered(at_once).collect().await
     }
 }
 
-/// Picture questions under each policy, so many of them.
+/// `count` picture questions, spread over the policies.
 fn questions(cases: &[Case], count: usize) -> Vec<String> {
     let extension = |number: usize| match number % 3 {
         0 => json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}}),
@@ -113,7 +114,7 @@ fn questions(cases: &[Case], count: usize) -> Vec<String> {
     (0..count).map(|number| cases[number * 5 % cases.len()].body(&extension(number)).unwrap().to_string()).collect()
 }
 
-/// Answers that take long enough for a node to die under them.
+/// Requests with answers long enough for a node to die during them.
 fn long_answers(count: usize) -> Vec<String> {
     let body = |number| {
         let message = json!({"role": "user", "content": format!("Count {number} red circles")});
@@ -130,7 +131,7 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
     }
 }
 
-/// A Prometheus of its own; killed on drop.
+/// A Prometheus process of this test; killed on drop.
 struct Prometheus {
     process: Child,
     address: SocketAddr,
@@ -139,7 +140,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the repository's own configuration and alerts, but for the router's address and the pace.
+    /// Starts it with the repository's configuration and alerts, except for the router's address and the scrape
+    /// interval.
     async fn start(router: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let given = fs::read_to_string(repository("deploy/prometheus/prometheus.yml")).unwrap();
@@ -175,14 +177,14 @@ impl Prometheus {
         asked.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// `data` of an answer of the API, or its error.
+    /// The field `data` of an API answer, or its error.
     async fn api(&self, path: &str) -> Result<Value, String> {
         let text = self.try_get(&format!("/api/v1/{path}")).await.unwrap();
         let answer: Value = serde_json::from_str(&text).unwrap();
         if answer["status"] == "success" { Ok(answer["data"].clone()) } else { Err(answer["error"].to_string()) }
     }
 
-    /// Every metric that it has.
+    /// Names of all metrics that it has.
     async fn names(&self) -> BTreeSet<String> {
         serde_json::from_value(self.api("label/__name__/values").await.unwrap()).unwrap()
     }
@@ -197,7 +199,7 @@ impl Prometheus {
 
 impl Drop for Prometheus {
     fn drop(&mut self) {
-        // Fails only when it has ended already.
+        // This only fails if the process has already ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -209,10 +211,10 @@ fn percent_encoded(text: &str) -> String {
         .collect()
 }
 
-/// One query of a board.
+/// One query of a dashboard.
 struct Target {
     panel: String,
-    /// As Prometheus takes it.
+    /// The query with Grafana's variables replaced.
     query: String,
 }
 
@@ -244,14 +246,14 @@ fn boards() -> Vec<Value> {
     boards
 }
 
-/// The metrics that a query names.
+/// The Secateur and vLLM metrics that a query names.
 fn metrics(query: &str) -> BTreeSet<String> {
     let words = query.split(|char: char| !(char.is_ascii_alphanumeric() || char == '_' || char == ':'));
     let ours = |word: &&str| word.starts_with("secateur_") || word.starts_with("vllm:");
     words.filter(ours).map(str::to_owned).collect()
 }
 
-/// Kills a decode node while it works on an answer, and starts it again.
+/// Kills a decode node while it works on an answer, and restarts it.
 async fn lose_a_decode_node(cluster: &mut Cluster) {
     let mut lost = cluster.decode.remove(0);
     let address = lost.address.to_string();
@@ -262,11 +264,11 @@ async fn lose_a_decode_node(cluster: &mut Cluster) {
     assert_eq!(during, BTreeSet::from([200]), "answers go on elsewhere");
     lost.restart().unwrap();
     cluster.decode.push(lost);
-    // It listens before it has loaded.
+    // The node listens before it has loaded its model.
     until("it is back", async || cluster.node(&address).await["state"] == "up").await;
 }
 
-/// Answers, and refusals of every kind.
+/// Produces answers, and refusals of every kind.
 async fn some_of_everything(cluster: &Cluster, cases: &[Case]) {
     assert_eq!(cluster.burst(questions(cases, 30), 4).await, BTreeSet::from([200]));
     let crowd = cluster.burst(questions(cases, 24), 24).await;
@@ -275,7 +277,7 @@ async fn some_of_everything(cluster: &Cluster, cases: &[Case]) {
     assert_eq!(cluster.burst(bad, 1).await, BTreeSet::from([400]));
 }
 
-/// Until a retry is counted: the node may have finished what it had between the look at it and its end.
+/// Kills nodes until a retry is counted: a node may finish its answers between the check and its death.
 async fn lose_nodes_until_it_is_noticed(cluster: &mut Cluster) {
     for _ in 0..10 {
         lose_a_decode_node(cluster).await;
@@ -286,7 +288,7 @@ async fn lose_nodes_until_it_is_noticed(cluster: &mut Cluster) {
     panic!("ten times a node died under its answers, and nobody noticed");
 }
 
-/// What is wrong with the panels' figures now; prints a table of them.
+/// Problems with the panels' current figures; also prints a table of the figures.
 async fn look(prometheus: &Prometheus, targets: &[Target], names: &BTreeSet<String>) -> Vec<String> {
     let mut wrong = Vec::new();
     eprintln!("| panel | series | first value | query |\n|---|---|---|---|");
@@ -309,7 +311,7 @@ async fn every_panel_and_every_alert_has_its_figures() {
     }
     let mut cluster = Cluster::start().await;
     let prometheus = Prometheus::start(cluster.router.address).await;
-    // Rates begin with a first value.
+    // A rate needs a first value.
     until("it is scraped", async || prometheus.values("secateur_ready").await.is_ok_and(|values| values == [1.0]))
         .await;
     let cases: Vec<Case> = suite::cases().unwrap().into_iter().filter(|case| !case.images.is_empty()).collect();
@@ -318,7 +320,7 @@ async fn every_panel_and_every_alert_has_its_figures() {
 
     let targets: Vec<Target> = boards().iter().flat_map(targets).collect();
     assert!(targets.len() > 40, "{} queries", targets.len());
-    // Rates look back a few scrapes only, and a busy machine misses some: then again.
+    // Rates cover only a few scrapes, and a busy machine misses some, so the check is repeated.
     let (mut names, mut wrong) = (BTreeSet::new(), Vec::new());
     for _ in 0..5 {
         some_of_everything(&cluster, &cases).await;

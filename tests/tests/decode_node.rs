@@ -1,4 +1,4 @@
-//! A real decode node, spoken to directly: health, reflection, and shipments that must be refused.
+//! A real decode node, called directly: health, reflection, and shipments that must be refused.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -24,14 +24,14 @@ use tonic::{Streaming, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// Nothing of the answer is replayed.
+/// Extent of a shipment without replayed tokens: all positions are the prompt's.
 const EXTENT: Extent = Extent { prompt: POSITIONS, positions: POSITIONS };
 const POSITIONS: u32 = 8;
-/// Of the demo checkpoint.
+/// Number of layers of the demo checkpoint.
 const LAYERS: u32 = 12;
 const SHAPE: KvShape = KvShape { kv_heads: 2, head_dim: 32, dtype: DType::F32 };
 
-/// KV of nothing but zeros.
+/// A source of KV that is all zeros.
 struct Zeros;
 
 impl KvSource for Zeros {
@@ -84,7 +84,7 @@ impl Node {
         let (mut sender, first) = Sender::new(manifest, SHAPE.dtype, Packing::Never);
         let mut frames = vec![first];
         sender.ready(0);
-        // A frame for each layer.
+        // One frame for each layer.
         for done in layers {
             frames.extend(sender.frame(&Zeros, |layer| if layer <= done { POSITIONS } else { 0 }, true));
         }
@@ -103,7 +103,7 @@ impl Node {
         panic!("neither placed nor refused")
     }
 
-    /// Waits until no KV memory is held; two seconds at most.
+    /// Waits until no KV memory is held; fails after ten seconds.
     async fn frees_its_memory(&self) {
         let started = Instant::now();
         while self.kv_bytes_used().await > 0 {
@@ -167,7 +167,7 @@ async fn a_good_shipment_is_placed_once() {
 #[tokio::test]
 async fn a_router_that_leaves_frees_memory_and_work() {
     let node = node().await;
-    // Before the shipment.
+    // The request is dropped before its shipment.
     drop(node.open("early", 3_500).await);
     let started = Instant::now();
     while node.load().await.waiting > 0 {
@@ -175,7 +175,7 @@ async fn a_router_that_leaves_frees_memory_and_work() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(node.ship(node.shipment("early")).await.unwrap_err().param.as_deref(), Some("unknown_epoch"));
-    // In the middle of an answer that would go on for long.
+    // The request is dropped in the middle of a long answer.
     let mut events = node.open("late", 3_500).await;
     node.ship(node.shipment("late")).await.unwrap();
     assert!(matches!(events.message().await.unwrap().unwrap().event, Some(Event::Tokens(_))));

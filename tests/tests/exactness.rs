@@ -1,6 +1,6 @@
-//! Invariant 5, dense is exact: the whole evaluation suite through real processes over HTTP, with pruning off and
-//! dense transfer, equals one-process transformers greedy output in f32, answer for answer; and the receipts' bytes
-//! are those that passed the decode node's socket.
+//! Invariant 5, dense is exact: the answers to the whole evaluation suite through real processes over HTTP, with
+//! pruning off and dense transfer, equal the greedy output of single-process transformers in f32; and the receipts'
+//! bytes match those that passed the decode node's socket.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use secateur_tests::{
@@ -10,7 +10,7 @@ use secateur_tests::{
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// Requests under way at once: enough that sequences of different length share decode steps.
+/// Requests in flight: enough that sequences of different length share decode steps.
 const CONCURRENT: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
-//! Every family of models through real processes over HTTP: what the cluster answers, with dense transfer, equals the
-//! greedy tokens of transformers on the same tiny checkpoint, token for token (`tests/fixtures/families/make.py`).
+//! Every model family through real processes over HTTP: the cluster's answers, with dense transfer, equal the greedy
+//! tokens of transformers on the same tiny checkpoint, token for token (`tests/fixtures/families/make.py`).
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 #[path = "../fixtures/expected.rs"]
@@ -25,14 +25,14 @@ fn expected(family: &str) -> Expected {
     Expected::open(&families().join(family).join("expected.safetensors"))
 }
 
-/// The tokenizer of these checkpoints knows words: token 17 is `t17`.
+/// Text of tokens in these checkpoints, whose tokenizer knows words: token 17 is `t17`.
 fn words(tokens: &[u32]) -> String {
     tokens.iter().map(|token| format!("t{token}")).collect::<Vec<_>>().join(" ")
 }
 
-/// Special tokens are left out of an answer's text.
+/// Text of an answer, from which special tokens are left out.
 fn answer_of(tokens: &[u32], family: &str) -> String {
-    // 0 is the unknown token, which transformers leaves out of texts as it does the others.
+    // 0 is the unknown token, which transformers leaves out of texts like the other special tokens.
     let special: &[u32] = match family {
         "qwen2.5-vl" => &[0, 1, 2, 90, 91, 92, 93],
         family if VISION.contains(&family) => &[0, 1, 2, 90],
@@ -49,7 +49,8 @@ fn picture(name: &str) -> Value {
     json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{data}")}})
 }
 
-/// Text between placeholders, pictures in their place; what the template puts around a picture is dropped.
+/// Content parts of a prompt: text between placeholders, pictures in their place; the template's own tokens around a
+/// picture are dropped.
 fn content(prompt: &[u32], family: &str, pictures: &[String]) -> Value {
     const IMAGE: u32 = 90;
     let around: &[u32] = if family == "qwen2.5-vl" { &[91, 92] } else { &[] };

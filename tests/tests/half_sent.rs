@@ -1,5 +1,5 @@
-//! Calls that are never finished: what they cost a node while they last and afterwards, and who is served meanwhile. One
-//! connection, as anybody has who reaches the port.
+//! Calls that are never finished: the memory that they cost a node during and after the attack, and whether other calls
+//! are served meanwhile. The attack uses one connection, which any client that reaches the port can open.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -24,10 +24,10 @@ use tonic::transport::Endpoint;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const STREAMS: usize = 400;
 const MIB: usize = 1 << 20;
-/// One node under attack at a time, so that memory is that of one.
+/// Lock that limits the tests to one attacked node at a time, so that the measured memory is that of one attack.
 static ONE_NODE: Mutex<()> = Mutex::const_new(());
 
-/// What each call says that its first message has, and what it sends of it.
+/// A half-sent call: the length that its first message claims, and the part that is sent.
 #[derive(Clone, Copy)]
 struct Half {
     path: &'static str,
@@ -35,7 +35,7 @@ struct Half {
     sent: usize,
 }
 
-/// Half-sent calls on one connection, which closes when this is dropped.
+/// Half-sent calls on one connection, which closes on drop.
 struct Flood {
     connection: JoinHandle<()>,
     calls: JoinSet<()>,
@@ -61,7 +61,7 @@ impl Drop for Flood {
     }
 }
 
-/// Sends what the node takes of it, then nothing more.
+/// Sends as much of the message as the node accepts, then nothing more.
 async fn call(client: SendRequest<Bytes>, address: SocketAddr, half: Half) {
     let request = Request::builder()
         .method(Method::POST)
@@ -86,7 +86,7 @@ async fn call(client: SendRequest<Bytes>, address: SocketAddr, half: Half) {
     std::future::pending().await
 }
 
-/// Resident memory of a process, bytes.
+/// Resident memory of a process, in bytes.
 fn resident(role: &Role) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", role.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -101,7 +101,7 @@ async fn describe(address: SocketAddr) {
     timeout(Duration::from_secs(5), asked).await.expect("a normal call is not served");
 }
 
-/// The most by which a node grows under half-sent calls, and by how much it is larger when they are gone.
+/// Largest growth of a node's memory during half-sent calls, and the growth that remains after them.
 async fn grows(role: &Role, half: Half, meanwhile: impl AsyncFn()) -> (usize, usize) {
     describe(role.address).await;
     let before = resident(role);

@@ -1,4 +1,4 @@
-//! `secateur bench --link` and `secateur doctor --link`, as they are called.
+//! `secateur bench --link` and `secateur doctor --link`, run as commands.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -46,10 +46,10 @@ fn bench_measures_by_link() {
     assert!(free["link_reached_mbit_s"].is_null());
     let reached = shaped["link_reached_mbit_s"].as_f64().unwrap();
     assert!(reached > 0.0 && reached <= 200.0, "{reached}");
-    // Over two seconds, the one burst that is free is lost in rounding.
+    // Over two seconds, the initial burst is negligible.
     assert!(shaped["link_stack_mbit_s"].as_f64().unwrap() <= 202.0, "{shaped}");
-    // A shipment cannot outrun the bucket, whatever the machine does: all but a burst of 64 KiB, and what a late thread makes
-    // up for (20 ms at most), waits for its tokens.
+    // A shipment cannot be faster than the bucket, whatever the machine does: all bytes except a burst of 64 KiB, and
+    // the amount that a late thread catches up (20 ms at most), wait for tokens.
     let (bytes, wire_ms) =
         (shaped["bytes_sent_per_request"].as_f64().unwrap(), shaped["wire_ms"]["p50"].as_f64().unwrap());
     assert!(wire_ms >= (bytes - 65_536.0) * 8.0 / 200e3 - 20.0, "{bytes} bytes in {wire_ms} ms");
@@ -89,11 +89,11 @@ async fn doctor_measures_between_two_nodes() {
     assert!(visual > 0.0 && visual < 144.0 && number("positions") == 1_000.0 + visual, "{link}");
     let dense = &link["shipments"][0];
     assert_eq!(dense["policy"], "dense");
-    // And a byte for the form of each part.
+    // One byte states the format of each part.
     let over = dense["bytes"].as_f64().unwrap() - number("positions") * number("kv_bytes_per_token");
     assert!((1.0..1_000.0).contains(&over), "{link}");
 
-    // In words, and held against prefill: nobody prefills a token in a century.
+    // The verdict in words compares with prefill; one token per century is slower than any link.
     let said = |rate: &str| {
         let output = run(&["doctor", "--link", &prefill, &decode, "--prefill-tokens-per-s", rate]);
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())

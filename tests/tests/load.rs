@@ -1,5 +1,5 @@
-//! Many users at once, within a memory budget: who else is there changes no answer, blocks run out and come back, and
-//! memory stays flat.
+//! Many users at once within a memory budget: concurrent requests change no answer, blocks run out and become free
+//! again, and memory use stays flat.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn question(number: usize, max_tokens: usize) -> Value {
     json!({
         "messages": [{"role": "user", "content": text.join(" ")}],
         "temperature": 0, "max_tokens": max_tokens, "ignore_eos": true,
-        // What is recomputed is shipped with the answer so far, which `tiered` would code as other parts.
+        // A recomputed answer is shipped with the tokens so far, which `tiered` would divide into tiers differently.
         "secateur": {"transfer": {"policy": "dense"}},
     })
 }
@@ -33,22 +33,22 @@ async fn text(cluster: &Cluster, body: &Value) -> String {
     cluster.answer(body).await.unwrap()
 }
 
-/// The value of a metric without labels.
+/// The value of the metric `name`, its labels ignored.
 async fn metric(cluster: &Cluster, name: &str) -> f64 {
     let page = cluster.client().get(cluster.url("/metrics")).send().await.unwrap().text().await.unwrap();
     let line = page.lines().find(|line| line.split([' ', '{']).next() == Some(name));
     line.unwrap_or_else(|| panic!("no metric {name}")).rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Blocks in use on all nodes.
+/// Number of blocks in use on all nodes.
 async fn blocks_in_use(cluster: &Cluster) -> f64 {
     let view: Value = cluster.client().get(cluster.url("/v1/cluster")).send().await.unwrap().json().await.unwrap();
     let nodes = view["nodes"].as_array().unwrap();
-    // A node that was too busy to describe itself is not known to be free.
+    // A node that was too busy to describe itself may still hold blocks.
     nodes.iter().map(|node| node["node"]["load"]["kv_blocks_used"].as_f64().unwrap_or(f64::INFINITY)).sum()
 }
 
-/// Waits until a figure is as it should be: the router asks its nodes for theirs several times a second.
+/// Waits until a figure is as expected: the router polls its nodes for figures several times a second.
 async fn settles(what: &str, figure: impl AsyncFn() -> f64, expected: impl Fn(f64) -> bool) {
     let started = Instant::now();
     loop {
@@ -65,14 +65,14 @@ async fn all_blocks_come_back(cluster: &Cluster) {
     settles("blocks in use", async || blocks_in_use(cluster).await, |used| used == 0.0).await;
 }
 
-/// Something has been counted.
+/// Waits until the metric `name` is above zero.
 async fn counts(cluster: &Cluster, name: &str) {
     settles(name, async || metric(cluster, name).await, |count| count > 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_the_same_when_blocks_run_out() {
-    // 98,304 bytes a block: 40 blocks of 16 positions.
+    // A block takes 98,304 bytes: 40 blocks of 16 positions.
     let cluster = cluster(&[], &["--kv-memory", "3932160"]).await;
     let bodies: Vec<Value> = (0..12).map(|number| question(number * 7, 120 + number * 10)).collect();
     let mut alone = Vec::new();
@@ -123,7 +123,7 @@ async fn a_prompt_that_begins_alike_is_cached_and_answered_alike() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_never_fit_is_a_400_that_names_the_limit() {
-    // 8 blocks: 128 positions.
+    // 8 blocks hold 128 positions.
     let cluster = cluster(&[], &["--kv-memory", "786432"]).await;
     let mut body = question(0, 10);
     body["messages"][0]["content"] = "star ".repeat(300).into();
@@ -133,7 +133,7 @@ async fn what_can_never_fit_is_a_400_that_names_the_limit() {
     assert!(message.contains("maximum context length") && message.contains("128"), "{message}");
 }
 
-/// Resident memory of a process that is its own: what it maps of the checkpoint and shares is not counted.
+/// Private memory of a process: the shared mapping of the checkpoint is not counted.
 fn own_memory(role: &Role) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", role.id())).unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
@@ -142,7 +142,7 @@ fn own_memory(role: &Role) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn memory_is_flat_over_two_thousand_mixed_requests() {
-    // Small enough to be in use to the last block during the warm-up.
+    // The pool is small enough to be fully used during the warm-up.
     let cluster = cluster(&["--kv-memory", "16MiB"], &["--kv-memory", "16MiB"]).await;
     let cases = suite::cases().unwrap();
     let pictured: Vec<Value> = cases.iter().take(40).map(|case| case.body(&suite::exact()).unwrap()).collect();
@@ -165,7 +165,7 @@ async fn memory_is_flat_over_two_thousand_mixed_requests() {
     for ((role, warm), name) in roles.into_iter().zip(warm).zip(["prefill", "decode", "router"]) {
         let end = own_memory(role);
         println!("{name}: {} KiB after 600 requests, {} KiB after 2,600", warm >> 10, end >> 10);
-        // Five percent, and what an allocator holds back of a process this small.
+        // Five percent growth, and the memory that an allocator retains for a process of this size.
         assert!(end as f64 <= warm as f64 * 1.05 + (4 << 20) as f64, "{name} grew from {warm} to {end} bytes");
     }
     all_blocks_come_back(&cluster).await;

@@ -1,8 +1,8 @@
-//! Facts in the middle of a prompt, asked of decode: what shipping lost, decode cannot know.
+//! Facts in the middle of a prompt, asked of decode: if shipping loses a fact, decode cannot know it.
 //!
-//! The demo answers its needles in one token, which prefill draws with all KV at hand, so an answer shows nothing of what was
-//! shipped. Here prefill gets the prompt without its last token and is made to draw just that one; decode, with what it was
-//! shipped, has to find the fact by itself.
+//! The demo answers its needles with one token, which prefill draws with all KV at hand, so such an answer does not
+//! depend on shipped KV. Here prefill gets the prompt without its last token and is made to draw exactly that one;
+//! decode then has to find the fact in the KV that was shipped.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::path::Path;
@@ -22,7 +22,7 @@ use tonic::transport::Channel;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const DEADLINE_MS: u64 = 30_000;
 
-/// Ends of every layer alone for `pdtrim`, and `tiered` as it is without a plan.
+/// Writes a plan in which every layer sends only first and last tokens under `pdtrim`, and `tiered` keeps its defaults.
 fn write_plan(dir: &Path, fingerprint: &str) {
     let kv: Vec<Value> =
         (0..12).map(|layer| json!({"layer": layer, "keep": 0.1, "first_min": 4, "last_min": 16})).collect();
@@ -35,7 +35,7 @@ fn write_plan(dir: &Path, fingerprint: &str) {
     std::fs::write(dir.join("plan.json"), plan.to_string()).unwrap();
 }
 
-/// Both nodes, spoken to directly.
+/// A prefill and a decode node, called directly.
 struct Pair {
     prefill: Channel,
     decode: Channel,
@@ -67,7 +67,7 @@ impl Pair {
         }
     }
 
-    /// What prefill draws behind the whole prompt.
+    /// The token that prefill draws after the whole prompt.
     async fn drawn_by_prefill(&self, epoch: &str, tokens: &[u32]) -> u32 {
         let request = self.request(epoch, tokens, TransferPolicy::Dense);
         let mut events = PrefillClient::new(self.prefill.clone()).run(request).await.unwrap().into_inner();
@@ -78,7 +78,7 @@ impl Pair {
         }
     }
 
-    /// What decode draws behind it, of the KV that it was shipped.
+    /// The token that decode draws after the prompt, from the KV that was shipped.
     async fn drawn_by_decode(&self, epoch: &str, tokens: &[u32], policy: TransferPolicy) -> u32 {
         let generate = GenerateRequest {
             epoch: Some(Epoch { id: epoch.to_owned(), attempt: 1 }),

@@ -1,6 +1,6 @@
-//! Nodes that freeze and die under streams, as real processes: no request fails, and no stream pauses for long.
+//! Nodes that freeze and die during streams, as real processes: no request fails, and no stream pauses for long.
 //!
-//! What it measured is printed: `cargo test --release -p secateur-tests --test pauses -- --nocapture`.
+//! The measurements are printed: `cargo test --release -p secateur-tests --test pauses -- --nocapture`.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -19,14 +19,14 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// One cluster at a time.
+/// Lock that limits the tests to one cluster at a time.
 static ONE_CLUSTER: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-/// Streams at once.
+/// Number of concurrent streams.
 const READERS: usize = 4;
-/// No stream may pause for longer.
-// The aim is five seconds; how much longer it takes is also the machine's affair, so only twice as much is a defect here.
+/// Longest acceptable pause of a stream.
+// The aim is five seconds; the excess also depends on the machine, so only twice as much counts as a defect here.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// Between a fault's end and the next one.
+/// Pause between a fault's end and the next fault.
 const REST: Duration = Duration::from_secs(2);
 
 /// Nodes and a router.
@@ -36,7 +36,7 @@ struct Cluster {
     client: Client,
 }
 
-/// What readers saw.
+/// Observations of the readers.
 #[derive(Debug, Default)]
 struct Seen {
     answers: u32,
@@ -47,7 +47,7 @@ struct Seen {
 }
 
 impl Cluster {
-    /// So many nodes of each role, the prefill nodes first.
+    /// Starts a cluster with `of_each` nodes of each role, the prefill nodes first.
     async fn start(of_each: usize) -> Self {
         let model = suite::demo().to_string_lossy().into_owned();
         let start = |role: &str| Role::start(PROGRAM, &[role, "--model", &model, "--dtype", "f32", "--threads", "1"]);
@@ -83,7 +83,7 @@ impl Cluster {
         }
     }
 
-    /// Readers that begin one answer after the other until `is_over`.
+    /// Readers that request one answer after another until `is_over`.
     fn readers(&self, is_over: &Arc<AtomicBool>, seen: &Arc<Mutex<Seen>>) -> impl Future<Output = ()> + use<> {
         let readers = (0..READERS).map(|reader| {
             let (client, url) = (self.client.clone(), self.url("/v1/chat/completions"));
@@ -103,8 +103,8 @@ impl Cluster {
     }
 }
 
-/// A question whose answer takes as long as the context allows, with something to see in every token: behind an end token
-/// that is only ignored the demo says nothing for seconds, and that would be taken for a pause.
+/// A question whose answer takes as long as the context allows, with visible text in every token: after an end token
+/// that is only ignored the demo produces no text for seconds, which would look like a pause.
 fn question(number: usize) -> Value {
     let words = ["red", "circle", "blue", "star", "large", "square", "green", "small"];
     let text: Vec<&str> = (0..10 + number % 40).map(|at| words[(at * 5 + number) % words.len()]).collect();
@@ -115,7 +115,7 @@ fn question(number: usize) -> Value {
     })
 }
 
-/// Reads one answer and notes how it went.
+/// Reads one answer and records its course.
 async fn read(client: &Client, url: &str, number: usize, seen: &Mutex<Seen>) {
     let asked = Instant::now();
     let response = client.post(url).json(&question(number)).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! `secateur plan`, and clusters that run what it wrote.
+//! `secateur plan`, and clusters that run its plans.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{path::Path, process::Command};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 
-/// A quick plan: few cases, few steps.
+/// Computes a plan quickly, from few cases with few steps.
 fn plan(out: &Path, flags: &[&str]) -> Value {
     let fixed = ["--samples", "24", "--seeds", "1", "--steps", "4", "--kv-last-min", "8", "--json"];
     let output = Command::new(PROGRAM).arg("plan").arg("--out").arg(out).args(fixed).args(flags).output().unwrap();
@@ -32,14 +32,14 @@ async fn a_cluster_runs_its_plan_and_ships_what_it_says() {
     assert_eq!(made["decode_removed"].as_array().unwrap().len(), 3);
     assert_eq!(made["repairs"].as_array().unwrap().len(), 5);
     assert!(made["bytes_ratio"].as_f64().unwrap() >= 4.95, "{made}");
-    // The same seed gives the same plan, whether it goes on or begins anew.
+    // The same seed gives the same plan, whether the search is resumed or starts from the beginning.
     let first = std::fs::read(dir.path().join("plan.json")).unwrap();
     let again = tempfile::tempdir().unwrap();
     plan(again.path(), &["--prefill-remove", "2", "--decode-remove", "3", "--repair", "linear"]);
     assert_eq!(std::fs::read(again.path().join("plan.json")).unwrap(), first);
 
     let flags = ["--plan", dir.path().to_str().unwrap()];
-    // As they are, so that bytes can be counted by hand.
+    // Lossless coding is off, so that bytes can be counted by hand.
     let prefill = [&flags[..], &["--lossless", "off"]].concat();
     let cluster = Nodes::start_with(PROGRAM, &demo(), &prefill, &flags).unwrap().route(None).await.unwrap();
     let mut sent = Vec::new();
@@ -49,7 +49,7 @@ async fn a_cluster_runs_its_plan_and_ships_what_it_says() {
         let (receipt, transfer) = (&reply["secateur"], &reply["secateur"]["transfer"]);
         assert_eq!((receipt["plan"].as_str().unwrap().len(), &transfer["policy"]), (32, &json!(policy)), "{receipt}");
         sent.push(transfer["bytes_sent"].as_f64().unwrap());
-        // Of twelve blocks prefill keeps ten, and nine are sent.
+        // Of twelve blocks prefill runs ten, and nine are sent.
         let (dense, unpruned) =
             (transfer["bytes_dense"].as_f64().unwrap(), transfer["bytes_unpruned"].as_f64().unwrap());
         assert!((dense / unpruned - 10.0 / 12.0).abs() < 1e-6, "{transfer}");

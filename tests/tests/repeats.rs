@@ -1,5 +1,5 @@
-//! An answer depends on its request alone, whatever was asked before: 200 requests in a random order, each prompt twice
-//! under every policy, some prompts the beginning of others, so that decode often has a part of what comes.
+//! An answer depends on its request alone, not on earlier ones: 200 requests in random order, each prompt twice under
+//! every policy, some prompts being prefixes of others, so that decode often already holds a part of the KV.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use secateur_tests::{cluster::Nodes, corruption::Random, repository, suite};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// Prompts; every second one begins as the one before it.
+/// Number of prompts; every second one begins with the one before it.
 const PROMPTS: usize = 20;
 const FLYING: usize = 4;
 
@@ -23,7 +23,7 @@ fn policies() -> [Value; 5] {
     ]
 }
 
-/// Texts of the suite, each also with more behind it.
+/// Texts of the suite, each also with an extension.
 fn prompts() -> Vec<String> {
     let texts = suite::cases().unwrap().into_iter().filter(|case| case.images.is_empty()).map(|case| case.prompt);
     let texts: Vec<String> = texts.filter(|text| text.len() > 200).take(PROMPTS / 2).collect();
@@ -55,7 +55,7 @@ async fn the_same_request_gets_the_same_answer_whatever_was_asked_before() {
         let (status, reply) = cluster.chat(&body).await.unwrap();
         assert!(status.is_success(), "{reply}");
         let held = reply["secateur"]["transfer"]["positions_held"].as_u64().unwrap();
-        // The numbers behind the words as well: they are the first to show a difference.
+        // Log probabilities are compared beside the words, because they show a difference first.
         (request, held, reply["choices"][0].clone())
     };
     let asked: Vec<_> = stream::iter(order).map(ask).buffer_unordered(FLYING).collect().await;

@@ -1,4 +1,5 @@
-//! Who may join a cluster: certificates, the shared secret, and addresses that are not listened on without either.
+//! Admission to a cluster: certificates, the shared secret, and addresses that a node does not listen on without
+//! either.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::{
@@ -20,12 +21,12 @@ use tokio::time::{sleep, timeout};
 use tonic::Status;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
-/// What certificates name; the nodes are called by IP address.
+/// Name in the certificates; the nodes are called by IP address.
 const NAME: &str = "node.secateur.test";
 const KEEP_ALIVE: KeepAlive =
     KeepAlive { interval: Duration::from_secs(1), timeout: Duration::from_secs(1), while_idle: false };
 
-/// An authority in a folder of its own, and a program's certificate and key signed by it.
+/// A certificate authority in its own folder, and a program's certificate and key signed by it.
 struct Authority(TempDir);
 
 impl Authority {
@@ -33,7 +34,7 @@ impl Authority {
         Self::naming(NAME)
     }
 
-    /// With a certificate that bears `name`.
+    /// An authority whose program certificate bears `name`.
     fn naming(name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -55,7 +56,7 @@ impl Authority {
         [vec!["--tls-server-name".to_owned(), NAME.to_owned()], self.files()].concat()
     }
 
-    /// The flags without a name: certificates must bear that of the address.
+    /// The TLS flags without a server name: certificates must bear the address's own name.
     fn files(&self) -> Vec<String> {
         let files = [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem"), ("--tls-ca", "ca.pem")];
         files.iter().flat_map(|(flag, name)| [(*flag).to_owned(), self.path(name)]).collect()
@@ -65,7 +66,7 @@ impl Authority {
         self.file(name).to_str().unwrap().to_owned()
     }
 
-    /// A program that trusts this authority and has a certificate of `signer`.
+    /// Settings of a program that trusts this authority and has a certificate signed by `signer`.
     fn program(&self, signer: Option<&Authority>, server_name: Option<&str>) -> LinkSecurity {
         LinkSecurity {
             tls_cert: signer.map(|signer| signer.file("cert.pem")),
@@ -102,7 +103,7 @@ fn secret_file(dir: &TempDir, name: &str, secret: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// The message of the router's 503, once its nodes have been asked and it says why.
+/// The message of the router's 503, once it has asked its nodes and the message contains `why`.
 async fn refusal(router: &Role, why: &str) -> String {
     let since = Instant::now();
     loop {
@@ -119,7 +120,7 @@ async fn refusal(router: &Role, why: &str) -> String {
     }
 }
 
-/// Waits until the file says it.
+/// Waits until the log file contains `what`.
 async fn until_logged(log: &Path, what: &str) {
     let started = Instant::now();
     while !fs::read_to_string(log).unwrap().contains(what) {
@@ -153,7 +154,7 @@ async fn with_mutual_tls_a_cluster_answers_and_strangers_are_refused() {
     assert_eq!(cluster.answer(&body).await.unwrap(), expected);
 }
 
-/// The nodes are called by IP address, by the router and by prefill; their certificate names only the host that leads there.
+/// Router and prefill call the nodes by IP address, and the nodes' certificate names only the host that resolves to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_are_found_by_name_prove_that_name() {
     let (ours, other) = (Authority::naming("localhost"), Authority::new());
@@ -195,7 +196,7 @@ async fn a_router_whose_certificates_do_not_fit_says_so() {
         [(slices(&others), "does not agree on TLS"), (Vec::new(), "wants TLS, and this router was told to use none")]
     {
         let router = Role::start(PROGRAM, &[&router[..], &flags].concat()).unwrap();
-        // Until the node has loaded its model, it cannot be reached.
+        // The node cannot be reached until it has loaded its model.
         let started = Instant::now();
         loop {
             let (status, reply) = ask(&router).await;

@@ -1,5 +1,5 @@
-//! A conversation's later turns: decode has the earlier ones' KV, so only what is new is shipped, and answers are what they
-//! would have been.
+//! Later turns of a conversation: decode holds the KV of earlier turns, so only the new part is shipped, and answers do
+//! not change.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use secateur_tests::{
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 
-/// Positions that decode had, bytes that were sent, and the text.
+/// Positions that decode already held, bytes sent, and the text of one turn.
 struct Turn {
     held: u64,
     sent: u64,
@@ -55,7 +55,7 @@ async fn only_what_is_new_is_shipped_and_answers_stay_the_same() {
         let [first, second] = conversation(&cluster, policy).await;
         let [first_whole, second_whole] = conversation(&forgetful, policy).await;
         assert_eq!((first.held, first_whole.held, second_whole.held), (0, 0, 0), "{policy}");
-        // The picture's 144 tokens are in the turn before.
+        // The picture's 144 tokens are part of the first turn.
         assert!(second.held >= 144 && second.held % 16 == 0, "{policy}: {}", second.held);
         assert!(second.sent * 3 < second_whole.sent, "{policy}: {} of {}", second.sent, second_whole.sent);
         assert_eq!(first.text, first_whole.text, "{policy}");
@@ -65,7 +65,7 @@ async fn only_what_is_new_is_shipped_and_answers_stay_the_same() {
     }
 }
 
-/// The prompt of several choices is shipped once, and each choice is what it would have been alone.
+/// The prompt of several choices is shipped once, and each choice equals the answer that it would be alone.
 #[tokio::test]
 async fn choices_share_the_prompt_that_was_shipped_for_the_first() {
     let cluster = Cluster::start(PROGRAM, &suite::demo()).await.unwrap();
@@ -92,7 +92,7 @@ async fn choices_share_the_prompt_that_was_shipped_for_the_first() {
 
 #[tokio::test]
 async fn what_is_kept_gives_way_to_what_comes() {
-    // Room for a few prompts of a picture only.
+    // Memory for only a few prompts with a picture.
     let decode = ["--kv-memory", "3MiB"];
     let cluster = Nodes::start_with(PROGRAM, &suite::demo(), &[], &decode).unwrap().route(None).await.unwrap();
     let cases = suite::cases().unwrap();

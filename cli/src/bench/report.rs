@@ -19,12 +19,11 @@ pub fn json(rows: &[Row], error: Option<&anyhow::Error>) -> serde_json::Result<(
 pub fn text(rows: &[Row]) {
     let Some(first) = rows.first() else { return };
     let all_alike = rows.iter().all(|row| (&row.link, &row.transfer) == (&first.link, &first.transfer));
-    let (columns, compared) = match all_alike {
-        true => {
-            let transfer = if first.transfer.is_empty() { "unknown" } else { &first.transfer };
-            (LOAD, format!("transfer {transfer}, link {}", first.link))
-        }
-        false => (LINKS, format!("{} rounds in turns", first.rounds)),
+    let (columns, compared) = if all_alike {
+        let transfer = if first.transfer.is_empty() { "unknown" } else { &first.transfer };
+        (LOAD, format!("transfer {transfer}, link {}", first.link))
+    } else {
+        (LINKS, format!("{} rounds in turns", first.rounds))
     };
     println!(
         "{} tokens in, {} out, visual {}, {compared}; latencies as p50 / p90 / p99",

@@ -78,9 +78,10 @@ async fn start(server: Server) -> (Arc<Server>, String) {
 
 /// Counts one token for each character, and five for a template.
 async fn tokenize(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> Response {
-    match server.has_tokenize {
-        true => Json(json!({"count": body["messages"][0]["content"].as_str().unwrap().len() + 5})).into_response(),
-        false => StatusCode::NOT_FOUND.into_response(),
+    if server.has_tokenize {
+        Json(json!({"count": body["messages"][0]["content"].as_str().unwrap().len() + 5})).into_response()
+    } else {
+        StatusCode::NOT_FOUND.into_response()
     }
 }
 

@@ -10,7 +10,7 @@ const APART_MAX_MS: i64 = 2_000;
 /// Another machine's clock relative to this machine's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    /// How far it is ahead, in milliseconds; negative if it is behind.
+    /// How far the clock is ahead, in milliseconds; negative if it is behind.
     pub ahead_ms: i64,
     /// Uncertainty of `ahead_ms` in either direction, in milliseconds.
     pub uncertain_ms: i64,
@@ -41,15 +41,12 @@ pub fn verdict(clocks: &[(String, Clock)]) -> Option<Check> {
     let off: Vec<String> =
         clocks.iter().filter(|(_, clock)| clock.is_off()).map(|(who, clock)| tell(who, *clock)).collect();
     let widest = clocks.iter().map(|(_, clock)| clock.ahead_ms.abs()).max()?;
-    Some(match off.is_empty() {
-        true => {
-            Check::ok(NAME, format!("{} compared with this machine's, none more than {widest} ms off", clocks.len()))
-        }
-        false => {
-            let advice = "let every machine, this one too, follow one time service (chrony, systemd-timesyncd): \
-                          `timedatectl` shows whether it does";
-            Check::failed(NAME, off.join("; "), advice)
-        }
+    Some(if off.is_empty() {
+        Check::ok(NAME, format!("{} compared with this machine's, none more than {widest} ms off", clocks.len()))
+    } else {
+        let advice = "let every machine, this one too, follow one time service (chrony, systemd-timesyncd): \
+                      `timedatectl` shows whether it does";
+        Check::failed(NAME, off.join("; "), advice)
     })
 }
 

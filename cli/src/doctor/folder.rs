@@ -31,12 +31,11 @@ pub fn examine(dir: &Path, needs_weights: bool) -> Check {
     }
     let near = if kind == Kind::HubName { cached(&hub_cache(), dir).into_iter().collect() } else { nearby(dir) };
     let near: Vec<String> = near.iter().map(|near| near.display().to_string()).collect();
-    match near.is_empty() {
-        true => check,
-        false => {
-            let advice = format!("{}; a checkpoint is in {}", check.advice, near.join(", "));
-            Check { advice, ..check }
-        }
+    if near.is_empty() {
+        check
+    } else {
+        let advice = format!("{}; a checkpoint is in {}", check.advice, near.join(", "));
+        Check { advice, ..check }
     }
 }
 
@@ -63,9 +62,10 @@ fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
         return failed(what, "run `git lfs install && git lfs pull` in it");
     }
     if !contents.has_config {
-        let what = match contents.foreign.is_empty() {
-            true => "has no config.json".to_owned(),
-            false => format!("has no config.json, but {}", list(&contents.foreign)),
+        let what = if contents.foreign.is_empty() {
+            "has no config.json".to_owned()
+        } else {
+            format!("has no config.json, but {}", list(&contents.foreign))
         };
         return failed(what, whole);
     }
@@ -77,14 +77,13 @@ fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
             format!("lacks {} of the files that {INDEX} names: {}", contents.missing.len(), list(&contents.missing));
         return failed(what, "download them again; the download was not finished");
     }
-    match contents.foreign.is_empty() {
-        true => failed(format!("has no weights ({SINGLE}, or {INDEX})"), "download the weights as well"),
-        false => {
-            let what = format!("has its weights as {}, which is not read", list(&contents.foreign));
-            let advice = "take the checkpoint's safetensors files, or write them: in Python, \
-                          AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)";
-            failed(what, advice)
-        }
+    if contents.foreign.is_empty() {
+        failed(format!("has no weights ({SINGLE}, or {INDEX})"), "download the weights as well")
+    } else {
+        let what = format!("has its weights as {}, which is not read", list(&contents.foreign));
+        let advice = "take the checkpoint's safetensors files, or write them: in Python, \
+                      AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR)";
+        failed(what, advice)
     }
 }
 

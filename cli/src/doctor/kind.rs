@@ -75,9 +75,10 @@ fn contents(dir: &Path, names: &BTreeSet<String>) -> Contents {
     Contents {
         has_config: names.contains(CONFIG),
         has_weights: names.contains(SINGLE) || names.contains(INDEX),
-        missing: match names.contains(SINGLE) {
-            true => Vec::new(),
-            false => shards.iter().filter(|shard| !names.contains(*shard)).cloned().collect(),
+        missing: if names.contains(SINGLE) {
+            Vec::new()
+        } else {
+            shards.iter().filter(|shard| !names.contains(*shard)).cloned().collect()
         },
         pointers: wanted.iter().chain(&shards).filter(|name| is_pointer(&dir.join(name))).cloned().collect(),
         foreign: names.iter().filter(is_foreign).cloned().collect(),

@@ -126,9 +126,10 @@ fn measured(report: &LinkReport, from: &NodeDescription, to: Option<&NodeDescrip
     );
     let check = Check::ok(NAME, found);
     let is_backwards = from.role() == Role::Decode && to.is_some_and(|to| to.role() == Role::Prefill);
-    match is_backwards {
-        true => check.with_advice("KV goes from prefill to decode; this is the other way, name the prefill node first"),
-        false => check,
+    if is_backwards {
+        check.with_advice("KV goes from prefill to decode; this is the other way, name the prefill node first")
+    } else {
+        check
     }
 }
 

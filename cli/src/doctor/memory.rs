@@ -62,14 +62,15 @@ pub fn verdict(need: &Need, free: Option<u64>, kv_default: u64) -> Check {
             return Check::failed(NAME, found, advice);
         }
     }
-    match positions < need.max_positions {
-        true => Check::ok(NAME, found).with_advice(format!(
+    if positions < need.max_positions {
+        Check::ok(NAME, found).with_advice(format!(
             "the model has {} positions; a request that needs more than {} is refused, so raise --kv-memory where prompts \
              are long",
             grouped(need.max_positions),
             grouped(positions)
-        )),
-        false => Check::ok(NAME, found),
+        ))
+    } else {
+        Check::ok(NAME, found)
     }
 }
 

@@ -81,12 +81,13 @@ fn fits(peer: &Peer, found: &NodeDescription) -> Check {
 
 /// Advice for a node that answers to this machine but that the router does not use.
 fn advice(found: &NodeDescription, address: &str) -> String {
-    match found.draining {
-        true => "it is stopping; start it again when it has ended".to_owned(),
-        false => format!(
+    if found.draining {
+        "it is stopping; start it again when it has ended".to_owned()
+    } else {
+        format!(
             "{address} answers to this machine: look at the way from the router (names, firewalls, --tls-ca, \
              --cluster-secret-file), at its role, and at versions and tokenizers below"
-        ),
+        )
     }
 }
 

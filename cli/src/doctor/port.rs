@@ -55,10 +55,7 @@ async fn bind(address: &str) -> Bound {
 
 async fn holder(address: &str) -> Holder {
     let reachable = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
-    match router::is_one(&format!("http://{reachable}")).await {
-        true => Holder::Router,
-        false => Holder::Other,
-    }
+    if router::is_one(&format!("http://{reachable}")).await { Holder::Router } else { Holder::Other }
 }
 
 fn verdict(listen: &Listen, bound: &Bound) -> Check {

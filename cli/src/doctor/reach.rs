@@ -32,7 +32,7 @@ const HTTP2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\
 pub struct Seen {
     /// The node's description of itself.
     pub description: NodeDescription,
-    /// Its clock relative to this machine's; `None` for versions that do not report it.
+    /// The node's clock relative to this machine's; `None` for versions that do not report it.
     pub clock: Option<Clock>,
 }
 

@@ -21,7 +21,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub struct Seen {
     /// The router's view of its cluster.
     pub view: View,
-    /// Its clock relative to this machine's.
+    /// The router's clock relative to this machine's.
     pub clock: Option<Clock>,
 }
 

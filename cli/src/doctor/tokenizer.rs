@@ -18,12 +18,13 @@ pub fn examine(dir: &Path) -> Check {
 
 fn well(vocab: u32, has_template: bool) -> Check {
     let check = Check::ok(NAME, format!("{vocab} tokens, {} chat template", if has_template { "a" } else { "no" }));
-    match has_template {
-        true => check,
-        false => check.with_advice(
+    if has_template {
+        check
+    } else {
+        check.with_advice(
             "chat requests will be refused, /v1/completions works; for chat, put the model's chat_template.jinja into \
              the folder",
-        ),
+        )
     }
 }
 
@@ -36,13 +37,14 @@ fn verdict(error: &LoadError, others: Vec<&'static str>) -> Check {
     let (found, advice) = match error {
         LoadError::Read { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let advice = match others.is_empty() {
-                true => format!("download {name} as well; without it no text becomes tokens"),
-                false => format!(
+            let advice = if others.is_empty() {
+                format!("download {name} as well; without it no text becomes tokens")
+            } else {
+                format!(
                     "{} is not read; write {name} from it: in Python, \
                      AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
                     others.join(", ")
-                ),
+                )
             };
             (format!("{} is missing", path.display()), advice)
         }

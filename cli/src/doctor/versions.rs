@@ -96,11 +96,12 @@ fn versions(nodes: &[Said]) -> Check {
     let others = groups(nodes, |node| node.version.clone());
     let is_one = others.len() == 1 && others.contains_key(own);
     let check = Check::ok(name, format!("program {}, protocol {PROTOCOL_VERSION}", list(&others)));
-    match is_one {
-        true => check,
-        false => check.with_advice(format!(
+    if is_one {
+        check
+    } else {
+        check.with_advice(format!(
             "this program is {own}; they work together, and one version is easier to reason about"
-        )),
+        ))
     }
 }
 

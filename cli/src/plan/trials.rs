@@ -53,7 +53,7 @@ pub struct Tried {
 }
 
 impl Kind {
-    /// Its name in reports.
+    /// Name of the kind in reports.
     pub fn name(self) -> &'static str {
         match self {
             Kind::None => "none",

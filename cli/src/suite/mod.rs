@@ -177,9 +177,10 @@ fn picture(image: String, folder: &Path) -> Result<Picture, String> {
         return Ok(Picture::Url(image));
     }
     let file = folder.join(&image);
-    match file.is_file() {
-        true => Ok(Picture::File(file)),
-        false => Err(format!("field `images`: there is no file {}", file.display())),
+    if file.is_file() {
+        Ok(Picture::File(file))
+    } else {
+        Err(format!("field `images`: there is no file {}", file.display()))
     }
 }
 

@@ -74,7 +74,7 @@ impl UpArguments {
         self.plan.is_none() && self.node.weights.is_none() && self.node.dtype.is_none()
     }
 
-    /// What to start for the checkpoint in `model`.
+    /// The cluster to start for the checkpoint in `model`.
     fn plan(&self, model: &Path) -> Plan {
         let name = self.served_model_name.iter().flat_map(|name| ["--served-model-name".to_owned(), name.clone()]);
         Plan {

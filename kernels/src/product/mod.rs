@@ -68,7 +68,9 @@ impl Cpu {
         let mut memory = self.scratch();
         let packed = Packed::new(self, x, rows, inputs, &[gate, up], &mut memory, inline);
         let into = SendMut(y.as_mut_ptr());
+        // A whole number of int8 panels, also where only one of the two is int8.
         let step = piece_outputs(self, rows, gate).max(piece_outputs(self, rows, up));
+        let step = step.next_multiple_of(crate::quantized::PANEL);
         let chunk = rows.min(plain::CHUNK);
         let work = |piece: usize| {
             let (from, to) = (piece * step, outputs.min((piece + 1) * step));

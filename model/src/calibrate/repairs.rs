@@ -70,7 +70,7 @@ pub struct Prompts<'a> {
     pub repairs: &'a [BlockRepair],
 }
 
-/// Which repairs to fit.
+/// Kinds of repairs to fit.
 #[derive(Clone, Copy)]
 struct Kinds<'a> {
     merged: &'a [usize],
@@ -115,9 +115,10 @@ impl Calibrator<'_> {
         let mut repairs: Vec<BlockRepair> = Vec::with_capacity(removed.len());
         for &layer in removed {
             let here = Here { phase, roles: &roles, repairs: &repairs, prompts };
-            let repair = match kinds.merged.contains(&layer) {
-                true => BlockRepair::Merged(self.merge(layer, here, kinds.distillation)?),
-                false => BlockRepair::Linear(self.linear_repair(layer, here)?),
+            let repair = if kinds.merged.contains(&layer) {
+                BlockRepair::Merged(self.merge(layer, here, kinds.distillation)?)
+            } else {
+                BlockRepair::Linear(self.linear_repair(layer, here)?)
             };
             repairs.push(repair);
         }

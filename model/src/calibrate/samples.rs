@@ -114,10 +114,7 @@ impl Held {
 
 impl Sample {
     pub(super) fn range(&self, answers: bool) -> Range<usize> {
-        match answers {
-            false => 0..self.prompt,
-            true => self.prompt..self.prompt + self.answer_rows(),
-        }
+        if answers { self.prompt..self.prompt + self.answer_rows() } else { 0..self.prompt }
     }
 }
 

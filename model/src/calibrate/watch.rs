@@ -12,10 +12,11 @@ use crate::stage::BlockRole;
 
 /// One observation that an onlooker is shown, of one batch.
 pub(super) enum Seen<'a> {
-    /// The residual stream before that block, [rows, hidden]; the index one past the last block stands for the stream
-    /// after it.
+    /// The residual stream before the block with this index, [rows, hidden]; the index one past the last block stands
+    /// for the stream after it.
     Residual(usize, &'a [f32]),
-    /// That block's queries, keys and values after rotary embedding, [rows, (heads + 2 kv_heads) head_dim].
+    /// Queries, keys and values of the block with this index after rotary embedding, [rows, (heads + 2 kv_heads)
+    /// head_dim].
     Attention(usize, &'a [f32]),
 }
 

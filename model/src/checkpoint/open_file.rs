@@ -53,8 +53,8 @@ impl OpenFile {
 
     /// Maps the whole file.
     pub fn map(&self) -> Result<Bytes> {
-        // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would give
-        // wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
+        // SAFETY: the mapping is only read. A checkpoint that is overwritten in place while a process serves it would
+        // give wrong weights or a bus error; replacing the file (rename) is safe, since the mapping keeps the old one.
         let map = unsafe { Mmap::map(&self.file) }.map_err(|source| self.unreadable(source))?;
         Ok(Bytes::from_owner(map))
     }

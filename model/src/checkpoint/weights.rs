@@ -39,7 +39,7 @@ pub(crate) struct Weights {
 
 /// Location of a tensor.
 struct Place {
-    /// Its name in the file.
+    /// Name of the tensor in the file.
     stored: String,
     tensor: Stored,
 }
@@ -55,9 +55,9 @@ struct Stranger {
 /// A tensor of a checkpoint, as [`Weights::tensors`] lists them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listed<'a> {
-    /// Its name in the file.
+    /// Name of the tensor in the file.
     pub stored: &'a str,
-    /// Its unified name; `None` if its name follows no known scheme.
+    /// Unified name; `None` if the name in the file follows no known scheme.
     pub name: Option<&'a str>,
     /// The format that it is stored in, if that format cannot be computed with.
     pub unreadable: Option<&'a str>,
@@ -164,11 +164,10 @@ impl Weights {
     /// Loads an affine map without packing: for matrices that are not worth packing, or too sensitive to it.
     pub fn plain_linear(&self, name: &str, inputs: usize, outputs: usize, bias: bool) -> Result<Matrix> {
         let matrix = self.table(&format!("{name}.weight"), outputs, inputs)?;
-        match bias {
-            true => {
-                matrix.with_bias(self.vector(&format!("{name}.bias"), outputs)?).map_err(|error| unfit(name, error))
-            }
-            false => Ok(matrix),
+        if bias {
+            matrix.with_bias(self.vector(&format!("{name}.bias"), outputs)?).map_err(|error| unfit(name, error))
+        } else {
+            Ok(matrix)
         }
     }
 

@@ -30,9 +30,10 @@ impl Block {
         let matrix = |part: &str, inputs: usize, outputs: usize, bias: bool| {
             weights.linear(&format!("{name}.{part}"), inputs, outputs, bias)
         };
-        let head_norms = match config.qk_norm {
-            true => Some((vector("self_attn.q_norm", config.head_dim)?, vector("self_attn.k_norm", config.head_dim)?)),
-            false => None,
+        let head_norms = if config.qk_norm {
+            Some((vector("self_attn.q_norm", config.head_dim)?, vector("self_attn.k_norm", config.head_dim)?))
+        } else {
+            None
         };
         Ok(Block {
             before_attention: vector("input_layernorm", hidden)?,

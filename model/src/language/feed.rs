@@ -58,7 +58,7 @@ pub enum Input<'a> {
     Token {
         /// The token id.
         id: u32,
-        /// Its rotary position, the same on all axes.
+        /// Rotary position of the token, the same on all axes.
         position: u32,
     },
     /// A range of a prompt's rows; it begins where the table ends.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! params.rs   sampling parameters of a request
-//! sampler.rs  one answer's sampler: bias ▸ penalties ▸ temperature ▸ min_p ▸ top_k ▸ top_p ▸ draw
+//! sampler.rs  one answer's sampler: bias ▸ penalties ▸ grammar ▸ temperature ▸ min_p ▸ top_k ▸ top_p ▸ draw
 //! nucleus.rs  the remaining candidates, without sorting the vocabulary
 //! logprobs.rs log probabilities of the model's own distribution
 //! ```

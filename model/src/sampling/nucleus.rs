@@ -10,7 +10,7 @@ fn order(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
 
 /// Tokens that may be drawn, with unnormalised probabilities; at least one if any logit is a finite number.
 ///
-/// They are sorted by likelihood where top_k or top_p needed it, else by id.
+/// The tokens are sorted by likelihood where top_k or top_p needed it, else by id.
 pub(crate) fn candidates(logits: &[f32], temperature: f32, min_p: f32, top_k: u32, top_p: f32) -> Vec<(u32, f64)> {
     // A banned token (-inf) or one whose logit is NaN is no candidate.
     let highest = logits.iter().copied().filter(|logit| !logit.is_nan()).fold(f32::NEG_INFINITY, f32::max);

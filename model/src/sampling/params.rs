@@ -1,5 +1,7 @@
 //! Sampling parameters of a request.
 
+use secateur_grammar::Grammar;
+
 /// How tokens are chosen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -28,6 +30,8 @@ pub struct Sampling {
     pub min_tokens: u32,
     /// Tokens that the answer starts with, whatever the logits say: for the distribution after given words.
     pub forced: Vec<u32>,
+    /// Form that the whole answer must have.
+    pub grammar: Option<Grammar>,
 }
 
 impl Default for Sampling {
@@ -46,6 +50,7 @@ impl Default for Sampling {
             top_logprobs: None,
             min_tokens: 0,
             forced: Vec::new(),
+            grammar: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use secateur_grammar::{Constraint, GrammarError};
 
 use crate::error::{ModelError, Result};
 use crate::sampling::logprobs::{Reference, TokenLogprob};
@@ -20,6 +21,10 @@ pub struct Sampler {
     counts: HashMap<u32, u32>,
     /// Number of tokens in the answer so far.
     index: u64,
+    /// State of the answer's grammar, if it has one.
+    constraint: Option<Constraint>,
+    /// Why the answer's tokens are not what its grammar allows.
+    left: Option<GrammarError>,
 }
 
 /// A drawn token.
@@ -35,8 +40,20 @@ impl Sampler {
     /// A sampler for an answer that already has the tokens `emitted`. `prompt` is only read if
     /// [`Sampling::repels_prompt`].
     pub fn new(sampling: Sampling, stop_token_ids: Vec<u32>, prompt: &[u32], emitted: &[u32]) -> Sampler {
+        Sampler::constrained(sampling, stop_token_ids, prompt, emitted, None)
+    }
+
+    /// A sampler that also holds the answer to a grammar, of which `constraint` is the state in front of `emitted`.
+    pub fn constrained(
+        sampling: Sampling,
+        stop_token_ids: Vec<u32>,
+        prompt: &[u32],
+        emitted: &[u32],
+        constraint: Option<Constraint>,
+    ) -> Sampler {
         let prompt = if sampling.repels_prompt() { prompt.iter().copied().collect() } else { HashSet::new() };
-        let mut sampler = Sampler { sampling, stop_token_ids, prompt, counts: HashMap::new(), index: 0 };
+        let counts = HashMap::new();
+        let mut sampler = Sampler { sampling, stop_token_ids, prompt, counts, index: 0, constraint, left: None };
         for &token in emitted {
             sampler.note(token);
         }
@@ -49,6 +66,9 @@ impl Sampler {
         if self.sampling.has_penalties() {
             *self.counts.entry(token).or_default() += 1;
         }
+        if let Some(constraint) = &mut self.constraint {
+            self.left = self.left.take().or(constraint.accept(token).err());
+        }
     }
 
     /// Draws and records the next token. Changes the logits. Fails if the logits do not define a distribution, because
@@ -57,13 +77,20 @@ impl Sampler {
         if !are_numbers(logits) {
             return Err(ModelError::Logits);
         }
+        if let Some(left) = &self.left {
+            return Err(left.clone().into());
+        }
         let reference = self.sampling.top_logprobs.map(|top| Reference::of(logits, top as usize));
-        // Bias, penalties and bans change logits, so the drawn token's original logit has to be kept.
+        // Bias, penalties, bans and the grammar change logits, so the drawn token's original logit has to be kept.
         let unchanged = reference.is_some().then(|| logits.to_vec());
         self.shape(logits);
-        let token = match self.forced(logits.len()) {
-            Some(token) => token,
-            None => self.pick(logits).ok_or(ModelError::Logits)?,
+        let token = match (self.forced(logits.len()), &mut self.constraint) {
+            (Some(token), _) => token,
+            (None, Some(constraint)) => {
+                constraint.apply(logits)?;
+                self.pick(logits).ok_or(ModelError::Logits)?
+            }
+            (None, None) => self.pick(logits).ok_or(ModelError::Logits)?,
         };
         self.note(token);
         let logprob = reference.zip(unchanged).map(|(reference, logits)| reference.report(logits[token as usize]));
@@ -83,7 +110,8 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        if self.index < u64::from(self.sampling.min_tokens) {
+        // An answer that is complete by its grammar can only end, however short it is.
+        if self.index < u64::from(self.sampling.min_tokens) && self.constraint.is_none() {
             for &token in &self.stop_token_ids {
                 if let Some(logit) = logits.get_mut(token as usize) {
                     *logit = f32::NEG_INFINITY;

@@ -68,7 +68,9 @@ impl Entry {
         let job = &self.work.job;
         // The sampler gets text tokens only, as on decode: an image placeholder is not part of the text.
         let text: Vec<u32> = job.text_tokens().collect();
-        let sampler = Sampler::new(job.sampling.clone(), job.stop_token_ids.clone(), &text, &job.emitted);
+        let constraint = self.work.constraint.take();
+        let (sampling, stop) = (job.sampling.clone(), job.stop_token_ids.clone());
+        let sampler = Sampler::constrained(sampling, stop, &text, &job.emitted, constraint);
         self.become_next(|stage| match stage {
             Stage::Laid(laid, _place) => Stage::Running(Box::new(Running { laid, table, used, cached, sampler })),
             other => other,

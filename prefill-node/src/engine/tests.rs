@@ -79,7 +79,15 @@ fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
     let (cancelled, leash) = engine.leash();
     let job = Arc::new(text_job(tokens));
     let place = engine.take_place()?;
-    let work = Work { job, pictures: Vec::new(), decoding: None, progress: Some(reporter), result, cancelled };
+    let work = Work {
+        job,
+        pictures: Vec::new(),
+        decoding: None,
+        constraint: None,
+        progress: Some(reporter),
+        result,
+        cancelled,
+    };
     engine.submit(work, place)?;
     Ok(Client { result: answer, progress, leash })
 }

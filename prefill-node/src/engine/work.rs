@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use secateur_common::shutdown::CancellationToken;
+use secateur_grammar::Constraint;
 use secateur_model::Picture;
 use secateur_proto::{ServiceError, v1};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -30,6 +31,8 @@ pub struct Work {
     pub pictures: Vec<(PictureDigest, Picture)>,
     /// Permit to hold decoded pictures, which are large; released once they have been through the vision tower.
     pub decoding: Option<OwnedSemaphorePermit>,
+    /// State of the answer's grammar in front of its first token, if it has one.
+    pub constraint: Option<Constraint>,
     /// Progress reports to the ship task, if the KV is shipped.
     pub progress: Option<Reporter>,
     /// Channel for the result, to the task that answers the request.

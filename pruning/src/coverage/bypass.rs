@@ -12,9 +12,9 @@ use crate::{diversity, product::products, rows::UnitRows};
 /// c)`, `c` the mean pairwise cosine (both within groups). A picture below `coverage` keeps up to twice its budget,
 /// then, if that is not enough, up to `most` times; the greedy continues from its current state.
 ///
-/// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent Gaussian
-/// tokens reach 0.14 to 0.31 (0.34 around a common mean); 33 clusters 0.56 or more while the noise is no stronger than
-/// the centres, 0.29 to 0.35 at twice that; 150 clusters 0.38 to 0.59; 20 latent dimensions 0.60.
+/// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent
+/// Gaussian tokens reach 0.14 to 0.31 (0.34 around a common mean); 33 clusters 0.56 or more while the noise is no
+/// stronger than the centres, 0.29 to 0.35 at twice that; 150 clusters 0.38 to 0.59; 20 latent dimensions 0.60.
 ///
 /// Tokens drawn at random in many dimensions really are evenly informative; a benchmark of the method on random weights
 /// has to turn the bypass off to see the budget it asked for.

@@ -110,7 +110,7 @@ impl Stage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Removed {
-    /// Its index in the checkpoint.
+    /// Index of the block in the checkpoint.
     pub layer: usize,
     /// Replacement for the block.
     #[serde(default)]

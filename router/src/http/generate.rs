@@ -95,6 +95,7 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
 fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
+    check_grammar(app, job.generation())?;
     let (generation, prompts) = job.prepare(app)?;
     held.resize(prompts.iter().map(Prepared::weight).sum())?;
     Ok((generation, prompts))
@@ -106,6 +107,15 @@ fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
         Some(model) if *model != app.model.name => Err(models::unknown(app, model)),
         _ => Ok(()),
     }
+}
+
+/// Refuses a form of the answer that the nodes could not compile.
+fn check_grammar(app: &App, generation: &Generation) -> Result<(), ServiceError> {
+    let Some(structured) = &generation.sampling.structured else { return Ok(()) };
+    app.model.check(&structured.grammar).map_err(|error| {
+        let message = format!("{} cannot be used: {error}", structured.param);
+        ServiceError::new(ErrorCode::InvalidRequest, message).with_param(structured.param.clone())
+    })
 }
 
 /// Bounds the total bytes of pictures, which are sent to prefill once for each choice.

@@ -5,7 +5,7 @@ use secateur_transfer::TransferPolicy;
 
 use super::{
     extension::{self, Extension, VisualChoice},
-    fields::{Fields, unsupported},
+    fields::{Fields, invalid, unsupported},
     sampling::{self, SamplingChoice},
     stop::{self, StopConditions},
 };
@@ -82,6 +82,12 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
     let max_tokens = max_tokens(fields, dialect.max_tokens_default)?;
     let Extension { visual, transfer, forced } = extension::parse(fields, limits.vocab)?;
     let sampling = sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?;
+    if let (Some(structured), false) = (&sampling.structured, forced.is_empty()) {
+        return Err(invalid(
+            structured.param.clone(),
+            "secateur.forced_token_ids cannot be combined with a form of the answer",
+        ));
+    }
     Ok(Generation {
         model: fields.text("model")?.map(str::to_owned),
         choices: choices(fields)?,

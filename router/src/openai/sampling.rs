@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{
     fields::{Fields, whole},
     logit_bias,
+    structured::{self, Structured},
 };
 
 /// Sampling parameters that the client gave; the others come from the model's generation defaults.
@@ -37,6 +38,8 @@ pub struct SamplingChoice {
     pub tokens_as_ids: bool,
     /// First tokens of the answer, forced by the extension's `forced_token_ids`.
     pub forced: Vec<u32>,
+    /// Form that the answer must have, if the client asks for one.
+    pub structured: Option<Structured>,
 }
 
 /// Most alternatives that are reported for one token.
@@ -59,6 +62,7 @@ pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<S
         top_logprobs,
         tokens_as_ids: fields.flag("return_tokens_as_token_ids")?.unwrap_or(false),
         forced: Vec::new(),
+        structured: structured::parse(fields)?,
     })
 }
 

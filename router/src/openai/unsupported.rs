@@ -28,18 +28,10 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("reasoning_budget", is_unbounded),
     ("thinking_forced_open", is_false),
     // Grammars.
-    ("guided_json", never),
-    ("guided_regex", never),
-    ("guided_choice", never),
-    ("guided_grammar", never),
-    ("guided_json_object", is_false),
-    ("structured_outputs", never),
     ("structural_tag", never),
-    ("regex", is_empty),
     ("ebnf", is_empty),
     ("grammar", is_empty),
     ("grammar_lazy", is_false),
-    ("json_schema", never),
     ("stop_regex", is_empty),
     ("bad_words", is_empty),
     ("allowed_token_ids", never),
@@ -106,7 +98,6 @@ const FEATURES: &[(&str, IsNeutral)] = &[
 const CHOICES: &[(&str, IsNeutral)] = &[
     ("tool_choice", is_no_forced_tool),
     ("function_call", is_no_forced_tool),
-    ("response_format", is_text_format),
     ("modalities", is_text_only),
     ("reasoning_effort", is_none_word),
     ("reasoning_format", is_none_word),
@@ -200,10 +191,6 @@ fn is_disabled(value: &Value) -> bool {
 /// Whether no tool is forced: without tools, "none" and "auto" both mean that no tool is called.
 fn is_no_forced_tool(value: &Value) -> bool {
     matches!(value.as_str(), Some("none" | "auto"))
-}
-
-fn is_text_format(value: &Value) -> bool {
-    value.get("type").and_then(Value::as_str) == Some("text")
 }
 
 fn is_text_only(value: &Value) -> bool {

@@ -5,7 +5,8 @@
 //! file gives. Without `do_sample` the file's temperature counts, and if it has none, OpenAI's 1. (transformers would
 //! be greedy then, but clients of this API expect 1.) The file's other values apply at any temperature.
 
-use secateur_proto::v1::Sampling;
+use secateur_grammar::Grammar;
+use secateur_proto::v1::{self, Sampling};
 
 use crate::openai::{MaxTokens, SamplingChoice};
 
@@ -61,8 +62,19 @@ impl GenerationDefaults {
             top_logprobs: choice.top_logprobs,
             min_tokens,
             forced: choice.forced.clone(),
+            grammar: choice.structured.as_ref().map(|structured| message(&structured.grammar)),
         }
     }
+}
+
+fn message(grammar: &Grammar) -> v1::Grammar {
+    use v1::grammar::Kind;
+    let kind = match grammar.clone() {
+        Grammar::JsonSchema(schema) => Kind::JsonSchema(schema),
+        Grammar::Regex(regex) => Kind::Regex(regex),
+        Grammar::Lark(lark) => Kind::Lark(lark),
+    };
+    v1::Grammar { kind: Some(kind) }
 }
 
 /// Whether the repetition penalty has an effect; on the wire, 0 means "not set" and 1 means "off".

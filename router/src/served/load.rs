@@ -1,6 +1,9 @@
 //! Reads a checkpoint, a folder or a GGUF file, into a [`ServedModel`].
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use secateur_proto::checkpoint_name;
 use serde_json::Value;
@@ -97,6 +100,7 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
         token_bytes_max: tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1),
         defaults: generation_config::defaults(documents.path(), &generation_config)?,
         spelling: Spelling::of(&tokenizer),
+        vocabulary: OnceLock::new(),
         tokenizer,
     })
 }

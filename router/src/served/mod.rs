@@ -10,6 +10,9 @@ mod gguf_tests;
 mod load;
 mod tokens;
 
+use std::sync::OnceLock;
+
+use secateur_grammar::{Grammar, GrammarError, Vocabulary};
 use tokenizers::Tokenizer;
 
 use crate::prompt::{ChatTemplate, Spelling};
@@ -46,6 +49,8 @@ pub struct ServedModel {
     pub token_bytes_max: usize,
     /// Sampling defaults for values that a request does not give.
     pub defaults: GenerationDefaults,
+    /// The vocabulary that grammars are compiled against; made for the first request that has one.
+    pub(super) vocabulary: OnceLock<Result<Vocabulary, GrammarError>>,
 }
 
 /// The token that stands for one picture.
@@ -67,6 +72,16 @@ pub struct SpecialTokens {
 }
 
 impl ServedModel {
+    /// Compiles a grammar as the nodes will, to find out whether it can be used. Takes milliseconds.
+    pub fn check(&self, grammar: &Grammar) -> Result<(), GrammarError> {
+        let vocabulary = self.vocabulary.get_or_init(|| {
+            let tokenizer = serde_json::to_value(&self.tokenizer);
+            let tokenizer = tokenizer.map_err(|error| GrammarError::Tokenizer(error.to_string()))?;
+            Vocabulary::of_tokenizer(&tokenizer, self.stop_token_ids.first().copied())
+        });
+        vocabulary.as_ref().map_err(Clone::clone)?.compile(grammar, &[]).map(drop)
+    }
+
     /// The bytes of a token, which may be part of a character; empty for an id that the tokenizer does not know.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         self.tokenizer.id_to_token(id).map(|token| self.spelling.bytes(&token)).unwrap_or_default()

@@ -1,27 +1,27 @@
-//! KV as a Llama-3.2-1B has it, without one.
+//! Generated KV with the shape of Llama-3.2-1B's, made without a model.
 
 use std::sync::Arc;
 
 use half::bf16;
 use secateur_model::{BlockTable, FloatType, KvPool, ModelInfo, blocks_for};
-use secateur_node::{Identity, Precision};
+use secateur_node::{Grammars, Identity, Precision};
 use secateur_proto::v1;
 use secateur_pruning::VisualPolicy;
 use secateur_transfer::codec::{KvSteps, steps::Notch};
 
-/// Blocks with KV.
+/// Number of blocks with KV.
 const LAYERS: usize = 16;
 const KV_HEADS: usize = 8;
 const HEAD_DIM: usize = 64;
-/// Of one shipment: 128 MiB of bf16.
+/// Positions of one shipment, which is 128 MiB of bf16.
 pub const POSITIONS: usize = 4_096;
-/// Positions whose values are drawn; they repeat.
+/// Number of positions whose values are drawn; they repeat after that.
 const DRAWN: usize = 128;
 
 /// Bytes of a shipment before coding.
 pub const SHIPMENT_BYTES: u64 = (2 * LAYERS * KV_HEADS * HEAD_DIM * POSITIONS * 2) as u64;
 
-/// Who ships, or who receives.
+/// Identity of the node that ships or receives.
 pub fn identity(role: v1::Role) -> Arc<Identity> {
     let layers: Vec<u32> = (0..LAYERS as u32).collect();
     Arc::new(Identity {
@@ -53,12 +53,13 @@ pub fn identity(role: v1::Role) -> Arc<Identity> {
         host_id: "bench".into(),
         recommended_transfer: None,
         tiered: Precision { policy: secateur_transfer::TransferPolicy::Tiered, evidence: String::new() },
-        // Fitting what `plane` draws: without steps everything would be shipped as it is.
+        // Steps that fit the values that `plane` draws: without any, everything would be shipped unquantised.
         kv_steps: KvSteps::new(LAYERS, (KV_HEADS, HEAD_DIM), |_, _, _| Notch::nearest(4.0), |_, _| Notch::nearest(4.0)),
+        grammars: Arc::new(Grammars::new(std::path::Path::new(""), None)),
     })
 }
 
-/// A pool for one shipment and an answer's first block, in memory that is there already.
+/// A pool for one shipment and an answer's first block, with all its memory already touched.
 pub fn pool() -> KvPool {
     let pool = KvPool::of_shape(FloatType::Bf16, KV_HEADS, HEAD_DIM, LAYERS, blocks_for(POSITIONS + 1)).unwrap();
     let mut table = BlockTable::new(&pool);
@@ -68,7 +69,7 @@ pub fn pool() -> KvPool {
     pool
 }
 
-/// K or V of a layer: numbers around zero, and for keys some channels that are large at every position.
+/// K or V of a layer: numbers around zero, and for keys some channels with large values at every position.
 pub fn plane(slot: usize, is_key: bool) -> Vec<u8> {
     let width = KV_HEADS * HEAD_DIM;
     let mut state = 1 + 2 * slot as u64 + u64::from(is_key);
@@ -79,7 +80,7 @@ pub fn plane(slot: usize, is_key: bool) -> Vec<u8> {
     let drawn: Vec<u8> = (0..DRAWN * width)
         .flat_map(|at| {
             let around = if is_key && at % 16 == 3 { 6.0 } else { 0.0 };
-            // Three together lie about as normal numbers do.
+            // The sum of three uniform numbers is approximately normal.
             bf16::from_f32(around + 2.0 * (uniform() + uniform() + uniform())).to_le_bytes()
         })
         .collect();

@@ -1,12 +1,13 @@
-//! What shipping KV costs beside a bare TCP stream: two processes on loopback, in turns through one and the other.
+//! Cost of shipping KV compared with a bare TCP stream, measured alternately between two processes on loopback.
 //!
 //! ```text
 //! cargo bench -p secateur-tests --bench ship -- [--rounds 5] [--kinds dense,lossless,tiered] [--json]
 //! ```
 //!
-//! This process is prefill, one that it starts of itself is decode. Both have a pool of a Llama-3.2-1B's KV in bf16 (16
-//! layers of 8 heads of 64), and no model: 1 GiB of KV goes over as 8 shipments of 4,096 positions, through the client, the
-//! host, the service and the pools of real nodes. Before each such turn 1 GiB goes over a TCP stream between the same two
+//! This process is prefill; it starts another copy of itself as decode. Both have a pool of a Llama-3.2-1B's KV in bf16
+//! (16 layers of 8 heads of 64), and no model: 1 GiB of KV is sent as 8 shipments of 4,096 positions, through the
+//! client, the host, the service and the pools of real nodes. Before each such turn 1 GiB is sent over a TCP stream
+//! between the same two processes, written and read by one thread each in pieces of 1 MiB, always from the same buffer.
 //! processes, written and read by a thread each in pieces of 1 MiB, the same buffer again and again.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints its figures")]
 
@@ -19,17 +20,17 @@ mod usage;
 
 use secateur_transfer::{TransferPolicy, codec::Packing};
 
-/// Of all turns: what is sent raw, and what the shipments of a turn hold before coding.
+/// Bytes of every turn: those of the bare stream, and those of a turn's shipments before coding.
 pub const TURN_BYTES: u64 = 1 << 30;
 
-/// A way to ship.
+/// A way of shipping.
 #[derive(Clone, Copy)]
 pub struct Kind {
-    /// In the table.
+    /// Name in the table.
     pub name: &'static str,
-    /// What is shipped.
+    /// Transfer policy.
     pub transfer: TransferPolicy,
-    /// Of native values.
+    /// Packing of native values.
     pub packing: Packing,
 }
 
@@ -59,7 +60,7 @@ fn arguments() -> Arguments {
             "--kinds" => found.kinds = value().split(',').map(kind).collect(),
             "--json" => found.json = true,
             "--receive" => found.receives = true,
-            // What cargo passes to every benchmark.
+            // Cargo passes this flag to every benchmark.
             "--bench" => {}
             other => panic!("unknown flag {other}"),
         }
@@ -70,7 +71,7 @@ fn arguments() -> Arguments {
 
 fn main() {
     let arguments = arguments();
-    // As the nodes' own runtime.
+    // The same kind of runtime as a node's.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     if arguments.receives {
         return runtime.block_on(receiver::run());

@@ -1,4 +1,4 @@
-//! The bare stream: 1 MiB pieces through a socket, a byte back when all is there.
+//! The bare TCP stream: 1 MiB pieces through a socket, and one byte back when all have arrived.
 
 use std::{
     io::{Read, Write},
@@ -7,7 +7,7 @@ use std::{
 
 const PIECE_BYTES: usize = 1 << 20;
 
-/// Sends so many bytes and waits until they have been read.
+/// Sends `bytes` bytes and waits until they have been read.
 pub fn send(to: SocketAddr, bytes: u64) {
     let mut stream = TcpStream::connect(to).unwrap();
     let piece = vec![7; PIECE_BYTES];
@@ -18,7 +18,7 @@ pub fn send(to: SocketAddr, bytes: u64) {
     stream.read_exact(&mut [0]).unwrap();
 }
 
-/// Reads whatever comes, connection after connection, on a thread of its own; returns where.
+/// Reads all bytes of one connection after another, on a separate thread; returns the address.
 pub fn sink() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

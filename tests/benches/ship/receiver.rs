@@ -1,11 +1,11 @@
-//! The decode process. Lines in on standard input, one line out for each.
+//! The decode process. It reads lines from standard input and answers each with one line.
 //!
 //! | line | does | answer |
 //! |---|---|---|
 //! | (start) | | `<address of the service> <address of the raw sink>` |
-//! | `open EPOCH POLICY` | lets one shipment come | `open` |
+//! | `open EPOCH POLICY` | admits one shipment | `open` |
 //! | `usage` | | see [`Usage::line`] |
-//! | `forget` | forgets the peak of memory | `forgotten` |
+//! | `forget` | resets the memory peak | `forgotten` |
 
 use secateur_common::shutdown::CancellationToken;
 use secateur_decode_node::rehearsal::Rehearsal;
@@ -36,7 +36,7 @@ pub async fn run() {
             ["open", epoch, policy] => {
                 let transfer: TransferPolicy = policy.parse().unwrap();
                 let awaited = rehearsal.open(epoch, transfer, POSITIONS as u32).unwrap();
-                // Prefill hears of a failure, and says it.
+                // Prefill is told of a failure, and reports it.
                 tokio::spawn(awaited.accepted());
                 println!("open");
             }

@@ -1,4 +1,4 @@
-//! The prefill process: takes turns, and holds both processes' usage against each.
+//! The prefill process: runs the turns, and records both processes' usage in each.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -19,22 +19,22 @@ use crate::{
     usage::Usage,
 };
 
-/// What one turn took.
+/// Measurements of one turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// Its place among the kinds that were asked for; none: the bare stream.
+    /// Index of the kind; `None` for the bare stream.
     pub kind: Option<usize>,
-    /// From the first byte until the receiver has said that all is there.
+    /// Time from the first byte until the receiver has confirmed that everything arrived.
     pub wall: Duration,
     /// Processor time of prefill and of decode.
     pub processor: [Duration; 2],
-    /// The most that each had in memory beyond what it had before the first turn, bytes.
+    /// Peak memory of each process beyond its memory before the first turn, in bytes.
     pub extra: [u64; 2],
-    /// What the receipts say was sent.
+    /// Bytes sent, from the receipts.
     pub bytes_sent: u64,
 }
 
-/// The other process.
+/// The decode process.
 struct Decode {
     child: Child,
     input: ChildStdin,
@@ -70,8 +70,8 @@ impl Drop for Decode {
     }
 }
 
-/// Takes `rounds` rounds of turns: the bare stream before each kind, and once at the end. A round before them is not
-/// counted.
+/// Runs `rounds` rounds of turns: the bare stream before each kind, and once at the end. One more round is run first
+/// and not counted.
 pub async fn run(rounds: usize, kinds: &[Kind]) -> Vec<Turn> {
     let mut decode = Decode::start();
     let pool = made::pool();

@@ -1,10 +1,10 @@
-//! The figures: medians, and from the least to the most.
+//! The figures: medians, with minimum and maximum.
 
 use crate::{Kind, TURN_BYTES, sender::Turn};
 
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// One row: a name and, figure by figure, what the rounds gave.
+/// One row: a name and, for each figure, its values over the rounds.
 struct Row {
     name: &'static str,
     figures: [(&'static str, Vec<f64>); 7],
@@ -28,7 +28,7 @@ fn row(name: &'static str, kind: Option<usize>, turns: &[Turn]) -> Row {
     let own: Vec<(usize, &Turn)> = turns.iter().enumerate().filter(|(_, turn)| turn.kind == kind).collect();
     let each = |figure: &dyn Fn(&Turn) -> f64| own.iter().map(|(_, turn)| figure(turn)).collect::<Vec<f64>>();
     let rate = |turn: &Turn| TURN_BYTES as f64 / GIB / turn.wall.as_secs_f64();
-    // To the bare stream just before and just after.
+    // The rate relative to the bare streams just before and just after.
     let to_raw = |at: usize| 2.0 * rate(&turns[at]) / (rate(&turns[at - 1]) + rate(&turns[at + 1]));
     let processor = |side: usize| move |turn: &Turn| turn.processor[side].as_secs_f64() * GIB / TURN_BYTES as f64;
     let extra = |side: usize| move |turn: &Turn| turn.extra[side] as f64 / f64::from(1 << 20);
@@ -65,7 +65,7 @@ impl Row {
     }
 }
 
-/// The least, the median, the most.
+/// Minimum, median and maximum.
 fn spread(values: &[f64]) -> [f64; 3] {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

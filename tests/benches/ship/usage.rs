@@ -1,20 +1,20 @@
-//! What this process has used.
+//! Resource usage of this process.
 
 use std::{fs, time::Duration};
 
 /// Processor time and memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
-    /// User and system together, of all threads.
+    /// User and system time together, of all threads.
     pub processor: Duration,
-    /// Resident now, bytes.
+    /// Resident memory now, in bytes.
     pub resident: u64,
-    /// The most that was resident since the start, or since it was forgotten, bytes.
+    /// Largest resident memory since the start or the last reset, in bytes.
     pub peak: u64,
 }
 
 impl Usage {
-    /// Of this moment.
+    /// The current usage.
     pub fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let field = |name: &str| {
@@ -24,17 +24,17 @@ impl Usage {
         Self { processor: processor_time(), resident: field("VmRSS:"), peak: field("VmHWM:") }
     }
 
-    /// From now on the peak counts anew.
+    /// Resets the memory peak.
     pub fn forget_peak() {
         fs::write("/proc/self/clear_refs", "5").unwrap();
     }
 
-    /// Three numbers: microseconds of processor time, bytes resident, bytes at the peak.
+    /// Formats the usage as three numbers: microseconds of processor time, bytes resident, bytes at the peak.
     pub fn line(&self) -> String {
         format!("{} {} {}", self.processor.as_micros(), self.resident, self.peak)
     }
 
-    /// Reads such a line.
+    /// Parses a line that [`Usage::line`] made.
     pub fn of_line(line: &str) -> Self {
         let numbers: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
         Self { processor: Duration::from_micros(numbers[0]), resident: numbers[1], peak: numbers[2] }
@@ -42,9 +42,9 @@ impl Usage {
 }
 
 fn processor_time() -> Duration {
-    // SAFETY: a struct of numbers, for which zeros are valid.
+    // SAFETY: `rusage` is a struct of integers only, for which all zero bits are a valid value.
     let mut found: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a struct that lives until the call returns.
+    // SAFETY: the pointer is to a live `rusage` that nothing else accesses during the call.
     assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut found) }, 0);
     let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, 1_000 * time.tv_usec as u32);
     of(found.ru_utime) + of(found.ru_stime)

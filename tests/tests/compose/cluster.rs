@@ -1,4 +1,4 @@
-//! A cluster of containers: brought up by docker compose, asked over HTTP, and taken down whatever happens.
+//! A cluster of containers: started with docker compose, queried over HTTP, and always taken down at the end.
 
 use std::{
     env,
@@ -13,13 +13,13 @@ use secateur_tests::repository;
 use serde_json::Value;
 use tokio::time::sleep;
 
-/// A client gives up after this: an answer that takes longer is a hang.
+/// Timeout of a client: an answer that takes longer counts as a hang.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// Starting containers takes a while on a busy machine.
+/// Deadline for starting containers, which takes a while on a busy machine.
 const UP_MAX: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(25);
 
-/// Containers of one project name, which nothing else on the machine has.
+/// Containers of one project name, which is unique on the machine.
 pub struct Cluster {
     project: String,
     compose: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts it in the background and returns at once.
+    /// Starts the cluster in the background and returns at once.
     pub fn start() -> anyhow::Result<Self> {
         let address = || -> anyhow::Result<String> {
             Ok(format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()))
@@ -45,7 +45,7 @@ impl Cluster {
             prometheus: address()?,
             client: Client::builder().no_proxy().timeout(PATIENCE).build()?,
         };
-        // Everything of the file but what has no image here: a machine without a registry may lack Grafana's.
+        // All services of the file except those without an image here: a machine without a registry may lack Grafana's.
         let services = run(&mut cluster.command(&["config", "--services"]))?;
         let images = run(&mut cluster.command(&["config"]))?;
         let has_grafana = images
@@ -58,36 +58,36 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// `docker compose` for this project.
+    /// A `docker compose` command for this project.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.compose[0]);
         command.args(&self.compose[1..]).args(["-p", &self.project]).args(arguments);
         command.current_dir(repository("."));
         command.env("SECATEUR_ADDRESS", &self.router).env("SECATEUR_PROMETHEUS_ADDRESS", &self.prometheus);
         for variable in ["SECATEUR_MODEL_DIR", "SECATEUR_PLAN", "SECATEUR_VISUAL", "SECATEUR_TRANSFER"] {
-            // What is tested are the file's defaults.
+            // The test is of the file's defaults.
             command.env_remove(variable);
         }
         command
     }
 
-    /// Runs `docker compose` for this project to its end.
+    /// Runs `docker compose` for this project and waits until it ends.
     pub fn compose(&self, arguments: &[&str]) -> anyhow::Result<String> {
         run(&mut self.command(arguments))
     }
 
-    /// A URL of the router.
+    /// The URL of `path` on the router.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.router)
     }
 
-    /// What Prometheus says to a query.
+    /// Prometheus's answer to a query.
     pub async fn query(&self, query: &str) -> anyhow::Result<Value> {
         let url = format!("http://{}/api/v1/query?query={query}", self.prometheus);
         Ok(self.client.get(url).send().await?.json().await?)
     }
 
-    /// Ids of a service's containers that run.
+    /// Ids of a service's running containers.
     pub fn containers(&self, service: &str) -> anyhow::Result<Vec<String>> {
         let filter = |label: &str, value: &str| format!("label=com.docker.compose.{label}={value}");
         let (project, service) = (filter("project", &self.project), filter("service", service));
@@ -95,12 +95,12 @@ impl Cluster {
         Ok(found.lines().map(str::to_owned).collect())
     }
 
-    /// The network that nodes are on.
+    /// Name of the network that nodes are on.
     pub fn nodes_network(&self) -> String {
         format!("{}_nodes", self.project)
     }
 
-    /// Posts a chat completion; gives the status and the body. An error is a client that gave up.
+    /// Posts a chat completion and returns status and body. An error means that the client timed out.
     pub async fn ask(&self, body: &Value) -> anyhow::Result<(u16, Value)> {
         let answer = self.client.post(self.url("/v1/chat/completions")).json(body).send().await?;
         Ok((answer.status().as_u16(), answer.json().await?))
@@ -111,7 +111,7 @@ impl Cluster {
         Ok(self.client.get(self.url("/v1/cluster")).send().await?.json().await?)
     }
 
-    /// Waits until so many prefill and decode nodes may serve; says how long that took.
+    /// Waits until `prefill` and `decode` nodes can serve; returns how long that took.
     pub async fn until_serving(&self, prefill: usize, decode: usize) -> anyhow::Result<Duration> {
         let serving = |nodes: &[Value], role: &str| {
             nodes
@@ -125,12 +125,12 @@ impl Cluster {
         .await
     }
 
-    /// Waits until so many nodes are shown, up or not.
+    /// Waits until the router lists `count` nodes, up or not.
     pub async fn until_shown(&self, count: usize) -> anyhow::Result<Duration> {
         self.until(&format!("{count} nodes are shown"), |nodes| nodes.len() == count).await
     }
 
-    /// Waits until the router sees such nodes.
+    /// Waits until the router's list of nodes satisfies `holds`.
     async fn until(&self, what: &str, holds: impl Fn(&[Value]) -> bool) -> anyhow::Result<Duration> {
         let since = Instant::now();
         let mut last = Value::Null;
@@ -146,7 +146,7 @@ impl Cluster {
         anyhow::bail!("{what}: waited in vain; the router sees {last}")
     }
 
-    /// Waits until the answer to `body` is one; gives it.
+    /// Waits until `body` is answered successfully; returns the answer.
     pub async fn until_answered(&self, body: &Value) -> anyhow::Result<Value> {
         let since = Instant::now();
         while since.elapsed() < UP_MAX {
@@ -171,7 +171,7 @@ impl Drop for Cluster {
     }
 }
 
-/// How long ago the last of these containers was started.
+/// Time since the last of these containers was started.
 pub fn since_start(containers: &[String]) -> anyhow::Result<Duration> {
     let seconds = |text: String| -> anyhow::Result<f64> { Ok(text.parse()?) };
     let now = seconds(run(Command::new("date").arg("+%s.%N"))?)?;
@@ -183,7 +183,7 @@ pub fn since_start(containers: &[String]) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64((now - last).max(0.0)))
 }
 
-/// Runs `docker` and gives its output.
+/// Runs `docker` and returns its output.
 pub fn docker(arguments: &[&str]) -> anyhow::Result<String> {
     run(Command::new("docker").args(arguments))
 }

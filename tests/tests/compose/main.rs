@@ -1,6 +1,6 @@
-//! docker-compose.yml, for real: containers come up, answer, are scaled, killed and cut off, and come back.
+//! Tests docker-compose.yml with real containers: they start, answer, are scaled, killed and cut off, and recover.
 //!
-//! Needs Docker and the images: `deploy/test/run` makes those and runs this.
+//! The tests need Docker and the images: `deploy/test/run` builds the images and runs these tests.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(clippy::print_stdout, reason = "what it took is for people to read")]
 
@@ -23,18 +23,18 @@ use tokio::task::JoinSet;
 
 use cluster::{Cluster, docker, since_start};
 
-/// Streams at a time while nodes are cut off.
+/// Number of concurrent streams while nodes are cut off.
 const STREAMS: usize = 8;
-/// Tokens of each: long enough to be cut in the middle.
+/// Tokens of each stream: long enough to be cut in the middle.
 const STREAM_TOKENS: u32 = 2_000;
 
-/// How streams ended.
+/// Counts of the ways in which streams ended.
 #[derive(Debug, Default)]
 struct Ends {
     whole: AtomicU32,
-    /// With an error event, or a 503 at once.
+    /// Streams that ended with an error event, or were refused with a 503.
     told: AtomicU32,
-    /// Neither: the client gave up, or the stream broke off.
+    /// Streams without an end or an error: the client timed out, or the stream broke off.
     lost: AtomicU32,
 }
 
@@ -74,7 +74,7 @@ async fn comes_up(cluster: &Cluster, began: Instant) {
     assert_eq!(names, ["prefill:7001", "decode:7002"]);
 }
 
-/// Nothing of ours runs as root, writes to its image, or has a capability.
+/// Checks that no Secateur container runs as root, can write to its image, or has a capability.
 fn is_confined(cluster: &Cluster) {
     for service in ["router", "prefill", "decode"] {
         for id in cluster.containers(service).unwrap() {
@@ -94,7 +94,7 @@ async fn scales(cluster: &Arc<Cluster>) {
     check_answer(&cluster.until_answered(&question()).await.unwrap());
 }
 
-/// Watches while compose works, which starts and stops containers one after the other.
+/// Scales decode nodes and observes the cluster while compose starts and stops containers one by one.
 async fn scale(cluster: &Arc<Cluster>, count: &str, decode: usize) {
     let scaling = {
         let (cluster, decode) = (cluster.clone(), format!("decode={count}"));
@@ -105,7 +105,7 @@ async fn scale(cluster: &Arc<Cluster>, count: &str, decode: usize) {
     };
     cluster.until_serving(2, decode).await.unwrap();
     let (noticed, containers) = (Instant::now(), cluster.containers("decode").unwrap());
-    // Containers that are being stopped can be gone by now.
+    // Containers that were being stopped may be gone by now.
     if let Ok(ago) = since_start(&containers)
         && decode > 2
     {
@@ -180,7 +180,7 @@ async fn six_questions(cluster: &Cluster, when: &str) -> Duration {
     since.elapsed()
 }
 
-/// One question while something is broken: an answer that is right, or a refusal that says so, and never a hang.
+/// Asks one question during a fault: the result must be a right answer or a clear refusal, and never a hang.
 async fn asked_again(cluster: &Cluster, when: &str) {
     let (status, body) = cluster.ask(&question()).await.unwrap_or_else(|error| panic!("{when}: {error:#}"));
     match status {
@@ -190,14 +190,14 @@ async fn asked_again(cluster: &Cluster, when: &str) {
     }
 }
 
-/// One long answer, token by token.
+/// Streams one long answer and counts how it ended.
 async fn stream(cluster: &Cluster, ends: &Ends) {
     let body = json!({
         "messages": [{"role": "user", "content": "Say something."}], "temperature": 0, "stream": true,
         "ignore_eos": true, "max_tokens": STREAM_TOKENS,
     });
     let answer = cluster.client.post(cluster.url("/v1/chat/completions")).json(&body);
-    // A long answer beside others takes its time; one that stands still does not.
+    // A long answer beside others takes its time; only one that stops altogether reaches this timeout.
     let end = match answer.timeout(Duration::from_secs(60)).send().await {
         Err(_) => &ends.lost,
         Ok(answer) if answer.status().as_u16() == 503 => &ends.told,
@@ -218,7 +218,7 @@ async fn stream(cluster: &Cluster, ends: &Ends) {
     end.fetch_add(1, Ordering::Relaxed);
 }
 
-/// The checkpoint card's sample picture, and what is in it.
+/// A question about the checkpoint card's sample picture.
 fn question() -> Value {
     let picture = STANDARD.encode(fs::read(suite::demo().join("sample.png")).unwrap());
     json!({
@@ -238,7 +238,7 @@ fn card() -> Value {
     serde_json::from_slice(&fs::read(suite::demo().join("secateur.json")).unwrap()).unwrap()
 }
 
-/// Negative where `then` came first.
+/// Seconds from `first` to `then`; negative if `then` is earlier.
 fn seconds_between(first: Instant, then: Instant) -> f64 {
     then.saturating_duration_since(first).as_secs_f64() - first.saturating_duration_since(then).as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! Ways in which a shipment goes wrong.
+//! Kinds of corruption of a shipment.
 
 use prost::Message;
 use secateur_proto::v1::{ShipFrame, ship_frame::Frame};
@@ -6,31 +6,31 @@ use secateur_tests::corruption::Random;
 
 use crate::node::{Node, Of};
 
-/// One of them.
+/// A kind of corruption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A bit of any message.
+    /// A flipped bit in any message.
     Flipped,
-    /// The stream ends, at a message's end or inside it.
+    /// An early end of the stream, after a message or inside one.
     Truncated,
-    /// Two messages in each other's place.
+    /// Two messages exchanged.
     Swapped,
-    /// A message is missing.
+    /// A missing message.
     Dropped,
-    /// A message comes twice.
+    /// A repeated message.
     Repeated,
-    /// A frame of another shipment, whole in itself.
+    /// A frame of another shipment, intact in itself.
     Foreign,
-    /// A shipment of an older attempt, as it was.
+    /// An unchanged shipment of an older attempt.
     Stale,
-    /// An older attempt's frames under the manifest of the new one.
+    /// Frames of an older attempt under the manifest of the new one.
     Renamed,
-    /// A shipment whose request has its answer.
+    /// A shipment for a request that is already answered.
     Finished,
 }
 
 impl Kind {
-    /// All, in turn.
+    /// All kinds, in turn.
     pub const ALL: [Kind; 9] = [
         Kind::Flipped,
         Kind::Truncated,
@@ -43,7 +43,7 @@ impl Kind {
         Kind::Finished,
     ];
 
-    /// A shipment for a request `of`, spoilt so.
+    /// A shipment for the request `of`, corrupted in this way.
     pub fn spoil(self, node: &Node, of: &Of, random: &mut Random) -> Vec<Vec<u8>> {
         let mut messages = node.shipment(of);
         let count = messages.len();
@@ -51,7 +51,7 @@ impl Kind {
         match self {
             Kind::Flipped => flip(&mut messages[at], random),
             Kind::Truncated => {
-                // Half of them behind a whole message.
+                // Half of them end after a complete message.
                 let is_cut = at == 0 || random.below(2) == 0;
                 messages.truncate(at + usize::from(is_cut));
                 if is_cut {
@@ -61,7 +61,7 @@ impl Kind {
             }
             Kind::Swapped => messages.swap(at, (at + 1 + random.below(count as u64 - 1) as usize) % count),
             Kind::Dropped => drop(messages.remove(at)),
-            // A second end would come when nobody listens any more.
+            // The last message is not repeated: its copy would arrive when the shipment is already complete.
             Kind::Repeated => messages.insert(at.min(count - 2), messages[at.min(count - 2)].clone()),
             Kind::Foreign => {
                 let frame = at.clamp(1, count - 2);
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// A bit that matters: a message that says the same is no corruption.
+/// Flips a bit that changes the message's meaning: a message that decodes to the same content is not corrupted.
 fn flip(message: &mut [u8], random: &mut Random) {
     let before = ShipFrame::decode(&*message).unwrap();
     loop {
@@ -92,12 +92,12 @@ fn flip(message: &mut [u8], random: &mut Random) {
     }
 }
 
-/// Whether all are messages still, and not empty ones.
+/// Whether every message still decodes.
 pub fn are_messages(messages: &[Vec<u8>]) -> bool {
     messages.iter().all(|message| ShipFrame::decode(&message[..]).is_ok())
 }
 
-/// Whether the first message names this request, so that it is told of the refusal.
+/// Whether the first message names this request, so that the request is told of the refusal.
 pub fn claims(messages: &[Vec<u8>], of: &Of) -> bool {
     let first = messages.first().and_then(|message| ShipFrame::decode(&message[..]).ok());
     let Some(Frame::Manifest(manifest)) = first.and_then(|first| first.frame) else { return false };

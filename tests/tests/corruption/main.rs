@@ -1,5 +1,6 @@
-//! Corrupted shipments: refused with a reason, told to the request, nothing left behind, and every later answer right. Then
-//! the same from outside: bits that flip between a real prefill and a real decode node never become another answer.
+//! Corrupted shipments are refused with a reason, their request is told, no memory stays in use, and every later answer
+//! is right. Then the same from outside: bits that flip between a real prefill and a real decode node never change an
+//! answer.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod kinds;
@@ -19,29 +20,29 @@ use tokio::time::timeout;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const SHIPMENTS: u64 = 1_000;
 const CONCURRENT: usize = 4;
-/// How long a request that must be told may take to hear of it.
+/// Deadline for the refusal to reach a request that must be told.
 const TOLD_MAX: Duration = Duration::from_secs(10);
-/// How long one that is not told is listened to.
+/// Time for which a request that must not be told is observed.
 const LISTENED: Duration = Duration::from_millis(20);
-/// Of the values of every good shipment.
+/// Seed of the values of every good shipment.
 const SEED: u64 = 1;
-/// Keys of shipments that are refused: all have the same, so that what decode kept of one would be missed by the next.
+/// Keys of refused shipments: all share the same keys, so that KV wrongly kept of one would be used by the next.
 const SPOILT: u64 = 1 << 20;
-/// What a shipment that does not parse counts as.
+/// Label of shipments that do not parse.
 const UNREADABLE: &str = "unreadable";
 
 fn of(name: &str, policy: TransferPolicy, keys: u64) -> Of {
     Of { epoch: format!("{name}-{policy}"), attempt: 2, policy, seed: SEED, keys }
 }
 
-/// Ships one that is spoilt; returns the reason of refusal.
+/// Ships a corrupted shipment; returns its kind and the reason of its refusal.
 async fn refused(node: &Node, number: u64) -> (Kind, String) {
     let mut random = Random::new(number);
     let kind = Kind::ALL[(number % Kind::ALL.len() as u64) as usize];
     let policy = [TransferPolicy::Dense, TransferPolicy::Tiered][(random.below(2)) as usize];
     let of = of(&format!("spoilt-{number}"), policy, SPOILT);
     if kind == Kind::Finished {
-        // Under keys of its own, as this one is kept.
+        // This good shipment has keys of its own, because decode keeps its KV.
         let good = Of { keys: SPOILT + 1 + number, ..of.clone() };
         assert_eq!(node.answer(&good).await.len(), 7);
     }
@@ -58,7 +59,7 @@ async fn refused(node: &Node, number: u64) -> (Kind, String) {
         }
     }
     if kind == Kind::Stale {
-        // The new attempt has lost nothing by it.
+        // The new attempt is not affected by the stale shipment.
         let good = Of { keys: SPOILT + 1 + number, ..of.clone() };
         node.ship(node.shipment(&good)).await.unwrap();
         assert_eq!(tokens(events.take().unwrap()).await.len(), 7);
@@ -102,7 +103,7 @@ async fn a_thousand_corrupted_shipments_are_refused_and_answers_stay_right() {
     node.frees_its_memory().await;
     for (policy, before) in policies.into_iter().zip(before) {
         assert!(!before.is_empty());
-        // Under the keys of all that was refused.
+        // The keys are those of all refused shipments.
         assert_eq!(node.answer(&of("after", policy, SPOILT)).await, before, "{policy}");
     }
     node.frees_its_memory().await;

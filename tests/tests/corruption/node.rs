@@ -1,4 +1,4 @@
-//! A real decode node, and shipments to it as bytes.
+//! A real decode node, and shipments to it as raw bytes.
 
 use std::{
     ops::Range,
@@ -27,14 +27,14 @@ use tonic::{
     transport::Channel,
 };
 
-/// Enough for tiers with a middle.
+/// Positions of a prompt, enough for tiers with a middle.
 pub const POSITIONS: u32 = 64;
 const BLOCK_POSITIONS: u32 = 16;
-/// Of the demo checkpoint.
+/// Number of layers of the demo checkpoint.
 const LAYERS: u32 = 12;
 const SHAPE: KvShape = KvShape { kv_heads: 2, head_dim: 32, dtype: DType::F32 };
 
-/// KV that a seed, layer and position determine.
+/// KV determined by seed, layer and position.
 struct Made(u64);
 
 impl KvSource for Made {
@@ -48,18 +48,18 @@ impl KvSource for Made {
     }
 }
 
-/// What a shipment is of.
+/// Parameters of a shipment.
 #[derive(Clone, Debug)]
 pub struct Of {
-    /// The request.
+    /// Epoch id of the request.
     pub epoch: String,
-    /// Its attempt.
+    /// Attempt of the request.
     pub attempt: u32,
-    /// What is shipped.
+    /// Transfer policy.
     pub policy: TransferPolicy,
-    /// Of the values.
+    /// Seed of the values.
     pub seed: u64,
-    /// Of the keys under which decode keeps them.
+    /// Seed of the keys under which decode keeps the blocks.
     pub keys: u64,
 }
 
@@ -71,7 +71,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts one on the demo checkpoint.
+    /// Starts a decode node on the demo checkpoint.
     pub async fn start(program: &str) -> Self {
         let role =
             Role::start(program, &["decode", "--model", &suite::demo().to_string_lossy(), "--dtype", "f32"]).unwrap();
@@ -80,7 +80,7 @@ impl Node {
         Self { _role: role, channel, description }
     }
 
-    /// A request that waits for the shipment.
+    /// Opens a request, which waits for its shipment.
     pub async fn open(&self, of: &Of) -> Streaming<GenerateEvent> {
         let request = GenerateRequest {
             transfer: of.policy.to_proto(),
@@ -97,7 +97,7 @@ impl Node {
         events
     }
 
-    /// A good shipment: manifest, a frame for each layer, and what closes it.
+    /// A good shipment: manifest, a frame for each layer, and the closing message.
     pub fn shipment(&self, of: &Of) -> Vec<Vec<u8>> {
         let parties = Parties {
             epoch: of.epoch.clone(),
@@ -121,7 +121,7 @@ impl Node {
         frames.iter().map(ShipFrame::encode_to_vec).collect()
     }
 
-    /// Ships messages as they are, good or not.
+    /// Ships messages unchanged, good or not.
     pub async fn ship(&self, messages: Vec<Vec<u8>>) -> Result<u64, Status> {
         let mut client = Grpc::new(self.channel.clone());
         client.ready().await.unwrap();
@@ -136,14 +136,14 @@ impl Node {
         panic!("neither placed nor refused")
     }
 
-    /// The tokens of a good shipment's answer.
+    /// Ships a good shipment and returns the tokens of its answer.
     pub async fn answer(&self, of: &Of) -> Vec<u32> {
         let events = self.open(of).await;
         self.ship(self.shipment(of)).await.unwrap();
         tokens(events).await
     }
 
-    /// Waits until no KV memory is held; two seconds at most.
+    /// Waits until no KV memory is held; fails after ten seconds.
     pub async fn frees_its_memory(&self) {
         let started = Instant::now();
         loop {
@@ -158,7 +158,7 @@ impl Node {
     }
 }
 
-/// All tokens of an answer.
+/// Collects all tokens of an answer.
 pub async fn tokens(mut events: Streaming<GenerateEvent>) -> Vec<u32> {
     let mut ids = Vec::new();
     while let Some(event) = events.message().await.unwrap() {
@@ -169,7 +169,7 @@ pub async fn tokens(mut events: Streaming<GenerateEvent>) -> Vec<u32> {
     ids
 }
 
-/// Messages that are bytes already.
+/// A codec for messages that are already encoded.
 struct AsTheyAre;
 
 impl Codec for AsTheyAre {

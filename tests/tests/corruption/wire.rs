@@ -1,4 +1,4 @@
-//! Bits that flip in what a real prefill node sends to a real decode node.
+//! Flipped bits in the traffic from a real prefill node to a real decode node.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use crate::PROGRAM;
 
 const QUESTIONS: usize = 40;
 const CONCURRENT: usize = 2;
-/// Fresh connections whose beginning may be hit.
+/// Number of fresh connections whose beginning may be corrupted.
 const CONNECTIONS: usize = 12;
-/// No request may take longer, whatever was hit.
+/// Deadline of every request, whatever was corrupted.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
-/// In any byte of a shipment: mostly KV, sometimes the frames of gRPC and HTTP/2 around it.
+/// Any byte of a shipment: mostly KV, sometimes the frames of gRPC and HTTP/2 around it.
 const ANYWHERE: Place = Place::Every(400_000);
-/// In a connection's preface, settings and headers, and in the first manifest.
+/// A connection's preface, settings and headers, and the first manifest.
 const BEGINNING: Place = Place::First(600);
 
-/// An answer that came, or the error's message.
+/// Asks a case; returns the answer, or the error's message.
 async fn ask(cluster: &Cluster, case: &Case, policy: &str) -> Result<String, String> {
     let extension = json!({"visual": {"method": "none"}, "transfer": {"policy": policy}});
     let asked = timeout(ANSWER_MAX, cluster.chat(&case.body(&extension).unwrap())).await;
@@ -46,7 +46,7 @@ async fn refusals(cluster: &Cluster) -> Vec<String> {
     text.lines().filter(is_some).map(str::to_owned).collect()
 }
 
-/// Asks the questions while bits flip; says what came of them.
+/// Asks the questions while bits flip; returns the answers and errors.
 async fn corrupted(
     (cluster, proxy): (&Cluster, &Proxy),
     place: Place,
@@ -62,7 +62,7 @@ async fn corrupted(
         Place::First(_) => {
             let mut answers = Vec::new();
             for case in cases.iter().take(CONNECTIONS) {
-                // Connections that are there already are past their beginning.
+                // Existing connections are past their beginning, so they are cut.
                 proxy.set_cut(true);
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 proxy.set_cut(false);
@@ -86,7 +86,7 @@ async fn corrupted(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bits_that_flip_between_prefill_and_decode_never_become_another_answer() {
-    // A length that is hit leaves both sides waiting for each other: prefill gives up first.
+    // A corrupted length leaves both sides waiting for each other, until prefill's patience ends.
     let prefill = ["--ship-patience", "5"];
     let nodes = Nodes::start_with(PROGRAM, &suite::demo(), &prefill, &[]).unwrap();
     let proxy = nodes.decode_proxy().await.unwrap();
@@ -99,7 +99,7 @@ async fn bits_that_flip_between_prefill_and_decode_never_become_another_answer()
     let refused = refusals(&cluster).await;
     eprintln!("{refused:#?}");
     assert!(refused.iter().any(|line| line.contains("digest_mismatch")), "{refused:?}");
-    // A connection may be broken still; from then on everything is answered.
+    // One connection may still be broken; after this request everything is answered.
     let _ = ask(&cluster, &cases[0], "dense").await;
     cluster.ready().await.unwrap();
     let greedy = suite::greedy().unwrap();

@@ -1,28 +1,28 @@
-//! A fenced block of shell commands, and what the comment before it says.
+//! A fenced block of shell commands, and the directive in the comment before it.
 
-/// One block.
+/// One fenced block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Block {
-    /// Of its first command, from 1.
+    /// Line of its first command, from 1.
     pub line: usize,
     commands: String,
-    /// The comment right before it, without its brackets.
+    /// Text of the comment directly before the block, without the comment markers.
     comment: Option<String>,
 }
 
-/// What is to be done with it.
+/// Treatment of a block.
 #[derive(Debug, PartialEq, Eq)]
 pub enum How {
     /// Run these commands.
     Run(String),
-    /// Leave it, for a reason.
+    /// Skip the block, for this reason.
     NotRun(String),
-    /// The comment is about words that the block has not.
+    /// Refuse the comment: it names words that the block does not contain.
     Stale(String),
 }
 
 impl Block {
-    /// All of a page, in order.
+    /// All blocks of a page, in order.
     pub fn all(page: &str) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut lines = page.lines().enumerate();
@@ -34,7 +34,7 @@ impl Block {
                     lines.by_ref().map(|(_, line)| line).take_while(|line| line.trim() != "```").collect();
                 blocks.push(Block { line: at + 2, commands: commands.join("\n"), comment: comment.take() });
             } else if text.starts_with("```") && text.len() > 3 {
-                // A block in another language, whose lines are no markup.
+                // The lines of a block in another language are skipped, because they are not markup.
                 lines.by_ref().take_while(|(_, line)| line.trim() != "```").for_each(drop);
                 comment = None;
             } else if !text.is_empty() {
@@ -45,7 +45,7 @@ impl Block {
         blocks
     }
 
-    /// What the comment makes of it.
+    /// The treatment that the comment asks for.
     pub fn how(&self) -> How {
         let comment = self.comment.as_deref().unwrap_or_default();
         if let Some(why) = comment.strip_prefix("not run:") {

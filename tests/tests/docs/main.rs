@@ -1,11 +1,11 @@
-//! Every command of the documents is run: each fenced `sh` block of README.md, docs/ and the other pages, in order, in a
+//! Runs every command of the documents: each fenced `sh` block of README.md, docs/ and the other pages, in order, in a
 //! scratch folder, with the program of this build.
 //!
-//! A comment right before a block says otherwise, in the document's source, where its reader can see it:
+//! A comment directly before a block, visible in the document's source, changes this:
 //!
-//! - `<!-- not run: why -->`;
-//! - `<!-- run with: WORDS => OTHER WORDS ; ... -->`: with these words changed, where the block has a placeholder or would
-//!   take hours. Words that are not there fail the test, so such a comment cannot go stale.
+//! - `<!-- not run: why -->` skips the block;
+//! - `<!-- run with: WORDS => OTHER WORDS ; ... -->` runs it with these words replaced, if it has a placeholder or
+//!   would take hours. If the words are not in the block the test fails, so such a comment cannot go stale.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod block;
@@ -32,13 +32,13 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// As it is called in what this test prints.
+/// Name of a page in this test's output.
 fn name(page: &Path) -> String {
     let root = repository(".").canonicalize().unwrap();
     page.canonicalize().unwrap().strip_prefix(root).unwrap().display().to_string()
 }
 
-/// A program that the commands need, or what waits for their servers, and that is not on this machine.
+/// A program that is not on this machine and that the commands, or the wait for their servers, need.
 fn missing(commands: &str) -> Option<&'static str> {
     let is_there = |tool: &str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -58,7 +58,7 @@ fn every_command_runs() {
             continue;
         }
         let mut scene = Scene::new();
-        // Later blocks of a page count on what earlier ones started.
+        // Later blocks of a page depend on what earlier ones started.
         let mut lacks = None;
         for block in Block::all(&fs::read_to_string(&page).unwrap()) {
             let place = format!("{name}:{}", block.line);
@@ -93,7 +93,7 @@ fn every_command_runs() {
     assert!(!ran.is_empty(), "no page has a block");
 }
 
-/// Who opens the folder finds everything in it.
+/// A reader of the folder's index finds every page in it.
 #[test]
 fn every_page_is_in_the_index() {
     let index = fs::read_to_string(repository("docs/README.md")).unwrap();
@@ -104,7 +104,7 @@ fn every_page_is_in_the_index() {
     }
 }
 
-/// The table of errors in docs/operating.md is the one in the code, no row more and no row less.
+/// The table of errors in docs/operating.md has exactly the errors of the code.
 #[test]
 fn every_error_is_in_the_table() {
     let page = fs::read_to_string(repository("docs/operating.md")).unwrap();

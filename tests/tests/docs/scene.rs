@@ -1,5 +1,5 @@
-//! Where a page's commands run: a scratch folder with the repository's models, the program of this build under the names
-//! that the documents use, and ports that nobody else has.
+//! The environment of a page's commands: a scratch folder with the repository's models, the program of this build under
+//! the names that the documents use, and ports that no other program has.
 
 use std::{
     fs,
@@ -19,10 +19,10 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 /// Ports that the documents name.
 const PORTS: [&str; 4] = ["8080", "7001", "7002", "7003"];
-/// One block: against what hangs, not against what is slow.
+/// Deadline of one block, which stops hanging commands, not slow ones.
 const BLOCK_MAX: Duration = Duration::from_secs(900);
-/// The same command that a reader gives, but what serves until Ctrl-C comes back once it serves (`up`: once it has answered
-/// its sample), and makes way for the next one.
+/// The wrapper script behind the reader's command. A command that serves until Ctrl-C returns once it serves (`up`:
+/// once it has answered its sample), and is stopped when the next one starts.
 const SECATEUR: &str = r#"#!/usr/bin/env bash
 serve() {
   if [ -f "$SCENE/server" ]; then
@@ -56,7 +56,7 @@ shift 3
 exec secateur "$@"
 "#;
 
-/// One page's folder, and what was started in it.
+/// One page's folder, and the processes started in it.
 pub struct Scene {
     folder: TempDir,
     ports: Vec<String>,
@@ -64,7 +64,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// An empty one.
+    /// A scene without any processes.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         for made in ["bin", "docs", "tmp"] {
@@ -79,7 +79,7 @@ impl Scene {
         Self { folder, ports: free_ports(), started: Vec::new() }
     }
 
-    /// Runs the commands as one script that ends at the first one that fails. What they leave running goes on.
+    /// Runs the commands as one script that ends at the first failure. Processes that they leave running continue.
     pub fn run(&mut self, commands: &str) -> Result<(), String> {
         let log = self.path("block.log");
         let output = fs::File::create(&log).unwrap();
@@ -94,7 +94,7 @@ impl Scene {
             .stdin(Stdio::null())
             .stdout(output.try_clone().unwrap())
             .stderr(output)
-            // A group of its own, so that what it leaves running can be found again.
+            // A process group of its own, so that processes left running can be found again.
             .process_group(0)
             .spawn()
             .unwrap();
@@ -112,7 +112,7 @@ impl Scene {
         Err(format!("{how}: {}", tail(&log)))
     }
 
-    /// The commands with this scene's ports and folder.
+    /// The commands with this scene's ports and folder substituted.
     fn here(&self, commands: &str) -> String {
         let mut commands = commands.replace("/tmp/", &format!("{}/", self.path("tmp").display()));
         for (written, free) in PORTS.iter().zip(&self.ports) {
@@ -130,9 +130,10 @@ impl Drop for Scene {
     fn drop(&mut self) {
         for signal in [libc::SIGTERM, libc::SIGKILL] {
             for child in &self.started {
-                // SAFETY: a plain system call. The group is one that this test made; it is gone, or ours.
+                // SAFETY: `kill` takes only integers and accesses no memory of this process. The group is one that this
+                // test created.
                 let is_there = unsafe { libc::kill(-(child.id() as i32), signal) } == 0;
-                // Time to end by itself.
+                // Gives the processes time to end by themselves.
                 if is_there && signal == libc::SIGTERM {
                     std::thread::sleep(Duration::from_millis(500));
                 }

@@ -1,4 +1,4 @@
-//! A gRPC server that describes itself as a node of another version, or of another time, would.
+//! A gRPC server that describes itself like a node of another version, or of another time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,14 +12,14 @@ use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 /// The running server; stopped on drop.
 pub struct Impostor {
-    /// Where it listens.
+    /// The address that the server listens on.
     pub address: String,
     server: JoinHandle<()>,
 }
 
 struct Describing {
     description: NodeDescription,
-    /// Its clock's lead; without one it tells no time.
+    /// How far the server's clock is ahead; `None` if it reports no time.
     ahead: Option<Duration>,
 }
 
@@ -43,12 +43,12 @@ impl Node for Describing {
 }
 
 impl Impostor {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub async fn start(description: NodeDescription) -> Self {
         Self::serve(Describing { description, ahead: None }).await
     }
 
-    /// The same with a clock that is `ahead` of this machine's.
+    /// Starts a server whose clock is `ahead` of this machine's.
     pub async fn start_ahead(description: NodeDescription, ahead: Duration) -> Self {
         Self::serve(Describing { description, ahead: Some(ahead) }).await
     }

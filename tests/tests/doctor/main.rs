@@ -1,5 +1,5 @@
-//! `secateur doctor` against each of the mistakes that it is there for, made for real: it must find it, say what to do,
-//! and end with status 1; and a cluster that is well must pass.
+//! `secateur doctor` against each of the real mistakes that it has to detect: it must find the mistake, give advice,
+//! and exit with status 1; and a healthy cluster must pass.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod impostor;
@@ -25,7 +25,7 @@ use tokio::net::TcpSocket;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What it printed.
+/// Exit status and output of a run.
 struct Report {
     status: Option<i32>,
     document: Value,
@@ -48,7 +48,7 @@ impl Report {
             .unwrap_or_else(|| panic!("no check {name}: {}", self.document))
     }
 
-    /// The check must fail; returns what it found and what it advises.
+    /// Asserts that the check failed; returns its finding and its advice.
     fn failed(&self, name: &str) -> (String, String) {
         let check = self.check(name);
         assert_eq!((self.status, &check["ok"]), (Some(1), &Value::Bool(false)), "{}", self.document);
@@ -72,7 +72,7 @@ fn family(name: &str) -> PathBuf {
     repository("tests/fixtures/families").join(name)
 }
 
-/// The files of a checkpoint, linked, but for those in `without`.
+/// A folder with links to the files of a checkpoint, except those in `without`.
 fn copy(from: &Path, without: &[&str]) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
@@ -84,15 +84,15 @@ fn copy(from: &Path, without: &[&str]) -> TempDir {
     dir
 }
 
-/// A port that nobody listens on, and nobody else gets while it is held.
+/// A port that no program listens on, and that no other program gets while it is held.
 fn closed_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     socket
 }
 
-/// Waits until the check fails by finding `what`: a node listens before it has loaded its model, and a machine that is
-/// busy answers late. Returns what was found and what is advised.
+/// Waits until the check fails with the finding `what`: a node listens before it has loaded its model, and a busy
+/// machine answers late. Returns finding and advice.
 fn failed_by(arguments: &[&str], name: &str, what: &str) -> (String, String) {
     let since = Instant::now();
     loop {
@@ -104,7 +104,7 @@ fn failed_by(arguments: &[&str], name: &str, what: &str) -> (String, String) {
     }
 }
 
-/// Waits until nothing is found wrong.
+/// Waits until every check passes.
 fn until_well(arguments: &[&str]) {
     let since = Instant::now();
     while doctor(arguments).status != Some(0) {
@@ -167,7 +167,7 @@ fn a_wrong_folder_and_the_right_one_beside_it() {
     holds(&advice, &["tokenizer.json", text(&right)]);
     let typo = root.path().join("rihgt");
     holds(&doctor(&["--model", text(&typo)]).failed("model folder").1, &[text(&right)]);
-    // A download that was cut off in the middle of a shard.
+    // A download that was interrupted in the middle of a shard.
     let partial = copy(&family("llama-linear"), &["model-00002-of-00003.safetensors"]);
     let (found, _) = doctor(&["--model", text(partial.path())]).failed("model folder");
     holds(&found, &["model-00002-of-00003.safetensors"]);
@@ -247,7 +247,7 @@ async fn an_unreachable_peer_by_what_keeps_it() {
     holds(&found, &["no address"]);
     holds(&advice, &["getent hosts no-such-host.invalid"]);
 
-    // A node behind a secret, asked with none.
+    // A node that requires a secret, called without one.
     let dir = tempfile::tempdir().unwrap();
     let secret = dir.path().join("secret");
     fs::write(&secret, "a-secret-of-this-test\n").unwrap();
@@ -258,33 +258,33 @@ async fn an_unreachable_peer_by_what_keeps_it() {
     let (_, advice) = failed_by(&["--node", &address], "node", "cluster secret");
     holds(&advice, &["--cluster-secret-file"]);
 
-    // A node that wants TLS, called without.
+    // A node that requires TLS, called without it.
     let files = certificate(dir.path());
     let flags = ["--tls-cert", &files[0], "--tls-key", &files[1], "--tls-ca", &files[0]];
     let encrypted = Role::start(PROGRAM, &[&["decode", "--model", text(&demo())], &flags[..]].concat()).unwrap();
     let address = encrypted.address.to_string();
     let (_, advice) = failed_by(&["--node", &address], "node", "wants TLS");
     holds(&advice, &["--tls-ca"]);
-    // And the other way round.
+    // The reverse: a plain node, called with TLS.
     let plain = Role::start(PROGRAM, &["decode", "--model", text(&demo())]).unwrap();
     let called = ["--node", &plain.address.to_string()];
     until_well(&called);
     failed_by(&[&called[..], &flags].concat(), "node", "do not agree on TLS");
 
-    // The router's address, given as a node's; a router that is none.
+    // The router's address, given as a node's; then a router's URL at which there is none.
     let model = demo();
     let router = ["router", "--model", text(&model), "--prefill", &closed, "--decode", &closed];
     let router = Role::start(PROGRAM, &router).unwrap();
     failed_by(&["--node", &router.address.to_string()], "node", "HTTP server");
     let (found, _) = doctor(&["--url", &format!("http://{}", plain.address)]).failed("router");
     holds(&found, &["no Secateur router"]);
-    // And what the router itself cannot reach.
+    // Finally, nodes that the router itself cannot reach.
     let report = doctor(&["--url", &format!("http://{}", router.address)]);
     holds(&report.failed("router").0, &["cannot serve"]);
     holds(&report.failed(&format!("node {closed}")).0, &["nothing listens"]);
 }
 
-/// A certificate that is its own authority, and its key: good enough to serve.
+/// A self-signed certificate and its key, sufficient to serve with.
 fn certificate(dir: &Path) -> [String; 2] {
     let made = rcgen::generate_simple_self_signed(vec!["node.secateur.test".to_owned()]).unwrap();
     let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
@@ -295,7 +295,7 @@ fn certificate(dir: &Path) -> [String; 2] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mismatched_versions() {
-    // Another model on one of the nodes of a router.
+    // One node of a router has another model.
     let start = |role, model: &Path| Role::start(PROGRAM, &[role, "--model", text(model), "--dtype", "f32"]).unwrap();
     let (prefill, decode) = (start("prefill", &demo()), start("decode", &family("llama3")));
     let nodes = [prefill.address.to_string(), decode.address.to_string()];
@@ -303,7 +303,7 @@ async fn mismatched_versions() {
     let router = ["router", "--model", text(&model), "--prefill", &nodes[0], "--decode", &nodes[1]];
     let router = Role::start(PROGRAM, &router).unwrap();
     let url = format!("http://{}", router.address);
-    // Its first probe may not be over.
+    // The router's first probe may not be finished.
     let started = Instant::now();
     let report = loop {
         let report = doctor(&["--url", &url]);
@@ -317,7 +317,7 @@ async fn mismatched_versions() {
     holds(&advice, &["same checkpoint"]);
     report.failed("router");
 
-    // Another protocol.
+    // A node with another protocol version.
     let future =
         Impostor::start(NodeDescription { version: "9.9.9".into(), protocol_version: 99, ..described() }).await;
     let (found, advice) = doctor(&["--node", &future.address]).failed("versions");
@@ -387,7 +387,7 @@ fn a_configuration_file_is_read_as_its_role_would() {
     right.failed(&format!("node {closed}"));
     holds(&write("max_wating = 3\n").failed("configuration").0, &["max_wating", "unknown setting"]);
     holds(&write("max_images = 5000\n").failed("configuration").0, &["--max-images", "1000"]);
-    // What nobody protects must not be reachable from everywhere.
+    // An unprotected node must not be reachable from everywhere.
     fs::write(&file, format!("model = {model:?}\nlisten = \"0.0.0.0:0\"\n")).unwrap();
     let (found, _) = doctor(&["--config", text(&file), "--role", "decode"]).failed("configuration");
     holds(&found, &["--cluster-secret-file", "--insecure"]);

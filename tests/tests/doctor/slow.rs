@@ -1,4 +1,4 @@
-//! A TCP proxy that lets no more than some 40 Mbit/s through to its target: what comes back passes freely.
+//! A TCP proxy that limits traffic to its target to about 40 Mbit/s; traffic back is not limited.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,11 +8,11 @@ use tokio::{
     time::sleep,
 };
 
-/// So much at a time, and such a pause after it.
+/// Number of bytes sent at a time, and the pause after them.
 const PIECE: usize = 50_000;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Starts one before `target`; returns where it listens.
+/// Starts a proxy before `target`; returns its address.
 pub async fn start(target: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,11 +1,11 @@
-//! Checkpoint folders of the tests: what is linked, what is left out, what is put in its place.
+//! Checkpoint folders for the tests: files are linked, left out or replaced.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Makes the folder `dir` one with the files of the checkpoint in `from`, linked, but for those in `without`.
+/// Makes `dir` a folder with links to the files of the checkpoint in `from`, except those in `without`.
 pub fn link(from: &Path, dir: &Path, without: &[&str]) -> PathBuf {
     fs::create_dir_all(dir).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {

@@ -1,4 +1,4 @@
-//! `secateur doctor` without a word, beside a cluster that listens somewhere.
+//! `secateur doctor` without arguments, beside a running cluster on any port.
 
 use std::{fs, process::Command};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::served::Up;
 
-/// The check of the router at `base`, by a doctor of the same user; none where that is not looked at.
+/// The check of the router at `base`, by a doctor of the same user; `None` if doctor does not examine it.
 fn looked_at(up: &Up, base: &str) -> Option<Value> {
     let mut doctor = Command::new(super::PROGRAM);
     let output = doctor.args(["doctor", "--json"]).env("XDG_RUNTIME_DIR", up.session.path()).output().unwrap();
@@ -22,7 +22,7 @@ fn a_cluster_is_found_wherever_it_listens_and_as_long_as_it_does() {
     let check = looked_at(&up, &base).expect("the cluster is looked at");
     assert_eq!(check["ok"], true, "{check}");
     assert!(check["found"].as_str().unwrap().contains("secateur-demo"), "{check}");
-    // One that had no time to say goodbye has left a note about nobody.
+    // A killed cluster had no time to remove its note.
     up.kill();
     let notes = || fs::read_dir(up.session.path().join("secateur")).unwrap().count();
     assert_eq!(notes(), 1);

@@ -1,4 +1,4 @@
-//! The one command, `secateur up`: what it answers, what it says where it cannot start, and how it ends.
+//! The command `secateur up`: its answer, its message if it cannot start, and its end.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 mod folder;

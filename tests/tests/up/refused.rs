@@ -1,4 +1,4 @@
-//! What cannot be started: one good line, nothing on standard output, and a status.
+//! Clusters that cannot be started: one clear line, nothing on standard output, and an exit status.
 
 use std::{fs, net::TcpListener, path::Path, process::Output};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{folder, run, said, up};
 
-/// The one line that a command said, which must have ended with this status and printed nothing.
+/// The single line on standard error of a command that must have ended with this status and printed nothing.
 fn line(output: &Output, status: i32) -> String {
     let said = said(output);
     assert_eq!(output.status.code(), Some(status), "{said}");
@@ -52,7 +52,7 @@ fn a_missing_shard_is_named_once_and_in_words() {
     let line = line(&up(&["--model", text(&partial)]), 2);
     holds(&line, &["lacks 1 of the files", "the download was not finished"]);
     assert_eq!(line.matches(shard).count(), 1, "{line}");
-    // A node by itself says it in one sentence as well, and not that it listens before that.
+    // A node by itself also reports it in one sentence, and does not claim to listen before.
     let output = run("prefill", &["--model", text(&partial)]);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let said = said(&output);

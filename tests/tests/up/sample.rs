@@ -1,4 +1,4 @@
-//! The sample question, and checkpoints that it does not suit.
+//! The sample question, and checkpoints that cannot take it.
 
 use std::{
     fs,

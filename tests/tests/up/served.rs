@@ -1,4 +1,4 @@
-//! A cluster that `secateur up` keeps serving, as its user has it: one process, its words, and a terminal's Ctrl-C.
+//! A cluster that `secateur up` keeps serving, as its user sees it: one process, its messages, and a terminal's Ctrl-C.
 
 use std::{
     io::{BufReader, Read},
@@ -12,21 +12,21 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Against what hangs, not against what is slow.
+/// Deadline that detects a hang, not slowness.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running `secateur up --json`; killed on drop.
 pub struct Up {
     process: Child,
     said: Arc<Mutex<String>>,
-    /// The document that it printed.
+    /// The printed JSON document.
     pub document: Value,
-    /// The runtime folder of its user, which no other cluster has.
+    /// The user's runtime folder, which no other cluster uses.
     pub session: TempDir,
 }
 
 impl Up {
-    /// Starts it on a free port, in a group of its own as a shell does, and waits until it serves.
+    /// Starts it on a free port, in a process group of its own as a shell does, and waits until it serves.
     pub fn start(arguments: &[&str]) -> Self {
         let session = tempfile::tempdir().unwrap();
         let mut process = Command::new(super::PROGRAM)
@@ -60,12 +60,12 @@ impl Up {
         self.document["urls"]["api"].as_str().unwrap().trim_end_matches("/v1")
     }
 
-    /// What it said on standard error so far.
+    /// Standard error of the process so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
-    /// Waits until it has said something.
+    /// Waits until standard error contains `words`.
     pub fn until_said(&self, words: &str) {
         let since = Instant::now();
         while !self.said().contains(words) {
@@ -74,28 +74,29 @@ impl Up {
         }
     }
 
-    /// Ctrl-C, which a terminal sends to the whole group.
+    /// Sends SIGINT to the whole process group, as a terminal does for Ctrl-C.
     pub fn interrupt(&self) {
         self.signal(-(self.process.id() as i32), libc::SIGINT);
     }
 
-    /// What a supervisor sends, to the process alone.
+    /// Sends SIGTERM to the process alone, as a supervisor does.
     pub fn terminate(&self) {
         self.signal(self.process.id() as i32, libc::SIGTERM);
     }
 
-    /// No goodbye.
+    /// Sends SIGKILL, so the process has no chance to shut down.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     fn signal(&self, whom: i32, signal: i32) {
-        // SAFETY: a plain system call, about a process that this test started and has not waited for.
+        // SAFETY: `kill` takes only integers and accesses no memory of this process. The id is that of a child that
+        // this test started and has not waited for, so it cannot belong to another process.
         assert_eq!(unsafe { libc::kill(whom, signal) }, 0);
     }
 
-    /// Waits until it has ended.
+    /// Waits until the process has ended.
     pub fn ended(&mut self) -> ExitStatus {
         let since = Instant::now();
         loop {

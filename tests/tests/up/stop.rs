@@ -1,4 +1,4 @@
-//! How a cluster ends that somebody stops.
+//! The end of a cluster that is stopped by hand.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use serde_json::json;
 
 use super::served::Up;
 
-/// So much that it runs on for seconds after the signal.
+/// Streams and tokens that take several seconds after the signal.
 const STREAMS: usize = 6;
 const TOKENS: u32 = 2_000;
 
-/// A long answer that has begun.
+/// A long answer in progress.
 struct Stream {
     text: String,
     answer: Response,
@@ -49,7 +49,7 @@ impl Stream {
         }
     }
 
-    /// Reads on; whether it came to its own end.
+    /// Reads the rest of the answer; returns whether it ended regularly.
     async fn ends_whole(mut self) -> bool {
         while self.piece().await {}
         self.text.trim_end().ends_with("data: [DONE]")
@@ -102,7 +102,7 @@ async fn a_second_ctrl_c_ends_everything_at_once() {
     assert_eq!(up.ended().code(), Some(130), "{}", up.said());
     let ends = futures::future::join_all(streams.into_iter().map(Stream::ends_whole)).await;
     assert!(ends.contains(&false), "nothing ran any more when the second signal came");
-    // No process is left behind, draining or not.
+    // No process is left behind, whether it was draining or not.
     for address in nodes.iter().map(String::as_str).chain([up.base().trim_start_matches("http://")]) {
         assert!(tokio::net::TcpStream::connect(address).await.is_err(), "{address} still listens");
     }

@@ -54,9 +54,10 @@ impl Calibrator<'_> {
                 start = end;
             }
         }
-        match lessons.fitted.is_empty() {
-            true => Err(ModelError::config("repair", "no calibration sample has rows to train on")),
-            false => Ok(lessons),
+        if lessons.fitted.is_empty() {
+            Err(ModelError::config("repair", "no calibration sample has rows to train on"))
+        } else {
+            Ok(lessons)
         }
     }
 

@@ -62,7 +62,7 @@ impl MergedRepair {
         self.layer - 1
     }
 
-    /// All weights of that block, unchanged ones included.
+    /// All weights of block `with`, unchanged ones included.
     pub fn tensors(&self) -> &[BlockTensor] {
         &self.tensors
     }

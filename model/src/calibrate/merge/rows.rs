@@ -9,7 +9,7 @@ use crate::error::Result;
 pub(super) struct Rows {
     /// The residual stream before the pair, [rows, hidden].
     pub x: Tensor,
-    /// That stream after the input norm, which is frozen, [rows, hidden].
+    /// The stream before the pair after the input norm, which is frozen, [rows, hidden].
     pub normed: Tensor,
     /// Rotary cosines, [rows, 1, head_dim / 2].
     pub cos: Tensor,

@@ -45,9 +45,10 @@ const JUDGED_ROWS: usize = 2_048;
 impl Distillation {
     pub(in crate::calibrate) fn check(&self) -> Result<()> {
         let is_rate = self.rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
-        match is_rate && self.rows > 0 {
-            true => Ok(()),
-            false => Err(ModelError::config("distillation", "rate and rows must be above 0")),
+        if is_rate && self.rows > 0 {
+            Ok(())
+        } else {
+            Err(ModelError::config("distillation", "rate and rows must be above 0"))
         }
     }
 

@@ -115,7 +115,7 @@ pub struct Progress<'a> {
     pub stage: StageKind,
     /// The seed running.
     pub seed: u64,
-    /// Its phase.
+    /// The phase of the seed's run.
     pub phase: Phase,
     /// Sets visited in this phase, from 1.
     pub step: usize,
@@ -136,7 +136,7 @@ pub struct Progress<'a> {
 pub struct Outcome {
     /// The blocks to drop.
     pub removed: BlockSet,
-    /// Their energy; finite.
+    /// Energy of these blocks; finite.
     pub energy: f64,
     /// The dropped blocks that are in the distillation set, which need a repair.
     pub needs_repair: BlockSet,

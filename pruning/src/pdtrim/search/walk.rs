@@ -37,7 +37,7 @@ impl Parts {
         self.tokens.len()
     }
 
-    /// The part that follows so many measured samples; `None` if all samples are measured.
+    /// The next part after `samples` measured samples; `None` if all samples are measured.
     fn behind(&self, samples: usize) -> Option<usize> {
         let part = self.ends.partition_point(|&end| end <= samples);
         (part < self.ends.len()).then_some(part)

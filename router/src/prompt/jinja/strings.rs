@@ -159,15 +159,16 @@ fn split(text: &str, from_the_end: bool, args: &[Value]) -> Result<Value, Error>
     Ok(Value::from_iter(pieces))
 }
 
-/// Splits at runs of whitespace; the last piece, after `most` cuts, keeps its inner whitespace.
-fn split_spaces(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
+/// Splits at runs of whitespace; the last piece, after `most` cuts, keeps its inner whitespace and that at its far end.
+fn split_spaces<'a>(text: &'a str, most: usize, from_the_end: bool) -> Vec<&'a str> {
     let mut pieces = Vec::new();
-    let mut rest = text.trim_matches(python::is_space);
+    let trimmed = |text: &'a str| {
+        if from_the_end { text.trim_end_matches(python::is_space) } else { text.trim_start_matches(python::is_space) }
+    };
+    let mut rest = trimmed(text);
     while !rest.is_empty() {
         let cut = if from_the_end { rest.rfind(python::is_space) } else { rest.find(python::is_space) };
         let (Some(at), true) = (cut, pieces.len() < most) else {
-            // Python would keep whitespace at the far end of this last piece, which it does not scan; here it has been
-            // trimmed.
             pieces.push(rest);
             break;
         };
@@ -175,7 +176,7 @@ fn split_spaces(text: &str, most: usize, from_the_end: bool) -> Vec<&str> {
         let (piece, others) =
             if from_the_end { (&rest[at + width..], &rest[..at]) } else { (&rest[..at], &rest[at + width..]) };
         pieces.push(piece);
-        rest = others.trim_matches(python::is_space);
+        rest = trimmed(others);
     }
     if from_the_end {
         pieces.reverse();
