@@ -40,7 +40,7 @@ def stream_options_need_a_stream(client):
 def unsupported_parameters_are_refused_by_name(client):
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     bad(client, "tools", "unsupported_parameter", tools=[tool])
-    bad(client, "response_format", "unsupported_parameter", response_format={"type": "json_object"})
+    bad(client, "structured_outputs.structural_tag", "unsupported_parameter", extra_body={"structured_outputs": {"structural_tag": "x"}})
     bad(client, "prompt_logprobs", "unsupported_parameter", extra_body={"prompt_logprobs": 1})
 
 
