@@ -26,10 +26,10 @@ pub fn parse(fields: &Fields) -> Result<Option<Structured>, ServiceError> {
         structured_outputs(fields)?,
         schema(fields, "guided_json")?,
         object(fields, "guided_json_object")?,
-        text(fields, "guided_regex", Grammar::Regex)?,
+        text(fields, "guided_regex", Grammar::regex)?,
         choice(fields, "guided_choice")?,
-        text(fields, "guided_grammar", Grammar::Lark)?,
-        text(fields, "regex", Grammar::Regex)?,
+        text(fields, "guided_grammar", lark)?,
+        text(fields, "regex", Grammar::regex)?,
         schema(fields, "json_schema")?,
     ];
     let mut asked = asked.into_iter().flatten();
@@ -75,9 +75,9 @@ fn structured_outputs(fields: &Fields) -> Result<Option<Structured>, ServiceErro
     let asked = [
         schema(&outputs, "json")?,
         object(&outputs, "json_object")?,
-        text(&outputs, "regex", Grammar::Regex)?,
+        text(&outputs, "regex", Grammar::regex)?,
         choice(&outputs, "choice")?,
-        text(&outputs, "grammar", Grammar::Lark)?,
+        text(&outputs, "grammar", lark)?,
     ];
     let mut asked = asked.into_iter().flatten();
     let first = asked.next().ok_or_else(|| {
@@ -108,9 +108,13 @@ fn object(fields: &Fields, key: &str) -> Result<Option<Structured>, ServiceError
     Ok(is_asked.then(|| Structured { grammar: Grammar::json_object(), param: fields.path(key) }))
 }
 
-fn text(fields: &Fields, key: &str, grammar: fn(String) -> Grammar) -> Result<Option<Structured>, ServiceError> {
+fn text(fields: &Fields, key: &str, grammar: fn(&str) -> Grammar) -> Result<Option<Structured>, ServiceError> {
     let text = fields.text(key)?.filter(|text| !text.is_empty());
-    Ok(text.map(|text| Structured { grammar: grammar(text.to_owned()), param: fields.path(key) }))
+    Ok(text.map(|text| Structured { grammar: grammar(text), param: fields.path(key) }))
+}
+
+fn lark(text: &str) -> Grammar {
+    Grammar::Lark(text.to_owned())
 }
 
 fn choice(fields: &Fields, key: &str) -> Result<Option<Structured>, ServiceError> {
