@@ -5,7 +5,7 @@ use secateur_decode_node::DecodeSettings;
 use secateur_prefill_node::PrefillSettings;
 use secateur_router::RouterSettings;
 
-use crate::Cli;
+use crate::cli::Cli;
 
 /// The command line including the roles' settings, which [`Cli`] leaves to the roles to parse.
 pub fn whole() -> Command {

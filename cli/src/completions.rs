@@ -2,17 +2,9 @@
 
 use std::io::{Write, stdout};
 
-use clap::Args;
 use clap_complete::{Shell, generate};
 
-use crate::command;
-
-/// Arguments of `secateur completions`.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct CompletionsArguments {
-    /// The shell
-    shell: Shell,
-}
+use crate::{cli::CompletionsArguments, command};
 
 /// Prints the script.
 pub fn run(arguments: CompletionsArguments) -> anyhow::Result<()> {

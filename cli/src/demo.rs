@@ -7,8 +7,6 @@ use std::{
 
 use anyhow::Context;
 
-use crate::doctor::before_start;
-
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
         &[$(($name, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/demo/", $name)))),+]
@@ -39,13 +37,6 @@ pub fn unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
         Some(dir) => Ok(std::path::absolute(dir)?),
         None => unpack(),
     }
-}
-
-/// The checkpoint like [`unless_given`], for commands that report a path without a checkpoint as bad usage.
-pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let model = unless_given(model)?;
-    before_start::folder(&model)?;
-    Ok(model)
 }
 
 /// Unpacks the checkpoint unless that was done before, and returns its folder.

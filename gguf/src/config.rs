@@ -2,40 +2,11 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::architecture::Architecture;
 use crate::error::{GgufError, Problem};
 use crate::file::Gguf;
 use crate::names::{EMBEDDING, HEAD, ROPE_DIVISORS};
 use crate::tensor_type::TensorType;
-
-/// A supported architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Architecture {
-    /// Llama and Mistral, which llama.cpp does not distinguish.
-    Llama,
-    Qwen2,
-    Qwen3,
-}
-
-impl Architecture {
-    const ALL: [Architecture; 3] = [Architecture::Llama, Architecture::Qwen2, Architecture::Qwen3];
-
-    /// The architecture's name in files, which is also the prefix of its keys and transformers' `model_type`.
-    fn name(self) -> &'static str {
-        match self {
-            Architecture::Llama => "llama",
-            Architecture::Qwen2 => "qwen2",
-            Architecture::Qwen3 => "qwen3",
-        }
-    }
-
-    fn class(self) -> &'static str {
-        match self {
-            Architecture::Llama => "LlamaForCausalLM",
-            Architecture::Qwen2 => "Qwen2ForCausalLM",
-            Architecture::Qwen3 => "Qwen3ForCausalLM",
-        }
-    }
-}
 
 /// Default of `rope.freq_base`, as in llama.cpp.
 const ROPE_THETA: f64 = 10_000.0;
@@ -66,20 +37,6 @@ impl Gguf {
     pub fn generation_config(&self) -> Result<Json, GgufError> {
         let ids = self.end_tokens().map_err(|problem| self.refused(problem))?;
         Ok(if ids.is_empty() { json!({}) } else { json!({ "eos_token_id": ids }) })
-    }
-
-    /// The architecture of the file's model.
-    pub(crate) fn architecture(&self) -> Result<Architecture, Problem> {
-        let kind = self.text("general.type")?.unwrap_or("model");
-        if kind != "model" {
-            return Err(Problem::key("general.type", format!("`{kind}` is not supported, only `model`")));
-        }
-        let key = "general.architecture";
-        let name = self.text(key)?.ok_or_else(|| Problem::MissingKey(key.to_owned()))?;
-        Architecture::ALL.into_iter().find(|known| known.name() == name).ok_or_else(|| {
-            let known = Architecture::ALL.map(Architecture::name).join("`, `");
-            Problem::key(key, format!("`{name}` is not supported, only `{known}`"))
-        })
     }
 
     fn config_object(&self) -> Result<Map<String, Json>, Problem> {

@@ -11,6 +11,7 @@
 //!
 //! Deliberately absent: tensor data and arithmetic, which belong to the `model` crate, and writing files.
 
+mod architecture;
 #[cfg(test)]
 mod build;
 mod config;

@@ -1,6 +1,6 @@
 //! Mapping of llama.cpp's tensor names to those of transformers for the same weights.
 
-use crate::config::Architecture;
+use crate::architecture::Architecture;
 use crate::error::{GgufError, Problem};
 use crate::file::{Gguf, TensorInfo};
 

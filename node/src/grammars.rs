@@ -10,7 +10,7 @@ use secateur_grammar::{Constraint, Grammar, GrammarError, Vocabulary};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use serde_json::Value;
 
-use crate::identity::TOKENIZER_FILE;
+use crate::tokenizer::TOKENIZER_FILE;
 
 /// The vocabulary of one checkpoint, read when the first request with a grammar arrives.
 #[derive(Debug)]

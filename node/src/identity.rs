@@ -6,9 +6,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context;
 use secateur_common::ids;
-use secateur_gguf::Gguf;
 use secateur_model::{BLOCK_POSITIONS, FloatType, KvPool, LayerSpread, Model, ModelInfo};
 use secateur_proto::{PROTOCOL_VERSION, checkpoint_name, v1};
 use secateur_pruning::{VisualPolicy, pdtrim::Plan};
@@ -19,10 +17,8 @@ use crate::{
     grammars::Grammars,
     plan::NodePlan,
     steps::kv_steps,
+    tokenizer::tokenizer_digest,
 };
-
-/// Tokenizer file in the checkpoint folder, read whole for its digest.
-pub(crate) const TOKENIZER_FILE: &str = "tokenizer.json";
 
 /// Identity of a node: its names, its checkpoint and plan, and its recommended policies.
 #[derive(Clone, Debug)]
@@ -185,26 +181,4 @@ impl Identity {
 /// Milliseconds since 1970; 0 for an earlier time, which only a wrong clock gives.
 pub fn unix_ms(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn tokenizer_digest(dir: &Path) -> anyhow::Result<String> {
-    if let Some(file) = secateur_gguf::find(dir)? {
-        return Ok(Gguf::open(&file)?.tokenizer_digest());
-    }
-    match std::fs::read(dir.join(TOKENIZER_FILE)) {
-        Ok(bytes) => Ok(blake3::hash(&bytes).to_hex().to_string()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(error).with_context(|| format!("cannot read {TOKENIZER_FILE} of the checkpoint")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_folder_without_a_tokenizer_has_no_digest() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(tokenizer_digest(dir.path()).unwrap(), "");
-    }
 }

@@ -35,46 +35,19 @@ mod bypass;
 mod field;
 mod groups;
 mod lazy;
+mod options;
 mod similarity;
 mod words;
 
 use std::ops::Range;
 
 use crate::{budget, rows::Rows};
-pub use bypass::Bypass;
 use field::Field;
 use groups::Group;
+pub use options::{Bypass, CoverageOptions};
 
 /// Minimum number of tokens kept of each picture when a request has several.
 pub const FLOOR: usize = 4;
-
-/// Parameters of coverage. The defaults are those of the module's documentation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CoverageOptions {
-    /// `lambda`: the weight of covering the whole text relative to covering the whole picture. Default 0.1.
-    pub text_weight: f32,
-    /// `tau_v`, at least 0.001, for a softmax over each token's row of cosines; `None` for `max(0, cosine)`. Default
-    /// `None`.
-    pub vision_temperature: Option<f32>,
-    /// `tau_t`, at least 0.001, the softmax temperature over a text token's row. Default 0.02.
-    pub text_temperature: f32,
-    /// `q`: share of the text tokens that pass the entropy filter. Default 0.5.
-    pub text_keep: f64,
-    /// Condition for keeping more than the keep rate; `None` never keeps more.
-    pub bypass: Option<Bypass>,
-}
-
-impl Default for CoverageOptions {
-    fn default() -> Self {
-        Self {
-            text_weight: 0.1,
-            vision_temperature: None,
-            text_temperature: 0.02,
-            text_keep: 0.5,
-            bypass: Some(Bypass::default()),
-        }
-    }
-}
 
 /// The tokens that coverage keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@
 mod apportion;
 mod floors;
 mod pareto;
+mod token;
 
 use crate::{
     budget, diversity, repmax,
@@ -27,19 +28,13 @@ use crate::{
 };
 use apportion::Claim;
 use floors::Ranked;
+use token::Token;
 
 /// Minimum number of tokens kept of every picture, if it has as many.
 pub const FLOOR: usize = 4;
 
 /// Size of the pool as a multiple of the budget.
 const POOL: f64 = 1.5;
-
-/// A token of the request: `position` is its index among the candidates of its picture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Token {
-    picture: usize,
-    position: usize,
-}
 
 /// Kept positions of each picture, ascending. `pictures[k]` is `[m_k, d]`, the candidates of picture `k`; `text` is
 /// `[M, d]`, and may have no rows: then diversity decides alone. Meant for two pictures or more, all of one width,

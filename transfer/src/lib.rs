@@ -10,6 +10,7 @@ pub mod codec;
 pub mod cost;
 pub mod digest;
 pub mod dtype;
+pub mod extent;
 pub mod frame;
 pub mod manifest;
 pub mod policy;
@@ -23,8 +24,9 @@ pub mod visual;
 
 pub use codec::{Codec, Grain};
 pub use dtype::DType;
+pub use extent::Extent;
 pub use manifest::{BlockKeys, KvShape, LayerEntry, Manifest, Parties};
-pub use policy::{Extent, TransferPolicy};
+pub use policy::TransferPolicy;
 pub use receive::Receiver;
 pub use refusal::Refusal;
 pub use send::Sender;

@@ -5,6 +5,7 @@ use std::{fmt, str::FromStr};
 use secateur_proto::v1;
 use secateur_pruning::pdtrim::Plan;
 
+pub use crate::extent::Extent;
 use crate::{codec::Grain, span::CodedSpan, tiers::Tiers};
 
 /// First wire tag of `tiered` at a grain of its own: the tag minus this is the grain in quarters of a bit.
@@ -26,15 +27,6 @@ pub enum TransferPolicy {
     Small,
     /// `Tiered` with steps as fine as the request says.
     TieredAt(Grain),
-}
-
-/// Positions that a shipment covers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    /// Number of positions that the prompt fills.
-    pub prompt: u32,
-    /// Number of positions of the prompt and of the answer's tokens that exist already (a replay).
-    pub positions: u32,
 }
 
 /// Error for a text that names no policy.

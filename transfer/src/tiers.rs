@@ -4,7 +4,7 @@ use secateur_pruning::pdtrim::{Plan, TierRule};
 
 use crate::{
     codec::{Codec, Grain},
-    policy::Extent,
+    extent::Extent,
     span::{CodedSpan, TokenSpan},
 };
 

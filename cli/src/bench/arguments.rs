@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{link::Link, policies::Asked};
+use super::{asked::Asked, link::Link};
 use crate::up::node_options::NodeOptions;
 
 /// Arguments of `secateur bench`.

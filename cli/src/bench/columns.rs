@@ -1,9 +1,6 @@
 //! The columns of the table, and the format of figures.
 
-use super::{
-    compare::Spread,
-    summary::{Percentiles, Row},
-};
+use super::{compare::Spread, row::Row, summary::Percentiles};
 
 /// A column: its title, and the function that formats a row's cell.
 pub type Column = (&'static str, fn(&Row) -> String);

@@ -63,7 +63,7 @@ impl Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::run::Outcome;
+    use crate::bench::outcome::Outcome;
 
     fn round(ttft: Option<f64>, bytes: f64) -> Summary {
         let mut summary = Summary::of(&Outcome::default());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments.rs  the command line
+//! asked.rs      one word of the list of policies
 //! link/         the link between prefill and decode: shapers, and the rates they reach
 //! policies.rs   the transfer policies to compare
 //! rounds.rs     the order of measurement
@@ -13,23 +14,28 @@
 //! client.rs     one request, streamed and timed
 //! sse.rs        parser of server-sent events
 //! timeline.rs   arrival times of an answer's pieces, and the figures that follow
+//! outcome.rs    the results of a scenario's requests
 //! summary.rs    percentiles and sums over a scenario's answers
 //! compare.rs    comparison of a row with the dense one, round by round
+//! row.rs        a row of the report, with its conditions
 //! columns.rs    the table's columns
 //! report.rs     the table, and the JSON document
 //! ```
 
 pub mod arguments;
+mod asked;
 pub mod client;
 mod columns;
 mod compare;
 mod link;
+mod outcome;
 mod picture;
 mod policies;
 mod prompt;
 mod report;
 mod request;
 mod rounds;
+mod row;
 mod run;
 mod scenario;
 mod sse;
@@ -47,7 +53,7 @@ use secateur_common::{
 };
 
 use crate::{
-    demo,
+    doctor::before_start,
     up::{
         cluster::{Cluster, Only, Plan},
         report::progress,
@@ -57,9 +63,9 @@ use crate::{
 pub use arguments::BenchArguments;
 use client::Client;
 use link::{Laid, Link};
+use row::{Head, Row};
 use run::Bench;
 use secateur_transfer::TransferPolicy;
-use summary::{Head, Row};
 
 /// Runs the command.
 pub fn run(arguments: BenchArguments) -> ExitCode {
@@ -116,7 +122,7 @@ async fn by_link(
 }
 
 async fn own_cluster(arguments: &BenchArguments, laid: &mut Laid) -> anyhow::Result<Cluster> {
-    let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
+    let model = before_start::checkpoint_unless_given(arguments.model.as_deref())?;
     let plan = Plan {
         model,
         prefill: arguments.prefill,

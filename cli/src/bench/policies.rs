@@ -1,32 +1,12 @@
 //! The transfer policies to compare.
 
-use std::{path::Path, str::FromStr};
+use std::path::Path;
 
 use secateur_node::NodePlan;
-use secateur_transfer::{TransferPolicy, policy::UnknownPolicy};
+use secateur_transfer::TransferPolicy;
 
-use super::arguments::BenchArguments;
+use super::{arguments::BenchArguments, asked::Asked};
 use crate::usage::usage;
-
-/// One word of the list after `--transfer`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
-    /// Every possible policy.
-    All,
-    /// A single policy.
-    One(TransferPolicy),
-}
-
-impl FromStr for Asked {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "all" => Ok(Asked::All),
-            _ => text.parse().map(Asked::One).map_err(|error: UnknownPolicy| format!("{error}; or all")),
-        }
-    }
-}
 
 /// The policies to ask for, each once, in the order given; `None` leaves the choice to the router. A policy that the
 /// plan of a started cluster makes impossible is refused before anything starts; the plan of a running cluster is known

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{
     columns::{Column, LINKS, LOAD},
-    summary::Row,
+    row::Row,
 };
 
 /// Prints one JSON document; its field `error` reports a failure of the command despite some rows.
@@ -104,9 +104,10 @@ mod tests {
         arguments::BenchArguments,
         compare::{Spread, ToDense},
         link::{Figures, Link},
-        run::Outcome,
+        outcome::Outcome,
+        row::Head,
         scenario,
-        summary::{Head, Means, Percentiles, Summary},
+        summary::{Means, Percentiles, Summary},
         tests::arguments,
     };
 

@@ -11,11 +11,13 @@ use super::{
     arguments::BenchArguments,
     client::{Answer, Client},
     compare::ToDense,
+    outcome::Outcome,
     prompt::Scale,
     request::{self, Ask},
     rounds,
+    row::{Head, Row},
     scenario::{Pace, Scenario, arrivals},
-    summary::{Head, Row, Summary},
+    summary::Summary,
 };
 use crate::{progress::Progress, up::report::progress};
 use secateur_transfer::TransferPolicy;
@@ -35,15 +37,6 @@ pub struct Bench<'a> {
     made: u64,
     /// Number of prompts used so far; it is the next one's number.
     prompts: u64,
-}
-
-/// Results of a scenario's requests.
-#[derive(Default)]
-pub struct Outcome {
-    pub answers: Vec<Answer>,
-    pub errors: Vec<String>,
-    /// Time from first request to last answer, summed over rounds.
-    pub duration: Duration,
 }
 
 impl<'a> Bench<'a> {
@@ -179,24 +172,6 @@ pub async fn open(
 fn launch(flying: &mut JoinSet<anyhow::Result<Answer>>, client: &Client, body: Vec<u8>) {
     let client = client.clone();
     flying.spawn(async move { client.ask(body).await });
-}
-
-impl Outcome {
-    /// The results of two rounds together.
-    fn and(mut self, other: Outcome) -> Outcome {
-        self.answers.extend(other.answers);
-        self.errors.extend(other.errors);
-        self.duration += other.duration;
-        self
-    }
-
-    fn add(&mut self, ended: Result<anyhow::Result<Answer>, tokio::task::JoinError>) {
-        match ended {
-            Ok(Ok(answer)) => self.answers.push(answer),
-            Ok(Err(error)) => self.errors.push(format!("{error:#}")),
-            Err(error) => self.errors.push(error.to_string()),
-        }
-    }
 }
 
 fn show_errors(which: &str, errors: &[String]) {

@@ -2,56 +2,10 @@
 
 use std::time::Duration;
 
-use secateur_transfer::TransferPolicy;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    arguments::BenchArguments,
-    client::Answer,
-    compare::ToDense,
-    link::{Figures, Link},
-    run::Outcome,
-    scenario::{Pace, Scenario},
-};
-
-/// One row of the report; names and meaning are those of the documented JSON.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    pub scenario: String,
-    pub link: String,
-    pub visual: String,
-    pub transfer: String,
-    /// Id of the pruning plan in force; empty if there is none.
-    pub plan: String,
-    /// Requests in flight; `None` if requests came at a rate.
-    pub concurrency: Option<u32>,
-    pub input_len: u32,
-    pub output_len: u32,
-    /// Requests sent, failed ones included.
-    pub requests: u64,
-    pub failed: u64,
-    /// Rounds that the requests were spread over.
-    pub rounds: usize,
-    /// Comparison with the dense row of the same link and scenario; `None` if there is none, or this is it.
-    pub to_dense: Option<ToDense>,
-    #[serde(flatten)]
-    pub figures: Figures,
-    #[serde(flatten)]
-    pub summary: Summary,
-}
-
-/// The conditions that a row was measured under.
-#[derive(Clone, Copy, Debug)]
-pub struct Head {
-    pub link: Link,
-    /// Measurements of the link.
-    pub figures: Figures,
-    /// Requested policy; `None` leaves the choice to the router.
-    pub policy: Option<TransferPolicy>,
-    pub rounds: usize,
-    pub to_dense: Option<ToDense>,
-}
+use super::{client::Answer, outcome::Outcome};
 
 /// Figures computed from the answers alone.
 #[derive(Clone, Debug, Serialize)]
@@ -80,13 +34,13 @@ pub struct Summary {
     /// Mean overlap in the receipts; `None` without any.
     pub overlap: Option<f64>,
     #[serde(skip)]
-    failed: u64,
+    pub(super) failed: u64,
     #[serde(skip)]
-    answered: u64,
+    pub(super) answered: u64,
     #[serde(skip)]
-    policy: Option<String>,
+    pub(super) policy: Option<String>,
     #[serde(skip)]
-    plan: Option<String>,
+    pub(super) plan: Option<String>,
 }
 
 /// Means over requests, which, unlike percentiles, add up: `e2e_ms = ttft_ms + tokens_after_first * tpot_ms`.
@@ -190,31 +144,6 @@ impl Summary {
             answered: answers.len() as u64,
             policy: word(|receipt| &receipt["transfer"]["policy"]),
             plan: word(|receipt| &receipt["plan"]),
-        }
-    }
-
-    /// Makes a row from these figures and the conditions.
-    pub fn row(self, scenario: &Scenario, arguments: &BenchArguments, head: Head) -> Row {
-        let concurrency = match scenario.pace {
-            Pace::Closed(concurrency) => Some(concurrency),
-            Pace::Open(_) => None,
-        };
-        Row {
-            scenario: scenario.pace.to_string(),
-            link: head.link.to_string(),
-            visual: arguments.visual.as_ref().map_or_else(|| "auto".to_owned(), ToString::to_string),
-            // The requested policy, or the one that the receipts report.
-            transfer: head.policy.map(|policy| policy.to_string()).or_else(|| self.policy.clone()).unwrap_or_default(),
-            plan: self.plan.clone().unwrap_or_default(),
-            concurrency,
-            input_len: arguments.input_len,
-            output_len: arguments.output_len,
-            requests: self.answered + self.failed,
-            failed: self.failed,
-            rounds: head.rounds,
-            to_dense: head.to_dense,
-            figures: head.figures,
-            summary: self,
         }
     }
 }

@@ -31,7 +31,7 @@ use super::{
     arguments::BenchArguments,
     link::{Laid, Link},
     measure, policies,
-    summary::Row,
+    row::Row,
 };
 
 /// Behaviour of the test server, and its counters.

@@ -1,7 +1,7 @@
-//! Checks that `secateur up` makes before it starts a process: the first check of a folder or a port that fails ends
-//! the command with one line.
+//! Checks that commands make before they start a process: the first check of a folder or a port that fails ends the
+//! command with one line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use tracing::subscriber::{NoSubscriber, with_default};
@@ -11,7 +11,14 @@ use super::{
     check::Check,
     folder, memory, model, port,
 };
-use crate::{up::report::progress, usage::usage};
+use crate::{demo, up::report::progress, usage::usage};
+
+/// The checkpoint like [`demo::unless_given`], for commands that report a path without a checkpoint as bad usage.
+pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let model = demo::unless_given(model)?;
+    folder(&model)?;
+    Ok(model)
+}
 
 /// Refuses a folder that is not a checkpoint; its weights are not examined.
 pub fn folder(dir: &Path) -> anyhow::Result<()> {

@@ -5,39 +5,19 @@ use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{LinkReport, NodeDescription, Role},
 };
-use serde::Serialize;
 
 use super::{
-    DoctorArguments, Findings,
+    DoctorArguments, amounts,
     check::Check,
+    findings::{Findings, LinkFound},
     peers::who,
     reach,
-    shipment::{Prompt, Shipment},
+    shipment::Prompt,
     verdict,
 };
 use crate::{nodes, usage::usage};
 
 const NAME: &str = "link";
-
-/// Measurements of a link, and the time that a prompt's shipment would take on it.
-#[derive(Clone, Debug, Serialize)]
-pub struct LinkFound {
-    from: String,
-    to: String,
-    round_trip_ms: f64,
-    mbit_s: f64,
-    /// Number of bytes sent for the measurement.
-    bytes: u64,
-    seconds: f64,
-    model: String,
-    /// Number of tokens of the prompt that would be shipped, kept visual ones included.
-    positions: u32,
-    visual_positions: u32,
-    kv_bytes_per_token: u64,
-    shipments: Vec<Shipment>,
-    /// Prefill time of that prompt; `None` if no prefill rate was given.
-    prefill_seconds: Option<f64>,
-}
 
 /// Refuses link arguments that cannot be measured.
 pub fn check_usage(arguments: &DoctorArguments, channels: &Channels) -> anyhow::Result<()> {
@@ -119,9 +99,9 @@ fn broken(from: &str, to: &str, error: &ServiceError, answers_here: bool) -> Che
 fn measured(report: &LinkReport, from: &NodeDescription, to: Option<&NodeDescription>) -> Check {
     let found = format!(
         "{} Mbit/s, round trip {:.2} ms ({} in {:.2} s)",
-        verdict::grouped(report.mbit_s.round() as u64),
+        amounts::grouped(report.mbit_s.round() as u64),
         report.round_trip_ms,
-        verdict::bytes(report.bytes),
+        amounts::bytes(report.bytes),
         report.seconds,
     );
     let check = Check::ok(NAME, found);

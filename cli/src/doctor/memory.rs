@@ -3,8 +3,8 @@
 use secateur_model::{BLOCK_POSITIONS, ModelInfo, WeightMemory};
 
 use super::{
+    amounts::{bytes, grouped},
     check::Check,
-    verdict::{bytes, grouped},
 };
 
 /// The check's name.

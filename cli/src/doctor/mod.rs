@@ -4,6 +4,8 @@
 //! arguments.rs     the command line
 //! asked.rs         the things to examine: flags, a role's configuration file, or those that a first start needs
 //! check.rs         the result of one check: verdict, finding, advice
+//! findings.rs      the results of a whole examination
+//! amounts.rs       numbers, bytes and times in words
 //! report.rs        lines for a person, and the JSON document
 //!
 //! port.rs          whether a program could listen on an address
@@ -24,16 +26,18 @@
 //!   verdict.rs       the consequences, in words (plain data)
 //! ```
 //!
-//! before_start.rs  the checks that `secateur up` makes before it starts anything
+//! before_start.rs  the checks that commands make before they start anything
 //!
-//! A new check is a function that returns a [`Check`], called in [`examine`].
+//! A new check is a function that returns a [`Check`](check::Check), called in [`examine`].
 
+mod amounts;
 mod architecture;
 mod arguments;
 mod asked;
 pub mod before_start;
 mod check;
 mod clock;
+mod findings;
 mod folder;
 mod kind;
 mod link;
@@ -64,17 +68,8 @@ use crate::{
 pub use arguments::DoctorArguments;
 use asked::Asked;
 pub use asked::AskedModel;
-use check::Check;
-use link::LinkFound;
+use findings::Findings;
 use port::{Bound, Holder};
-
-/// Results of all checks.
-#[derive(Debug, Default)]
-struct Findings {
-    checks: Vec<Check>,
-    /// Measurements of the link, if it could be measured.
-    link: Option<LinkFound>,
-}
 
 /// Runs the command; exits with status 1 if a check failed.
 pub fn run(arguments: DoctorArguments) -> ExitCode {

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::Findings;
+use super::findings::Findings;
 
 /// Prints one JSON document.
 pub fn json(findings: &Findings) -> serde_json::Result<()> {

@@ -7,8 +7,8 @@ use secateur_pruning::pdtrim::Plan;
 use secateur_transfer::{DType, KvShape, TransferPolicy, cost};
 use serde::Serialize;
 
-use super::DoctorArguments;
-use crate::{demo, usage::usage};
+use super::{DoctorArguments, before_start};
+use crate::usage::usage;
 
 /// A prompt of a checkpoint, as it would be shipped.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct Shipment {
 impl Prompt {
     /// The prompt that the arguments describe, from the checkpoint's configuration alone.
     pub fn of(arguments: &DoctorArguments) -> anyhow::Result<Self> {
-        let dir = demo::checkpoint_unless_given(arguments.model.as_deref())?;
+        let dir = before_start::checkpoint_unless_given(arguments.model.as_deref())?;
         let is_demo = arguments.model.is_none();
         // The demo is served in f32 unless another format is requested.
         let dtype = arguments.dtype.or(is_demo.then_some(FloatType::F32));
@@ -108,7 +108,7 @@ fn shape(info: &ModelInfo) -> KvShape {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A prompt for Llama-3.1-8B: 32 blocks of 8 heads of 128 in bf16, 128 KiB per token.

@@ -6,7 +6,7 @@ use secateur_model::{Card, VisualAdvice};
 
 use super::arguments::EvalArguments;
 use crate::{
-    demo,
+    doctor::before_start,
     up::{
         cluster::{Cluster, Only, Plan as Start},
         node_options::NodeOptions,
@@ -39,7 +39,7 @@ impl Host {
         if let Some(url) = &arguments.url {
             return Ok(Host::Running(url.clone()));
         }
-        let model = demo::checkpoint_unless_given(arguments.model.as_deref())?;
+        let model = before_start::checkpoint_unless_given(arguments.model.as_deref())?;
         let (is_demo, node) = (arguments.model.is_none(), arguments.node.clone());
         Ok(Host::Own(Box::new(Own {
             model,

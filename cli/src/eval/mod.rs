@@ -12,6 +12,7 @@
 //! group.rs            cases by tag and depth
 //! statistics.rs       Wilson's interval, the paired bootstrap
 //! figures.rs          a combination's figures for a group of cases
+//! findings.rs         the results, and the cases that they were measured on
 //! report.rs           the JSON document, warnings
 //! table.rs            the tables for a person
 //! recommend.rs        the smallest setting without loss
@@ -26,6 +27,7 @@ mod combination;
 mod combination_run;
 mod divergence;
 mod figures;
+mod findings;
 mod group;
 mod host;
 mod machine;
@@ -56,9 +58,9 @@ use crate::{
 pub use arguments::EvalArguments;
 use combination::Combination;
 use combination_run::{CombinationRun, Ended};
+use findings::Findings;
 use host::Host;
 use recommend::{Recommendation, Search};
-use report::Findings;
 
 /// Runs the command.
 pub fn run(arguments: EvalArguments) -> ExitCode {

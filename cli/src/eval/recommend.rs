@@ -11,13 +11,7 @@ use anyhow::Context;
 use secateur_model::CARD_FILE;
 use serde_json::{Value, json};
 
-use super::{
-    arguments::EvalArguments,
-    combination::Combination,
-    figures::{Figures, Row},
-    group::Kind,
-    report::Findings,
-};
+use super::{arguments::EvalArguments, combination::Combination, figures::Figures, findings::Findings, group::Kind};
 use crate::up::report::progress;
 
 /// Bits to try, ascending.
@@ -91,19 +85,6 @@ fn is_close(all: &Figures, arguments: &EvalArguments) -> bool {
 /// Whether a family's accuracy is below dense by more than the interval of the difference.
 fn is_below(family: &Figures) -> bool {
     family.relative.as_ref().is_some_and(|relative| relative.relative_high < 1.0)
-}
-
-/// A short description of the measurement that a setting is based on.
-pub fn evidence(row: &Row, suite: &Path) -> String {
-    let figures = &row.figures;
-    let kl = figures.kl.as_ref().map_or(0.0, |kl| kl.kl);
-    let same = figures.same.as_ref().map_or(0.0, |same| 100.0 * same.same);
-    let suite = suite.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    format!("{same:.0}% of {} answers the same as dense, KL {kl:.4} nats ({suite}, {})", figures.n, today())
-}
-
-fn today() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%d").to_string()
 }
 
 /// Writes the recommendation into the card and keeps the card's other fields.

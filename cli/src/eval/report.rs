@@ -1,75 +1,15 @@
 //! Output of `secateur eval` on standard output: tables, or one JSON document.
 #![allow(clippy::print_stdout, reason = "printing is what this file is for")]
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use super::{
-    arguments::EvalArguments,
-    combination::Combination,
-    combination_run::{Measured, Refused},
-    figures::Row,
-    group::{self, Group, Kind},
-    machine, recommend, statistics, table, wrong,
-};
-use crate::suite::Case;
+use super::{combination_run::Measured, findings::Findings, group::Kind, machine, statistics, table, wrong};
 use crate::up::report::progress;
 
 /// From this correlation on, a ranking counts as one of norms, whatever it is meant to rank.
 const NORM_CORRELATION_MAX: f64 = 0.9;
 
-/// The results, and the cases that they were measured on.
-pub struct Findings<'a> {
-    arguments: &'a EvalArguments,
-    suite: &'a Path,
-    cases: &'a [Case],
-    pub groups: Vec<Group>,
-    /// The model's name, as the router reports it.
-    pub model: String,
-    pub measured: Vec<Measured>,
-    pub refused: Vec<Refused>,
-}
-
-impl<'a> Findings<'a> {
-    /// Findings without any results yet.
-    pub fn new(arguments: &'a EvalArguments, suite: &'a Path, cases: &'a [Case]) -> Findings<'a> {
-        let groups = group::of(cases);
-        let (measured, refused) = (Vec::new(), Vec::new());
-        Findings { arguments, suite, cases, groups, model: String::new(), measured, refused }
-    }
-
-    /// Whether there are results to print.
-    pub fn has_any(&self) -> bool {
-        !self.measured.is_empty() || !self.refused.is_empty()
-    }
-
-    /// Number of requests without an answer.
-    pub fn failed(&self) -> usize {
-        let outcomes = self.measured.iter().flat_map(|measured| &measured.outcomes);
-        outcomes.filter(|outcome| outcome.has_failed()).count()
-    }
-
-    /// The combination that all others are compared with.
-    pub fn reference(&self) -> Option<&Measured> {
-        let reference = Combination::reference();
-        self.measured.iter().find(|measured| measured.combination == reference)
-    }
-
-    /// The row of one combination for a group.
-    pub fn row(&self, measured: &Measured, group: &Group) -> Row {
-        Row::of(measured, self.reference(), group)
-    }
-
-    /// A short description of the measurement that a setting is based on.
-    pub fn evidence(&self, combination: &Combination) -> String {
-        let measured = self.measured.iter().find(|measured| measured.combination == *combination);
-        let all = self.groups.iter().find(|group| group.kind == Kind::All);
-        measured
-            .zip(all)
-            .map_or_else(String::new, |(measured, all)| recommend::evidence(&self.row(measured, all), self.suite))
-    }
-
+impl Findings<'_> {
     /// Warnings that a reader of the figures needs.
     fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =

@@ -3,8 +3,8 @@
 use super::{
     combination_run::Measured,
     figures::{Figures, Relative},
+    findings::Findings,
     group::{Group, Kind},
-    report::Findings,
     statistics::Estimate,
 };
 

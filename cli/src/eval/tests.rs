@@ -30,10 +30,10 @@ use super::{
     case_run::{Answer, Outcome},
     combination::Combination,
     combination_run::{Measured, Refused},
+    findings::Findings,
     host::Host,
     measure,
     receipt::Receipt,
-    report::Findings,
     verdict,
 };
 use crate::bench::arguments::Visual;

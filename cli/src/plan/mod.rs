@@ -6,6 +6,7 @@
 //! stages.rs      the two searches: the blocks that prefill leaves out, then those of decode
 //! repairs.rs     replacements for removed blocks, under the names in plan and tensors
 //! trials.rs      the repairs that are fitted, and those that are kept
+//! tried.rs       a combination of repairs that was measured
 //! kv.rs          the layers that send first and last tokens only
 //! folder.rs      plan.json and plan.safetensors
 //! report.rs      progress, and the printed result
@@ -19,6 +20,7 @@ mod report;
 mod samples;
 mod stages;
 mod trials;
+mod tried;
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
@@ -43,7 +45,7 @@ use self::{
     stages::Searches,
 };
 use crate::{
-    demo,
+    doctor::before_start,
     suite::{
         self, Case,
         expected::Match,
@@ -63,7 +65,7 @@ pub fn run(arguments: PlanArguments) -> ExitCode {
 
 fn plan(arguments: &PlanArguments) -> anyhow::Result<()> {
     let started = Instant::now();
-    let dir = demo::checkpoint_unless_given(arguments.model.as_deref())?;
+    let dir = before_start::checkpoint_unless_given(arguments.model.as_deref())?;
     let cases = cases(arguments, &dir)?;
     std::fs::create_dir_all(&arguments.out)
         .map_err(|error| usage(format!("--out {}: {error}", arguments.out.display())))?;

@@ -3,7 +3,7 @@
 use secateur_model::calibrate::BlockRepair;
 use secateur_pruning::pdtrim::{BlockSet, Repair, Stage, StageKind};
 
-use super::trials::Tried;
+use super::tried::Tried;
 
 /// Result of fitting the repairs.
 #[derive(Clone, Debug, Default)]

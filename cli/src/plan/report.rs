@@ -10,7 +10,7 @@ use secateur_pruning::pdtrim::{
 };
 use serde_json::{Value, json};
 
-use super::{arguments::PlanArguments, repairs::Repaired, trials::Tried};
+use super::{arguments::PlanArguments, repairs::Repaired, tried::Tried};
 use crate::progress;
 
 /// A plan, and the results that it was made from.

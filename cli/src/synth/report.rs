@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{SynthArguments, Written};
+use super::{arguments::SynthArguments, written::Written};
 use crate::progress;
 
 /// Progress of writing the weights.

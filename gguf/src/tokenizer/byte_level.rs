@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, json};
 
-use super::Parts;
+use super::parts::Parts;
 use super::pre_tokenizer::PreTokenizer;
 use super::vocabulary::{TokenKind, Vocabulary, merges};
 use crate::error::Problem;

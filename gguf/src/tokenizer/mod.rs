@@ -1,6 +1,7 @@
 //! Conversion of a file's tokenizer into `tokenizer.json` and `tokenizer_config.json`.
 
 mod byte_level;
+mod parts;
 mod pre_tokenizer;
 mod sentencepiece;
 mod special;
@@ -17,15 +18,6 @@ use vocabulary::Vocabulary;
 
 const MODEL: &str = "tokenizer.ggml.model";
 const TEMPLATE: &str = "tokenizer.chat_template";
-
-/// Parts of `tokenizer.json` in which the two kinds of vocabulary differ.
-struct Parts {
-    pre_tokenizer: Json,
-    decoder: Json,
-    model: Json,
-    /// Default of whether a sequence begins with the begin-of-sequence token.
-    adds_bos: bool,
-}
 
 impl Gguf {
     /// The `tokenizer.json` of the same model. Vocabularies and pre-tokenizers that this version does not implement are

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, json};
 
-use super::Parts;
+use super::parts::Parts;
 use super::vocabulary::{Vocabulary, merges};
 use crate::error::Problem;
 use crate::file::{Gguf, wrong_kind};

@@ -77,8 +77,8 @@ pub(super) struct Pairs;
 mod pairs {
     use std::arch::x86_64::*;
 
-    use super::{Math, Pairs};
     use crate::Format;
+    use crate::attention::math::{Math, Pairs};
     use crate::simd::{Avx512, Simd};
 
     impl Math for Pairs {

@@ -1,7 +1,7 @@
 //! Addresses of a sequence's slots, and the ranges of slots that rows see.
 
 use super::kernel::{CHUNK, PARTITION, Slots};
-use super::{KvGeometry, Run};
+use super::params::{KvGeometry, Run};
 
 /// One of the two sides of KV: keys or values.
 #[derive(Clone, Copy, PartialEq, Eq)]

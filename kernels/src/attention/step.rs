@@ -1,11 +1,11 @@
 //! Attention for one or a few rows of one sequence: a piece of work is one partition with all heads, so that every byte
 //! of K and V is read once, in memory order. The partitions' results are merged after all pieces are done.
 
-use super::Attention;
 use super::kernel::{
     CHUNK, LINE, PANEL, PARTITION, Panel, Total, pack_keys, pack_query, pack_values, padded, query_stride, softmax,
 };
 use super::math::{Math, MathTask};
+use super::params::Attention;
 use super::slots::{Side, addresses, chunks, fetches, partitions, seen, within};
 use crate::simd::{Simd, Task};
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{close, numbers};
-use crate::{Isa, to_f32};
+use crate::{Format, Isa, to_f32};
 
 const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
 

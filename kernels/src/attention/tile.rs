@@ -1,11 +1,11 @@
 //! Attention for many rows of one sequence: a tile of rows, with the query heads of one KV head, passes over the
 //! partitions; keys and values are packed once for the tile.
 
-use super::Attention;
 use super::kernel::{
     CHUNK, LINE, PANEL, PARTITION, Panel, Total, pack_keys, pack_query, pack_values, padded, query_stride, softmax,
 };
 use super::math::{Math, MathTask};
+use super::params::Attention;
 use super::slots::{Side, addresses, chunks, partitions, seen, within};
 
 /// Approximate number of queries that share packed keys and values: a tile has whole rows, and whole panels if the

@@ -99,8 +99,8 @@ pub(crate) struct Pairs;
 mod pairs {
     use std::arch::x86_64::*;
 
-    use super::{Dot, Pairs};
     use crate::Format;
+    use crate::product::dot::{Dot, Pairs};
     use crate::simd::{Avx512, Simd};
 
     impl Dot for Pairs {

@@ -69,7 +69,7 @@ impl Bytes for Portable {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::Bytes;
+    use crate::product::int8::Bytes;
     use crate::simd::{Avx2, Avx512};
 
     /// Integer arithmetic with AVX2. The unsigned factor of `vpmaddubsw` is |x|, and the sign of x goes to the weight,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use secateur_pruning::pdtrim::concentration::QUERIES;
 
 use crate::calibrate::loss::Calibrator;
-use crate::calibrate::trial::{Phase, Roles};
+use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::watch::Seen;
 use crate::error::ModelError;
 

@@ -1,4 +1,4 @@
-//! The linear map that stands in for a removed block.
+//! Fit of the linear map that stands in for a removed block.
 //!
 //! \[R\] Ridge least squares on calibration rows: `h' + D h'` approximates the residual stream after the block in the
 //! unpruned model, where `h'` is the residual stream before the block in the pruned model.
@@ -6,58 +6,14 @@
 use nalgebra::DMatrix;
 
 use crate::calibrate::loss::Calibrator;
-use crate::calibrate::repairs::Here;
+use crate::calibrate::phase::Phase;
+use crate::calibrate::repairs::LinearRepair;
 use crate::calibrate::solve::Normal;
-use crate::calibrate::trial::Phase;
+use crate::calibrate::streams::Here;
 use crate::error::{ModelError, Result};
 
 /// Ridge strengths to try; the error on held-out samples selects one.
 const RIDGES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
-
-/// The map `x + D x`, applied in the place of a removed block.
-#[derive(Clone, Debug)]
-pub struct LinearRepair {
-    layer: usize,
-    width: usize,
-    /// `D`, [width outputs, width inputs], row-major.
-    delta: Vec<f32>,
-    /// The value that [`LinearRepair::error`] returns.
-    error: f64,
-}
-
-impl LinearRepair {
-    /// Index of the removed block.
-    pub fn layer(&self) -> usize {
-        self.layer
-    }
-
-    /// Number of inputs of `D`, and of its outputs: the residual width.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// `D`, [outputs, inputs], row-major.
-    pub fn delta(&self) -> &[f32] {
-        &self.delta
-    }
-
-    /// Remaining share of the squared distance between the stream before the removed block and the target stream after
-    /// it, on rows that the fit did not see: 0 is perfect, 1 is no better than no repair.
-    pub fn error(&self) -> f64 {
-        self.error
-    }
-
-    /// Replaces each row of `x` by `x + D x`.
-    pub(super) fn apply(&self, x: &mut [f32]) {
-        let mut before = vec![0.0; self.width];
-        for row in x.chunks_exact_mut(self.width) {
-            before.copy_from_slice(row);
-            for (out, weights) in row.iter_mut().zip(self.delta.chunks_exact(self.width)) {
-                *out += weights.iter().zip(&before).map(|(weight, value)| weight * value).sum::<f32>();
-            }
-        }
-    }
-}
 
 impl Calibrator<'_> {
     /// Fits the map for one removed block.

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::repairs::Repairs;
 use crate::calibrate::samples::{Held, Sample};
-use crate::calibrate::trial::{Boundaries, Phase, Roles, Trial};
+use crate::calibrate::trial::{Boundaries, Trial};
 use crate::error::{ModelError, Result};
 use crate::language::Workspace;
 use crate::model::Model;

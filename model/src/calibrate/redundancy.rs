@@ -3,7 +3,7 @@
 use secateur_pruning::pdtrim::redundancy::Similarity;
 
 use crate::calibrate::loss::Calibrator;
-use crate::calibrate::trial::{Phase, Roles};
+use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::watch::Seen;
 use crate::error::ModelError;
 

@@ -1,19 +1,9 @@
-//! Repairs: replacements for the removed blocks of a stage.
-//!
-//! \[R\] Repairs are fitted in block order. The input of a fit is the residual stream before the removed block in the
-//! pruned model, with the earlier repairs in place; its target is the stream after that block in the unpruned model. So
-//! each repair also compensates for what the earlier removals lost.
+//! Repairs: replacements for the removed blocks of a stage, and how a pass applies them.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::calibrate::linear::LinearRepair;
-use crate::calibrate::loss::Calibrator;
-use crate::calibrate::merge::{self, Distillation, MergedRepair};
-use crate::calibrate::trial::{Phase, Roles};
-use crate::calibrate::watch::Seen;
-use crate::error::{ModelError, Result};
-use crate::language::Block;
+use crate::calibrate::phase::{Phase, Roles};
+use crate::language::{Block, BlockTensor};
 
 /// Replacement for one removed block.
 #[derive(Clone, Debug)]
@@ -43,6 +33,94 @@ impl BlockRepair {
     }
 }
 
+/// The map `x + D x`, applied in the place of a removed block.
+#[derive(Clone, Debug)]
+pub struct LinearRepair {
+    pub(super) layer: usize,
+    pub(super) width: usize,
+    /// `D`, [width outputs, width inputs], row-major.
+    pub(super) delta: Vec<f32>,
+    /// The value that [`LinearRepair::error`] returns.
+    pub(super) error: f64,
+}
+
+impl LinearRepair {
+    /// Index of the removed block.
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// Number of inputs of `D`, and of its outputs: the residual width.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// `D`, [outputs, inputs], row-major.
+    pub fn delta(&self) -> &[f32] {
+        &self.delta
+    }
+
+    /// Remaining share of the squared distance between the stream before the removed block and the target stream after
+    /// it, on rows that the fit did not see: 0 is perfect, 1 is no better than no repair.
+    pub fn error(&self) -> f64 {
+        self.error
+    }
+
+    /// Replaces each row of `x` by `x + D x`.
+    fn apply(&self, x: &mut [f32]) {
+        let mut before = vec![0.0; self.width];
+        for row in x.chunks_exact_mut(self.width) {
+            before.copy_from_slice(row);
+            for (out, weights) in row.iter_mut().zip(self.delta.chunks_exact(self.width)) {
+                *out += weights.iter().zip(&before).map(|(weight, value)| weight * value).sum::<f32>();
+            }
+        }
+    }
+}
+
+/// New weights for the block before a removed one.
+#[derive(Clone)]
+pub struct MergedRepair {
+    pub(super) layer: usize,
+    pub(super) tensors: Vec<BlockTensor>,
+    pub(super) block: Arc<Block>,
+    pub(super) error: f64,
+}
+
+impl MergedRepair {
+    /// The removed block.
+    pub fn layer(&self) -> usize {
+        self.layer
+    }
+
+    /// The block before it, which runs with the new weights.
+    pub fn with(&self) -> usize {
+        self.layer - 1
+    }
+
+    /// All weights of block `with`, unchanged ones included.
+    pub fn tensors(&self) -> &[BlockTensor] {
+        &self.tensors
+    }
+
+    /// Remaining share of the squared distance between the stream after block `with` and the unpruned model's stream
+    /// after the removed block, on rows of samples that training did not see: 0 is perfect, 1 is no better than block
+    /// `with` with its original weights, that is, than no repair.
+    pub fn error(&self) -> f64 {
+        self.error
+    }
+
+    fn block(&self) -> Arc<Block> {
+        self.block.clone()
+    }
+}
+
+impl std::fmt::Debug for MergedRepair {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "MergedRepair({} into {}, error {})", self.layer, self.with(), self.error)
+    }
+}
+
 /// Repairs of removed blocks, by phase.
 #[derive(Clone, Copy, Default)]
 pub struct Repairs<'a> {
@@ -68,96 +146,6 @@ pub struct Prompts<'a> {
     pub roles: &'a Roles,
     /// Repairs of the removed blocks.
     pub repairs: &'a [BlockRepair],
-}
-
-/// Kinds of repairs to fit.
-#[derive(Clone, Copy)]
-struct Kinds<'a> {
-    merged: &'a [usize],
-    distillation: &'a Distillation,
-}
-
-impl Calibrator<'_> {
-    /// Fits linear maps for the blocks in `removed`, ascending, that one phase leaves out. When answers are repaired,
-    /// `prompts` says which blocks and repairs their prompts run, because answers attend to the prompts' KV.
-    pub fn linear_repairs(
-        &mut self,
-        phase: Phase,
-        removed: &[usize],
-        prompts: Prompts<'_>,
-    ) -> Result<Vec<BlockRepair>, ModelError> {
-        self.repairs(phase, removed, prompts, Kinds { merged: &[], distillation: &Distillation::default() })
-    }
-
-    /// Fits repairs for the blocks in `removed`: those also in `merged` are merged into the blocks before them, the
-    /// others get linear maps. [`mergeable`](super::mergeable) lists the blocks that can be merged.
-    pub fn merged_repairs(
-        &mut self,
-        phase: Phase,
-        removed: &[usize],
-        merged: &[usize],
-        prompts: Prompts<'_>,
-        distillation: &Distillation,
-    ) -> Result<Vec<BlockRepair>, ModelError> {
-        merge::check(self.layers(), removed, merged)?;
-        distillation.check()?;
-        self.repairs(phase, removed, prompts, Kinds { merged, distillation })
-    }
-
-    fn repairs(
-        &mut self,
-        phase: Phase,
-        removed: &[usize],
-        prompts: Prompts<'_>,
-        kinds: Kinds<'_>,
-    ) -> Result<Vec<BlockRepair>> {
-        let roles = Roles::without(self.layers(), removed.iter().copied());
-        let mut repairs: Vec<BlockRepair> = Vec::with_capacity(removed.len());
-        for &layer in removed {
-            let here = Here { phase, roles: &roles, repairs: &repairs, prompts };
-            let repair = if kinds.merged.contains(&layer) {
-                BlockRepair::Merged(self.merge(layer, here, kinds.distillation)?)
-            } else {
-                BlockRepair::Linear(self.linear_repair(layer, here)?)
-            };
-            repairs.push(repair);
-        }
-        Ok(repairs)
-    }
-
-    /// The residual stream after a block in the unpruned model, [rows, hidden].
-    pub(super) fn whole_stream(&mut self, phase: Phase, batch: Range<usize>, layer: usize) -> Result<Vec<f32>> {
-        let all = Roles::all(self.layers());
-        let whole = Here { phase, roles: &all, repairs: &[], prompts: Prompts { roles: &all, repairs: &[] } };
-        self.stream_before(layer + 1, batch, whole)
-    }
-
-    /// The residual stream before a block, [rows, hidden]; empty where the batch has no rows in this phase. This pass's
-    /// KV stays in the cache.
-    pub(super) fn stream_before(&mut self, layer: usize, batch: Range<usize>, here: Here<'_>) -> Result<Vec<f32>> {
-        if here.phase == Phase::Decode {
-            let Prompts { roles, repairs } = here.prompts;
-            self.watch(Phase::Prefill, batch.clone(), roles, repairs, &mut |_, _| {})?;
-        }
-        let mut stream = Vec::new();
-        self.watch(here.phase, batch, here.roles, here.repairs, &mut |_, seen| {
-            if let Seen::Residual(at, x) = seen
-                && at == layer
-            {
-                stream = x.to_vec();
-            }
-        })?;
-        Ok(stream)
-    }
-}
-
-/// A model with some blocks removed and some of them already repaired.
-#[derive(Clone, Copy)]
-pub(super) struct Here<'a> {
-    pub phase: Phase,
-    pub roles: &'a Roles,
-    pub repairs: &'a [BlockRepair],
-    pub prompts: Prompts<'a>,
 }
 
 /// Applies the linear map of a removed block in its place, if it has one.

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::calibrate::loss::Calibrator;
+use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::repairs::{self, BlockRepair};
-use crate::calibrate::trial::{Phase, Roles};
 use crate::error::Result;
 use crate::language::{Block, Course};
 use crate::stage::BlockRole;

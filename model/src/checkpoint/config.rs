@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use secateur_gguf::Gguf;
 use serde_json::Value;
 
 use crate::checkpoint::as_typed::{Language, TopLevel};
@@ -10,6 +11,7 @@ use crate::checkpoint::generation::{self, token_ids};
 use crate::checkpoint::gguf;
 use crate::checkpoint::json;
 use crate::checkpoint::language::LanguageConfig;
+use crate::checkpoint::rope::RopeScaling;
 use crate::checkpoint::vision::VisionConfig;
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
@@ -32,13 +34,13 @@ impl Config {
     /// Reads `config.json`, `generation_config.json` and the image processor's configuration in `dir`, or a GGUF file's
     /// metadata.
     pub fn read(dir: &Path) -> Result<Config> {
-        Config::of(dir, &gguf::config_bytes(dir)?)
+        Config::of(dir, &config_bytes(dir)?)
     }
 
     /// Builds the configuration from the content of `config.json`, already read, and the other files of `dir`.
     pub fn of(dir: &Path, json: &[u8]) -> Result<Config> {
         if let Some(gguf) = gguf::open(dir)? {
-            return gguf::config(&gguf);
+            return of_gguf(&gguf);
         }
         let value: Value = json::parse(&dir.join(CONFIG_FILE), json)?;
         let mut config = Config::from_json(&value)?;
@@ -66,6 +68,32 @@ impl Config {
             (_, None) => Err(ModelError::config("model_type", format!("`{kind}` is not supported"))),
         }
     }
+}
+
+/// Configuration bytes that a fingerprint covers beside the weights: the content of `config.json`, or nothing for a
+/// GGUF file, which holds its own configuration.
+pub(crate) fn config_bytes(path: &Path) -> Result<Vec<u8>> {
+    match gguf::file(path)? {
+        Some(_) => Ok(Vec::new()),
+        None => json::bytes(&path.join(CONFIG_FILE)),
+    }
+}
+
+/// A GGUF file's model metadata, validated like a `config.json`.
+fn of_gguf(gguf: &Gguf) -> Result<Config> {
+    let mut config = Config::from_json(&gguf.config()?)?;
+    let language = &mut config.language;
+    if let Some(divisors) = gguf.rope_divisors()? {
+        if divisors.len() != language.head_dim / 2 {
+            return Err(ModelError::Shape {
+                name: "rope_freqs.weight".to_owned(),
+                expected: vec![language.head_dim / 2],
+                found: vec![divisors.len()],
+            });
+        }
+        language.rope.scaling = RopeScaling::Divided { by: divisors };
+    }
+    Ok(config)
 }
 
 fn text_only(typed: &TopLevel, family: Family, text: Language) -> Result<Config> {

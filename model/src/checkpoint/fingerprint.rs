@@ -5,17 +5,17 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use crate::checkpoint::config::config_bytes;
 use crate::checkpoint::digest::{self, Digest};
 use crate::checkpoint::digest_cache::DigestCache;
-use crate::checkpoint::gguf;
+use crate::checkpoint::files::weight_files;
 use crate::checkpoint::open_file::{OpenFile, Stamp};
-use crate::checkpoint::weights::weight_files;
 use crate::error::{ModelError, Result};
 
 /// The BLAKE3 digest, in hexadecimal, of `config.json` and of every weights file of the checkpoint in `dir`, or
 /// of a GGUF file.
 pub fn fingerprint(dir: &Path) -> Result<String, ModelError> {
-    let config = gguf::config_bytes(dir)?;
+    let config = config_bytes(dir)?;
     let files = weight_files(dir)?.iter().map(|path| OpenFile::open(path)).collect::<Result<Vec<_>>>()?;
     of_files(dir, &config, &files)
 }

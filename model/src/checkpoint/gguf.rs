@@ -1,14 +1,12 @@
-//! GGUF files as checkpoints: their configuration, and their tensors as weights.
+//! GGUF files as checkpoints: the file that a path denotes, and its tensors as weights.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use secateur_gguf::{Gguf, NamedTensor, TensorType};
 
-use crate::checkpoint::config::{CONFIG_FILE, Config};
-use crate::checkpoint::rope::RopeScaling;
+use crate::checkpoint::names;
 use crate::checkpoint::stored::{Stored, StoredFormat};
-use crate::checkpoint::{json, names};
 use crate::error::{ModelError, Result};
 use crate::float::FloatType;
 
@@ -20,32 +18,6 @@ pub(crate) fn file(path: &Path) -> Result<Option<PathBuf>> {
 /// Reads the header of the GGUF file that a checkpoint's path denotes, if it does.
 pub(crate) fn open(path: &Path) -> Result<Option<Gguf>> {
     file(path)?.map(|file| Ok(Gguf::open(&file)?)).transpose()
-}
-
-/// The file's model metadata, validated like a `config.json`.
-pub(crate) fn config(gguf: &Gguf) -> Result<Config> {
-    let mut config = Config::from_json(&gguf.config()?)?;
-    let language = &mut config.language;
-    if let Some(divisors) = gguf.rope_divisors()? {
-        if divisors.len() != language.head_dim / 2 {
-            return Err(ModelError::Shape {
-                name: "rope_freqs.weight".to_owned(),
-                expected: vec![language.head_dim / 2],
-                found: vec![divisors.len()],
-            });
-        }
-        language.rope.scaling = RopeScaling::Divided { by: divisors };
-    }
-    Ok(config)
-}
-
-/// Configuration bytes that a fingerprint covers beside the weights: the content of `config.json`, or nothing for a
-/// GGUF file, which holds its own configuration.
-pub(crate) fn config_bytes(path: &Path) -> Result<Vec<u8>> {
-    match file(path)? {
-        Some(_) => Ok(Vec::new()),
-        None => json::bytes(&path.join(CONFIG_FILE)),
-    }
 }
 
 /// The tensors of the file at `path`, whose content is `mapped`, each with its name in the file and its unified name.
@@ -71,7 +43,7 @@ fn format(kind: TensorType) -> StoredFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{Weights, fingerprint};
+    use crate::checkpoint::{Config, Weights, fingerprint};
     use crate::float::WeightFormat;
     use secateur_kernels::Cpu;
 

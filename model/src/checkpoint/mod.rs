@@ -5,6 +5,7 @@ mod config;
 mod digest;
 mod digest_cache;
 mod family;
+mod files;
 mod fingerprint;
 mod generation;
 mod gguf;
@@ -22,9 +23,8 @@ mod weight_memory;
 mod weights;
 mod windows;
 
-pub(crate) use config::Config;
+pub(crate) use config::{Config, config_bytes};
 pub use fingerprint::fingerprint;
-pub(crate) use gguf::config_bytes;
 pub(crate) use inventory::check_tensors;
 pub(crate) use language::LanguageConfig;
 pub(crate) use open_file::OpenFile;
@@ -32,7 +32,7 @@ pub(crate) use rope::RopeConfig;
 #[cfg(test)]
 pub(crate) use rope::RopeScaling;
 pub(crate) use vision::{
-    ClipConfig, ClipProcessor, FeatureSelect, QwenConfig, QwenProcessor, Resize, Scale, Target, TowerConfig,
+    ClipConfig, ClipProcessor, FeatureSelect, QwenConfig, QwenProcessor, RATIO_MAX, Resize, Scale, Target, TowerConfig,
     VisionConfig,
 };
 pub use weight_memory::WeightMemory;

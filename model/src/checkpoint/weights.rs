@@ -4,25 +4,22 @@
 //! requested format is a slice of the mapped file, which every process on the machine shares. Others are converted
 //! once, into private memory.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use secateur_kernels::{Cpu, Matrix};
-use serde::Deserialize;
 
+use crate::checkpoint::files::weight_files;
 use crate::checkpoint::open_file::OpenFile;
 use crate::checkpoint::stored::Stored;
-use crate::checkpoint::{fingerprint, gguf, json, names};
+use crate::checkpoint::{fingerprint, gguf, names};
 use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
 use crate::stage::RepairFile;
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
@@ -61,12 +58,6 @@ pub(crate) struct Listed<'a> {
     pub name: Option<&'a str>,
     /// The format that it is stored in, if that format cannot be computed with.
     pub unreadable: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    /// Maps stored tensor names to file names.
-    weight_map: HashMap<String, String>,
 }
 
 impl Weights {
@@ -261,30 +252,10 @@ fn float_type(stored: safetensors::Dtype) -> Option<FloatType> {
     }
 }
 
-/// The checkpoint's weights files, in a fixed order: safetensors files, or the one GGUF file.
-pub(crate) fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    if let Some(file) = gguf::file(dir)? {
-        return Ok(vec![file]);
-    }
-    let single = dir.join(SINGLE);
-    if single.is_file() {
-        return Ok(vec![single]);
-    }
-    let path = dir.join(INDEX);
-    let index: Index = json::read(&path)?;
-    let files: BTreeSet<&String> = index.weight_map.values().collect();
-    for file in &files {
-        // A name such as `../../etc/passwd` in a downloaded index must not lead out of the folder.
-        if Path::new(file).file_name() != Some(file.as_ref()) {
-            return Err(ModelError::Weights { path, problem: format!("`{file}` is not a plain file name") });
-        }
-    }
-    Ok(files.into_iter().map(|file| dir.join(file)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::files::{INDEX, SINGLE};
     use candle_core::DType;
 
     fn save(dir: &Path, file: &str, tensors: &[(&str, &Tensor)]) {

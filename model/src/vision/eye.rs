@@ -1,7 +1,7 @@
 //! The vision side of a model: from a picture to its visual tokens.
 
 use crate::checkpoint::{TowerConfig, VisionConfig, Weights};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
 use crate::vision::llava::LlavaEye;
 use crate::vision::picture::Picture;
 use crate::vision::qwen::QwenEye;
@@ -39,11 +39,4 @@ impl Eye {
             Eye::Qwen(eye) => eye.see(pictures),
         }
     }
-}
-
-/// The image processor, which a node that encodes pictures needs.
-pub(crate) fn present<P: Clone>(processor: &Option<P>) -> Result<P> {
-    processor
-        .clone()
-        .ok_or_else(|| ModelError::config("preprocessor_config.json", "there is none, nor in processor_config.json"))
 }

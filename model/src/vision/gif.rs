@@ -5,7 +5,7 @@ use std::io::Cursor;
 use gif::{ColorOutput, DecodeOptions};
 use image::{DynamicImage, RgbaImage};
 
-use crate::vision::picture::{PictureError, PictureLimits};
+use crate::vision::limits::{PictureError, PictureLimits};
 
 /// Decodes the first frame.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<DynamicImage, PictureError> {

@@ -13,7 +13,7 @@ use std::panic::{self, AssertUnwindSafe};
 use image::{DynamicImage, GrayImage, RgbImage};
 use mozjpeg::{ColorSpace, CompInfo, Decompress, Marker};
 
-use crate::vision::picture::{PictureError, PictureLimits};
+use crate::vision::limits::{PictureError, PictureLimits};
 
 /// Limit on scans: each one processes the whole picture, so more scans than any encoder makes are an attack on CPU
 /// time.

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use ::png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Transformations};
 use image::{DynamicImage, ImageBuffer, Pixel};
 
-use crate::vision::picture::{PictureError, PictureLimits};
+use crate::vision::limits::{PictureError, PictureLimits};
 
 const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
 /// Chunks before the data that the pixels depend on.

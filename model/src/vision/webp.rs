@@ -7,7 +7,7 @@ use image::codecs::webp::WebPDecoder;
 use image::error::ImageError;
 use image::{DynamicImage, ImageDecoder, Limits};
 
-use crate::vision::picture::{PictureError, PictureLimits};
+use crate::vision::limits::{PictureError, PictureLimits};
 
 /// The picture as stored (not rotated upright) and its EXIF block.
 pub(crate) fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<(DynamicImage, Option<Vec<u8>>), PictureError> {

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{Bounds, SEND_MAX};
+use super::bounds::{Bounds, SEND_MAX};
 
 /// Frames buffered between sender and transport, as many as for a shipment.
 const FRAMES_IN_FLIGHT: usize = 4;

@@ -4,25 +4,18 @@
 //! do both. A node takes part in one measurement at a time, so that two do not share a link without knowing, and every
 //! measurement is bounded in bytes and time, so that it cannot hold up shipments for long.
 
+mod bounds;
 mod measure;
 mod sink;
 
-use std::time::Duration;
-
 use secateur_channel::{Channels, Link};
 use secateur_proto::{ErrorCode, ServiceError, v1};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use crate::{Place, Places};
-
-/// Most payload bytes of one measurement.
-pub const BYTES_MAX: u64 = 1 << 30;
-/// Longest duration of one measurement, without its pings.
-pub const SEND_MAX: Duration = Duration::from_secs(10);
-
-/// Stream of acknowledgements to the measuring node.
-pub type Acks = ReceiverStream<Result<v1::ProbeAck, Status>>;
+use bounds::Bounds;
+pub use bounds::{BYTES_MAX, SEND_MAX};
+pub use sink::Acks;
 
 /// A node's side of link measurements, as sender and as receiver.
 #[derive(Debug)]
@@ -42,13 +35,6 @@ pub fn open_as(channels: &Channels, address: &str, name: Option<&str>) -> Result
     channels
         .open_watched(address, name)
         .map_err(|error| ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("address"))
-}
-
-/// Limits of one measurement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bounds {
-    bytes: u64,
-    time: Duration,
 }
 
 impl Links {
@@ -73,22 +59,6 @@ impl Links {
     fn turn(&self, taken: &str) -> Result<Place, ServiceError> {
         let refused = || ServiceError::new(ErrorCode::Overloaded, format!("{taken}; try again in some seconds"));
         self.turn.take().ok_or_else(refused)
-    }
-}
-
-impl Bounds {
-    fn of(request: &v1::MeasureLinkRequest) -> Result<Self, ServiceError> {
-        let refused = |field: &str, limit: u128| {
-            ServiceError::new(ErrorCode::InvalidRequest, format!("{field} must be 1 to {limit}")).with_param(field)
-        };
-        if !(1..=BYTES_MAX).contains(&request.bytes_max) {
-            return Err(refused("bytes_max", BYTES_MAX.into()));
-        }
-        let time = Duration::from_millis(request.milliseconds_max.into());
-        if time.is_zero() || time > SEND_MAX {
-            return Err(refused("milliseconds_max", SEND_MAX.as_millis()));
-        }
-        Ok(Self { bytes: request.bytes_max, time })
     }
 }
 

@@ -7,8 +7,11 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::{Acks, BYTES_MAX, SEND_MAX};
+use super::bounds::{BYTES_MAX, SEND_MAX};
 use crate::Place;
+
+/// Stream of acknowledgements to the measuring node.
+pub type Acks = ReceiverStream<Result<v1::ProbeAck, Status>>;
 
 const ACKS_IN_FLIGHT: usize = 64;
 /// Longest life of a measurement's stream: pings and a slow link's first frame, then [`SEND_MAX`] of sending.

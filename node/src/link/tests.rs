@@ -1,11 +1,12 @@
 //! Tests with two hosts that measure the link between them, and of the measurements that they refuse.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use secateur_channel::Guard;
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::v1::{MeasureLinkRequest, NodeDescription, Probe, node_client::NodeClient};
 use tokio::{net::TcpListener, sync::mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::host::{Describe, Host};

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    CoverageOptions,
     groups::Group,
+    options::CoverageOptions,
     similarity,
     words::{Words, WordsBuilder},
 };

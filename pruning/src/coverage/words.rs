@@ -1,6 +1,6 @@
 //! The text side: the words that say something about the picture, and how well each visual token covers them.
 
-use super::{CoverageOptions, groups::Group, similarity};
+use super::{groups::Group, options::CoverageOptions, similarity};
 use crate::{
     product::products,
     rows::{Rows, UnitRows},

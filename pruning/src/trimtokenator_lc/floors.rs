@@ -1,6 +1,6 @@
 //! The best of a ranking, with a floor for every picture.
 
-use super::Token;
+use super::token::Token;
 
 /// Tokens to choose from.
 pub(super) struct Ranked {

@@ -3,6 +3,7 @@
 
 mod choices;
 mod held;
+mod piece;
 mod sum;
 mod text;
 mod total;
@@ -17,13 +18,13 @@ use crate::{
     metrics::AnswerClock,
     openai::{
         StopConditions,
-        logprobs::TokenEntry,
         receipt::{Receipt, Timing},
         response::{FinishReason, Usage},
     },
     served::ServedModel,
 };
 pub use choices::{Begin, Begun, Choices, Event};
+pub use piece::Piece;
 use text::AnswerText;
 pub use text::Style;
 pub use total::Total;
@@ -48,17 +49,6 @@ pub struct AnswerContext {
     pub queued: Duration,
     /// When the router accepted the request.
     pub accepted: Instant,
-}
-
-/// A piece of the answer.
-#[derive(Debug, Default)]
-pub struct Piece {
-    /// New text, perhaps empty.
-    pub text: String,
-    /// Log probabilities of the tokens whose text is now shown in full; `None` if they were not requested.
-    pub logprobs: Option<Vec<TokenEntry>>,
-    /// Why the answer ended; set on the last piece only.
-    pub finish: Option<FinishReason>,
 }
 
 /// An answer that is being generated. Dropping it cancels the work at the nodes.

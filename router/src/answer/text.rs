@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Piece, held::Held};
+use super::{held::Held, piece::Piece};
 use crate::{
     legs::Token,
     openai::{

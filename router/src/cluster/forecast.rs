@@ -2,14 +2,14 @@
 
 use secateur_proto::v1::NodeDescription;
 use secateur_pruning::budget;
-use secateur_transfer::{Tiers, TransferPolicy};
+use secateur_transfer::TransferPolicy;
 use tokio::time::Instant;
 
 use super::{
+    candidate::Candidate,
     faults::Faults,
     links::Links,
     pace::Paces,
-    pairing::Candidate,
     policy::{Decision, Inputs},
     wish::Bulk,
 };
@@ -80,14 +80,6 @@ fn bytes(prefill: &NodeDescription, positions: u32) -> Vec<(TransferPolicy, u64)
         Some((policy, (cost.fixed_bytes + cost.bytes_per_position * f64::from(positions)) as u64))
     });
     costs.collect()
-}
-
-/// Bytes to ship under `policy`. A tiered policy whose precision the request chose takes the bytes of `tiered`, scaled
-/// by its bits.
-pub fn bytes_of(bytes: &[(TransferPolicy, u64)], policy: TransferPolicy) -> Option<u64> {
-    let (_, named) = bytes.iter().find(|(offered, _)| *offered == policy.named())?;
-    let share = policy.bits().map_or(1.0, |bits| bits / Tiers::DEFAULT_BITS);
-    Some((*named as f64 * share) as u64)
 }
 
 /// Whether the node offers `policy`; true for a node that lists no policies.

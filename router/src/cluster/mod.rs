@@ -7,6 +7,7 @@
 //! flight.
 
 mod affinity;
+mod candidate;
 mod discovery;
 pub mod faults;
 mod forecast;
@@ -19,6 +20,7 @@ mod placement;
 pub mod policy;
 mod probe;
 mod roster;
+mod view;
 mod wish;
 
 use std::{
@@ -39,9 +41,10 @@ use tokio::{
 
 pub use affinity::{Near, Prefix, prefixes};
 pub use discovery::{Lookup, Name, Snapshot, system_lookup};
-pub use node::{Node, NodeState, role_name};
+pub use node::{Node, role_name};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
+pub use view::NodeState;
 pub use wish::{Blame, Bulk, Failure, Pair, Wish};
 
 use crate::config::PlacementMode;

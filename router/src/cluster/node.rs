@@ -9,10 +9,14 @@ use std::{
 };
 
 use secateur_channel::{Channels, KeepAlive, Link, OpenError};
-use secateur_proto::v1::{NodeDescription, Role};
+use secateur_proto::v1::Role;
 use tokio::sync::{Notify, watch};
 
-use super::{liveness::Life, pairing::NodeView, roster::Sight};
+use super::{
+    liveness::Life,
+    roster::Sight,
+    view::{NodeState, NodeView},
+};
 use crate::metrics::NodeLabels;
 
 /// Most bytes of one message from a node; tokens and reports are small.
@@ -26,15 +30,6 @@ const KEEP_ALIVE: KeepAlive =
 /// A role's name in JSON and metrics.
 pub fn role_name(role: Role) -> &'static str {
     if role == Role::Decode { "decode" } else { "prefill" }
-}
-
-/// The result of the last probe. It is only replaced as a whole, so that a clone shares it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum NodeState {
-    /// The node is not usable; the text says why.
-    Down(Arc<str>),
-    /// The node answers; this is its description of itself.
-    Up(Arc<NodeDescription>),
 }
 
 /// A node's address, channel and state.
@@ -194,6 +189,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use secateur_proto::v1::NodeDescription;
+
     use super::*;
 
     fn node() -> Node {

@@ -8,42 +8,21 @@
 //! prompt, the decode node that has it, the least loaded pair. With `--placement auto` a pair on one machine is taken
 //! instead where waiting for it costs less than shipping does.
 
-use std::sync::Arc;
-
-use secateur_proto::{
-    ErrorCode, PROTOCOL_VERSION, ServiceError,
-    v1::{NodeDescription, Role},
-};
+use secateur_proto::{ErrorCode, ServiceError, v1::NodeDescription};
 use secateur_transfer::TransferPolicy;
 
 use super::{
     affinity::Near,
     forecast::{Outlook, offers},
-    node::NodeState,
     policy::Decision,
+    view::NodeState,
     wish::{LINK_WEIGHT, Wish},
 };
+pub use super::{candidate::Candidate, view::NodeView};
 use crate::config::PlacementMode;
 
 /// How many more requests than the least loaded node a node may hold and still be preferred because it has the prompt.
 const NEAR_LOAD_MAX: u32 = 4;
-
-/// A snapshot of one node. A clone shares the description.
-#[derive(Clone, Debug)]
-pub struct NodeView {
-    /// `host:port`.
-    pub address: Arc<str>,
-    /// The role that the node was configured for.
-    pub role: Role,
-    /// The result of the last probe.
-    pub state: NodeState,
-    /// Requests of this router that hold the node.
-    pub in_flight: u32,
-    /// Whether no configured name resolves to the node any more.
-    pub is_leaving: bool,
-    /// Whether an answer to a probe is overdue.
-    pub is_late: bool,
-}
 
 /// The chosen pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,22 +33,6 @@ pub struct Choice {
     pub decode: usize,
     /// Whether the pair repeats a failed attempt of the request, chosen because there was no other.
     pub is_avoided: bool,
-}
-
-/// Two nodes that may serve together.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    indices: (usize, usize),
-    /// The prefill node.
-    pub prefill: &'a NodeView,
-    /// The prefill node's description.
-    pub prefill_says: &'a NodeDescription,
-    /// The decode node.
-    pub decode: &'a NodeView,
-    /// The decode node's description.
-    pub decode_says: &'a NodeDescription,
-    /// Whether both nodes share a machine, so that KV crosses no network.
-    pub is_colocated: bool,
 }
 
 type Ranked<'a> = (Rank, Candidate<'a>);
@@ -93,50 +56,6 @@ struct Class {
     is_other_prefill: bool,
     /// Whether the decode node keeps no KV of the conversation's earlier turn.
     lacks_earlier_turn: bool,
-}
-
-impl NodeView {
-    /// The node's description, if a router with this tokenizer can use the node; otherwise the reason why not.
-    pub fn usable(&self, tokenizer_digest: &str) -> Result<&NodeDescription, String> {
-        let description = match &self.state {
-            NodeState::Down(why) => return Err(why.to_string()),
-            NodeState::Up(description) => description,
-        };
-        if description.role() != self.role {
-            return Err("is configured for another role".to_owned());
-        }
-        if description.protocol_version != PROTOCOL_VERSION {
-            return Err(format!("speaks protocol {}, the router {PROTOCOL_VERSION}", description.protocol_version));
-        }
-        if self.is_leaving {
-            return Err("is no longer behind the name that led to it".to_owned());
-        }
-        if description.draining {
-            return Err("is draining".to_owned());
-        }
-        let digest = &description.tokenizer_digest;
-        if !digest.is_empty() && !tokenizer_digest.is_empty() && digest != tokenizer_digest {
-            return Err("has another tokenizer than the router".to_owned());
-        }
-        Ok(description)
-    }
-
-    /// Requests on the node: the larger of the node's own figure, which is up to a probe interval old, and this
-    /// router's count, which lacks the requests of other routers.
-    fn load(&self, description: &NodeDescription) -> u32 {
-        let reported = description.load.as_ref().map_or(0, |load| load.running.saturating_add(load.waiting));
-        self.in_flight.max(reported)
-    }
-}
-
-impl Candidate<'_> {
-    fn prefill_load(&self) -> u32 {
-        self.prefill.load(self.prefill_says)
-    }
-
-    fn decode_load(&self) -> u32 {
-        self.decode.load(self.decode_says)
-    }
 }
 
 /// Chooses a pair. `turn` rotates among equally good ones.

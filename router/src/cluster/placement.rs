@@ -6,9 +6,10 @@ use secateur_proto::v1::VisualPolicy;
 use tokio::time::Instant;
 
 use super::{
-    node::{Node, NodeState},
-    pairing::{NodeView, room},
+    node::Node,
+    pairing::room,
     policy::Decision,
+    view::{NodeState, NodeView},
     wish::{Blame, Failure, Pair},
 };
 use crate::openai::extension::Recommended;

@@ -12,9 +12,7 @@
 //!
 //! If the node does not offer `tiered`, the decision is `dense`.
 
-use secateur_transfer::TransferPolicy;
-
-use super::forecast::bytes_of;
+use secateur_transfer::{Tiers, TransferPolicy};
 
 /// Seconds of shipping below which a client notices no difference.
 const SOON_S: f64 = 0.005;
@@ -128,6 +126,14 @@ impl Decision {
     pub fn exposed_s(&self) -> Option<f64> {
         self.ship_s.map(|seconds| seconds * (1.0 - self.inputs.overlap))
     }
+}
+
+/// Bytes to ship under `policy`. A tiered policy whose precision the request chose takes the bytes of `tiered`, scaled
+/// by its bits.
+fn bytes_of(bytes: &[(TransferPolicy, u64)], policy: TransferPolicy) -> Option<u64> {
+    let (_, named) = bytes.iter().find(|(offered, _)| *offered == policy.named())?;
+    let share = policy.bits().map_or(1.0, |bits| bits / Tiers::DEFAULT_BITS);
+    Some((*named as f64 * share) as u64)
 }
 
 #[cfg(test)]

@@ -29,7 +29,8 @@ use tonic::{Code, Status};
 
 use super::{
     liveness::{Life, Silence, TICK},
-    node::{MESSAGE_BYTES_MAX, Node, NodeState},
+    node::{MESSAGE_BYTES_MAX, Node},
+    view::NodeState,
 };
 
 /// Pause between an answer and the next call.

@@ -3,7 +3,7 @@
 use secateur_proto::v1::NodeDescription;
 use secateur_transfer::TransferPolicy;
 
-use super::{affinity::Near, pairing::NodeView};
+use super::{affinity::Near, view::NodeView};
 use crate::openai::VisualChoice;
 
 /// Weight of a failed link among the reasons against a pair; a failed node weighs one.

@@ -14,6 +14,7 @@
 //! drops both streams, which cancels the work on both nodes.
 
 mod account;
+mod failure;
 mod listen;
 mod node_error;
 mod open;
@@ -26,7 +27,8 @@ mod search;
 mod so_far;
 
 pub use account::Account;
-pub use open::{LegFailure, open};
+pub use failure::LegFailure;
+pub use open::open;
 pub use order::{Order, RequestIds};
 pub use run::{Run, Step};
 pub use running::{Legs, Progress, Reports, Token};

@@ -13,37 +13,20 @@ use tokio::time::{timeout, timeout_at};
 use tonic::{Request, Streaming, metadata::MetadataValue};
 
 use super::{
+    failure::{LegFailure, decode_failure, prefill_failure, timed_out},
     listen::{Trouble, hear},
     node_error,
     order::Order,
     running::Legs,
     so_far::SoFar,
 };
-use crate::cluster::{Blame, Failure, Placement};
+use crate::cluster::{Blame, Placement};
 
 /// How long a failed attempt waits for prefill to report the bytes it had sent.
 const SPENT_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Bytes of a prefill request that are kept free for everything except pictures, mainly tokens.
 const BESIDE_PICTURES_BYTES: usize = 16 << 20;
-
-/// A failed attempt.
-#[derive(Debug)]
-pub struct LegFailure {
-    /// The client's error if no other attempt succeeds.
-    pub error: ServiceError,
-    /// The nodes of the attempt and the party at fault.
-    pub failure: Failure,
-    /// Bytes that the shipment had sent by then, if prefill reported them.
-    pub spent: Option<Box<TransferReport>>,
-}
-
-impl LegFailure {
-    /// A failed attempt on `placement` without a report of shipped bytes.
-    pub fn new(placement: &Placement, error: ServiceError, blame: Blame) -> Self {
-        Self { error, failure: placement.failure(blame), spent: None }
-    }
-}
 
 /// A decode leg whose epoch is open.
 struct DecodeLeg {
@@ -106,11 +89,6 @@ async fn spent(opening: impl Future<Output = Result<PrefillLeg, LegFailure>>) ->
     None
 }
 
-/// The error of a request whose deadline has passed.
-pub fn timed_out() -> ServiceError {
-    ServiceError::new(ErrorCode::Timeout, "the request took longer than this server allows")
-}
-
 async fn open_decode(placement: &Placement, order: &Order, so_far: &SoFar) -> Result<DecodeLeg, LegFailure> {
     let node = &placement.decode;
     let message = request(order.generate_request(&placement.facts, placement.decision.policy, so_far), order);
@@ -163,22 +141,6 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
         };
         return Err(LegFailure { spent, ..failure });
     }
-}
-
-/// The failure of a prefill leg.
-pub fn prefill_failure(trouble: Trouble, placement: &Placement) -> LegFailure {
-    let error = node_error::from_trouble(trouble, Role::Prefill);
-    let gives_up = error.at_peer || error.code == ErrorCode::KvRefused;
-    let blame = node_error::prefill_blame(gives_up && placement.decision.inputs.ships, error.code);
-    LegFailure::new(placement, error, blame)
-}
-
-/// The failure of a decode leg. `awaits_kv`: the epoch is open and its KV has not arrived.
-pub fn decode_failure(trouble: Trouble, placement: &Placement, awaits_kv: bool) -> LegFailure {
-    let is_its_own = node_error::is_its_own(&trouble);
-    let error = node_error::from_trouble(trouble, Role::Decode);
-    let blame = node_error::decode_blame(is_its_own, error.code, awaits_kv);
-    LegFailure::new(placement, error, blame)
 }
 
 /// Resolves only when the decode leg fails. Decode's tokens may arrive before the first token, which prefill sends;

@@ -7,7 +7,8 @@ use secateur_proto::ServiceError;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    open::{LegFailure, open},
+    failure::LegFailure,
+    open::open,
     order::Order,
     running::Legs,
     search::{Search, may_ask_again},

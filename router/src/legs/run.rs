@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Account, LegFailure, Legs, Order, Progress, SoFar, Token,
-    open::timed_out,
+    failure::timed_out,
     patience::Patience,
     retry::{self, Tried},
 };

@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use super::{
+    failure::{LegFailure, decode_failure, prefill_failure, timed_out},
     listen::{Trouble, hear},
     node_error,
-    open::{LegFailure, decode_failure, prefill_failure, timed_out},
     order::Order,
     so_far::SoFar,
 };

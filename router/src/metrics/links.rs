@@ -3,9 +3,9 @@
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::{
+    builder::{Builder, FloatGauge},
     known::Known,
     labels::LinkLabels,
-    registry::{Builder, FloatGauge},
 };
 
 /// Bytes and rate of every link between current nodes.

@@ -1,6 +1,7 @@
 //! The metrics of `/metrics`. They use vLLM's names and buckets where the meaning is the same, so that existing
 //! dashboards work, and `secateur_` names otherwise. Each help text states the figure's formula.
 
+mod builder;
 mod clock;
 mod known;
 mod labels;

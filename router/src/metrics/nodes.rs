@@ -9,8 +9,8 @@ use prometheus_client::{
 use secateur_proto::v1::{Load, NodeDescription, Role};
 
 use super::{
+    builder::{Builder, FloatGauge},
     known::Known,
-    registry::{Builder, FloatGauge},
     tally::Tally,
 };
 

@@ -1,22 +1,18 @@
 //! The router's metrics, with their names and help texts.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
-    metrics::{
-        counter::Counter,
-        family::{Family, MetricConstructor},
-        gauge::Gauge,
-        histogram::Histogram,
-    },
-    registry::{Metric, Registry},
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
 };
 
 use secateur_proto::{ErrorCode, ServiceError};
 use secateur_transfer::{Refusal, TransferPolicy};
 
 use super::{
+    builder::Builder,
     labels::{
         AttemptOutcome, Code, FINISHED_REASONS, FinishedReason, LinkLabels, OTHER_REASON, Outcome, PREEMPTED, Placed,
         Policy, Reason, Stage,
@@ -41,8 +37,6 @@ const WIRE_SECONDS: &[f64] =
 const PRUNE_SECONDS: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0];
 
 type Labelled<L, M> = Family<L, M>;
-/// A gauge with a fractional value.
-pub type FloatGauge = Gauge<f64, AtomicU64>;
 
 /// Every metric of the router.
 pub struct Metrics {
@@ -96,44 +90,6 @@ pub struct Snapshot {
     pub nodes: Vec<NodeFigures>,
     /// Each measured link and its rate in bytes per second.
     pub links: Vec<(LinkLabels, f64)>,
-}
-
-/// Registers as it builds, so that no metric can be counted and not shown.
-pub struct Builder {
-    registry: Registry,
-}
-
-impl Builder {
-    /// Adds a metric.
-    pub fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
-        self.registry.register(name, help, metric.clone());
-        metric
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-        self.add(name, help, Histogram::new(buckets.iter().copied()))
-    }
-
-    fn counters<L>(&mut self, name: &str, help: &str) -> Family<L, Counter>
-    where
-        L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
-        fn() -> Counter: MetricConstructor<Counter>,
-    {
-        self.add(name, help, Family::default())
-    }
-
-    /// Registers counters for a closed list of labels, each shown as 0 from the start.
-    fn counters_at_zero<L>(&mut self, name: &str, help: &str, labels: impl IntoIterator<Item = L>) -> Family<L, Counter>
-    where
-        L: EncodeLabelSet + Clone + std::hash::Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
-        fn() -> Counter: MetricConstructor<Counter>,
-    {
-        let counters = self.counters(name, help);
-        for label in labels {
-            drop(counters.get_or_create(&label));
-        }
-        counters
-    }
 }
 
 impl Metrics {

@@ -3,9 +3,11 @@
 use secateur_proto::ServiceError;
 use secateur_transfer::TransferPolicy;
 
+pub use super::max_tokens::MaxTokens;
 use super::{
     extension::{self, Extension, VisualChoice},
     fields::{Fields, invalid, unsupported},
+    max_tokens,
     sampling::{self, SamplingChoice},
     stop::{self, StopConditions},
 };
@@ -31,20 +33,6 @@ pub struct StreamOptions {
     pub include_usage: bool,
     /// Whether every chunk carries the usage so far.
     pub continuous_usage: bool,
-}
-
-/// The most tokens to generate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MaxTokens {
-    /// Most tokens of the answer; `None` means the rest of the context.
-    pub tokens: Option<u32>,
-    /// The field in which the client gave the limit, for errors.
-    pub field: &'static str,
-    /// The number as the client wrote it, for errors, since `tokens` is clamped to 32 bits. `None` if `tokens` is a
-    /// default.
-    pub sent: Option<String>,
-    /// Most tokens of prompt and answer together; `None` means the context length.
-    pub total: Option<u32>,
 }
 
 /// How answers are generated and returned.
@@ -79,7 +67,7 @@ pub struct Dialect {
 
 /// Reads everything but the prompt.
 pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Generation, ServiceError> {
-    let max_tokens = max_tokens(fields, dialect.max_tokens_default)?;
+    let max_tokens = max_tokens::parse(fields, dialect.max_tokens_default)?;
     let Extension { visual, transfer, forced } = extension::parse(fields, limits.vocab)?;
     let sampling = sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?;
     if let (Some(structured), false) = (&sampling.structured, forced.is_empty()) {
@@ -111,17 +99,6 @@ fn choices(fields: &Fields) -> Result<u32, ServiceError> {
         Some(best_of) if best_of == i128::from(choices) || best_of == 1 => Ok(choices),
         Some(_) => Err(unsupported("best_of", "best_of other than n is not supported; leave it out")),
     }
-}
-
-/// Reads the length limit. `max_completion_tokens` is OpenAI's newer name and wins over `max_tokens`.
-fn max_tokens(fields: &Fields, default: Option<u32>) -> Result<MaxTokens, ServiceError> {
-    let newer = fields.integer_from("max_completion_tokens", 1)?;
-    let older = fields.integer_from("max_tokens", 1)?;
-    let (tokens, field) = match newer {
-        Some(_) => (newer, "max_completion_tokens"),
-        None => (older.or(default), "max_tokens"),
-    };
-    Ok(MaxTokens { tokens, field, sent: fields.get(field).map(|_| fields.quoted(field)), total: None })
 }
 
 fn stream(fields: &Fields) -> Result<Option<StreamOptions>, ServiceError> {

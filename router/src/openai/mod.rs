@@ -11,6 +11,7 @@ mod image_url;
 mod json;
 mod logit_bias;
 pub mod logprobs;
+mod max_tokens;
 mod messages;
 pub mod receipt;
 pub mod response;

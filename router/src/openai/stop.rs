@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, invalid, whole},
-    generation::MaxTokens,
+    max_tokens::MaxTokens,
 };
 
 /// The conditions that end an answer, besides the model's own end tokens.

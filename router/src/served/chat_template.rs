@@ -9,7 +9,7 @@ use std::io;
 
 use serde_json::Value;
 
-use super::{Documents, LoadError};
+use super::{documents::Documents, error::LoadError};
 
 /// The template's source; `None` if the checkpoint has no template.
 pub fn find(documents: &Documents, tokenizer_config: &Value) -> Result<Option<String>, LoadError> {

@@ -9,7 +9,7 @@ use std::{
 use secateur_gguf::Gguf;
 use serde_json::Value;
 
-use super::LoadError;
+use super::error::LoadError;
 
 /// Where the documents of one checkpoint come from.
 pub enum Documents {

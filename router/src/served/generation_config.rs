@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Documents, GenerationDefaults, LoadError};
+use super::{defaults::GenerationDefaults, documents::Documents, error::LoadError};
 
 const COUNT: &str = "must be a whole number from 1";
 const FILE: &str = "generation_config.json";

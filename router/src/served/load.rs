@@ -1,78 +1,20 @@
 //! Reads a checkpoint, a folder or a GGUF file, into a [`ServedModel`].
 
-use std::{
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{path::Path, sync::OnceLock};
 
 use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::{
-    Documents, ImageToken, ServedModel, SpecialTokens, chat_template, files, generation_config, tokens::TokenFacts,
+    chat_template,
+    documents::Documents,
+    error::LoadError,
+    files, generation_config,
+    model::{ImageToken, ServedModel, SpecialTokens},
+    tokens::TokenFacts,
 };
-use crate::prompt::{ChatTemplate, NamedTokens, Spelling, TemplateError};
-
-/// Why a checkpoint cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A file cannot be read.
-    #[error("{}; --model must name a Hugging Face checkpoint folder or a GGUF file", unread(path, source))]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// A file is not JSON.
-    #[error("{} is not valid JSON: {source}", path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// The parser's error, with its position.
-        source: serde_json::Error,
-    },
-    /// tokenizer.json is not a tokenizer.
-    #[error("{} is not a tokenizer: {message}", path.display())]
-    Tokenizer {
-        /// The file.
-        path: PathBuf,
-        /// The library's error.
-        message: String,
-    },
-    /// A GGUF file, or a folder of several, cannot be used.
-    #[error(transparent)]
-    Gguf(#[from] secateur_gguf::GgufError),
-    /// generation_config.json has a value that is not supported.
-    #[error("{}: {key} is {value}; {key} {rule}", path.display())]
-    Generation {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-        /// Its value.
-        value: String,
-        /// The rule that the value breaks.
-        rule: String,
-    },
-    /// The chat template does not compile.
-    #[error("the chat template of {} cannot be used: {source}", path.display())]
-    Template {
-        /// The folder or file.
-        path: PathBuf,
-        /// The compiler's error, with its position.
-        source: TemplateError,
-    },
-}
-
-/// The message for a file that cannot be read: plain words if it does not exist, else the system's error.
-fn unread(path: &Path, source: &std::io::Error) -> String {
-    match source.kind() {
-        std::io::ErrorKind::NotFound => format!("{} is not there", path.display()),
-        _ => format!("cannot read {}: {source}", path.display()),
-    }
-}
+use crate::prompt::{ChatTemplate, NamedTokens, Spelling};
 
 /// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
@@ -194,6 +136,8 @@ fn vocabulary_size(tokenizer: &Tokenizer) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn fixture() -> PathBuf {

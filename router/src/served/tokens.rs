@@ -9,7 +9,7 @@
 use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer};
 
-use super::{Documents, LoadError, files};
+use super::{documents::Documents, error::LoadError, files};
 
 const PROCESSOR_CONFIGS: [&str; 2] = ["processor_config.json", "preprocessor_config.json"];
 

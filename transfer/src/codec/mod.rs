@@ -3,6 +3,7 @@
 //! ```text
 //! mod.rs       precision of a span
 //! part.rs      one part: K and V of up to 128 positions of a layer, coded and decoded
+//! error.rs     the error of decoding
 //! convert.rs   values to f32 and back
 //! planes.rs    lossless: exponents coded apart from sign and mantissa
 //! pack.rs      packing of integers of a few bits
@@ -10,6 +11,7 @@
 //! ```
 
 mod convert;
+mod error;
 mod pack;
 mod part;
 mod planes;
@@ -17,7 +19,8 @@ pub mod steps;
 
 use secateur_proto::v1;
 
-pub use part::{CodeError, LayerCoding, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes};
+pub use error::CodeError;
+pub use part::{LayerCoding, Layout, Packing, PartDecoder, PartEncoder, Plane, Rows, coded_bytes};
 pub use planes::packing_rate;
 pub use steps::{Grain, KvSteps};
 

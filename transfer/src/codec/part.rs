@@ -7,6 +7,7 @@
 use super::{
     Codec, Grain,
     convert::{from_f32, to_f32},
+    error::CodeError,
     planes,
     steps::{Coder, KvSteps, LayerModels, LayerSteps},
 };
@@ -18,20 +19,6 @@ const STEPS: u8 = 2;
 
 /// Bytes of the form, the final states and the counts of a part in the form steps.
 const STEPS_BYTES: usize = 140;
-
-/// Reason why a part cannot be decoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodeError {
-    /// The part ends before its values do.
-    #[error("a part is shorter than its positions need")]
-    Short,
-    /// The form is unknown, or not one of the span's codec.
-    #[error("a part has a form that its codec does not have")]
-    Form,
-    /// The entropy decoder does not end in the state in which the encoder began.
-    #[error("a part's bits are not those of its values")]
-    State,
-}
 
 /// Layout of the values of a shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use half::f16;
 
 use super::{
     convert::from_f32,
+    error::CodeError,
     pack::{pack, packed_len, unpack},
-    part::CodeError,
 };
 use crate::dtype::DType;
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Tensor;
+use super::tensor::Tensor;
 
 /// The configuration keys that determine shapes.
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Tensor, affine};
+use super::tensor::{Tensor, affine};
 
 /// The keys of CLIP's tower that determine shapes.
 #[derive(Deserialize)]

@@ -8,8 +8,8 @@ use candle_core::{Device, Tensor};
 
 use crate::calibrate::loss::Calibrator;
 use crate::calibrate::merge::rows::{Rows, View};
-use crate::calibrate::repairs::Here;
-use crate::calibrate::trial::Phase;
+use crate::calibrate::phase::Phase;
+use crate::calibrate::streams::Here;
 use crate::error::{ModelError, Result};
 
 /// Most rows taken from one sample, evenly spaced: a long prompt must not outweigh all others or fill the memory.

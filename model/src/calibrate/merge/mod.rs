@@ -32,58 +32,15 @@ mod train;
 use std::sync::Arc;
 
 use crate::calibrate::loss::Calibrator;
-use crate::calibrate::repairs::Here;
+use crate::calibrate::repairs::MergedRepair;
+use crate::calibrate::streams::Here;
 use crate::error::{ModelError, Result};
-use crate::language::{Block, BlockTensor};
 
 pub(super) use pairs::check;
 pub use pairs::mergeable;
 pub use train::Distillation;
 
 use student::Student;
-
-/// New weights for the block before a removed one.
-#[derive(Clone)]
-pub struct MergedRepair {
-    layer: usize,
-    tensors: Vec<BlockTensor>,
-    block: Arc<Block>,
-    error: f64,
-}
-
-impl MergedRepair {
-    /// The removed block.
-    pub fn layer(&self) -> usize {
-        self.layer
-    }
-
-    /// The block before it, which runs with the new weights.
-    pub fn with(&self) -> usize {
-        self.layer - 1
-    }
-
-    /// All weights of block `with`, unchanged ones included.
-    pub fn tensors(&self) -> &[BlockTensor] {
-        &self.tensors
-    }
-
-    /// Remaining share of the squared distance between the stream after block `with` and the unpruned model's stream
-    /// after the removed block, on rows of samples that training did not see: 0 is perfect, 1 is no better than block
-    /// `with` with its original weights, that is, than no repair.
-    pub fn error(&self) -> f64 {
-        self.error
-    }
-
-    pub(super) fn block(&self) -> Arc<Block> {
-        self.block.clone()
-    }
-}
-
-impl std::fmt::Debug for MergedRepair {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "MergedRepair({} into {}, error {})", self.layer, self.with(), self.error)
-    }
-}
 
 impl Calibrator<'_> {
     /// Merges a removed block into the one before it.

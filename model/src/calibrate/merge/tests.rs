@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::calibrate::trial::{Phase, Roles};
+use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::watch::Seen;
 use crate::calibrate::{Prompts, Sample};
 use crate::float::FloatType;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::checkpoint::as_typed::{TopLevel, Vision};
-use crate::checkpoint::vision::clip_processor::ClipProcessor;
+use crate::checkpoint::vision::steps::ClipProcessor;
 use crate::error::{ModelError, Result};
 use crate::vision::Activation;
 

@@ -1,36 +1,11 @@
-//! CLIP's image processor, validated: the steps that prepare a picture's pixels.
+//! CLIP's image processor, validated.
 
 use serde_json::Value;
 
 use crate::checkpoint::vision::clip::{ClipConfig, pinpoints};
-use crate::checkpoint::vision::processor::{AsTyped, Scale, side, wanted};
+use crate::checkpoint::vision::processor::{AsTyped, side, wanted};
+use crate::checkpoint::vision::steps::{ClipProcessor, Resize, Target};
 use crate::error::{ModelError, Result};
-use crate::vision::Filter;
-
-/// The processor's steps, in order; for a LLaVA-NeXT, those for the picture as a whole.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ClipProcessor {
-    pub resize: Option<Resize>,
-    /// Height and width in pixels.
-    pub center_crop: Option<(usize, usize)>,
-    pub scale: Scale,
-}
-
-/// Target size and filter of a resize.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Resize {
-    pub target: Target,
-    pub filter: Filter,
-}
-
-/// The size a picture is resized to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The shorter side gets this length, the other keeps the aspect ratio.
-    ShortestEdge(usize),
-    /// Both sides get the given lengths, whatever the picture's shape.
-    Exact { height: usize, width: usize },
-}
 
 const CLIP_SIDE: usize = 224;
 
@@ -127,7 +102,8 @@ fn crop(typed: &AsTyped) -> Result<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::vision::processor::CLIP_NORMALIZE;
+    use crate::checkpoint::vision::processor::{CLIP_NORMALIZE, Scale};
+    use crate::vision::Filter;
 
     fn validate(json: &str, seen: usize) -> Result<ClipProcessor> {
         whole(&serde_json::from_str(json).unwrap(), seen)

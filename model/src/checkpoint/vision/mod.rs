@@ -5,6 +5,7 @@ mod clip_processor;
 mod processor;
 mod qwen;
 mod qwen_processor;
+mod steps;
 
 use std::path::Path;
 
@@ -13,10 +14,9 @@ use crate::error::Result;
 use crate::info::VisionInfo;
 
 pub(crate) use clip::{ClipConfig, FeatureSelect};
-pub(crate) use clip_processor::{ClipProcessor, Resize, Target};
 pub(crate) use processor::Scale;
-pub(crate) use qwen::QwenConfig;
-pub(crate) use qwen_processor::QwenProcessor;
+pub(crate) use qwen::{QwenConfig, RATIO_MAX};
+pub(crate) use steps::{ClipProcessor, QwenProcessor, Resize, Target};
 
 /// The vision tower, and the token that marks its place in a prompt.
 #[derive(Clone, Debug, PartialEq)]

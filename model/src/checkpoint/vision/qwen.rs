@@ -3,9 +3,12 @@
 use serde_json::Value;
 
 use crate::checkpoint::as_typed::{TopLevel, Vision};
-use crate::checkpoint::vision::qwen_processor::{PixelBounds, QwenProcessor};
+use crate::checkpoint::vision::steps::{PixelBounds, QwenProcessor};
 use crate::error::{ModelError, Result};
-use crate::vision::{Activation, RATIO_MAX};
+use crate::vision::Activation;
+
+/// Limit on the ratio of a picture's sides; the reference refuses narrower pictures too.
+pub(crate) const RATIO_MAX: usize = 200;
 
 /// The shape of the tower and of its merger.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,30 +1,9 @@
 //! Qwen2.5-VL's image processor, validated.
 
-use crate::checkpoint::vision::processor::{AsTyped, Scale, side, wanted};
+use crate::checkpoint::vision::processor::{AsTyped, side, wanted};
 use crate::checkpoint::vision::qwen::QwenConfig;
+use crate::checkpoint::vision::steps::{PixelBounds, QwenProcessor};
 use crate::error::{ModelError, Result};
-use crate::vision::Filter;
-
-/// The steps that prepare a picture's pixels.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct QwenProcessor {
-    pub bounds: PixelBounds,
-    pub filter: Filter,
-    pub scale: Scale,
-}
-
-/// Bounds on the pixels, height times width, that a picture is resized to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PixelBounds {
-    pub min: usize,
-    pub max: usize,
-}
-
-impl Default for PixelBounds {
-    fn default() -> Self {
-        PixelBounds { min: 56 * 56, max: 28 * 28 * 1280 }
-    }
-}
 
 impl QwenProcessor {
     pub fn validate(typed: &AsTyped, tower: &QwenConfig) -> Result<QwenProcessor> {

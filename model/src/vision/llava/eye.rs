@@ -4,11 +4,11 @@ use secateur_pruning::{PictureView, VisualMethod};
 
 use crate::checkpoint::{ClipConfig, ClipProcessor, Weights};
 use crate::error::{ModelError, Result};
-use crate::vision::eye::present;
 use crate::vision::llava::anyres::Anyres;
 use crate::vision::llava::clip::Clip;
 use crate::vision::llava::projector::Projector;
 use crate::vision::picture::Picture;
+use crate::vision::processor::present;
 use crate::vision::tokens::VisualTokens;
 
 /// Tiles processed in one pass of the tower: enough rows for full speed; more would only take more memory.

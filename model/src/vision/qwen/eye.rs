@@ -6,8 +6,8 @@ use secateur_pruning::PictureView;
 
 use crate::checkpoint::{QwenConfig, QwenProcessor, Weights};
 use crate::error::Result;
-use crate::vision::eye::present;
 use crate::vision::picture::Picture;
+use crate::vision::processor::present;
 use crate::vision::qwen::distinct::distinct;
 use crate::vision::qwen::grid::Grid;
 use crate::vision::qwen::layout::Layout;

@@ -1,11 +1,9 @@
 //! The size that a picture is resized to (transformers' `smart_resize`).
 
-use crate::checkpoint::QwenConfig;
+use crate::checkpoint::{QwenConfig, RATIO_MAX};
 use crate::error::Result;
-use crate::vision::picture::{Picture, PictureError};
-
-/// Limit on the ratio of a picture's sides; the reference refuses narrower pictures too.
-pub(crate) const RATIO_MAX: usize = 200;
+use crate::vision::limits::PictureError;
+use crate::vision::picture::Picture;
 
 /// Number of rows and columns of visual tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,4 +11,3 @@ mod rms_norm;
 mod tower;
 
 pub(crate) use eye::QwenEye;
-pub(crate) use grid::RATIO_MAX;

@@ -6,11 +6,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    Energy, Phase, Progress, Task,
     log::SeedRun,
     memo::Memo,
     race::{self, Lane},
     schedule::{margin, start_temperature},
+    task::{Energy, Phase, Progress, Task},
 };
 use crate::pdtrim::{block_set::BlockSet, redundancy::Split};
 

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use secateur_proto::v1::{Load, ShipCost, VisualPolicy};
+use secateur_proto::{
+    PROTOCOL_VERSION,
+    v1::{Load, Role, ShipCost, VisualPolicy},
+};
 use tokio::time::Instant;
 
 use super::*;

@@ -1,5 +1,10 @@
+use std::sync::Arc;
+
 use super::*;
-use secateur_proto::v1::{Load, ShipCost, TransferReport};
+use secateur_proto::{
+    PROTOCOL_VERSION,
+    v1::{Load, Role, ShipCost, TransferReport},
+};
 use tokio::time::Instant;
 
 use crate::cluster::{Blame, Bulk, Failure, Pair, faults::Faults, links::Links, pace::Paces};

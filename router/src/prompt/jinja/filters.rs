@@ -2,10 +2,10 @@
 
 use minijinja::{
     Environment, Error, State, Value,
-    value::{Kwargs, Rest, ValueKind},
+    value::{Kwargs, ValueKind},
 };
 
-use super::{json, python, refused, strings};
+use super::{json, python, strings};
 
 mod numbers;
 mod prose;
@@ -92,27 +92,4 @@ fn random(value: &Value) -> Result<Value, Error> {
 fn is_sequence(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined)
         || (value.kind() == ValueKind::Iterable && value.len().is_some())
-}
-
-/// The error of a filter whose arguments break `rule`.
-fn wrong(filter: &str, rule: &str) -> Error {
-    refused(format!("{filter}: {rule}"))
-}
-
-/// Binds a filter's arguments to `names`: positional arguments first, named ones for the rest.
-pub fn arguments<const N: usize>(
-    names: [&str; N],
-    given: Rest<Value>,
-    named: &Kwargs,
-) -> Result<[Option<Value>; N], Error> {
-    let mut values = given.0.into_iter();
-    let mut out = [const { None }; N];
-    for (slot, name) in out.iter_mut().zip(names) {
-        *slot = match values.next() {
-            Some(value) => Some(value),
-            None => named.get::<Option<Value>>(name)?,
-        };
-    }
-    named.assert_all_used()?;
-    Ok(out)
 }

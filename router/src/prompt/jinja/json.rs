@@ -8,7 +8,7 @@ use minijinja::{
     value::{Kwargs, Rest, ValueKind},
 };
 
-use super::{filters::arguments, python, refused};
+use super::{arguments::arguments, error::refused, python};
 
 /// How JSON is laid out.
 struct Layout {

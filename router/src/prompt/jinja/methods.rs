@@ -6,7 +6,7 @@ use minijinja::{
 };
 use minijinja_contrib::pycompat;
 
-use super::{refused, strings};
+use super::{error::refused, strings};
 
 /// Calls `method` of `value`.
 pub fn call(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {

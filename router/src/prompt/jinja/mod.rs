@@ -4,6 +4,8 @@
 //!
 //! `tests/fixtures/templates` holds templates and expressions with the output of transformers.
 
+mod arguments;
+mod error;
 mod filters;
 mod generation;
 mod json;
@@ -68,11 +70,6 @@ pub fn raised(error: &Error) -> Option<String> {
 fn raise_exception(message: &Value) -> Result<String, Error> {
     let message = python::text(message).into_owned();
     Err(Error::new(ErrorKind::InvalidOperation, "raised by the template").with_source(Raised(message)))
-}
-
-/// The error for an operation that Python would refuse too.
-fn refused(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use minijinja::{
     value::{Kwargs, Tuple, ValueKind, from_args},
 };
 
-use super::{python, refused};
+use super::{error::refused, python};
 
 /// Calls `method` of `text`; fails with `UnknownMethod` for a method that is not implemented here.
 pub fn call(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {

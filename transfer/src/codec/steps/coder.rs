@@ -5,7 +5,7 @@
 //! number of escaped symbols (u32) and the code of each (i16).
 
 use super::{
-    super::part::CodeError,
+    super::error::CodeError,
     instructions::by_instructions,
     low_bits::{BitReader, BitWriter},
     model::{LayerModels, PlaneModel, Sums, sums},

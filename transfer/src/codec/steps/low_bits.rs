@@ -4,7 +4,7 @@
 //! stores at least one low bit, then bit 1 of each that stores at least two, and so on. One bit of 64 channels is
 //! gathered, or scattered, by one instruction.
 
-use super::super::part::CodeError;
+use super::super::error::CodeError;
 
 /// Number of channels that are treated together.
 const GROUP: usize = 64;

@@ -6,7 +6,7 @@
 //! quantize.rs     values to codes and back
 //! model.rs        centre and spread of each channel's codes, known to both sides
 //! low_bits.rs     low bits of channels with a wide spread, stored beside the symbols
-//! rans.rs         symbols to bits: interleaved range coder; simd.rs: its loops by instruction set
+//! rans/           symbols to bits: interleaved range coder, its tables, and its loops by instruction set
 //! frequencies.rs  probabilities by spread class; made by frequencies.py
 //! instructions.rs loops compiled for several instruction sets
 //! coder.rs        one part
@@ -25,7 +25,6 @@ mod low_bits;
 mod model;
 mod quantize;
 mod rans;
-mod simd;
 mod table;
 
 pub use coder::{Coder, LayerSteps};

@@ -3,7 +3,7 @@
 //! A plane's model is written with a part and holds for the following parts of its layer until another one is written.
 //! It changes how many bits the codes take, never the codes themselves.
 
-use super::{super::part::CodeError, instructions::by_instructions, low_bits::LowBits, rans};
+use super::{super::error::CodeError, instructions::by_instructions, low_bits::LowBits, rans};
 
 /// The class of widest spread. Channels that spread further have their low bits stored apart.
 const LAST_CLASS: u8 = rans::CLASSES as u8 - 1;

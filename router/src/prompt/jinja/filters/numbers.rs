@@ -5,7 +5,7 @@ use minijinja::{
     value::{Kwargs, ValueKind},
 };
 
-use super::super::python;
+use super::super::{error::refused, python};
 
 /// Adds the filters and tests to `environment`.
 pub fn add(environment: &mut Environment<'_>) {
@@ -91,7 +91,7 @@ fn length(value: &Value) -> Result<usize, Error> {
     if value.is_undefined() {
         return Ok(0);
     }
-    value.len().ok_or_else(|| super::refused(format!("{} has no length", python::repr(value))))
+    value.len().ok_or_else(|| refused(format!("{} has no length", python::repr(value))))
 }
 
 fn replace(value: &Value, old: &str, new: &str, count: Option<usize>) -> String {

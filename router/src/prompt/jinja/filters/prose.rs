@@ -5,7 +5,7 @@ use minijinja::{
     value::{Kwargs, Rest, ValueKind},
 };
 
-use super::{arguments, python, wrong};
+use super::super::{arguments::arguments, error::wrong, python};
 
 /// Widest field, which bounds the memory that a template can fill; no real template asks for more.
 const WIDTH_MAX: usize = 1 << 16;

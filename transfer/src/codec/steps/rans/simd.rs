@@ -1,9 +1,10 @@
 //! The entropy coder's inner loops by instruction set, chosen at run time. All produce the same bytes.
 
 use super::{
-    super::part::CodeError,
-    rans::{LANES, Run, decode_portable, encode_portable},
+    portable::{Run, decode_portable, encode_portable},
+    tables::LANES,
 };
+use crate::codec::error::CodeError;
 
 /// Encodes a run like [`encode_portable`], with AVX-512 where the processor has it.
 pub fn encode(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u16], end: usize) -> usize {
@@ -40,9 +41,12 @@ pub fn decode(
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::super::{
-        super::part::CodeError,
-        rans::{LANES, LOWEST, Run, SCALE_BITS, SYMBOLS, TABLES},
+    use crate::codec::{
+        error::CodeError,
+        steps::rans::{
+            portable::Run,
+            tables::{LANES, LOWEST, SCALE_BITS, SYMBOLS, TABLES},
+        },
     };
 
     /// Number of 32-bit values in a register.
