@@ -24,6 +24,7 @@ pub mod program;
 pub mod prompt;
 pub mod serve;
 pub mod served;
+pub mod tools;
 
 pub use config::{RouterSettings, command};
 pub use listen::listen;

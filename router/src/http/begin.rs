@@ -21,6 +21,7 @@ use crate::{
     openai::{Generation, Picture},
     prompt::{Prompt, window},
     served::penalizes_repetition,
+    tools::ToolReader,
 };
 
 /// A prompt, ready for the nodes.
@@ -138,6 +139,7 @@ impl Candidate {
             prompt_tokens_max: fitted.prompt_positions_max,
             stop: shared.generation.stop.clone(),
             stop_token_ids: order.stop_token_ids.iter().copied().collect(),
+            tools: tool_reader(&shared),
             logprobs: sampling.top_logprobs.map(|top| Style { top, as_ids: sampling.tokens_as_ids }),
             queued: waiting.elapsed(),
             accepted: shared.accepted,
@@ -181,6 +183,14 @@ fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoc
         transfer: asked.transfer,
         deadline: shared.deadline,
     }
+}
+
+/// The reader of calls in the answer's text, if it may hold any.
+fn tool_reader(shared: &Shared) -> Option<ToolReader> {
+    let tools = shared.generation.tools.as_ref()?;
+    let dialect = shared.app.model.template.as_ref()?.tools()?;
+    let names = tools.functions.iter().map(|function| function.name.clone()).collect();
+    Some(ToolReader::new(dialect, names, tools.is_parallel))
 }
 
 fn text_tokens(app: &App, prompt: &Prompt) -> Vec<u32> {

@@ -1,14 +1,33 @@
 //! `POST /v1/chat/completions`: a conversation, rendered by the model's template, and answered.
 
-use secateur_proto::ServiceError;
+use secateur_proto::{ErrorCode, ServiceError};
 
 use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{Body, ChatJob, Generation, Limits, chat, response::Shape},
-    prompt,
+    openai::{Body, ChatJob, Generation, Limits, Structured, chat, response::Shape},
+    prompt::{self, ChatTemplate},
+    tools,
 };
+
+/// Holds an answer that has to be a call to the grammar of calls. Refused where the model is not told of tools.
+fn force_calls(app: &App, generation: &mut Generation) -> Result<(), ServiceError> {
+    let Some(tools) = &generation.tools else { return Ok(()) };
+    let dialect = app.model.template.as_ref().and_then(ChatTemplate::tools);
+    let Some(dialect) = dialect else {
+        let message = "the chat template of this model takes no tools; leave tools out";
+        return Err(ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param("tools"));
+    };
+    let Some(grammar) = tools::grammar(dialect, tools) else { return Ok(()) };
+    let structured = &mut generation.sampling.structured;
+    if let Some(asked) = structured {
+        let message = format!("{} cannot be combined with a tool_choice that forces a call", asked.param);
+        return Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("tool_choice"));
+    }
+    *structured = Some(Structured { grammar, param: "tools".to_owned() });
+    Ok(())
+}
 
 impl Job for ChatJob {
     const SHAPE: Shape = Shape::Chat;
@@ -21,7 +40,8 @@ impl Job for ChatJob {
         &self.generation
     }
 
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn prepare(mut self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+        force_calls(app, &mut self.generation)?;
         let prompt = prompt::build(&app.model, &self, app.max_positions())?;
         let image_token = app.model.image_token.as_ref().map(|token| token.id);
         let prefixes = prefixes(&prompt.tokens, image_token, self.pictures.iter().map(|picture| &picture.bytes));

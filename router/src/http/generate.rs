@@ -95,8 +95,8 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
 fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
-    check_grammar(app, job.generation())?;
     let (generation, prompts) = job.prepare(app)?;
+    check_grammar(app, &generation)?;
     held.resize(prompts.iter().map(Prepared::weight).sum())?;
     Ok((generation, prompts))
 }

@@ -154,13 +154,14 @@ impl Events {
     }
 
     fn piece(&mut self, index: usize, piece: Piece, usage: Usage) {
-        let Piece { text, logprobs, finish } = piece;
+        let Piece { text, calls, logprobs, finish } = piece;
         // Special tokens have entries but no text, so a piece may hold entries alone.
         if !text.is_empty() || logprobs.as_ref().is_some_and(|entries| !entries.is_empty()) {
             let mut nowhere = 0;
             let offset = self.offsets.get_mut(index).unwrap_or(&mut nowhere);
             self.ready.push_back(self.chunks.text(index, &text, offset, logprobs, usage));
         }
+        self.ready.extend(calls.iter().map(|part| self.chunks.call(index, part, usage)));
         if let Some(finish) = finish {
             self.ready.push_back(self.chunks.finish(index, finish, usage));
         }

@@ -30,6 +30,7 @@ async fn all(
 ) -> Result<(Vec<Content>, Total), ServiceError> {
     let empty = |echo: Option<String>| Content {
         text: echo.unwrap_or_default(),
+        calls: Vec::new(),
         logprobs: None,
         finish_reason: FinishReason::Stop,
     };
@@ -41,6 +42,7 @@ async fn all(
                 total.used(index, usage);
                 let Some(content) = contents.get_mut(index) else { continue };
                 content.text.push_str(&piece.text);
+                piece.calls.into_iter().for_each(|part| content.call(part));
                 if let Some(entries) = piece.logprobs {
                     content.logprobs.get_or_insert_with(Vec::new).extend(entries);
                 }

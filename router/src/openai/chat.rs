@@ -9,7 +9,7 @@ use super::{
     generation::{self, Dialect, Generation, Limits},
     messages::{self, Field, Message, Picture},
     sampling::TOP_LOGPROBS_MAX,
-    template_kwargs, unsupported,
+    template_kwargs, tools, unsupported,
 };
 
 /// A validated chat request: nothing in it needs to be checked again, except against the nodes' context length.
@@ -21,7 +21,7 @@ pub struct ChatJob {
     pub messages: Vec<Message>,
     /// The pictures of all messages, in order.
     pub pictures: Vec<Picture>,
-    /// `chat_template_kwargs`: variables of the chat template.
+    /// Variables of the chat template: those of `chat_template_kwargs`, and `tools`.
     pub template_kwargs: Vec<Field>,
 }
 
@@ -35,9 +35,14 @@ pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError>
     let fields = Fields::of(body, "")?;
     let (messages, pictures) = messages::parse(body, &fields, limits)?;
     unsupported::refuse_besides(&fields, &["chat_template_kwargs"])?;
-    let template_kwargs = template_kwargs::parse(body, &fields)?;
+    let mut template_kwargs = template_kwargs::parse(body, &fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
-    Ok(ChatJob { generation: generation::parse(&fields, limits, dialect)?, messages, pictures, template_kwargs })
+    let tools = tools::parse(&fields)?;
+    if let (Some(_), Some(list)) = (&tools, fields.get("tools")) {
+        template_kwargs.push(Field { name: "tools".to_owned(), value: list.into(), param: "tools".to_owned() });
+    }
+    let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
+    Ok(ChatJob { generation, messages, pictures, template_kwargs })
 }
 
 /// Reads `logprobs`, which requests the log probabilities of the drawn tokens, and `top_logprobs`, the number of

@@ -11,6 +11,7 @@ use super::{
     sampling::{self, SamplingChoice},
     stop::{self, StopConditions},
 };
+use crate::tools::ToolUse;
 
 /// Most answers to one request: prompts times `n`.
 pub const CHOICES_MAX: u32 = 128;
@@ -54,6 +55,8 @@ pub struct Generation {
     pub visual: VisualChoice,
     /// Transfer policy; `None` means `auto`.
     pub transfer: Option<TransferPolicy>,
+    /// Tools that the answer may call, or has to; `None` if there are none.
+    pub tools: Option<ToolUse>,
 }
 
 /// Differences between chat and text requests in the parts that they share.
@@ -85,6 +88,7 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
         stream: stream(fields)?,
         visual,
         transfer,
+        tools: None,
     })
 }
 

@@ -22,6 +22,7 @@ mod structured;
 mod template_kwargs;
 mod text_logprobs;
 pub mod tokenize;
+mod tools;
 mod unsupported;
 
 pub use body::Body;

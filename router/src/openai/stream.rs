@@ -9,9 +9,10 @@ use super::{
     generation::StreamOptions,
     logprobs::{Logprobs, TokenEntry},
     receipt::Receipt,
-    response::{FinishReason, Head, Shape, Usage},
+    response::{FinishReason, Head, Shape, Usage, call_id},
     text_logprobs::TextLogprobs,
 };
+use crate::tools::CallPart;
 
 /// The event that ends every stream that did not fail.
 pub const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -58,6 +59,26 @@ struct Delta<'a> {
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_calls: Option<[CallDelta<'a>; 1]>,
+}
+
+/// A part of a call; the first one has its id, type and name.
+#[derive(Serialize)]
+struct CallDelta<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<&'static str>,
+    function: FunctionDelta<'a>,
+}
+
+#[derive(Serialize)]
+struct FunctionDelta<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    arguments: &'a str,
 }
 
 impl ChunkWriter {
@@ -71,7 +92,8 @@ impl ChunkWriter {
     pub fn opening(&self, index: usize, echo: Option<&str>, usage: Usage) -> Option<Bytes> {
         let said = match (self.shape, echo) {
             (Shape::Chat, _) => {
-                Said::Chat { delta: Delta { role: Some("assistant"), content: Some("") }, logprobs: None }
+                let delta = Delta { role: Some("assistant"), content: Some(""), tool_calls: None };
+                Said::Chat { delta, logprobs: None }
             }
             (Shape::Text, Some(text)) => Said::Text { text, logprobs: None },
             (Shape::Text, None) => return None,
@@ -91,10 +113,24 @@ impl ChunkWriter {
     ) -> Bytes {
         let said = match self.shape {
             Shape::Chat => {
-                Said::Chat { delta: Delta { role: None, content: Some(text) }, logprobs: logprobs.map(Logprobs::from) }
+                let delta = Delta { content: Some(text), ..Delta::default() };
+                Said::Chat { delta, logprobs: logprobs.map(Logprobs::from) }
             }
             Shape::Text => Said::Text { text, logprobs: logprobs.map(|entries| TextLogprobs::new(&entries, offset)) },
         };
+        self.choice(ChunkChoice { index, said, finish_reason: None }, usage)
+    }
+
+    /// The chunk of a part of a call.
+    pub fn call(&self, index: usize, part: &CallPart, usage: Usage) -> Bytes {
+        let name = part.name.as_deref();
+        let call = CallDelta {
+            index: part.index,
+            id: name.map(|_| call_id()),
+            r#type: name.map(|_| "function"),
+            function: FunctionDelta { name, arguments: &part.arguments },
+        };
+        let said = Said::Chat { delta: Delta { tool_calls: Some([call]), ..Delta::default() }, logprobs: None };
         self.choice(ChunkChoice { index, said, finish_reason: None }, usage)
     }
 
@@ -186,6 +222,18 @@ mod tests {
         let last = read(&writer(false).finish(0, FinishReason::Length, usage));
         assert_eq!(last["choices"][0]["finish_reason"], "length");
         assert!(last["choices"][0].get("logprobs").is_some_and(Value::is_null));
+    }
+
+    #[test]
+    fn a_calls_first_part_names_it() {
+        let usage = Usage::new(1, 1, 0);
+        let first = CallPart { index: 0, name: Some("f".into()), arguments: "{".into() };
+        let delta = read(&writer(false).call(0, &first, usage))["choices"][0]["delta"]["tool_calls"][0].clone();
+        assert!(delta["id"].as_str().unwrap().starts_with("call_"));
+        assert_eq!(delta["function"], serde_json::json!({"name": "f", "arguments": "{"}));
+        let next = CallPart { index: 0, name: None, arguments: "}".into() };
+        let delta = read(&writer(false).call(0, &next, usage))["choices"][0]["delta"]["tool_calls"][0].clone();
+        assert_eq!(delta, serde_json::json!({"index": 0, "function": {"arguments": "}"}}));
     }
 
     #[test]

@@ -13,8 +13,7 @@ type IsNeutral = fn(&Value) -> bool;
 /// llama.cpp's. A setting that only tunes another one (`dry_base`, `mirostat_tau`, `xtc_threshold`) is not listed: it
 /// has no effect while the other one is off.
 const FEATURES: &[(&str, IsNeutral)] = &[
-    // Tools, and outputs other than text.
-    ("tools", is_empty),
+    // Functions under their old name, and outputs other than text.
     ("functions", is_empty),
     ("audio", never),
     ("web_search_options", never),
@@ -96,7 +95,6 @@ const FEATURES: &[(&str, IsNeutral)] = &[
 
 /// Parameters that are supported for some values, with the test for those values.
 const CHOICES: &[(&str, IsNeutral)] = &[
-    ("tool_choice", is_no_forced_tool),
     ("function_call", is_no_forced_tool),
     ("modalities", is_text_only),
     ("reasoning_effort", is_none_word),

@@ -10,6 +10,7 @@ use super::{
     takes::Takes,
 };
 use crate::openai::{ChatJob, Field, Form, Json, Message, Part};
+use crate::tools::Dialect;
 
 /// Keys under which clients send a message's reasoning. Most templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -33,6 +34,7 @@ pub struct ChatTemplate {
     environment: Environment<'static>,
     takes: Takes,
     tokens: NamedTokens,
+    tools: Option<Dialect>,
 }
 
 /// The input of one rendering.
@@ -55,7 +57,12 @@ impl ChatTemplate {
         let environment = jinja::environment(source, clock)?;
         let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, Vec::new()).ok());
         tracing::debug!(?takes, "chat template");
-        Ok(Self { environment, takes, tokens })
+        Ok(Self { environment, takes, tokens, tools: Dialect::of_template(source) })
+    }
+
+    /// How the template has the model write calls of tools; `None` if it takes no tools.
+    pub fn tools(&self) -> Option<Dialect> {
+        self.tools
     }
 
     /// The text of the token that begins a sequence; empty if there is none.
