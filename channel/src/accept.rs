@@ -13,7 +13,7 @@ use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
-    intake::Room,
+    intake::Budget,
     refusals::{Reason, Refusals},
     watched::Watched,
 };
@@ -30,13 +30,13 @@ type Accepted = io::Result<TlsStream<Watched>>;
 /// Listener that accepts connections and gives each a seat.
 pub struct Door {
     listener: TcpListener,
-    room: Room,
+    room: Budget,
     refusals: Refusals,
 }
 
 impl Door {
     /// Accepts connections on `listener` as long as `room` has seats.
-    pub fn new(listener: TcpListener, room: Room, refusals: Refusals) -> Self {
+    pub fn new(listener: TcpListener, room: Budget, refusals: Refusals) -> Self {
         Self { listener, room, refusals }
     }
 

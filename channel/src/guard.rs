@@ -19,7 +19,7 @@ use tonic::{
 
 use crate::{
     accept::Door,
-    intake::{Caller, FirstMessage, Intake, Room},
+    intake::{Budget, Caller, FirstMessage, Intake},
     link::SECRET_KEY,
     refusals::{Reason, Refusals},
     secret::Secret,
@@ -62,7 +62,7 @@ impl Guard {
         intake: Intake,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let room = Room::new(intake);
+        let room = Budget::new(intake);
         let server = server
             .max_concurrent_streams(intake.streams)
             .initial_stream_window_size(intake.stream_window)
@@ -87,7 +87,7 @@ pub struct Guarded<S> {
     inner: S,
     secret: Option<Arc<Secret>>,
     refusals: Refusals,
-    room: Room,
+    room: Budget,
 }
 
 impl<S> Guarded<S> {

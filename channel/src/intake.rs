@@ -46,7 +46,7 @@ pub struct Intake {
 
 /// A node's limits, and the permits that are left of them. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Budget {
     limits: Intake,
     seats: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -79,7 +79,7 @@ struct Permit {
     _of_node: OwnedSemaphorePermit,
 }
 
-impl Room {
+impl Budget {
     pub(crate) fn new(limits: Intake) -> Self {
         let [seats, bytes] = [limits.connections, limits.node_bytes]
             .map(|count| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))));
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn seats_are_counted_and_come_back() {
-        let room = Room::new(LIMITS);
+        let room = Budget::new(LIMITS);
         let (first, _second) = (room.seat().unwrap(), room.seat().unwrap());
         assert!(room.seat().is_none());
         drop(first);
@@ -158,7 +158,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_has_its_share_and_all_together_their_limit() {
-        let room = Room::new(LIMITS);
+        let room = Budget::new(LIMITS);
         let seats = [room.seat().unwrap(), room.seat().unwrap()];
         let [one, other] = [0, 1].map(|at: usize| Caller::new(None, Some(&seats[at])));
         let all = room.try_reserve(&one, 10_000).expect("one that is larger than all there is takes all");

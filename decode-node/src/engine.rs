@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use crate::{
     compute::{Compute, Row},
     kept::HeldKv,
-    schedule::{Need, Turn, turns},
+    schedule::{Need, Part, turns},
     sequence::{Next, Numbered, Sequence},
     space::BlockSpace,
 };
@@ -162,7 +162,7 @@ impl<C: Compute> Core<C> {
     }
 
     /// Decides which answers step, and gives them the blocks that they need; answers may be preempted for them.
-    fn schedule(&mut self) -> Vec<Turn> {
+    fn schedule(&mut self) -> Vec<Part> {
         let need = |(place, answer): (usize, &Running)| Need {
             grows: place < self.max_running && answer.kv.len() == answer.kv.capacity(),
             holds: answer.kv.blocks(),
@@ -175,20 +175,20 @@ impl<C: Compute> Core<C> {
     }
 
     /// The turn of every answer that stays. Preempted answers are told so and dropped, which frees their blocks.
-    fn give_out(&mut self, needs: &[Need]) -> Vec<Turn> {
+    fn give_out(&mut self, needs: &[Need]) -> Vec<Part> {
         let mut turns = turns(needs, self.space.available());
-        let stays = turns.iter().take_while(|turn| **turn != Turn::Preempt).count();
+        let stays = turns.iter().take_while(|turn| **turn != Part::Preempt).count();
         for answer in self.answers.drain(stays..) {
             self.gauges.preemptions.fetch_add(1, Ordering::Relaxed);
             end(&answer, Reason::Preempted);
         }
         turns.truncate(stays);
         for (turn, answer) in turns.iter_mut().zip(&mut self.answers) {
-            if *turn == (Turn::Step { grows: true }) {
+            if *turn == (Part::Step { grows: true }) {
                 // An arriving prompt may have taken the block in the meantime.
                 match self.space.grow() {
                     Some(block) => answer.kv.grow(vec![block]),
-                    None => *turn = Turn::Stall,
+                    None => *turn = Part::Stall,
                 }
             }
         }
@@ -196,8 +196,8 @@ impl<C: Compute> Core<C> {
     }
 
     /// Computes one token for every answer whose turn is a step. A panic fails these answers, not the node.
-    fn compute(&mut self, turns: &[Turn]) -> Result<Moves, ServiceError> {
-        let moves = |turn: &Turn| matches!(turn, Turn::Step { .. });
+    fn compute(&mut self, turns: &[Part]) -> Result<Moves, ServiceError> {
+        let moves = |turn: &Part| matches!(turn, Part::Step { .. });
         let mut rows: Vec<Row<'_>> = Vec::with_capacity(turns.len());
         for (answer, _) in self.answers.iter_mut().zip(turns).filter(|(_, turn)| moves(turn)) {
             let (token, position) = (answer.sequence.last(), answer.position);
@@ -213,7 +213,7 @@ impl<C: Compute> Core<C> {
             .unwrap_or_else(|_| panicked())
             .map_err(model_failure)?;
         let mut drawn = rows.into_iter().map(|row| row.drawn).collect::<Vec<_>>().into_iter();
-        let advance = |(answer, turn): (&mut Running, &Turn)| {
+        let advance = |(answer, turn): (&mut Running, &Part)| {
             let drawn = if moves(turn) { drawn.next().flatten() } else { None };
             drawn.map(|drawn| {
                 answer.position += 1;

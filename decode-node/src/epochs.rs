@@ -29,7 +29,7 @@ pub type Outcome = Result<Placed, ServiceError>;
 
 /// Limits that a request sets for its shipment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct ShipmentLimits {
     /// Most positions that the prompt may fill.
     pub prompt_positions_max: u32,
     /// Transfer policy that prefill was asked to use.
@@ -41,7 +41,7 @@ pub struct Room {
 /// The right to ship to one epoch, once.
 pub struct Claim {
     /// Limits of the shipment.
-    pub room: Room,
+    pub room: ShipmentLimits,
     /// Channel for the result, to the waiting request.
     pub outcome: oneshot::Sender<Outcome>,
 }
@@ -61,7 +61,7 @@ pub struct Epochs {
 
 impl Epochs {
     /// Opens an epoch. A newer attempt replaces an older one, whose request then fails.
-    pub fn open(self: &Arc<Self>, id: &str, attempt: u32, room: Room) -> Result<Open, ServiceError> {
+    pub fn open(self: &Arc<Self>, id: &str, attempt: u32, room: ShipmentLimits) -> Result<Open, ServiceError> {
         let (sender, outcome) = oneshot::channel();
         let mut table = self.table();
         if table.get(id).is_some_and(|entry| entry.attempt >= attempt) {
@@ -129,7 +129,8 @@ impl Drop for Open {
 mod tests {
     use super::*;
 
-    const ROOM: Room = Room { prompt_positions_max: 10, transfer: TransferPolicy::Dense, emitted: 0 };
+    const ROOM: ShipmentLimits =
+        ShipmentLimits { prompt_positions_max: 10, transfer: TransferPolicy::Dense, emitted: 0 };
 
     #[test]
     fn an_epoch_is_shipped_to_once() {

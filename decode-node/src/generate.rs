@@ -8,7 +8,7 @@ use std::{
 
 use secateur_grammar::Constraint;
 use secateur_model::{Sampler, Sampling};
-use secateur_node::{Identity, Life, Place, Places, Responses, Terms, handshake, host::Describe, respond};
+use secateur_node::{Identity, Life, Permit, Permits, Responses, Terms, handshake, host::Describe, respond};
 use secateur_proto::{
     ErrorCode, ServiceError,
     v1::{self, DecodeDone, Opened, decode_server, generate_event::Event},
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     engine::{Engine, Running, stopped},
-    epochs::{Epochs, Placed, Room},
+    epochs::{Epochs, Placed, ShipmentLimits},
     sequence::Sequence,
     space::BlockSpace,
 };
@@ -36,12 +36,12 @@ pub struct Generator {
     engine: Engine,
     space: Arc<BlockSpace>,
     epochs: Arc<Epochs>,
-    /// Places for requests whose KV has not come yet.
-    waiting: Places,
+    /// Permits for requests whose KV has not come yet.
+    waiting: Permits,
 }
 
 /// A validated request.
-struct Answer {
+struct Validated {
     epoch: v1::Epoch,
     prompt_positions_max: u32,
     max_new_tokens: u32,
@@ -61,7 +61,7 @@ impl Generator {
         epochs: Arc<Epochs>,
         waiting_max: u32,
     ) -> Self {
-        Self { identity, engine, space, epochs, waiting: Places::new(waiting_max) }
+        Self { identity, engine, space, epochs, waiting: Permits::new(waiting_max) }
     }
 
     /// The life of the engine.
@@ -74,7 +74,7 @@ impl Generator {
         self.identity.positions_max(self.space.pool())
     }
 
-    fn validate(&self, request: v1::GenerateRequest) -> Result<(Answer, Terms), ServiceError> {
+    fn validate(&self, request: v1::GenerateRequest) -> Result<(Validated, Terms), ServiceError> {
         handshake::check_model(&self.identity, &request.model_fingerprint, &request.plan_id)?;
         let invalid = |text: &str| ServiceError::new(ErrorCode::InvalidRequest, text);
         if request.prompt_positions_max == 0 || request.max_new_tokens == 0 {
@@ -92,7 +92,7 @@ impl Generator {
             invalid(&format!("unknown transfer policy tag {}", request.transfer)).with_param("transfer")
         })?;
         let deadline = handshake::deadline(request.deadline_ms)?;
-        let answer = Answer {
+        let answer = Validated {
             epoch: handshake::epoch(request.epoch)?,
             prompt_positions_max: request.prompt_positions_max,
             max_new_tokens: request.max_new_tokens,
@@ -106,9 +106,9 @@ impl Generator {
     }
 
     /// Runs one request, from opening its epoch to its last token.
-    async fn answer(&self, answer: Answer, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
-        let place = self.take_place()?;
-        let room = Room {
+    async fn answer(&self, answer: Validated, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
+        let place = self.take_permit()?;
+        let room = ShipmentLimits {
             prompt_positions_max: answer.prompt_positions_max,
             transfer: answer.transfer,
             emitted: answer.emitted.len() as u32,
@@ -125,7 +125,7 @@ impl Generator {
 
     async fn generate(
         &self,
-        answer: Answer,
+        answer: Validated,
         constraint: Option<Constraint>,
         placed: Placed,
         responses: &Responses<v1::GenerateEvent>,
@@ -160,7 +160,7 @@ impl Generator {
         Err(stopped())
     }
 
-    fn take_place(&self) -> Result<Place, ServiceError> {
+    fn take_permit(&self) -> Result<Permit, ServiceError> {
         self.waiting.take().ok_or_else(|| {
             let text = format!("{} requests already wait for this node; try again shortly", self.waiting.limit());
             ServiceError::new(ErrorCode::Overloaded, text)

@@ -20,7 +20,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
-    epochs::{Claim, Epochs, Placed, Room},
+    epochs::{Claim, Epochs, Placed, ShipmentLimits},
     kept::{HeldKv, is_whole},
     messages::Messages,
     space::BlockSpace,
@@ -75,7 +75,7 @@ impl ReceiveService {
         Self { identity, space, epochs }
     }
 
-    fn expectation(&self, room: Room) -> Expectation {
+    fn expectation(&self, room: ShipmentLimits) -> Expectation {
         Expectation {
             model_fingerprint: self.identity.model.fingerprint.clone(),
             plan_id: self.identity.plan_id.clone(),
@@ -92,7 +92,7 @@ impl ReceiveService {
     async fn place(
         &self,
         manifest: Manifest,
-        room: Room,
+        room: ShipmentLimits,
         frames: &mut Messages,
         replies: &Replies,
     ) -> Result<Placed, ServiceError> {

@@ -12,7 +12,7 @@ use secateur_transfer::{TransferPolicy, receive::Accepted};
 use tokio::net::TcpListener;
 
 use crate::{
-    epochs::{Epochs, Open, Room},
+    epochs::{Epochs, Open, ShipmentLimits},
     receive::ReceiveService,
     space::BlockSpace,
     transfer_server,
@@ -47,7 +47,7 @@ impl Rehearsal {
 
     /// Opens attempt 0 of `epoch` for a shipment of at most `positions` positions.
     pub fn open(&self, epoch: &str, transfer: TransferPolicy, positions: u32) -> Result<Awaited, ServiceError> {
-        let room = Room { prompt_positions_max: positions, transfer, emitted: 0 };
+        let room = ShipmentLimits { prompt_positions_max: positions, transfer, emitted: 0 };
         self.epochs.open(epoch, 0, room).map(Awaited)
     }
 

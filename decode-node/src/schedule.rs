@@ -13,7 +13,7 @@ pub struct Need {
 
 /// The part of an answer in the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Part {
     /// The answer advances by a token.
     Step {
         /// Whether the answer gets another block first.
@@ -30,8 +30,8 @@ pub enum Turn {
 /// First come, first served: an answer gets its block from the free ones, else from the answer that came last, which is
 /// preempted. The oldest answer is never preempted, so some answer always finishes. If no younger answer is left to
 /// preempt, the answer stalls until a prompt that holds blocks starts to run: it is younger and can be preempted.
-pub fn turns(needs: &[Need], free: usize) -> Vec<Turn> {
-    let mut turns = vec![Turn::Step { grows: false }; needs.len()];
+pub fn turns(needs: &[Need], free: usize) -> Vec<Part> {
+    let mut turns = vec![Part::Step { grows: false }; needs.len()];
     let mut free = free;
     let mut end = needs.len();
     let mut at = 0;
@@ -39,15 +39,15 @@ pub fn turns(needs: &[Need], free: usize) -> Vec<Turn> {
         if needs[at].grows {
             while free == 0 && end > at + 1 {
                 end -= 1;
-                turns[end] = Turn::Preempt;
+                turns[end] = Part::Preempt;
                 free += needs[end].holds;
             }
             turns[at] = match free.checked_sub(1) {
                 Some(rest) => {
                     free = rest;
-                    Turn::Step { grows: true }
+                    Part::Step { grows: true }
                 }
-                None => Turn::Stall,
+                None => Part::Stall,
             };
         }
         at += 1;
@@ -58,10 +58,10 @@ pub fn turns(needs: &[Need], free: usize) -> Vec<Turn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Turn::{Preempt, Stall};
+    use Part::{Preempt, Stall};
 
-    const STEP: Turn = Turn::Step { grows: false };
-    const GROW: Turn = Turn::Step { grows: true };
+    const STEP: Part = Part::Step { grows: false };
+    const GROW: Part = Part::Step { grows: true };
 
     fn need(grows: bool, holds: usize) -> Need {
         Need { grows, holds }

@@ -15,7 +15,7 @@ use crate::kv::{self, BLOCK_POSITIONS, KvPool};
 use crate::language::{Feed, Language, Prompt, Segment, Workspace};
 use crate::sampling::{Drawn, Sampler};
 use crate::stage::Stage;
-use crate::vision::{Eye, Picture, Rows, VisualTokens};
+use crate::vision::{Picture, Rows, VisionEncoder, VisualTokens};
 
 /// The parts of a checkpoint to load, and how to compute with them.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ pub struct Model {
     info: ModelInfo,
     kv_layers: Vec<usize>,
     language: Language,
-    eye: Option<Eye>,
+    encoder: Option<VisionEncoder>,
     cpu: Cpu,
     /// Whether rows have a position on each of three axes.
     multi_axis: bool,
@@ -60,19 +60,19 @@ impl Model {
         check_tensors(dir, &config, &weights)?;
         let repairs = options.stage.repairs().map(|repairs| weights.beside(repairs)).transpose()?;
         let language = Language::load(&weights, &config.language, &options.stage, repairs.as_ref())?;
-        let eye = match &config.vision {
-            Some(vision) if options.vision => Some(Eye::load(&weights, vision, config.language.hidden)?),
+        let encoder = match &config.vision {
+            Some(vision) if options.vision => Some(VisionEncoder::load(&weights, vision, config.language.hidden)?),
             _ => None,
         };
         let info = describe(&config, compute, weights.fingerprint(dir, &json)?);
         tracing::info!(
             architecture = %info.architecture, fingerprint = %info.fingerprint, device = %options.device,
             dtype = %compute, weights = options.weights.name(), instructions = %cpu.isa(), threads = cpu.threads(),
-            layers = info.layers, with_kv = language.kv_layers().len(), vision = eye.is_some(),
+            layers = info.layers, with_kv = language.kv_layers().len(), vision = encoder.is_some(),
             "loaded model"
         );
         let (kv_layers, multi_axis) = (language.kv_layers(), config.language.rope.sections.is_some());
-        Ok(Model { info, kv_layers, language, eye, cpu, multi_axis })
+        Ok(Model { info, kv_layers, language, encoder, cpu, multi_axis })
     }
 
     /// Facts about this checkpoint.
@@ -120,12 +120,12 @@ impl Model {
 
     /// Computes the visual tokens of pictures: preprocess, tower, feature layer, projector. One entry per picture.
     pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>, ModelError> {
-        self.eye()?.see(pictures)
+        self.encoder()?.see(pictures)
     }
 
     /// The tower's input for a picture, laid out as transformers' `pixel_values`.
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>, ModelError> {
-        self.eye()?.pixel_values(picture)
+        self.encoder()?.pixel_values(picture)
     }
 
     /// Input embeddings of text tokens, [tokens, hidden].
@@ -206,8 +206,8 @@ impl Model {
         &self.language
     }
 
-    fn eye(&self) -> Result<&Eye> {
-        self.eye.as_ref().ok_or(ModelError::NoVision)
+    fn encoder(&self) -> Result<&VisionEncoder> {
+        self.encoder.as_ref().ok_or(ModelError::NoVision)
     }
 
     fn geometry(&self) -> KvGeometry {

@@ -2,7 +2,7 @@
 
 use crate::error::ModelError;
 use crate::kv::{BLOCK_POSITIONS, BlockTable};
-use crate::language::{Course, Feed, Input, Segment, Wanted, Workspace};
+use crate::language::{Feed, Input, PassHooks, Segment, Wanted, Workspace};
 use crate::model::Model;
 
 /// Number of tokens in the pass.
@@ -57,7 +57,7 @@ struct Watch {
     layers: Vec<LayerSpread>,
 }
 
-impl Course for Watch {
+impl PassHooks for Watch {
     fn attention(&mut self, _layer: usize, qkv: &[f32]) {
         let columns = (self.heads + 2 * self.kv_heads) * self.head_dim;
         let rows: Vec<&[f32]> = qkv.chunks_exact(columns).skip(SINKS).collect();

@@ -6,7 +6,7 @@
 //! (the pruning plan), [`prefix`] (cached KV blocks, keyed by the rows that they were computed from), [`program`] (from
 //! arguments to a serving process), [`life`] (the engine thread, whose end is the node's), [`bell`] (the engine's
 //! wake-up call), [`steps`] (quantization steps of KV that is shipped with loss), [`leash`] (cancel on drop),
-//! [`places`] (a queue's bound), [`link`] (measured speed of the link to another node), [`intake`] (limits on what
+//! [`permits`] (a queue's bound), [`link`] (measured speed of the link to another node), [`intake`] (limits on what
 //! callers may have in flight). Private is `tokenizer` (the file and the digest of the checkpoint's tokenizer).
 
 pub mod advice;
@@ -20,7 +20,7 @@ pub mod leash;
 pub mod life;
 pub mod link;
 pub mod memory;
-pub mod places;
+pub mod permits;
 pub mod plan;
 pub mod prefix;
 pub mod program;
@@ -36,7 +36,7 @@ pub use host::Host;
 pub use identity::Identity;
 pub use leash::Leash;
 pub use life::Life;
-pub use places::{Place, Places};
+pub use permits::{Permit, Permits};
 pub use plan::NodePlan;
 pub use respond::{Responses, Terms, respond};
 pub use settings::{ListenError, NodeSettings};

@@ -27,7 +27,7 @@ use std::{
 use secateur_common::shutdown::CancellationToken;
 use secateur_model::{BLOCK_POSITIONS, Block, BlockTable, Drawn, KvPool, ModelError, VisualTokens, blocks_for};
 use secateur_node::{
-    Bell, Leash, Life, Place, Places,
+    Bell, Leash, Life, Permit, Permits,
     bell::RingOnDrop,
     handshake::{self, model_failure},
     prefix::SharedPrefix,
@@ -36,7 +36,7 @@ use secateur_proto::{ErrorCode, ServiceError, v1};
 
 pub use self::work::{Limits, Prefilled, Work};
 use self::{
-    entry::{Entry, Running, Stage},
+    entry::{Entry, Phase, Running},
     work::Gauges,
 };
 use crate::{
@@ -52,12 +52,12 @@ const LAID_MAX: usize = 32;
 
 /// The handle to the engine thread.
 pub struct Engine {
-    incoming: Sender<(Work, Place)>,
+    incoming: Sender<(Work, Permit)>,
     // Declared after `incoming`, so dropped after it: the engine thread that its drop wakes finds the queue closed.
     _wakes: RingOnDrop,
     bell: Bell,
     life: Life,
-    queue: Places,
+    queue: Permits,
     shortage: Shortage,
     gauges: Arc<Gauges>,
     prefix: SharedPrefix,
@@ -94,13 +94,13 @@ impl Engine {
                 core.publish(outcome);
             }
         })?;
-        let (queue, _wakes) = (Places::new(limits.queue), bell.on_drop());
+        let (queue, _wakes) = (Permits::new(limits.queue), bell.on_drop());
         Ok(Self { incoming: sender, _wakes, bell, life, queue, shortage, gauges, prefix })
     }
 
     /// Takes a place in the queue; an error if the queue is full. A place is taken before any work for a request, so
     /// that a waiting request is counted whatever it waits for.
-    pub fn take_place(&self) -> Result<Place, ServiceError> {
+    pub fn take_permit(&self) -> Result<Permit, ServiceError> {
         self.queue.take().ok_or_else(|| {
             let limit = self.queue.limit();
             let text = format!("the prefill node's queue of {limit} prompts is full; try again shortly");
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// Hands a job to the engine thread. The job keeps `place` until it has its blocks.
-    pub fn submit(&self, work: Work, place: Place) -> Result<(), ServiceError> {
+    pub fn submit(&self, work: Work, place: Permit) -> Result<(), ServiceError> {
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
         self.incoming.send((work, place)).map_err(stopped)?;
         self.bell.ring();
@@ -144,7 +144,7 @@ impl Engine {
 
     /// The queue's places, one for each request that waits: for blocks, for its pictures to be decoded, or for the
     /// vision tower.
-    pub fn queue(&self) -> &Places {
+    pub fn queue(&self) -> &Permits {
         &self.queue
     }
 }
@@ -152,7 +152,7 @@ impl Engine {
 /// The state that the engine thread owns.
 struct Core<C> {
     compute: C,
-    incoming: Receiver<(Work, Place)>,
+    incoming: Receiver<(Work, Permit)>,
     /// Rung for every event on which a waiting engine may continue: a new job, a cancellation, a freed block, the end
     /// of the handle.
     bell: Bell,
@@ -225,7 +225,7 @@ impl<C: Compute> Core<C> {
     /// the next prompt in line.
     fn give_out(&mut self) -> bool {
         for at in 0..self.jobs.len() {
-            let Stage::Laid(laid, _) = &self.jobs[at].stage else { continue };
+            let Phase::LaidOut(laid, _) = &self.jobs[at].phase else { continue };
             let positions = laid.prompt.len();
             // The last row is always computed: its logits are wanted.
             let usable = (positions - 1) / BLOCK_POSITIONS;
@@ -238,7 +238,7 @@ impl<C: Compute> Core<C> {
             self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
             self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
             self.jobs[at].run(table, used, cached);
-            if let Entry { work: Work { progress: Some(progress), .. }, stage: Stage::Running(running) } =
+            if let Entry { work: Work { progress: Some(progress), .. }, phase: Phase::Running(running) } =
                 &self.jobs[at]
             {
                 running.announce(progress);
@@ -263,8 +263,8 @@ impl<C: Compute> Core<C> {
 
     /// Number of rows of each job that the next step computes; 0 for a job that waits.
     fn schedule(&self) -> Vec<usize> {
-        let remaining = |entry: &Entry| match &entry.stage {
-            Stage::Running(running) => Some(running.laid.prompt.len() - running.table.len()),
+        let remaining = |entry: &Entry| match &entry.phase {
+            Phase::Running(running) => Some(running.laid.prompt.len() - running.table.len()),
             _ => None,
         };
         let running: Vec<usize> = self.jobs.iter().filter_map(remaining).collect();
@@ -277,7 +277,7 @@ impl<C: Compute> Core<C> {
         let mut chunks: Vec<Chunk<'_>> = Vec::new();
         let mut shipping: Vec<&Reporter> = Vec::new();
         for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
-            let Stage::Running(running) = &mut entry.stage else { continue };
+            let Phase::Running(running) = &mut entry.phase else { continue };
             let Running { laid, table, sampler, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
             if let Some(progress) = &entry.work.progress {
@@ -319,7 +319,7 @@ impl<C: Compute> Core<C> {
         let mut tokens = tokens.into_iter();
         for entry in std::mem::take(&mut self.jobs) {
             match (tokens.next().flatten(), entry) {
-                (Some(Ok(token)), Entry { work, stage: Stage::Running(running) }) => self.finish(work, *running, token),
+                (Some(Ok(token)), Entry { work, phase: Phase::Running(running) }) => self.finish(work, *running, token),
                 (Some(Err(error)), entry) => fail(entry.work, error),
                 (_, entry) => self.jobs.push(entry),
             }
@@ -347,7 +347,7 @@ impl<C: Compute> Core<C> {
     }
 
     fn laid(&self) -> usize {
-        self.jobs.iter().filter(|entry| matches!(entry.stage, Stage::Laid(..))).count()
+        self.jobs.iter().filter(|entry| matches!(entry.phase, Phase::LaidOut(..))).count()
     }
 
     fn count(&self) {

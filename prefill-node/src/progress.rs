@@ -7,7 +7,7 @@ use secateur_node::prefix::{Key, UsedView};
 use tokio::sync::watch;
 
 /// A prompt that is laid out and has its blocks.
-pub struct Laid {
+pub struct LaidOut {
     /// Number of positions that the prompt fills.
     pub positions: u32,
     /// The rotary position that follows the prompt.
@@ -31,7 +31,7 @@ pub struct Closed {
 #[derive(Clone, Default)]
 pub struct Progress {
     /// The prompt's layout; `None` until it has its blocks.
-    pub laid: Option<Arc<Laid>>,
+    pub laid: Option<Arc<LaidOut>>,
     /// Number of positions whose KV is stored in every model block.
     pub positions: u32,
     /// End of the positions that the current step computes.
@@ -65,7 +65,7 @@ pub fn progress() -> (Reporter, Follower) {
 impl Reporter {
     /// Reports that the prompt has its blocks, and that the KV of its first `positions` positions is there already,
     /// from the prefix cache.
-    pub fn laid(&self, laid: Laid, positions: u32) {
+    pub fn laid(&self, laid: LaidOut, positions: u32) {
         self.0.send_modify(|progress| (progress.laid, progress.positions) = (Some(Arc::new(laid)), positions));
     }
 

@@ -14,7 +14,7 @@ use secateur_transfer::{Parties, TransferPolicy, codec::Packing};
 
 use crate::{
     job::Job,
-    progress::{Closed, Laid, progress},
+    progress::{Closed, LaidOut, progress},
     ship::Shipment,
     stall::{Patience, Shortage},
 };
@@ -77,7 +77,7 @@ impl Rehearsal {
         });
         let (count, keys) = (positions as u32, keys.collect());
         reporter.laid(
-            Laid { positions: count, next_position: count, keys, view: self.table.view(positions).into() },
+            LaidOut { positions: count, next_position: count, keys, view: self.table.view(positions).into() },
             count,
         );
         reporter.close(Closed { first_token: 1, compute_end: Instant::now() });

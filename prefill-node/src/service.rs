@@ -73,7 +73,7 @@ impl Prefiller {
 
     /// Runs one request, from decoding its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
-        let place = self.engine.take_place()?;
+        let place = self.engine.take_permit()?;
         let channel = job.decode.as_ref().map(|peer| self.peers.channel(peer)).transpose()?;
         let decoding = if job.images.is_empty() { None } else { self.decoding.clone().acquire_owned().await.ok() };
         let pictures = decode_pictures(job.clone()).await?;

@@ -33,7 +33,7 @@ use tonic::{Status, Streaming};
 use self::{body::WithBody, source::Source};
 use crate::{
     job::Job,
-    progress::{Closed, Follower, Laid, Progress},
+    progress::{Closed, Follower, LaidOut, Progress},
     stall::{Patience, WaitsFor},
 };
 
@@ -127,7 +127,7 @@ impl Shipment {
         }
     }
 
-    fn manifest(&self, laid: &Laid) -> Manifest {
+    fn manifest(&self, laid: &LaidOut) -> Manifest {
         let Identity { shipped_layers, plan, kv_steps, .. } = &*self.identity;
         let extent = self.extent(laid);
         let shape = KvShape { dtype: self.wire_dtype(), ..self.identity.kv_shape() };
@@ -141,7 +141,7 @@ impl Shipment {
         manifest.with_next_position(laid.next_position).with_keys(keys).with_steps(kv_steps)
     }
 
-    fn extent(&self, laid: &Laid) -> Extent {
+    fn extent(&self, laid: &LaidOut) -> Extent {
         Extent { prompt: laid.positions - self.job.emitted.len() as u32, positions: laid.positions }
     }
 
@@ -158,7 +158,7 @@ impl Shipment {
         shipping: &mut Shipping,
         channel: Link,
         first: ShipFrame,
-        laid: Arc<Laid>,
+        laid: Arc<LaidOut>,
         mut progress: Follower,
     ) -> Result<v1::Placed, ServiceError> {
         let held_max = self.job.transfer.held_max(self.identity.plan.as_deref(), self.extent(&laid)).unwrap_or(0);

@@ -64,7 +64,7 @@ pub fn select_with(
 ) -> Result<Selection, SelectError> {
     check_widths(pictures, text)?;
     let keep = policy.keep();
-    let per_crop = |crop: &dyn Fn(Place, Rows<'_>, usize) -> Vec<usize>| each_crop(pictures, keep, crop);
+    let per_crop = |crop: &dyn Fn(Crop, Rows<'_>, usize) -> Vec<usize>| each_crop(pictures, keep, crop);
     let mut bypassed = 0;
     let kept = match policy.method() {
         VisualMethod::None | VisualMethod::Downsample | VisualMethod::Distinct => {
@@ -97,7 +97,7 @@ fn check_widths(pictures: &[PictureTokens<'_>], text: Rows<'_>) -> Result<(), Se
 
 /// A crop's picture and its place in it.
 #[derive(Clone, Copy)]
-struct Place {
+struct Crop {
     picture: usize,
     tile: usize,
 }
@@ -106,12 +106,12 @@ struct Place {
 fn each_crop(
     pictures: &[PictureTokens<'_>],
     keep: f64,
-    crop: &dyn Fn(Place, Rows<'_>, usize) -> Vec<usize>,
+    crop: &dyn Fn(Crop, Rows<'_>, usize) -> Vec<usize>,
 ) -> Vec<Vec<usize>> {
     let of_picture = |(picture, tokens): (usize, &PictureTokens<'_>)| {
         let (mut before, mut positions) = (0, Vec::new());
         for (tile, rows) in tokens.crops().enumerate() {
-            let kept = crop(Place { picture, tile }, rows, budget::kept(rows.len(), keep));
+            let kept = crop(Crop { picture, tile }, rows, budget::kept(rows.len(), keep));
             positions.extend(kept.into_iter().map(|position| before + position));
             before += rows.len();
         }

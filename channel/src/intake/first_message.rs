@@ -12,12 +12,12 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::Status;
 
-use super::{Caller, Permit, Room, pace};
+use super::{Budget, Caller, Permit, pace};
 
 /// Length of gRPC's message prefix: one byte of flags, four of length.
 const PREFIX_BYTES: usize = 5;
 
-/// A body that is under the limits of [`Room`] until its first message is complete.
+/// A body that is under the limits of [`Budget`] until its first message is complete.
 ///
 /// ```text
 /// Prefix ──▶ Message ──▶ Passed      the message needs no room, or gets it at once
@@ -25,7 +25,7 @@ const PREFIX_BYTES: usize = 5;
 /// ```
 pub(crate) struct FirstMessage<B> {
     body: B,
-    room: Room,
+    room: Budget,
     caller: Caller,
     state: State,
     /// Start of receiving, shifted by the time that was spent waiting for room.
@@ -38,14 +38,14 @@ enum State {
     /// The message's length is not known yet.
     Prefix(Prefix),
     /// The message waits for room; `chunk` arrived with the prefix and is held back.
-    Waiting { chunk: Option<Bytes>, left: u64, turn: Turn, since: Instant },
+    Waiting { chunk: Option<Bytes>, left: u64, turn: PermitFuture, since: Instant },
     /// The message is being received; `left` bytes are missing.
     Message { left: u64, _permit: Option<Permit> },
     /// The first message is complete.
     Passed,
 }
 
-type Turn = Pin<Box<dyn Future<Output = Option<Permit>> + Send>>;
+type PermitFuture = Pin<Box<dyn Future<Output = Option<Permit>> + Send>>;
 
 /// The received part of a message's prefix.
 #[derive(Clone, Copy, Debug, Default)]
@@ -70,7 +70,7 @@ impl Prefix {
 }
 
 impl<B> FirstMessage<B> {
-    pub(crate) fn new(body: B, room: Room, caller: Caller) -> Self {
+    pub(crate) fn new(body: B, room: Budget, caller: Caller) -> Self {
         let (state, started) = (State::Prefix(Prefix::default()), Instant::now());
         let clock = Box::pin(sleep(room.limits.first_message_max));
         Self { body, room, caller, state, started, received: 0, clock }

@@ -62,7 +62,7 @@ use crate::{
 };
 pub use arguments::BenchArguments;
 use client::Client;
-use link::{Laid, Link};
+use link::{Link, ShapedLink};
 use row::{Head, Row};
 use run::Bench;
 use secateur_transfer::TransferPolicy;
@@ -105,7 +105,7 @@ async fn by_link(
     stop: &CancellationToken,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
-    let mut laid = Laid::new(link);
+    let mut laid = ShapedLink::new(link);
     let mut cluster = match &arguments.url {
         Some(_) => None,
         None => Some(own_cluster(arguments, &mut laid).await?),
@@ -121,7 +121,7 @@ async fn by_link(
     ended
 }
 
-async fn own_cluster(arguments: &BenchArguments, laid: &mut Laid) -> anyhow::Result<Cluster> {
+async fn own_cluster(arguments: &BenchArguments, laid: &mut ShapedLink) -> anyhow::Result<Cluster> {
     let model = before_start::checkpoint_unless_given(arguments.model.as_deref())?;
     let plan = Plan {
         model,
@@ -140,7 +140,7 @@ async fn measure(
     arguments: &BenchArguments,
     policies: &[Option<TransferPolicy>],
     cluster: Option<&mut Cluster>,
-    laid: &mut Laid,
+    laid: &mut ShapedLink,
     rows: &mut Vec<Row>,
 ) -> anyhow::Result<()> {
     let url = match (cluster, &arguments.url) {

@@ -29,7 +29,7 @@ use tokio::{
 
 use super::{
     arguments::BenchArguments,
-    link::{Laid, Link},
+    link::{Link, ShapedLink},
     measure, policies,
     row::Row,
 };
@@ -123,7 +123,7 @@ async fn answer(State(server): State<Arc<Server>>, Json(body): Json<Value>) -> R
 async fn bench(url: &str, flags: &[&str]) -> (Vec<Row>, anyhow::Result<()>) {
     let arguments = arguments(&[&["--url", url][..], flags].concat());
     let policies = policies::of(&arguments).unwrap();
-    let (mut rows, mut laid) = (Vec::new(), Laid::new(Link::Unshaped));
+    let (mut rows, mut laid) = (Vec::new(), ShapedLink::new(Link::Unshaped));
     let ended = measure(&arguments, &policies, None, &mut laid, &mut rows).await;
     (rows, ended)
 }

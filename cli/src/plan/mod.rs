@@ -41,7 +41,7 @@ use secateur_router::served::{self, ServedModel};
 
 use self::{
     report::{Planned, Progress},
-    samples::{Laid, Pruning},
+    samples::{LaidOut, Pruning},
     stages::Searches,
 };
 use crate::{
@@ -136,7 +136,7 @@ fn samples(
     model: &Model,
 ) -> anyhow::Result<(Vec<Case>, Vec<Sample>)> {
     let limit = arguments.prompt_tokens as usize;
-    let (mut short, mut laid): (Vec<Case>, Vec<Laid>) = (Vec::new(), Vec::new());
+    let (mut short, mut laid): (Vec<Case>, Vec<LaidOut>) = (Vec::new(), Vec::new());
     let asked = cases.len();
     for case in cases {
         let prompt = samples::lay_out(&case, served, model, pruning).with_context(|| format!("case {}", case.id))?;
@@ -161,7 +161,7 @@ fn samples(
 }
 
 /// The samples with the spelling of the answers, with or without a leading space, that the model finds likelier.
-fn likelier_spelling(laid: &[Laid], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
+fn likelier_spelling(laid: &[LaidOut], served: &ServedModel, model: &Model) -> anyhow::Result<Vec<Sample>> {
     let mut best: Option<(f64, Vec<Sample>)> = None;
     for lead in ["", " "] {
         let samples = laid.iter().map(|laid| laid.sample(served, model, lead)).collect::<anyhow::Result<Vec<_>>>()?;

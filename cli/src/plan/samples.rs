@@ -28,7 +28,7 @@ impl Pruning {
 }
 
 /// A prompt that is laid out, and the text of its answer.
-pub struct Laid {
+pub struct LaidOut {
     segments: Vec<Piece>,
     /// Text of the answer; `None` if the case has none.
     answer: Option<String>,
@@ -40,7 +40,7 @@ enum Piece {
 }
 
 /// Lays out a case's prompt: template, tokens, pictures encoded and pruned.
-pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Pruning) -> anyhow::Result<Laid> {
+pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Pruning) -> anyhow::Result<LaidOut> {
     let job = job(case, served)?;
     let limit = u32::try_from(model.info().max_positions).unwrap_or(u32::MAX);
     let prompt = prompt::build(served, &job, limit)?;
@@ -63,7 +63,7 @@ pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Prunin
         visual.push(tokens.keep(indices)?);
     }
     let answer = case.answer.as_ref().map(|answer| Expected::text(answer).to_owned());
-    Ok(Laid { segments: pieces(&prompt.tokens, served, visual), answer })
+    Ok(LaidOut { segments: pieces(&prompt.tokens, served, visual), answer })
 }
 
 fn job(case: &Case, served: &ServedModel) -> anyhow::Result<ChatJob> {
@@ -85,7 +85,7 @@ fn pieces(tokens: &[u32], served: &ServedModel, visual: Vec<secateur_model::Visu
     pieces
 }
 
-impl Laid {
+impl LaidOut {
     /// Number of rows of the prompt.
     pub fn rows(&self) -> usize {
         let of = |piece: &Piece| match piece {
@@ -121,14 +121,14 @@ const ANSWERED_TOGETHER: usize = 16;
 
 /// The samples of the prompts followed by the unpruned model's own greedy answers, of at most `tokens` tokens.
 pub fn with_own_answers(
-    laid: &[Laid],
+    laid: &[LaidOut],
     served: &ServedModel,
     model: &Model,
     tokens: usize,
 ) -> anyhow::Result<Vec<Sample>> {
     let mut samples = Vec::with_capacity(laid.len());
     for some in laid.chunks(ANSWERED_TOGETHER) {
-        let prompts: Vec<Vec<Segment<'_>>> = some.iter().map(Laid::segments).collect();
+        let prompts: Vec<Vec<Segment<'_>>> = some.iter().map(LaidOut::segments).collect();
         let segments: Vec<&[Segment<'_>]> = prompts.iter().map(Vec::as_slice).collect();
         let answers = model.greedy_all(&segments, tokens, &served.stop_token_ids)?;
         for (prompt, answer) in segments.iter().zip(answers) {

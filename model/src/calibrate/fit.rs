@@ -8,7 +8,7 @@ use crate::calibrate::loss::Calibrator;
 use crate::calibrate::merge::{self, Distillation};
 use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::repairs::{BlockRepair, Prompts};
-use crate::calibrate::streams::Here;
+use crate::calibrate::streams::Trimmed;
 use crate::error::{ModelError, Result};
 
 /// Kinds of repairs to fit.
@@ -55,11 +55,11 @@ impl Calibrator<'_> {
         let roles = Roles::without(self.layers(), removed.iter().copied());
         let mut repairs: Vec<BlockRepair> = Vec::with_capacity(removed.len());
         for &layer in removed {
-            let here = Here { phase, roles: &roles, repairs: &repairs, prompts };
+            let trimmed = Trimmed { phase, roles: &roles, repairs: &repairs, prompts };
             let repair = if kinds.merged.contains(&layer) {
-                BlockRepair::Merged(self.merge(layer, here, kinds.distillation)?)
+                BlockRepair::Merged(self.merge(layer, trimmed, kinds.distillation)?)
             } else {
-                BlockRepair::Linear(self.linear_repair(layer, here)?)
+                BlockRepair::Linear(self.linear_repair(layer, trimmed)?)
             };
             repairs.push(repair);
         }

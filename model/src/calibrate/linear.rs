@@ -9,7 +9,7 @@ use crate::calibrate::loss::Calibrator;
 use crate::calibrate::phase::Phase;
 use crate::calibrate::repairs::LinearRepair;
 use crate::calibrate::solve::Normal;
-use crate::calibrate::streams::Here;
+use crate::calibrate::streams::Trimmed;
 use crate::error::{ModelError, Result};
 
 /// Ridge strengths to try; the error on held-out samples selects one.
@@ -17,16 +17,16 @@ const RIDGES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 impl Calibrator<'_> {
     /// Fits the map for one removed block.
-    pub(super) fn linear_repair(&mut self, layer: usize, here: Here<'_>) -> Result<LinearRepair> {
+    pub(super) fn linear_repair(&mut self, layer: usize, trimmed: Trimmed<'_>) -> Result<LinearRepair> {
         let (mut fitted, mut held_out) = (self.normal(), self.normal());
         let hidden = self.model.info().hidden;
         for batch in self.held.batches.clone() {
-            let whole = self.whole_stream(here.phase, batch.clone(), layer)?;
-            let x = self.stream_before(layer, batch.clone(), here)?;
-            let missing: Vec<f32> = whole.iter().zip(&x).map(|(whole, here)| whole - here).collect();
+            let whole = self.whole_stream(trimmed.phase, batch.clone(), layer)?;
+            let x = self.stream_before(layer, batch.clone(), trimmed)?;
+            let missing: Vec<f32> = whole.iter().zip(&x).map(|(whole, trimmed)| whole - trimmed).collect();
             let mut start = 0;
             for sample in batch {
-                let end = start + self.held.samples[sample].range(here.phase == Phase::Decode).len() * hidden;
+                let end = start + self.held.samples[sample].range(trimmed.phase == Phase::Decode).len() * hidden;
                 let into = if self.held.is_held_out(sample) { &mut held_out } else { &mut fitted };
                 if end > start {
                     into.add(&x[start..end], &missing[start..end]);

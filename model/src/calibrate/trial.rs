@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::calibrate::phase::Roles;
 use crate::calibrate::repairs::{self, BlockRepair};
-use crate::language::{Block, Course};
+use crate::language::{Block, PassHooks};
 use crate::stage::BlockRole;
 
 /// Residual streams of one batch before each block, as the last pass left them.
@@ -31,7 +31,7 @@ pub(super) struct Trial<'a> {
     pub repairs: &'a [BlockRepair],
 }
 
-impl Course for Trial<'_> {
+impl PassHooks for Trial<'_> {
     fn start(&mut self, x: &mut [f32]) -> usize {
         match &self.boundaries {
             Some(boundaries) if self.from > 0 => x.copy_from_slice(&boundaries.0[self.from]),

@@ -7,7 +7,7 @@ use crate::calibrate::loss::Calibrator;
 use crate::calibrate::phase::{Phase, Roles};
 use crate::calibrate::repairs::{self, BlockRepair};
 use crate::error::Result;
-use crate::language::{Block, Course};
+use crate::language::{Block, PassHooks};
 use crate::stage::BlockRole;
 
 /// One observation that an onlooker is shown, of one batch.
@@ -30,7 +30,7 @@ struct Watching<'a, 'b> {
     onlooker: &'a mut Onlooker<'b>,
 }
 
-impl Course for Watching<'_, '_> {
+impl PassHooks for Watching<'_, '_> {
     fn role(&self, layer: usize) -> &BlockRole {
         self.roles.of(layer)
     }

@@ -23,7 +23,7 @@ use crate::stage::RepairFile;
 
 /// The tensors of a checkpoint, by their unified names.
 pub(crate) struct Weights {
-    places: HashMap<String, Place>,
+    places: HashMap<String, Location>,
     cpu: Cpu,
     /// The format that matrices are read in.
     format: FloatType,
@@ -35,7 +35,7 @@ pub(crate) struct Weights {
 }
 
 /// Location of a tensor.
-struct Place {
+struct Location {
     /// Name of the tensor in the file.
     stored: String,
     tensor: Stored,
@@ -212,7 +212,7 @@ impl Weights {
 
     fn add_gguf(&mut self, path: &Path, mapped: &Bytes) -> Result<()> {
         for (stored, name, tensor) in gguf::tensors(path, mapped)? {
-            self.places.insert(name, Place { stored, tensor });
+            self.places.insert(name, Location { stored, tensor });
         }
         Ok(())
     }
@@ -229,7 +229,7 @@ impl Weights {
                 }
             };
             let tensor = Stored::plain(mapped.slice_ref(view.data()), dtype, view.shape().to_vec());
-            let place = Place { stored, tensor };
+            let place = Location { stored, tensor };
             if self.places.insert(name.clone(), place).is_some() {
                 return Err(broken(format!("`{name}` is stored twice")));
             }

@@ -4,7 +4,7 @@
 //! stack.rs       one forward pass over a batch: rows of many sequences at once
 //! block.rs       the weights of one transformer block
 //! parts.rs       a block's weights as named f32 tensors, and back
-//! course.rs      hooks into a pass, for serving and calibration
+//! hooks.rs      hooks into a pass, for serving and calibration
 //! feed.rs        the input of one sequence to a pass, and the rows of a prompt
 //! batch.rs       feeds concatenated into a pass: rows, runs, the rows whose logits are wanted
 //! rope.rs        cosines and sines of rows at their positions
@@ -17,16 +17,16 @@
 
 mod batch;
 mod block;
-mod course;
 mod feed;
+mod hooks;
 mod parts;
 mod rope;
 mod stack;
 mod workspace;
 
 pub(crate) use block::Block;
-pub(crate) use course::Course;
 pub use feed::{Feed, Input, Prompt, PromptRow, Segment, Wanted};
+pub(crate) use hooks::PassHooks;
 pub use parts::BlockTensor;
 pub(crate) use stack::Language;
 pub use workspace::Workspace;

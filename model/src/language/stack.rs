@@ -9,8 +9,8 @@ use crate::error::{ModelError, Result};
 use crate::kv::KvPool;
 use crate::language::batch::{Batch, LayerBlocks};
 use crate::language::block::Block;
-use crate::language::course::Course;
 use crate::language::feed::{Feed, Input, PromptRow};
+use crate::language::hooks::PassHooks;
 use crate::language::rope::Rope;
 use crate::language::workspace::{Workspace, gather_rows, scatter_rows, sized};
 use crate::stage::{BlockRole, Stage};
@@ -123,7 +123,7 @@ impl Language {
     }
 
     /// Rotary cosines and sines of a row at that position, each [head_dim / 2].
-    pub fn turn(&self, position: [u32; 3]) -> (Vec<f32>, Vec<f32>) {
+    pub fn rotation(&self, position: [u32; 3]) -> (Vec<f32>, Vec<f32>) {
         let (mut cos, mut sin) = (vec![0.0; self.rope.pairs()], vec![0.0; self.rope.pairs()]);
         self.rope.line(position, &mut cos, &mut sin);
         (cos, sin)
@@ -154,15 +154,15 @@ impl Language {
         pool: &KvPool,
         feeds: &mut [Feed<'_>],
         space: &mut Workspace,
-        course: &mut dyn Course,
+        hooks: &mut dyn PassHooks,
     ) -> Result<()> {
         if feeds.iter().any(|feed| !feed.table.is_of(pool)) {
             return Err(ModelError::cache("a table is of another pool"));
         }
         let mut batch = Batch::new(feeds, self.shape.vocab)?;
         self.embed_rows(feeds, &batch, space);
-        let first = course.start(&mut space.x[..batch.rows() * self.shape.hidden]);
-        let runs = |step: &Step| step.layer >= first && *course.role(step.layer) != BlockRole::Skip;
+        let first = hooks.start(&mut space.x[..batch.rows() * self.shape.hidden]);
+        let runs = |step: &Step| step.layer >= first && *hooks.role(step.layer) != BlockRole::Skip;
         let last = self.steps.iter().rposition(runs);
         let mut slot = 0;
         for (at, step) in self.steps.iter().enumerate() {
@@ -171,10 +171,10 @@ impl Language {
             if step.layer < first {
                 continue;
             }
-            course.residual(step.layer, &space.x[..batch.rows() * self.shape.hidden]);
-            let whole = match (course.role(step.layer), &step.kind) {
+            hooks.residual(step.layer, &space.x[..batch.rows() * self.shape.hidden]);
+            let whole = match (hooks.role(step.layer), &step.kind) {
                 (BlockRole::Skip, _) => {
-                    course.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]);
+                    hooks.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]);
                     continue;
                 }
                 (_, Kind::Linear(map)) => {
@@ -184,31 +184,31 @@ impl Language {
                 (BlockRole::KeysAndValues { .. }, _) | (_, Kind::KeysAndValues(..)) => false,
                 _ => true,
             };
-            let stand_in = course.stand_in(step.layer);
+            let stand_in = hooks.stand_in(step.layer);
             let Some(block) = stand_in.as_deref().or(step.block()) else { continue };
             let blocks = LayerBlocks::gather(feeds, own_slot);
             self.keys_and_values(block, &batch, space);
-            course.attention(step.layer, &space.qkv[..batch.rows() * self.shape.columns().2]);
+            hooks.attention(step.layer, &space.qkv[..batch.rows() * self.shape.columns().2]);
             self.store(pool, &batch, &blocks, space);
-            course.stored(own_slot);
+            hooks.stored(own_slot);
             if !whole {
                 let stream = self.run_wanted(block, pool, &batch, &blocks, space);
                 match &step.kind {
                     Kind::KeysAndValues(_, Some(map)) => self.map(map, batch.rows(), space),
-                    _ => course.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]),
+                    _ => hooks.skipped(step.layer, &mut space.x[..batch.rows() * self.shape.hidden]),
                 }
                 scatter_rows(&stream, &mut space.x, self.shape.hidden, batch.wanted());
                 continue;
             }
             // A last block that the pass leaves out needs the stream of every row, so the batch is not narrowed before
             // it.
-            if Some(at) == last && at + 1 == self.steps.len() && !course.looks() {
+            if Some(at) == last && at + 1 == self.steps.len() && !hooks.looks() {
                 batch = self.narrow(batch, space);
             }
-            self.mix(block, pool, &batch, &blocks, space);
-            self.think(block, batch.rows(), space);
+            self.attention(block, pool, &batch, &blocks, space);
+            self.mlp(block, batch.rows(), space);
         }
-        course
+        hooks
             .residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
         batch = self.narrow(batch, space);
         self.logits(batch.rows(), space);
@@ -280,8 +280,8 @@ impl Language {
         let hidden = self.shape.hidden;
         let stream = space.x[..batch.rows() * hidden].to_vec();
         let wanted = self.narrow_to_wanted(batch, space);
-        self.mix(block, pool, &wanted, blocks, space);
-        self.think(block, wanted.rows(), space);
+        self.attention(block, pool, &wanted, blocks, space);
+        self.mlp(block, wanted.rows(), space);
         let made = space.x[..wanted.rows() * hidden].to_vec();
         space.x[..stream.len()].copy_from_slice(&stream);
         made
@@ -308,21 +308,21 @@ impl Language {
     }
 
     /// The attention half of a block.
-    fn mix(&self, block: &Block, pool: &KvPool, batch: &Batch, blocks: &LayerBlocks, space: &mut Workspace) {
+    fn attention(&self, block: &Block, pool: &KvPool, batch: &Batch, blocks: &LayerBlocks, space: &mut Workspace) {
         let Shape { hidden, heads, head_dim, .. } = self.shape;
         let (wide, _, all) = self.shape.columns();
         let rows = batch.rows();
-        let mixed = sized(&mut space.mixed, rows * wide);
+        let attended = sized(&mut space.attended, rows * wide);
         let runs = batch.runs(blocks);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let attention = Attention { geometry: pool.geometry(), heads, scale, window: block.window, runs: &runs };
         // SAFETY: the conditions of `store` hold here too, and every slot up to each row's own is written.
-        unsafe { self.cpu.attend(&attention, &space.qkv[..rows * all], all, 0, mixed) };
-        self.cpu.project(mixed, rows, &[&block.output], &mut space.x[..rows * hidden], true);
+        unsafe { self.cpu.attend(&attention, &space.qkv[..rows * all], all, 0, attended) };
+        self.cpu.project(attended, rows, &[&block.output], &mut space.x[..rows * hidden], true);
     }
 
     /// The MLP half of a block.
-    fn think(&self, block: &Block, rows: usize, space: &mut Workspace) {
+    fn mlp(&self, block: &Block, rows: usize, space: &mut Workspace) {
         let Shape { hidden, intermediate, norm_epsilon, .. } = self.shape;
         let x = &mut space.x[..rows * hidden];
         let normed = sized(&mut space.normed, rows * hidden);

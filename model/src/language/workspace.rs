@@ -10,7 +10,7 @@ pub struct Workspace {
     /// Queries, keys and values side by side, [rows, (heads + 2 kv_heads) head_dim].
     pub(crate) qkv: Vec<f32>,
     /// Attention output of all heads, [rows, heads * head_dim].
-    pub(crate) mixed: Vec<f32>,
+    pub(crate) attended: Vec<f32>,
     /// Activations inside the MLP, [rows, intermediate].
     pub(crate) inner: Vec<f32>,
     /// Rotary cosines, [rows, head_dim / 2].

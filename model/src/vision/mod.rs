@@ -4,8 +4,8 @@ mod activation;
 mod attend;
 #[cfg(test)]
 mod damaged;
+mod encoder;
 mod exif;
-mod eye;
 mod gif;
 mod jpeg;
 mod limits;
@@ -19,7 +19,7 @@ mod tokens;
 mod webp;
 
 pub(crate) use activation::Activation;
-pub(crate) use eye::Eye;
+pub(crate) use encoder::VisionEncoder;
 pub use limits::{PictureError, PictureLimits};
 pub use picture::Picture;
 pub(crate) use resample::Filter;

@@ -12,7 +12,7 @@ use secateur_channel::{Channels, Link};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 use tonic::Streaming;
 
-use crate::{Place, Places};
+use crate::{Permit, Permits};
 use bounds::Bounds;
 pub use bounds::{BYTES_MAX, SEND_MAX};
 pub use sink::Acks;
@@ -21,7 +21,7 @@ pub use sink::Acks;
 #[derive(Debug)]
 pub struct Links {
     channels: Channels,
-    turn: Places,
+    turn: Permits,
 }
 
 /// Opens a link to `address` ("host:port"); it connects when first used.
@@ -40,7 +40,7 @@ pub fn open_as(channels: &Channels, address: &str, name: Option<&str>) -> Result
 impl Links {
     /// Links that are opened through `channels`.
     pub fn new(channels: Channels) -> Self {
-        Self { channels, turn: Places::new(1) }
+        Self { channels, turn: Permits::new(1) }
     }
 
     /// Measures the link to the node at `request.address`.
@@ -56,7 +56,7 @@ impl Links {
         Ok(sink::run(probes, self.turn("the other node is part of another measurement")?))
     }
 
-    fn turn(&self, taken: &str) -> Result<Place, ServiceError> {
+    fn turn(&self, taken: &str) -> Result<Permit, ServiceError> {
         let refused = || ServiceError::new(ErrorCode::Overloaded, format!("{taken}; try again in some seconds"));
         self.turn.take().ok_or_else(refused)
     }

@@ -8,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::bounds::{BYTES_MAX, SEND_MAX};
-use crate::Place;
+use crate::Permit;
 
 /// Stream of acknowledgements to the measuring node.
 pub type Acks = ReceiverStream<Result<v1::ProbeAck, Status>>;
@@ -18,7 +18,7 @@ const ACKS_IN_FLIGHT: usize = 64;
 const SINK_MAX: Duration = Duration::from_secs(20).saturating_add(SEND_MAX);
 
 /// Discards `probes` and acknowledges them, holding `turn` until they end.
-pub fn run(probes: Streaming<v1::Probe>, turn: Place) -> Acks {
+pub fn run(probes: Streaming<v1::Probe>, turn: Permit) -> Acks {
     let (acks, stream) = mpsc::channel(ACKS_IN_FLIGHT);
     tokio::spawn(async move {
         let refused = match timeout(SINK_MAX, swallow(probes, &acks)).await {

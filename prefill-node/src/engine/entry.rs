@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use secateur_model::{BlockTable, Prompt, Sampler};
 use secateur_node::{
-    Place,
+    Permit,
     prefix::{Key, Used},
 };
 use secateur_proto::v1;
@@ -12,25 +12,25 @@ use secateur_proto::v1;
 use super::work::Work;
 use crate::progress::{self, Reporter};
 
-/// A job and its stage.
+/// A job and its phase.
 pub(super) struct Entry {
     pub work: Work,
-    pub stage: Stage,
+    pub phase: Phase,
 }
 
-pub(super) enum Stage {
+pub(super) enum Phase {
     /// The job waits for the vision tower and its layout. It keeps its place in the queue until it gets its blocks, or
     /// ends without them.
-    Queued(Place),
+    Queued(Permit),
     /// The prompt is laid out and waits for blocks.
-    Laid(Laid, Place),
+    LaidOut(LaidOut, Permit),
     /// The prompt has its blocks; its rows are computed step by step.
     Running(Box<Running>),
-    /// Placeholder while `Entry::become_next` replaces the stage.
+    /// Placeholder while `Entry::become_next` replaces the phase.
     Moving,
 }
 
-pub(super) struct Laid {
+pub(super) struct LaidOut {
     pub prompt: Prompt,
     pub visual: v1::VisualReport,
     pub keys: Vec<Key>,
@@ -38,7 +38,7 @@ pub(super) struct Laid {
 }
 
 pub(super) struct Running {
-    pub laid: Laid,
+    pub laid: LaidOut,
     pub table: BlockTable,
     /// The cached blocks in use. Declared after `table`, so dropped after it: blocks that are given back can be evicted
     /// at once, and must not be held by the table any more.
@@ -48,21 +48,21 @@ pub(super) struct Running {
 }
 
 impl Entry {
-    pub fn new((work, place): (Work, Place)) -> Self {
-        Entry { work, stage: Stage::Queued(place) }
+    pub fn new((work, place): (Work, Permit)) -> Self {
+        Entry { work, phase: Phase::Queued(place) }
     }
 
-    /// Moves on to [`Stage::Laid`]: the prompt is laid out.
-    pub fn lay(&mut self, laid: Laid) {
+    /// Moves on to [`Phase::LaidOut`]: the prompt is laid out.
+    pub fn lay(&mut self, laid: LaidOut) {
         // The visual tokens are in the prompt now; the pixels and the permit to hold them are released.
         (self.work.pictures, self.work.decoding) = (Vec::new(), None);
-        self.become_next(|stage| match stage {
-            Stage::Queued(place) => Stage::Laid(laid, place),
+        self.become_next(|phase| match phase {
+            Phase::Queued(place) => Phase::LaidOut(laid, place),
             other => other,
         });
     }
 
-    /// Moves on to [`Stage::Running`]: the prompt has its blocks, the first `cached` positions with KV from the prefix
+    /// Moves on to [`Phase::Running`]: the prompt has its blocks, the first `cached` positions with KV from the prefix
     /// cache.
     pub fn run(&mut self, table: BlockTable, used: Arc<Used>, cached: usize) {
         let job = &self.work.job;
@@ -71,23 +71,23 @@ impl Entry {
         let constraint = self.work.constraint.take();
         let (sampling, stop) = (job.sampling.clone(), job.stop_token_ids.clone());
         let sampler = Sampler::constrained(sampling, stop, &text, &job.emitted, constraint);
-        self.become_next(|stage| match stage {
-            Stage::Laid(laid, _place) => Stage::Running(Box::new(Running { laid, table, used, cached, sampler })),
+        self.become_next(|phase| match phase {
+            Phase::LaidOut(laid, _place) => Phase::Running(Box::new(Running { laid, table, used, cached, sampler })),
             other => other,
         });
     }
 
-    fn become_next(&mut self, next: impl FnOnce(Stage) -> Stage) {
-        let stage = std::mem::replace(&mut self.stage, Stage::Moving);
-        self.stage = next(stage);
+    fn become_next(&mut self, next: impl FnOnce(Phase) -> Phase) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Moving);
+        self.phase = next(phase);
     }
 
     pub fn is_queued(&self) -> bool {
-        matches!(self.stage, Stage::Queued(_))
+        matches!(self.phase, Phase::Queued(_))
     }
 
     pub fn runs(&self) -> bool {
-        matches!(self.stage, Stage::Running(_))
+        matches!(self.phase, Phase::Running(_))
     }
 }
 
@@ -95,7 +95,7 @@ impl Running {
     /// Reports the prompt's layout to the ship task, and how many of its positions the prefix cache has filled.
     pub fn announce(&self, progress: &Reporter) {
         let positions = self.laid.prompt.len();
-        let laid = progress::Laid {
+        let laid = progress::LaidOut {
             positions: positions as u32,
             next_position: self.laid.prompt.next_position(),
             keys: self.laid.keys.clone(),

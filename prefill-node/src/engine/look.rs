@@ -9,7 +9,7 @@ use secateur_node::{
 };
 use secateur_proto::{ErrorCode, ServiceError};
 
-use super::{Core, LAID_MAX, contained, entry::Laid, fail, work::Work};
+use super::{Core, LAID_MAX, contained, entry::LaidOut, fail, work::Work};
 use crate::{compute::Compute, pictures::DigestCache, prune::Seen};
 
 /// Most pictures that go through the vision tower between two steps: enough to fill the processor, few enough not to
@@ -79,7 +79,7 @@ impl<C: Compute> Core<C> {
         fresh
     }
 
-    fn lay_out(&mut self, at: usize, fresh: &Fresh) -> Result<Laid, ServiceError> {
+    fn lay_out(&mut self, at: usize, fresh: &Fresh) -> Result<LaidOut, ServiceError> {
         let started = Instant::now();
         let Work { job, pictures, cancelled, .. } = &self.jobs[at].work;
         let mut seen: Vec<Seen> = Vec::with_capacity(pictures.len());
@@ -109,7 +109,7 @@ impl<C: Compute> Core<C> {
         let digests: Vec<PictureDigest> = pictures.iter().map(|(digest, _)| *digest).collect();
         let kept = &prompt.rows()[..prompt.len() - usize::from(self.limits.last_row_apart)];
         let keys = prefix::keys(self.limits.computed_as, kept, &digests);
-        Ok(Laid { prompt, visual, keys, started })
+        Ok(LaidOut { prompt, visual, keys, started })
     }
 }
 

@@ -78,7 +78,7 @@ fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
     let (result, answer) = oneshot::channel();
     let (cancelled, leash) = engine.leash();
     let job = Arc::new(text_job(tokens));
-    let place = engine.take_place()?;
+    let place = engine.take_permit()?;
     let work = Work {
         job,
         pictures: Vec::new(),

@@ -5,13 +5,13 @@ use std::{ops::Range, sync::Arc};
 use secateur_node::Identity;
 use secateur_transfer::{codec::Plane, send::KvSource};
 
-use crate::progress::Laid;
+use crate::progress::LaidOut;
 
 /// KV of a prompt, addressed by the layer's index in the checkpoint.
 #[derive(Clone)]
 pub struct Source {
     /// The prompt's layout and the view of its blocks.
-    pub laid: Arc<Laid>,
+    pub laid: Arc<LaidOut>,
     /// Identity of this node, with the list of its layers that have KV.
     pub identity: Arc<Identity>,
 }

@@ -168,7 +168,7 @@ fn computed(pool: &KvPool) -> Follower {
     let positions = POSITIONS as u32;
     let (reporter, follower) = progress();
     let view = table.view(POSITIONS).into();
-    reporter.laid(Laid { positions, next_position: positions, keys: Vec::new(), view }, positions);
+    reporter.laid(LaidOut { positions, next_position: positions, keys: Vec::new(), view }, positions);
     reporter.close(Closed { first_token: 1, compute_end: Instant::now() });
     follower
 }

@@ -1,7 +1,7 @@
 //! Bounded admission: a fixed number of requests run, a fixed number wait, and the rest are refused at once (429).
 //!
 //! ```text
-//! arrive ▸ Held: bytes counted as they come ▸ Ticket: admitted ▸ worker: parse and tokenize ▸ Turn: runs at the nodes
+//! arrive ▸ Held: bytes counted as they come ▸ Ticket: admitted ▸ worker: parse and tokenize ▸ RunPermit: runs at the nodes
 //! ```
 //!
 //! A request takes a [`Ticket`] when its whole body has arrived: a slow sender holds a connection and the bytes it has
@@ -23,7 +23,7 @@ use tokio::{
 pub use self::{
     budget::{Budget, Held},
     peer::Peer,
-    shares::{Bounds, Place, Places},
+    shares::{Bounds, Permit, Permits},
 };
 
 /// Most bodies that may arrive slowly. Each holds a connection and the bytes it has sent, which are counted.
@@ -42,7 +42,7 @@ pub struct Admission {
     /// Permits of requests that are being parsed or tokenized.
     workers: Arc<Semaphore>,
     budget: Budget,
-    slow: Places,
+    slow: Permits,
 }
 
 /// The permit of an admitted request, and the memory it holds.
@@ -55,7 +55,7 @@ pub struct Ticket {
 
 /// The permit to run at the nodes.
 #[derive(Debug)]
-pub struct Turn {
+pub struct RunPermit {
     _running: OwnedSemaphorePermit,
     _ticket: Ticket,
 }
@@ -73,7 +73,7 @@ impl Admission {
             running_max: concurrent,
             workers: Arc::new(Semaphore::new(workers)),
             budget: Budget::new(held_bytes_max),
-            slow: Places::new(SLOW_BODIES),
+            slow: Permits::new(SLOW_BODIES),
         }
     }
 
@@ -83,7 +83,7 @@ impl Admission {
     }
 
     /// Takes a permit for a body that arrives slowly.
-    pub fn slow_body(&self, peer: Peer) -> Result<Place, ServiceError> {
+    pub fn slow_body(&self, peer: Peer) -> Result<Permit, ServiceError> {
         let refused = || ServiceError::new(ErrorCode::Overloaded, "too many bodies arrive slowly; try again soon");
         self.slow.take(peer).ok_or_else(refused)
     }
@@ -174,9 +174,9 @@ impl Ticket {
     }
 
     /// Waits for a permit to run at the nodes; permits are given in order of arrival.
-    pub async fn turn(self, deadline: Instant) -> Result<Turn, ServiceError> {
+    pub async fn turn(self, deadline: Instant) -> Result<RunPermit, ServiceError> {
         match timeout_at(deadline, self.running.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _running: permit, _ticket: self }),
+            Ok(Ok(permit)) => Ok(RunPermit { _running: permit, _ticket: self }),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(late()),
         }

@@ -25,7 +25,7 @@ pub struct Shares {
 
 /// A bounded number of permits, taken one at a time.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct Permits {
     bounds: Bounds,
     /// Counts of the permits taken; locked only while counting.
     shares: Arc<Mutex<Shares>>,
@@ -33,7 +33,7 @@ pub struct Places {
 
 /// One permit, released on drop.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     peer: Peer,
     shares: Arc<Mutex<Shares>>,
 }
@@ -73,20 +73,20 @@ impl Shares {
     }
 }
 
-impl Places {
+impl Permits {
     /// A set of permits within `bounds`, none of them taken.
     pub fn new(bounds: Bounds) -> Self {
         Self { bounds, shares: Arc::default() }
     }
 
     /// Takes a permit for `peer`, if one is free.
-    pub fn take(&self, peer: Peer) -> Option<Place> {
+    pub fn take(&self, peer: Peer) -> Option<Permit> {
         let is_taken = lock(&self.shares).take(peer, 1, self.bounds);
-        is_taken.then(|| Place { peer, shares: self.shares.clone() })
+        is_taken.then(|| Permit { peer, shares: self.shares.clone() })
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
         lock(&self.shares).give(self.peer, 1);
     }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn places_come_back_on_drop() {
-        let places = Places::new(Bounds { total: 2, peer: 1 });
+        let places = Permits::new(Bounds { total: 2, peer: 1 });
         let first = places.take(peer(1));
         assert!(first.is_some() && places.take(peer(1)).is_none());
         let second = places.take(peer(2));

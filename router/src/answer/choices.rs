@@ -19,7 +19,7 @@ use secateur_proto::ServiceError;
 
 use super::{Answer, Piece};
 use crate::{
-    admission::Turn,
+    admission::RunPermit,
     openai::{
         receipt::Receipt,
         response::{FinishReason, Usage},
@@ -42,7 +42,7 @@ pub struct Begun {
     /// The answer.
     pub answer: Answer,
     /// The permit to run at the nodes, released when the choice ends.
-    pub turn: Turn,
+    pub turn: RunPermit,
     /// Guard of the prompt's first choice (the leader): the other choices begin when it is dropped.
     pub lead: Option<DropGuard>,
 }
@@ -56,7 +56,7 @@ pub struct Choices {
 }
 
 /// The stage that a choice has reached.
-enum Stage {
+enum Phase {
     Beginning(Begin),
     Running(Begun),
     Ending(Begun, FinishReason),
@@ -78,19 +78,19 @@ impl Choices {
 }
 
 fn choice(index: usize, begin: Begin) -> impl stream::Stream<Item = (usize, Result<Event, ServiceError>)> {
-    stream::unfold(Stage::Beginning(begin), move |stage| async move {
+    stream::unfold(Phase::Beginning(begin), move |stage| async move {
         let (event, stage) = step(stage).await?;
         Some(((index, event), stage))
     })
 }
 
-async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
+async fn step(stage: Phase) -> Option<(Result<Event, ServiceError>, Phase)> {
     match stage {
-        Stage::Beginning(begin) => Some(match begin.await {
-            Ok(begun) => (Ok(Event::Begun(begun.answer.usage())), Stage::Running(begun)),
-            Err(error) => (Err(error), Stage::Over),
+        Phase::Beginning(begin) => Some(match begin.await {
+            Ok(begun) => (Ok(Event::Begun(begun.answer.usage())), Phase::Running(begun)),
+            Err(error) => (Err(error), Phase::Over),
         }),
-        Stage::Running(mut begun) => Some(match begun.answer.next().await {
+        Phase::Running(mut begun) => Some(match begun.answer.next().await {
             Ok(piece) => {
                 let piece = piece.unwrap_or_default();
                 let usage = begun.answer.usage();
@@ -98,19 +98,19 @@ async fn step(stage: Stage) -> Option<(Result<Event, ServiceError>, Stage)> {
                     begun.lead = None;
                 }
                 let stage = match piece.finish {
-                    Some(finish) => Stage::Ending(begun, finish),
-                    None => Stage::Running(begun),
+                    Some(finish) => Phase::Ending(begun, finish),
+                    None => Phase::Running(begun),
                 };
                 (Ok(Event::Piece(piece, usage)), stage)
             }
-            Err(error) => (Err(error), Stage::Over),
+            Err(error) => (Err(error), Phase::Over),
         }),
-        Stage::Ending(mut begun, finish) => {
+        Phase::Ending(mut begun, finish) => {
             let receipt = begun.answer.receipt(finish).await;
             // An answer of one token ends before its shipment; the receipt has waited for the shipment.
             begun.lead = None;
-            Some((Ok(Event::Ended(begun.answer.usage(), Box::new(receipt))), Stage::Over))
+            Some((Ok(Event::Ended(begun.answer.usage(), Box::new(receipt))), Phase::Over))
         }
-        Stage::Over => None,
+        Phase::Over => None,
     }
 }

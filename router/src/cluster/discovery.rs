@@ -18,7 +18,7 @@ use tokio::{
 use super::{
     node::Node,
     probe,
-    roster::{Joiner, Roster, Sight, Standing, Turn},
+    roster::{Changes, Joiner, Roster, Sight, Standing},
 };
 
 /// Pause between the end of a lookup and the next lookup of the same name.
@@ -73,7 +73,7 @@ impl Snapshot {
 }
 
 /// The result of one lookup.
-struct Answer {
+struct Resolved {
     role: Role,
     entry: usize,
     found: io::Result<Vec<SocketAddr>>,
@@ -151,7 +151,7 @@ impl Discovery {
                 let role = side.role;
                 let asking = async move {
                     loop {
-                        let answer = Answer { role, entry, found: lookup(name.clone()).await };
+                        let answer = Resolved { role, entry, found: lookup(name.clone()).await };
                         if sender.send(answer).await.is_err() {
                             return;
                         }
@@ -179,7 +179,7 @@ impl Discovery {
     }
 
     /// Records a lookup result; returns whether the name's addresses or its failure changed.
-    fn take(&mut self, answer: Answer) -> bool {
+    fn take(&mut self, answer: Resolved) -> bool {
         let Some(side) = self.sides.iter_mut().find(|side| side.role == answer.role) else { return false };
         let found = answer.found.map_err(|error| error.to_string());
         let is_news = side.roster.answered(answer.entry, found);
@@ -217,7 +217,7 @@ impl Side {
     }
 
     /// Applies the roster's decision; returns whether the published nodes changed.
-    fn apply(&mut self, turn: Turn, channels: &Channels, news: &Arc<Notify>, shutdown: &CancellationToken) -> bool {
+    fn apply(&mut self, turn: Changes, channels: &Channels, news: &Arc<Notify>, shutdown: &CancellationToken) -> bool {
         for address in &turn.leave {
             // Requests in flight keep the node and its connection alive.
             self.running.remove(address);

@@ -53,7 +53,7 @@ pub struct Joiner {
 
 /// The changes and the members after one step.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Turn {
+pub struct Changes {
     /// New members.
     pub join: Vec<Joiner>,
     /// Addresses that are no longer members.
@@ -143,7 +143,7 @@ impl Roster {
     }
 
     /// Decides which addresses join, leave and count, given the current state of each member.
-    pub fn turn(&mut self, sights: &HashMap<String, Sight>, now: Instant) -> Turn {
+    pub fn turn(&mut self, sights: &HashMap<String, Sight>, now: Instant) -> Changes {
         self.look(sights, now);
         let leave = self.part(now);
         let join = self.admit(now);
@@ -159,7 +159,7 @@ impl Roster {
             }
         };
         let members = self.members.iter().map(|member| (member.address.clone(), standing(member))).collect();
-        Turn { join, leave, members }
+        Changes { join, leave, members }
     }
 
     fn look(&mut self, sights: &HashMap<String, Sight>, now: Instant) {

@@ -83,7 +83,7 @@ struct Candidate {
 }
 
 /// The time at which a choice begins.
-enum Place {
+enum Start {
     /// At once. The prompt's other choices begin when this guard is dropped.
     Leads(DropGuard),
     /// When the KV of the prompt's first choice has been shipped.
@@ -108,10 +108,10 @@ pub fn begins(
         let (shared, prepared) = (shared.clone(), prepared.clone());
         let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket };
         match lead.take() {
-            Some((lead, epoch)) => candidate(epoch).begin(Place::Leads(lead)).boxed(),
+            Some((lead, epoch)) => candidate(epoch).begin(Start::Leads(lead)).boxed(),
             None => {
                 let candidate = candidate(ids::time_ordered());
-                candidate.begin(Place::Follows(shipped.clone())).boxed()
+                candidate.begin(Start::Follows(shipped.clone())).boxed()
             }
         }
     };
@@ -119,12 +119,12 @@ pub fn begins(
 }
 
 impl Candidate {
-    async fn begin(self, place: Place) -> Result<Begun, ServiceError> {
+    async fn begin(self, start: Start) -> Result<Begun, ServiceError> {
         let Self { shared, prepared, fitted, number, epoch, ticket } = self;
         let waiting = Instant::now();
-        let lead = match place {
-            Place::Leads(lead) => Some(lead),
-            Place::Follows(shipped) => {
+        let lead = match start {
+            Start::Leads(lead) => Some(lead),
+            Start::Follows(shipped) => {
                 shipped.cancelled().await;
                 None
             }

@@ -51,7 +51,7 @@ struct Watched {
 }
 
 /// An answer's body; the connection counts as serving until it is dropped.
-struct Answer {
+struct ServedBody {
     body: Body,
     _service: Option<Service>,
 }
@@ -72,7 +72,7 @@ pub async fn settle(request: Request, next: Next) -> Response {
         }
     }
     let service = rest.lock().service.take().or_else(|| visit.map(|visit| visit.serve()));
-    response.map(|body| Body::new(Answer { body, _service: service }))
+    response.map(|body| Body::new(ServedBody { body, _service: service }))
 }
 
 /// Reads and discards `body`; returns whether its end was reached within the bounds.
@@ -154,7 +154,7 @@ impl Drop for Watched {
     }
 }
 
-impl HttpBody for Answer {
+impl HttpBody for ServedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

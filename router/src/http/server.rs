@@ -26,7 +26,7 @@ use super::{
     wire::{LINGERING, Wire},
 };
 use crate::{
-    admission::{Bounds, Places},
+    admission::{Bounds, Permits},
     app::App,
 };
 
@@ -46,7 +46,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let connections = Connections::new(connection_bounds(app.connections_max));
-    let lingering = Places::new(LINGERING);
+    let lingering = Permits::new(LINGERING);
     let drained = drained(app, shutdown);
     tokio::pin!(drained);
     loop {
@@ -82,7 +82,7 @@ fn connection_bounds(total: usize) -> Bounds {
     Bounds { total, peer: total.div_ceil(2) }
 }
 
-async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Places, watcher: Watcher) {
+async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Permits, watcher: Watcher) {
     // Streams consist of many small writes, which must not be delayed.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay");

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::admission::{Bounds, Peer, Place, Places};
+use crate::admission::{Bounds, Peer, Permit, Permits};
 
 /// Most sockets that linger; beyond that, sockets are closed at once.
 pub const LINGERING: Bounds = Bounds { total: 512, peer: 256 };
@@ -33,7 +33,7 @@ pub struct Wire {
     /// The socket; `None` once the lingering task has taken it.
     stream: Option<TcpStream>,
     peer: Peer,
-    lingering: Places,
+    lingering: Permits,
     /// Token that is cancelled when the connection must make room for another.
     end: CancellationToken,
     /// Whether the client has closed its side, or reading failed.
@@ -42,7 +42,7 @@ pub struct Wire {
 
 impl Wire {
     /// A socket that lingers on drop, if a permit of `lingering` is free and `end` is not cancelled.
-    pub fn new(stream: TcpStream, peer: Peer, lingering: Places, end: CancellationToken) -> Self {
+    pub fn new(stream: TcpStream, peer: Peer, lingering: Permits, end: CancellationToken) -> Self {
         Self { stream: Some(stream), peer, lingering, end, is_over: false }
     }
 
@@ -52,7 +52,7 @@ impl Wire {
 }
 
 /// Closes the sending side, and reads and discards what the client still sends.
-async fn linger(mut stream: TcpStream, _place: Place) {
+async fn linger(mut stream: TcpStream, _place: Permit) {
     if stream.shutdown().await.is_err() {
         return;
     }

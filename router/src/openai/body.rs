@@ -32,19 +32,19 @@ struct Ordered {
 #[derive(Debug, Default)]
 struct MessageFields {
     others: Vec<(String, Json)>,
-    places: Places,
+    places: KeyPositions,
 }
 
 /// Positions of `role` and `content` among a message's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct KeyPositions {
     /// Keys before the role.
     pub role: usize,
     /// Keys before the content.
     pub content: usize,
 }
 
-impl Default for Places {
+impl Default for KeyPositions {
     fn default() -> Self {
         Self { role: 0, content: 1 }
     }
@@ -71,7 +71,7 @@ impl Body {
     }
 
     /// Positions of `role` and `content` among the keys of the message at `index`.
-    pub fn message_places(&self, index: usize) -> Places {
+    pub fn message_places(&self, index: usize) -> KeyPositions {
         self.ordered.messages.get(index).map(|message| message.places).unwrap_or_default()
     }
 
@@ -89,7 +89,7 @@ impl From<Value> for Body {
                 Json::Object(entries) => entries.into_iter().filter(|(key, value)| is_field(key, value)).collect(),
                 _ => Vec::new(),
             },
-            places: Places::default(),
+            places: KeyPositions::default(),
         };
         let messages = value["messages"].as_array().map(|messages| messages.iter().map(fields).collect());
         let kwargs = value.get("chat_template_kwargs").map(Json::from);
@@ -147,7 +147,7 @@ impl<'de> Visitor<'de> for FieldsReader {
             }
         }
         let place = |key: &str, otherwise: usize| fields.iter().position(|(name, _)| name == key).unwrap_or(otherwise);
-        let places = Places { role: place("role", 0), content: place("content", 1) };
+        let places = KeyPositions { role: place("role", 0), content: place("content", 1) };
         fields.retain(|(key, value)| is_field(key, value));
         Ok(MessageFields { others: fields, places })
     }
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(body.template_kwargs(), Some(&serde_json::from_str::<Json>(r#"{"y": 1, "x": 2}"#).unwrap()));
         assert_eq!(
             (body.message_places(0), body.message_places(1)),
-            (Places { role: 0, content: 2 }, Places::default())
+            (KeyPositions { role: 0, content: 2 }, KeyPositions::default())
         );
         assert!(body.message_fields(1).is_empty());
         assert_eq!(body["messages"][0]["content"], "hi");

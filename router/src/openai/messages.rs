@@ -5,7 +5,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
-    body::{Body, Places},
+    body::{Body, KeyPositions},
     fields::{Fields, invalid, unsupported},
     generation::Limits,
     image_url,
@@ -24,7 +24,7 @@ pub struct Message {
     /// Further fields of the message (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
     pub fields: Vec<Field>,
     /// Positions of `role` and `content` among the message's keys.
-    pub places: Places,
+    pub places: KeyPositions,
 }
 
 /// The form of a message's content.
@@ -97,7 +97,7 @@ pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Messa
 
 fn parse_message(
     fields: &Fields,
-    (others, places): (Vec<Field>, Places),
+    (others, places): (Vec<Field>, KeyPositions),
     limits: &Limits,
     pictures: &mut Vec<Picture>,
 ) -> Result<Message, ServiceError> {

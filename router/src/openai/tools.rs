@@ -30,7 +30,10 @@ fn functions(fields: &Fields) -> Result<Vec<Function>, ServiceError> {
         match tool.text("type")? {
             Some("function") => {}
             Some(other) => {
-                return Err(unsupported(tool.path("type"), format!("tools of type {other} are not supported; function is")));
+                return Err(unsupported(
+                    tool.path("type"),
+                    format!("tools of type {other} are not supported; function is"),
+                ));
             }
             None => return Err(tool.invalid("type", "is required")),
         }
@@ -119,7 +122,10 @@ mod tests {
             (json!({"tools": [{"type": "function"}]}), "tools[0].function"),
             (json!({"tools": [{"type": "function", "function": {"name": "a b"}}]}), "tools[0].function.name"),
             (json!({"tools": [tool("f"), tool("f")]}), "tools[1].function.name"),
-            (json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]}), "tools[0].function.parameters"),
+            (
+                json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": 5}}]}),
+                "tools[0].function.parameters",
+            ),
             (json!({"tool_choice": "required"}), "tool_choice"),
             (json!({"tools": [tool("f")], "tool_choice": "always"}), "tool_choice"),
             (json!({"tools": [tool("f")], "tool_choice": {"function": {"name": "g"}}}), "tool_choice.function.name"),

@@ -9,7 +9,7 @@ use tokenizers::Encoding;
 use super::{
     marks::{self, Marked},
     template::{ChatTemplate, Conversation},
-    texts::{self, ClientText, Place},
+    texts::{self, ClientText, Kind},
 };
 use crate::{
     openai::{
@@ -175,7 +175,7 @@ fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoding) 
 fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
     let users: Vec<&Range<usize>> = places
         .iter()
-        .filter(|place| texts.get(place.text).is_some_and(|text| text.place == Place::User))
+        .filter(|place| texts.get(place.text).is_some_and(|text| text.place == Kind::User))
         .map(|place| &place.bytes)
         .collect();
     let mut spans: Vec<Span> = Vec::new();

@@ -11,7 +11,7 @@ use secateur_proto::ServiceError;
 
 use super::{
     template::{ChatTemplate, Conversation},
-    texts::{ClientText, Place},
+    texts::{ClientText, Kind},
 };
 
 // First code points of the supplementary private use planes; a text's number is added to them.
@@ -40,8 +40,8 @@ pub fn locate(
         // A template may compare the value of a field. Marks then change the outcome, so only content is marked.
         for marks_fields in [true, false] {
             let mark = |index: usize, text: &str| match texts.get(index).map(|text| text.place) {
-                Some(Place::User | Place::Content) => mark(index, text),
-                Some(Place::Field) if marks_fields => mark(index, text),
+                Some(Kind::User | Kind::Content) => mark(index, text),
+                Some(Kind::Field) if marks_fields => mark(index, text),
                 _ => text.to_owned(),
             };
             if let Ok(marked) = template.render(conversation, mark) {
@@ -50,7 +50,7 @@ pub fn locate(
                     return Ok(places);
                 }
             }
-            if !texts.iter().any(|text| text.place == Place::Field) {
+            if !texts.iter().any(|text| text.place == Kind::Field) {
                 break;
             }
         }
@@ -96,7 +96,7 @@ fn search(texts: &[ClientText<'_>], plain: &str) -> Vec<Marked> {
     let mut from = 0;
     for (index, text) in texts.iter().enumerate() {
         let core = text.text.trim();
-        if core.is_empty() || !matches!(text.place, Place::User | Place::Content) {
+        if core.is_empty() || !matches!(text.place, Kind::User | Kind::Content) {
             continue;
         }
         if let Some(found) = plain[from..].find(core) {

@@ -14,12 +14,12 @@ pub struct ClientText<'a> {
     /// The field that the text came from.
     pub param: &'a str,
     /// The kind of that field.
-    pub place: Place,
+    pub place: Kind,
 }
 
 /// The kind of field that a text came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Kind {
     /// Content of a user's message.
     User,
     /// Content of another role's message.
@@ -34,7 +34,7 @@ pub enum Place {
 pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a>> {
     let mut texts = Vec::new();
     for message in messages {
-        let place = if message.role == "user" { Place::User } else { Place::Content };
+        let place = if message.role == "user" { Kind::User } else { Kind::Content };
         for part in &message.parts {
             if let Part::Text { text, param } = part {
                 texts.push(ClientText { text, param, place });
@@ -49,7 +49,7 @@ pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a
 fn of_value<'a>(value: &'a Json, key: &str, param: &'a str, texts: &mut Vec<ClientText<'a>>) {
     match value {
         Json::Text(text) => {
-            texts.push(ClientText { text, param, place: if key == CHOOSES { Place::Choice } else { Place::Field } });
+            texts.push(ClientText { text, param, place: if key == CHOOSES { Kind::Choice } else { Kind::Field } });
         }
         Json::List(items) => items.iter().for_each(|item| of_value(item, key, param, texts)),
         Json::Object(entries) => entries.iter().for_each(|(key, value)| of_value(value, key, param, texts)),
@@ -96,13 +96,13 @@ mod tests {
         let texts: Vec<_> =
             of(&job.messages, &job.template_kwargs).iter().map(|text| (text.text.to_owned(), text.place)).collect();
         let expected = [
-            ("a", Place::User),
-            ("b", Place::User),
-            ("c", Place::Field),
-            ("f", Place::Content),
-            ("e", Place::Field),
-            ("d", Place::Choice),
-            ("h", Place::Field),
+            ("a", Kind::User),
+            ("b", Kind::User),
+            ("c", Kind::Field),
+            ("f", Kind::Content),
+            ("e", Kind::Field),
+            ("d", Kind::Choice),
+            ("h", Kind::Field),
         ];
         assert_eq!(texts, expected.map(|(text, place)| (text.to_owned(), place)));
         let keys: Vec<_> = keys(&job.messages, &job.template_kwargs).into_iter().map(|(key, _)| key).collect();

@@ -55,7 +55,9 @@ mod tests {
     #[test]
     fn forced_calls_have_a_grammar_and_free_ones_none() {
         assert_eq!(grammar(Dialect::Hermes, &tools(Choice::Auto, true)), None);
-        let Some(Grammar::Lark(named)) = grammar(Dialect::Llama, &tools(Choice::Named("g".into()), true)) else { panic!() };
+        let Some(Grammar::Lark(named)) = grammar(Dialect::Llama, &tools(Choice::Named("g".into()), true)) else {
+            panic!()
+        };
         assert!(named.contains(r#"call_0: "{\"name\": \"g\", \"parameters\": " arguments_0 "}""#), "{named}");
         assert!(!named.contains("call_1"));
         let Some(Grammar::Lark(any)) = grammar(Dialect::Hermes, &tools(Choice::Required, true)) else { panic!() };

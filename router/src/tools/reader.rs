@@ -269,8 +269,12 @@ mod tests {
         let two = format!("{one}; {one}");
         assert_eq!(found(Dialect::Llama, &two).1.len(), 2);
         let list = r#" [{"name": "g", "arguments": {}}, {"name": "f", "arguments": {"x": [1, 2]}}]"#;
-        assert_eq!(found(Dialect::Mistral, list), (String::new(), vec![call("g", "{}"), call("f", r#"{"x": [1, 2]}"#)]));
-        for words in [r#"{"name": "other", "parameters": {}}"#, r#"{"x": 1}"#, "Hello {", " [1, 2]", "[", "{\"na", "  "] {
+        assert_eq!(
+            found(Dialect::Mistral, list),
+            (String::new(), vec![call("g", "{}"), call("f", r#"{"x": [1, 2]}"#)])
+        );
+        for words in [r#"{"name": "other", "parameters": {}}"#, r#"{"x": 1}"#, "Hello {", " [1, 2]", "[", "{\"na", "  "]
+        {
             assert_eq!(found(Dialect::Json, words), (words.to_owned(), vec![]), "{words}");
         }
     }

@@ -29,7 +29,7 @@ struct Call {
     body: FirstMessage<Chunks>,
 }
 
-fn call(room: &Room, seat: &Seat) -> Call {
+fn call(room: &Budget, seat: &Seat) -> Call {
     let (chunks, received) = mpsc::unbounded_channel();
     let body = FirstMessage::new(Chunks(received), room.clone(), Caller::new(None, Some(seat)));
     Call { chunks, body }
@@ -66,7 +66,7 @@ impl Call {
 
 #[tokio::test]
 async fn small_messages_and_whatever_follows_pass() {
-    let room = Room::new(LIMITS);
+    let room = Budget::new(LIMITS);
     let seat = room.seat().unwrap();
     let mut small = call(&room, &seat);
     // The prefix arrives byte by byte.
@@ -87,7 +87,7 @@ async fn small_messages_and_whatever_follows_pass() {
 
 #[tokio::test]
 async fn a_message_waits_unread_until_there_is_room_for_all_of_it() {
-    let room = Room::new(LIMITS);
+    let room = Budget::new(LIMITS);
     let seat = room.seat().unwrap();
     let (mut first, mut second) = (call(&room, &seat), call(&room, &seat));
     first.begin(200, 4);
@@ -104,7 +104,7 @@ async fn a_message_waits_unread_until_there_is_room_for_all_of_it() {
 
 #[tokio::test]
 async fn who_waits_for_long_or_would_hold_much_is_refused() {
-    let room = Room::new(LIMITS);
+    let room = Budget::new(LIMITS);
     let seat = room.seat().unwrap();
     let mut holder = call(&room, &seat);
     holder.begin(300, 4);
@@ -120,7 +120,7 @@ async fn who_waits_for_long_or_would_hold_much_is_refused() {
 
 #[tokio::test]
 async fn a_first_message_that_does_not_come_is_given_up() {
-    let room = Room::new(LIMITS);
+    let room = Budget::new(LIMITS);
     let seat = room.seat().unwrap();
     for begun in [false, true] {
         let mut silent = call(&room, &seat);

@@ -13,7 +13,7 @@ use crate::nodes;
 const REACHED_MIN: f64 = 0.95;
 
 /// The link before a cluster's decode nodes.
-pub struct Laid {
+pub struct ShapedLink {
     link: Link,
     /// Running shapers, which must live as long as the cluster.
     shapers: Vec<Shaper>,
@@ -34,7 +34,7 @@ pub struct Figures {
     pub link_round_trip_ms: Option<f64>,
 }
 
-impl Laid {
+impl ShapedLink {
     /// A link without any shaper yet.
     pub fn new(link: Link) -> Self {
         Self { link, shapers: Vec::new(), decode: Vec::new(), figures: Figures::default() }

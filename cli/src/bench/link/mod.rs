@@ -14,7 +14,7 @@ mod shaper;
 
 use std::{fmt, str::FromStr};
 
-pub use laid::{Figures, Laid};
+pub use laid::{Figures, ShapedLink};
 
 /// Limits on rates, in Mbit/s. At lower rates shipments exceed the nodes' deadlines; no network reaches higher ones.
 const RATE_MIN: f64 = 1.0;

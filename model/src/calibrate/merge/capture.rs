@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use crate::calibrate::loss::Calibrator;
 use crate::calibrate::merge::rows::{Rows, View};
 use crate::calibrate::phase::Phase;
-use crate::calibrate::streams::Here;
+use crate::calibrate::streams::Trimmed;
 use crate::error::{ModelError, Result};
 
 /// Most rows taken from one sample, evenly spaced: a long prompt must not outweigh all others or fill the memory.
@@ -33,16 +33,16 @@ struct Part<'a> {
 
 impl Calibrator<'_> {
     /// Rows for merging block `layer` into the one before it, of all samples that have any in this phase.
-    pub(super) fn lessons(&mut self, layer: usize, here: Here<'_>) -> Result<Lessons> {
+    pub(super) fn lessons(&mut self, layer: usize, trimmed: Trimmed<'_>) -> Result<Lessons> {
         let hidden = self.model.info().hidden;
         let mut lessons = Lessons::default();
         for batch in self.held.batches.clone() {
-            let target = self.whole_stream(here.phase, batch.clone(), layer)?;
+            let target = self.whole_stream(trimmed.phase, batch.clone(), layer)?;
             // This pass runs last, because the captured keys and values have to be those that it leaves.
-            let x = self.stream_before(layer - 1, batch.clone(), here)?;
+            let x = self.stream_before(layer - 1, batch.clone(), trimmed)?;
             let mut start = 0;
             for sample in batch {
-                let range = self.held.samples[sample].range(here.phase == Phase::Decode);
+                let range = self.held.samples[sample].range(trimmed.phase == Phase::Decode);
                 let end = start + range.len() * hidden;
                 if end > start {
                     let part = Part { sample, range, x: &x[start..end], target: &target[start..end] };
@@ -96,7 +96,7 @@ impl Calibrator<'_> {
     /// Rotary cosines and sines of the rows at `slots`, each [rows, 1, head_dim / 2].
     fn turns(&self, sample: usize, slots: &[usize]) -> Result<(Tensor, Tensor)> {
         let rows = &self.held.samples[sample].rows;
-        let lines: Vec<_> = slots.iter().map(|&slot| self.model.language().turn(rows.position(slot))).collect();
+        let lines: Vec<_> = slots.iter().map(|&slot| self.model.language().rotation(rows.position(slot))).collect();
         let (cos, sin): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
         let table = |lines: Vec<Vec<f32>>| {
             let shape = (lines.len(), 1, lines[0].len());

@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 use crate::calibrate::loss::Calibrator;
 use crate::calibrate::repairs::MergedRepair;
-use crate::calibrate::streams::Here;
+use crate::calibrate::streams::Trimmed;
 use crate::error::{ModelError, Result};
 
 pub(super) use pairs::check;
@@ -44,8 +44,13 @@ use student::Student;
 
 impl Calibrator<'_> {
     /// Merges a removed block into the one before it.
-    pub(super) fn merge(&mut self, layer: usize, here: Here<'_>, distillation: &Distillation) -> Result<MergedRepair> {
-        let lessons = self.lessons(layer, here)?;
+    pub(super) fn merge(
+        &mut self,
+        layer: usize,
+        trimmed: Trimmed<'_>,
+        distillation: &Distillation,
+    ) -> Result<MergedRepair> {
+        let lessons = self.lessons(layer, trimmed)?;
         let with = layer - 1;
         let model = self.model;
         let absent = || ModelError::config("repair", format!("block {with} is not loaded"));

@@ -45,7 +45,7 @@ fn the_student_is_the_kernels_block() {
 fn student_is_off_by(model: &Model, calibrator: &mut Calibrator<'_>, phase: Phase) -> f32 {
     let all = Roles::all(calibrator.layers());
     let prompts = Prompts { roles: &all, repairs: &[] };
-    let lessons = calibrator.lessons(2, Here { phase, roles: &all, repairs: &[], prompts }).unwrap();
+    let lessons = calibrator.lessons(2, Trimmed { phase, roles: &all, repairs: &[], prompts }).unwrap();
     let student = Student::new(model.language().block(1).unwrap(), calibrator.shape()).unwrap();
     let (mut fitted, mut held_out) = (lessons.fitted.iter(), lessons.held_out.iter());
     let mut off: f32 = 0.0;
@@ -71,13 +71,13 @@ fn what_makes_keys_and_values_stays() {
     let mut calibrator = Calibrator::new(&model, samples(&model), 0).unwrap();
     let (all, removed) = (Roles::all(3), Roles::without(3, [2]));
     let prompts = Prompts { roles: &all, repairs: &[] };
-    let here = Here { phase: Phase::Prefill, roles: &removed, repairs: &[], prompts };
+    let trimmed = Trimmed { phase: Phase::Prefill, roles: &removed, repairs: &[], prompts };
     let distillation = Distillation { steps: 20, ..Distillation::default() };
-    let merged = calibrator.merge(2, here, &distillation).unwrap();
+    let merged = calibrator.merge(2, trimmed, &distillation).unwrap();
     for (before, after) in block.tensors().iter().zip(merged.tensors()) {
         let is_frozen = ["input_layernorm", "k_proj", "v_proj", "k_norm"].iter().any(|part| before.name.contains(part));
         assert_eq!(before == after, is_frozen, "{}", before.name);
         assert_eq!((&before.name, &before.shape), (&after.name, &after.shape));
     }
-    assert_eq!(calibrator.merge(2, here, &distillation).unwrap().tensors(), merged.tensors());
+    assert_eq!(calibrator.merge(2, trimmed, &distillation).unwrap().tensors(), merged.tensors());
 }

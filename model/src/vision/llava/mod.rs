@@ -3,10 +3,10 @@
 mod anyres;
 mod clip;
 mod clip_layer;
-mod eye;
+mod encoder;
 mod layer_norm;
 mod positions;
 mod preprocess;
 mod projector;
 
-pub(crate) use eye::LlavaEye;
+pub(crate) use encoder::LlavaEncoder;

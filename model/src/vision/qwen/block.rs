@@ -27,7 +27,7 @@ pub(crate) struct Block {
 }
 
 /// Rotary cosines and sines of each row of queries and keys, each [rows, head_dim / 2].
-pub(crate) struct Turns {
+pub(crate) struct Rotation {
     pub cos: Tensor,
     pub sin: Tensor,
 }
@@ -52,19 +52,19 @@ impl Block {
     }
 
     /// Runs the block. x: [rows, hidden]; a row attends to the rows of its segment -> [rows, hidden].
-    pub fn forward(&self, x: &Tensor, turns: &Turns, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
-        let x = (x + self.attention(&self.before_attention.forward(x)?, turns, segments)?)?;
+    pub fn forward(&self, x: &Tensor, rotation: &Rotation, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
+        let x = (x + self.attention(&self.before_attention.forward(x)?, rotation, segments)?)?;
         let normed = self.before_mlp.forward(&x)?;
         let gate = self.activation.apply(&self.gate.forward(&normed)?)?; // [rows, intermediate]
         let changed = self.down.forward(&(gate * self.up.forward(&normed)?)?)?;
         x + changed
     }
 
-    fn attention(&self, x: &Tensor, turns: &Turns, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
+    fn attention(&self, x: &Tensor, rotation: &Rotation, segments: &[Range<usize>]) -> candle_core::Result<Tensor> {
         let (rows, hidden) = x.dims2()?;
         let split = self.query_key_value.forward(x)?.reshape((rows, 3, self.heads, hidden / self.heads))?;
         let parts = split.permute((1, 2, 0, 3))?.contiguous()?; // [3, heads, rows, head_dim]
-        let turned = |part: usize| rope(&parts.narrow(0, part, 1)?, &turns.cos, &turns.sin)?.squeeze(0);
+        let turned = |part: usize| rope(&parts.narrow(0, part, 1)?, &rotation.cos, &rotation.sin)?.squeeze(0);
         self.output.forward(&attend(&turned(0)?, &turned(1)?, &parts.get(2)?, segments)?)
     }
 }

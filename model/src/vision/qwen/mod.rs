@@ -2,7 +2,7 @@
 
 mod block;
 mod distinct;
-mod eye;
+mod encoder;
 mod grid;
 mod layout;
 mod merger;
@@ -10,4 +10,4 @@ mod patches;
 mod rms_norm;
 mod tower;
 
-pub(crate) use eye::QwenEye;
+pub(crate) use encoder::QwenEncoder;

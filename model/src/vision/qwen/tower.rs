@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::checkpoint::{QwenConfig, Weights};
 use crate::error::Result;
-use crate::vision::qwen::block::{Block, Turns};
+use crate::vision::qwen::block::{Block, Rotation};
 use crate::vision::qwen::layout::Layout;
 use crate::vision::qwen::merger::Merger;
 use crate::vision::qwen::patches::within;
@@ -47,11 +47,11 @@ impl Tower {
         let (_, inputs) = self.patches.dims2()?;
         let rows = layout.tokens.len() * self.merge * self.merge;
         let pixels = Tensor::from_vec(pixels, (rows, inputs), self.patches.device())?;
-        let turns = self.turns(layout)?;
+        let rotation = self.rotation(layout)?;
         let (windows, pictures) = (self.of_patches(&layout.windows), self.of_patches(&layout.pictures));
         let mut x = pixels.matmul(&self.patches.t()?)?; // [patches, hidden]
         for (block, sees_all) in self.blocks.iter().zip(&self.sees_all) {
-            x = block.forward(&x, &turns, if *sees_all { &pictures } else { &windows })?;
+            x = block.forward(&x, &rotation, if *sees_all { &pictures } else { &windows })?;
         }
         self.merger.forward(&x)
     }
@@ -63,7 +63,7 @@ impl Tower {
     }
 
     /// Rotary cosines and sines. The first half of a head's pairs rotate by the patch's row, the others by its column.
-    fn turns(&self, layout: &Layout) -> candle_core::Result<Turns> {
+    fn rotation(&self, layout: &Layout) -> candle_core::Result<Rotation> {
         let patches = layout.cells.iter().flat_map(|cell| within(*cell, self.merge));
         let angles = patches.flat_map(|(row, column)| {
             [row, column].into_iter().flat_map(|at| self.frequencies.iter().map(move |frequency| at as f32 * frequency))
@@ -72,7 +72,7 @@ impl Tower {
         let pairs = 2 * self.frequencies.len();
         let angles =
             Tensor::from_vec(angles, (layout.cells.len() * self.merge * self.merge, pairs), self.patches.device())?;
-        Ok(Turns { cos: angles.cos()?, sin: angles.sin()? })
+        Ok(Rotation { cos: angles.cos()?, sin: angles.sin()? })
     }
 }
 

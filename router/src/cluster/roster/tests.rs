@@ -15,44 +15,44 @@ impl Scene {
         Self { roster: Roster::new(&configured), sights: HashMap::new(), now: Instant::now() }
     }
 
-    fn answered(&mut self, entry: usize, addresses: &[&str]) -> Turn {
+    fn answered(&mut self, entry: usize, addresses: &[&str]) -> Changes {
         self.roster.answered(entry, Ok(addresses.iter().map(|address| address.parse().unwrap()).collect()));
         self.turn()
     }
 
-    fn failed(&mut self, entry: usize) -> Turn {
+    fn failed(&mut self, entry: usize) -> Changes {
         self.roster.answered(entry, Err("no answer".to_owned()));
         self.turn()
     }
 
-    fn up(&mut self, address: &str, instance: &str) -> Turn {
+    fn up(&mut self, address: &str, instance: &str) -> Changes {
         self.sights.insert(address.to_owned(), Sight { is_up: true, instance: instance.to_owned(), in_flight: 0 });
         self.turn()
     }
 
-    fn down(&mut self, address: &str) -> Turn {
+    fn down(&mut self, address: &str) -> Changes {
         if let Some(sight) = self.sights.get_mut(address) {
             sight.is_up = false;
         }
         self.turn()
     }
 
-    fn holding(&mut self, address: &str, in_flight: u32) -> Turn {
+    fn holding(&mut self, address: &str, in_flight: u32) -> Changes {
         self.sights.get_mut(address).unwrap().in_flight = in_flight;
         self.turn()
     }
 
-    fn turn(&mut self) -> Turn {
+    fn turn(&mut self) -> Changes {
         self.roster.turn(&self.sights, self.now)
     }
 }
 
-fn counting(turn: &Turn) -> Vec<&str> {
+fn counting(turn: &Changes) -> Vec<&str> {
     let counts = turn.members.iter().filter(|(_, standing)| *standing == Standing::Counts);
     counts.map(|(address, _)| address.as_str()).collect()
 }
 
-fn joined(turn: &Turn) -> Vec<&str> {
+fn joined(turn: &Changes) -> Vec<&str> {
     turn.join.iter().map(|joiner| joiner.address.as_str()).collect()
 }
 
@@ -71,7 +71,7 @@ fn an_address_is_a_node_from_the_start_and_for_ever() {
 #[test]
 fn every_address_behind_a_name_is_a_node_and_they_come_and_go() {
     let mut scene = Scene::new(&["decode:7002"]);
-    assert_eq!(scene.turn(), Turn::default(), "a name without an address is no node and no error");
+    assert_eq!(scene.turn(), Changes::default(), "a name without an address is no node and no error");
     let turn = scene.answered(0, &["10.0.0.3:7002", "10.0.0.2:7002"]);
     assert_eq!(joined(&turn), ["10.0.0.2:7002", "10.0.0.3:7002"]);
     assert!(turn.join.iter().all(|joiner| joiner.name.as_deref() == Some("decode")));

@@ -8,7 +8,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tokio::time::{Instant, timeout_at};
 
 use super::pace::Pace;
-use crate::admission::{Admission, Held, Peer, Place};
+use crate::admission::{Admission, Held, Peer, Permit};
 
 /// Time after which an incomplete body needs a permit for slow bodies. Small bodies are complete at once, so no number
 /// of slow senders can keep them out.
@@ -38,7 +38,7 @@ struct Arriving<'a> {
     pace: Pace,
     grace_ends: Instant,
     /// Permit for a slow body, if this one is slow.
-    slow: Option<Place>,
+    slow: Option<Permit>,
 }
 
 /// Reads the whole body, counting its bytes in `held` as they arrive.
@@ -166,7 +166,7 @@ mod tests {
     async fn slow_bodies_are_counted_and_quick_ones_are_not() {
         let admission = admission();
         let peer: Peer = IpAddr::from(Ipv4Addr::LOCALHOST).into();
-        let slow: Vec<Place> = std::iter::from_fn(|| admission.slow_body(peer).ok()).collect();
+        let slow: Vec<Permit> = std::iter::from_fn(|| admission.slow_body(peer).ok()).collect();
         assert!(!slow.is_empty());
         let begun = Instant::now();
         assert!(read_one(Body::from("{}"), &admission, Duration::from_secs(120)).await.is_ok());

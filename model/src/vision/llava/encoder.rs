@@ -16,7 +16,7 @@ const TILES_AT_ONCE: usize = 8;
 
 /// The vision side of a LLaVA or LLaVA-NeXT.
 #[derive(Clone, Debug)]
-pub(crate) struct LlavaEye {
+pub(crate) struct LlavaEncoder {
     processor: ClipProcessor,
     tower: Clip,
     projector: Projector,
@@ -26,15 +26,15 @@ pub(crate) struct LlavaEye {
     width: usize,
 }
 
-impl LlavaEye {
+impl LlavaEncoder {
     /// Loads the vision side for a language model of width `hidden`.
-    pub fn load(weights: &Weights, config: &ClipConfig, hidden: usize) -> Result<LlavaEye> {
+    pub fn load(weights: &Weights, config: &ClipConfig, hidden: usize) -> Result<LlavaEncoder> {
         let processor = present(&config.processor)?;
         let anyres = |pinpoints: &Vec<(usize, usize)>| -> Result<Anyres> {
             let newline = weights.tensor("image_newline", &[hidden])?.to_vec1()?;
             Ok(Anyres { pinpoints: pinpoints.clone(), side: config.image_size, grid: config.grid(), newline })
         };
-        Ok(LlavaEye {
+        Ok(LlavaEncoder {
             processor,
             tower: Clip::load(weights, config)?,
             projector: Projector::load(weights, config, hidden)?,

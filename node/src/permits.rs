@@ -6,24 +6,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A fixed number of places in a queue. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub struct Permits {
     free: Arc<Semaphore>,
     limit: u32,
 }
 
 /// One caller's place in the queue; released on drop, so also when the waiting future is dropped.
 #[derive(Debug)]
-pub struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
 
-impl Places {
+impl Permits {
     /// Creates `limit` places, all free.
     pub fn new(limit: u32) -> Self {
         Self { free: Arc::new(Semaphore::new(limit as usize)), limit }
     }
 
     /// Takes a place; `None` if all are taken.
-    pub fn take(&self) -> Option<Place> {
-        self.free.clone().try_acquire_owned().ok().map(Place)
+    pub fn take(&self) -> Option<Permit> {
+        self.free.clone().try_acquire_owned().ok().map(Permit)
     }
 
     /// Number of places that are taken.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn there_are_so_many_places_and_dropping_one_frees_it() {
-        let places = Places::new(2);
+        let places = Permits::new(2);
         let (first, _second) = (places.take().unwrap(), places.take().unwrap());
         assert!(places.take().is_none());
         assert_eq!((places.taken(), places.limit()), (2, 2));
@@ -60,7 +60,7 @@ mod tests {
     /// A refused caller must not hold, even for a moment, a place that another caller could take.
     #[test]
     fn a_refusal_counts_for_nothing() {
-        let (places, is_over) = (Places::new(2), AtomicBool::new(false));
+        let (places, is_over) = (Permits::new(2), AtomicBool::new(false));
         let _all = (places.take().unwrap(), places.take().unwrap());
         thread::scope(|scope| {
             scope.spawn(|| {

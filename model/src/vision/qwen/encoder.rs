@@ -20,16 +20,16 @@ const TOKENS_AT_ONCE: usize = 1024;
 
 /// The vision side of a Qwen2.5-VL.
 #[derive(Clone, Debug)]
-pub(crate) struct QwenEye {
+pub(crate) struct QwenEncoder {
     config: QwenConfig,
     processor: QwenProcessor,
     tower: Tower,
 }
 
-impl QwenEye {
-    pub fn load(weights: &Weights, config: &QwenConfig) -> Result<QwenEye> {
+impl QwenEncoder {
+    pub fn load(weights: &Weights, config: &QwenConfig) -> Result<QwenEncoder> {
         let processor = present(&config.processor)?;
-        Ok(QwenEye { config: config.clone(), processor, tower: Tower::load(weights, config)? })
+        Ok(QwenEncoder { config: config.clone(), processor, tower: Tower::load(weights, config)? })
     }
 
     /// The tower's input, [patches, 3 * time * patch * patch].

@@ -7,7 +7,7 @@ use crate::stage::BlockRole;
 
 /// Observer and modifier of a pass. Serving only needs to know when KV is stored; calibration leaves blocks out, starts
 /// in the middle and reads residual streams, queries, keys and values.
-pub(crate) trait Course {
+pub(crate) trait PassHooks {
     /// Called when the KV of all rows is stored, in block number `_slot` of those that have KV here.
     fn stored(&mut self, _slot: usize) {}
 
@@ -39,7 +39,7 @@ pub(crate) trait Course {
     /// Called with a block's queries, keys and values after rotary embedding, [rows, (heads + 2 kv_heads) head_dim].
     fn attention(&mut self, _layer: usize, _qkv: &[f32]) {}
 
-    /// Whether [`Course::residual`] and [`Course::attention`] have to see all rows to the end. Otherwise the last block
+    /// Whether [`PassHooks::residual`] and [`PassHooks::attention`] have to see all rows to the end. Otherwise the last block
     /// continues with the wanted rows alone.
     fn looks(&self) -> bool {
         false
@@ -47,7 +47,7 @@ pub(crate) trait Course {
 }
 
 /// A serving pass; the function is called when KV is stored.
-impl<F: FnMut(usize)> Course for F {
+impl<F: FnMut(usize)> PassHooks for F {
     fn stored(&mut self, slot: usize) {
         self(slot);
     }
