@@ -31,6 +31,12 @@ impl Constraint {
         Constraint { matcher: Matcher::new(Ok(parser)), ends }
     }
 
+    /// Whether some token may follow. A grammar that describes no text at all shows it in front of its first token.
+    pub(crate) fn can_begin(&mut self) -> Result<bool, GrammarError> {
+        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Grammar(error.to_string()))?;
+        Ok(!mask.is_zero())
+    }
+
     /// Makes the logits of all tokens that may not follow negative infinity. Tokens that end an answer are allowed where
     /// the answer is complete.
     pub fn apply(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {

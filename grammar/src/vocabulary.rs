@@ -80,7 +80,11 @@ impl Vocabulary {
             };
             self.factory.create_parser(grammar).map_err(|error| error.to_string())
         });
-        Ok(Constraint::new(parser.map_err(GrammarError::Grammar)?, self.end, stops))
+        let mut constraint = Constraint::new(parser.map_err(GrammarError::Grammar)?, self.end, stops);
+        if !constraint.can_begin()? {
+            return Err(GrammarError::Grammar("no text satisfies it".to_owned()));
+        }
+        Ok(constraint)
     }
 }
 

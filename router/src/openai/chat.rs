@@ -34,7 +34,7 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
 pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
     let (messages, pictures) = messages::parse(body, &fields, limits)?;
-    unsupported::refuse_besides(&fields, &["chat_template_kwargs"])?;
+    unsupported::refuse_besides(&fields, &["chat_template_kwargs", "tools", "tool_choice"])?;
     let mut template_kwargs = template_kwargs::parse(body, &fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
     let tools = tools::parse(&fields)?;

@@ -215,8 +215,8 @@ mod tests {
         let (messages, _) = parse_json(json!([message])).unwrap();
         assert_eq!((messages[0].form, messages[0].parts.len()), (Form::Absent, 0));
         let fields: Vec<_> = messages[0].fields.iter().map(|field| (&*field.name, &*field.param)).collect();
-        assert_eq!(fields, [("name", "messages[0].name"), ("tool_calls", "messages[0].tool_calls")]);
-        assert_eq!(messages[0].fields[1].value, Json::from(&json!([call])));
+        assert_eq!(fields, [("tool_calls", "messages[0].tool_calls"), ("name", "messages[0].name")]);
+        assert_eq!(messages[0].fields[0].value, Json::from(&json!([call])));
     }
 
     #[test]

@@ -13,7 +13,8 @@ type IsNeutral = fn(&Value) -> bool;
 /// llama.cpp's. A setting that only tunes another one (`dry_base`, `mirostat_tau`, `xtc_threshold`) is not listed: it
 /// has no effect while the other one is off.
 const FEATURES: &[(&str, IsNeutral)] = &[
-    // Functions under their old name, and outputs other than text.
+    // Tools, and outputs other than text.
+    ("tools", is_empty),
     ("functions", is_empty),
     ("audio", never),
     ("web_search_options", never),
@@ -95,6 +96,7 @@ const FEATURES: &[(&str, IsNeutral)] = &[
 
 /// Parameters that are supported for some values, with the test for those values.
 const CHOICES: &[(&str, IsNeutral)] = &[
+    ("tool_choice", is_no_forced_tool),
     ("function_call", is_no_forced_tool),
     ("modalities", is_text_only),
     ("reasoning_effort", is_none_word),
@@ -239,8 +241,6 @@ mod tests {
             ("typical_p", json!(0.5)),
             ("stop_regex", json!("x")),
             ("tools", json!([{"type": "function"}])),
-            ("response_format", json!({"type": "json_object"})),
-            ("response_format", json!("x")),
             ("length_penalty", json!("x")),
             ("return_token_ids", json!(true)),
             ("modalities", json!(["text", "audio"])),
@@ -259,9 +259,7 @@ mod tests {
             ("reasoning_budget", json!(0)),
             ("thinking", json!({"type": "enabled", "budget_tokens": 5})),
             ("enable_thinking", json!(false)),
-            ("regex", json!("a+")),
             ("ebnf", json!("root ::= x")),
-            ("json_schema", json!({})),
             ("grammar", json!("root ::= x")),
             ("mirostat", json!(2)),
             ("dry_multiplier", json!(0.8)),
@@ -300,7 +298,7 @@ mod tests {
     fn a_parameter_that_is_not_built_at_all_is_not_blamed_on_its_value() {
         let message = |body: Value| refuse(&Fields::of(&body, "").unwrap()).unwrap_err().message;
         assert_eq!(message(json!({"tools": [{}]})), "tools is not supported; leave it out");
-        let format = json!({"response_format": {"type": "json_object"}});
-        assert_eq!(message(format), "response_format with this value is not supported; leave it out");
+        let modalities = json!({"modalities": ["audio"]});
+        assert_eq!(message(modalities), "modalities with this value is not supported; leave it out");
     }
 }

@@ -100,12 +100,12 @@ mod tests {
             ("b", Kind::User),
             ("c", Kind::Field),
             ("f", Kind::Content),
-            ("e", Kind::Field),
             ("d", Kind::Choice),
+            ("e", Kind::Field),
             ("h", Kind::Field),
         ];
         assert_eq!(texts, expected.map(|(text, place)| (text.to_owned(), place)));
         let keys: Vec<_> = keys(&job.messages, &job.template_kwargs).into_iter().map(|(key, _)| key).collect();
-        assert_eq!(keys, ["name", "tool_calls", "function", "name", "type", "g"]);
+        assert_eq!(keys, ["name", "tool_calls", "type", "function", "name", "g"]);
     }
 }

@@ -38,7 +38,7 @@ async fn every_token_of_the_text_has_one() {
     assert_eq!(whole.len(), answer_tokens(text).len() - 1, "the end token is no text");
     assert_eq!(bytes(&whole), text.as_bytes());
     let keys = |entry: &Value| entry.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&whole[0]), ["bytes", "logprob", "token", "top_logprobs"]);
+    assert_eq!(keys(&whole[0]), ["token", "logprob", "bytes", "top_logprobs"]);
     assert_eq!((&whole[0]["token"], &whole[0]["logprob"]), (&json!("hello"), &json!(-0.0)));
     assert_eq!(whole[3]["logprob"], -0.375);
     assert_eq!(whole[3]["top_logprobs"].as_array().unwrap().len(), 2);

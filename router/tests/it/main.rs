@@ -17,5 +17,6 @@ mod replays;
 mod room;
 mod senders;
 mod support;
+mod tools;
 mod unread;
 mod words;

@@ -65,7 +65,7 @@ async fn thirty_malformed_bodies_each_get_a_4xx_with_an_openai_body() {
         (extra(json!({"n": 129})), "n"),
         (extra(json!({"stop": ""})), "stop"),
         (extra(json!({"stream": "yes"})), "stream"),
-        (extra(json!({"tools": [{"type": "function"}]})), "tools"),
+        (extra(json!({"tools": [{"type": "function"}]})), "tools[0].function"),
         (extra(json!({"media_io_kwargs": {"image": {"rgba_background_color": [0, 0, 0]}}})), "media_io_kwargs"),
         (extra(json!({"grammar": "root ::= \"a\""})), "grammar"),
         (extra(json!({"thinking_token_budget": 5})), "thinking_token_budget"),

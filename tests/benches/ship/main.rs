@@ -8,7 +8,6 @@
 //! (16 layers of 8 heads of 64), and no model: 1 GiB of KV is sent as 8 shipments of 4,096 positions, through the
 //! client, the host, the service and the pools of real nodes. Before each such turn 1 GiB is sent over a TCP stream
 //! between the same two processes, written and read by one thread each in pieces of 1 MiB, always from the same buffer.
-//! processes, written and read by a thread each in pieces of 1 MiB, the same buffer again and again.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails by panicking and prints its figures")]
 
 mod made;

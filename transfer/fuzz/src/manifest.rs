@@ -108,7 +108,8 @@ fn edit(message: &mut v1::Manifest, input: &mut Input<'_>) {
             }
         }
         16 => {
-            let span = v1::TokenSpan { start: input.number(), end: input.number(), codec: input.below(7) as i32 };
+            let (start, end) = (input.number(), input.number());
+            let span = v1::TokenSpan { start, end, codec: input.below(7) as i32, grain: input.below(48) as u32 };
             if let Some(entry) = entry {
                 entry.spans.push(span);
             }
@@ -134,6 +135,7 @@ fn is_agreed(manifest: Manifest, expected: &Expectation, input: &mut Input<'_>) 
     let policy = (expected.policy, expected.plan.as_deref());
     let honest = Manifest::new(manifest.parties.clone(), policy, manifest.extent, shape, &LAYERS)
         .with_keys(manifest.keys.clone())
+        .with_steps(&manifest.steps)
         .with_next_position(manifest.next_position);
     assert_eq!(manifest, honest);
     assert!(manifest.keys.iter().count() as u64 * u64::from(manifest.keys.positions) <= positions.into());

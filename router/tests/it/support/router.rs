@@ -143,10 +143,10 @@ fn settings(
     address_of: impl Fn(&FakeNode) -> String,
 ) -> RouterSettings {
     let addresses = |nodes: &[FakeNode]| nodes.iter().map(&address_of).collect::<Vec<_>>().join(",");
-    let folder = super::model_folder();
-    let mut arguments: Vec<OsString> =
-        ["router", "--served-model-name", "tiny", "--model"].map(OsString::from).to_vec();
-    arguments.push(folder.into());
+    let mut arguments: Vec<OsString> = ["router", "--served-model-name", "tiny"].map(OsString::from).to_vec();
+    if !flags.contains(&"--model") {
+        arguments.extend(["--model".into(), super::model_folder().into()]);
+    }
     for (flag, value) in [("--prefill", addresses(prefill)), ("--decode", addresses(decode))] {
         arguments.extend([OsString::from(flag), OsString::from(value)]);
     }

@@ -1,6 +1,10 @@
 //! Checks the dependency arrows of ARCHITECTURE.md against cargo's own metadata.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
+mod circles;
+mod licences;
+mod paths;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     process::Command,
