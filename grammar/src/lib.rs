@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! grammar.rs      what is asked for
+//! spelling.rs     how a vocabulary spells the bytes of a token
 //! vocabulary.rs   the bytes of every token, and grammars compiled against them
 //! constraint.rs   one answer's state: which tokens may follow
 //! ```
@@ -11,10 +12,12 @@
 
 mod constraint;
 mod grammar;
+mod spelling;
 mod vocabulary;
 
 pub use constraint::Constraint;
 pub use grammar::Grammar;
+pub use spelling::Spelling;
 pub use vocabulary::Vocabulary;
 
 /// Why a grammar cannot be used.

@@ -6,17 +6,19 @@ use std::{
 };
 
 use llguidance::{
-    ParserFactory,
+    JsonCompileOptions, ParserFactory,
     api::TopLevelGrammar,
-    token_bytes_from_tokenizer_json,
     toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie},
 };
 use serde_json::Value;
 
-use crate::{Constraint, Grammar, GrammarError};
+use crate::{Constraint, Grammar, GrammarError, Spelling};
 
 /// Levels of nesting and productions are bounded by llguidance's defaults; this bounds what is parsed at all, in bytes.
 const SOURCE_MAX: usize = 1 << 20;
+
+/// Ids that a vocabulary may have; the largest ones today have a quarter of that.
+const TOKENS_MAX: usize = 1 << 20;
 
 /// States of a grammar's lexer, each one or two KiB of memory.
 const LEXER_STATES_MAX: usize = 50_000;
@@ -36,11 +38,33 @@ impl std::fmt::Debug for Vocabulary {
 }
 
 impl Vocabulary {
-    /// The vocabulary of a `tokenizer.json`, byte-level or with byte fallback. `end` is the token by which the model ends
-    /// an answer.
+    /// The vocabulary of a `tokenizer.json`. `end` is the token by which the model ends an answer.
     pub fn of_tokenizer(tokenizer: &Value, end: Option<u32>) -> Result<Vocabulary, GrammarError> {
-        let bytes = contained(|| token_bytes_from_tokenizer_json(tokenizer).map_err(|error| error.to_string()))
-            .map_err(GrammarError::Tokenizer)?;
+        let spelling = Spelling::of_decoder(&tokenizer["decoder"]);
+        let mut bytes: Vec<Vec<u8>> = Vec::new();
+        let mut put = |id: usize, token: Vec<u8>| {
+            if id < TOKENS_MAX {
+                bytes.resize(bytes.len().max(id + 1), Vec::new());
+                bytes[id] = token;
+            }
+        };
+        match &tokenizer["model"]["vocab"] {
+            // BPE and words: ids by token.
+            Value::Object(ids) => ids.iter().for_each(|(token, id)| {
+                id.as_u64().into_iter().for_each(|id| put(id as usize, spelling.bytes(token)));
+            }),
+            // Unigram: tokens with their scores, in the order of their ids.
+            Value::Array(tokens) => tokens.iter().enumerate().for_each(|(id, token)| {
+                token[0].as_str().into_iter().for_each(|token| put(id, spelling.bytes(token)));
+            }),
+            _ => return Err(GrammarError::Tokenizer("it has no vocabulary".to_owned())),
+        }
+        for added in tokenizer["added_tokens"].as_array().into_iter().flatten() {
+            let (Some(id), Some(content)) = (added["id"].as_u64(), added["content"].as_str()) else { continue };
+            // A special token is no text: what stands in front of it is in no grammar.
+            let mark = (added["special"] == true).then_some(TokTrie::SPECIAL_TOKEN_MARKER);
+            put(id as usize, mark.into_iter().chain(content.bytes()).collect());
+        }
         Vocabulary::of_bytes(bytes, end)
     }
 
@@ -73,7 +97,7 @@ impl Vocabulary {
             let grammar = match grammar {
                 Grammar::JsonSchema(schema) => {
                     let schema = serde_json::from_str(schema).map_err(|error| format!("it is not JSON: {error}"))?;
-                    TopLevelGrammar::from_json_schema(schema)
+                    TopLevelGrammar::from_json_schema(with_bounded_space(schema))
                 }
                 Grammar::Regex(regex) => TopLevelGrammar::from_regex(regex),
                 Grammar::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
@@ -86,6 +110,16 @@ impl Vocabulary {
         }
         Ok(constraint)
     }
+}
+
+/// White space between a document's parts is free, as models write it, but not endless. A schema that says itself what it
+/// allows keeps that.
+fn with_bounded_space(mut schema: Value) -> Value {
+    if schema.is_object() && schema.get("x-guidance").is_none() {
+        let whitespace_pattern = Some(r"[\x20\x0A\x0D\x09]{1,24}".to_owned());
+        JsonCompileOptions { whitespace_pattern, ..JsonCompileOptions::default() }.apply_to(&mut schema);
+    }
+    schema
 }
 
 /// The text of a panic is not for clients, and an error of the same kind is all that can be said of it.
@@ -122,14 +156,29 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn tokenizers_of_both_kinds_are_read_and_others_refused() {
+    fn tokenizers_of_every_kind_are_read() {
         let byte_level = serde_json::json!({
             "decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 2, "content": "<end>", "special": true}],
             "model": {"vocab": {"a": 0, "Ġb": 1}},
         });
         assert!(Vocabulary::of_tokenizer(&byte_level, Some(2)).is_ok());
         assert!(Vocabulary::of_tokenizer(&byte_level, Some(7)).unwrap_err().to_string().contains("ends an answer"));
-        let words = serde_json::json!({"decoder": {"type": "WordPiece"}, "added_tokens": [], "model": {"vocab": {}}});
-        assert!(matches!(Vocabulary::of_tokenizer(&words, Some(0)), Err(GrammarError::Tokenizer(_))));
+        let pieces = serde_json::json!({
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Strip"}]},
+            "added_tokens": [{"id": 0, "content": "</s>", "special": true}],
+            "model": {"type": "Unigram", "vocab": [["</s>", 0.0], ["<0x31>", -1.0], ["2", -2.0]]},
+        });
+        let vocabulary = Vocabulary::of_tokenizer(&pieces, Some(0)).unwrap();
+        let mut constraint = vocabulary.compile(&Grammar::regex("12?"), &[]).unwrap();
+        constraint.accept(1).unwrap();
+        let mut logits = [0.0; 4];
+        constraint.apply(&mut logits).unwrap();
+        assert_eq!(
+            logits.map(f32::is_finite),
+            [true, false, true, false],
+            "ids beyond the vocabulary are never allowed"
+        );
+        let none = serde_json::json!({"decoder": null, "added_tokens": [], "model": {}});
+        assert!(matches!(Vocabulary::of_tokenizer(&none, Some(0)), Err(GrammarError::Tokenizer(_))));
     }
 }

@@ -6,7 +6,6 @@ mod cases;
 mod detokenize;
 mod jinja;
 mod marks;
-mod spelling;
 mod stop;
 mod takes;
 mod template;
@@ -14,6 +13,5 @@ mod texts;
 
 pub use build::{Prompt, build, raw, tokenize};
 pub use detokenize::{Detokenizer, text_of, window};
-pub use spelling::Spelling;
 pub use stop::{StopMatcher, Stopped};
 pub use template::{ChatTemplate, NamedTokens, TemplateError};

@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::OnceLock};
 
+use secateur_grammar::Spelling;
 use secateur_proto::checkpoint_name;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -14,7 +15,7 @@ use super::{
     model::{ImageToken, ServedModel, SpecialTokens},
     tokens::TokenFacts,
 };
-use crate::prompt::{ChatTemplate, NamedTokens, Spelling};
+use crate::prompt::{ChatTemplate, NamedTokens};
 
 /// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
@@ -41,7 +42,8 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
         vocab: vocabulary_size(&tokenizer),
         token_bytes_max: tokenizer.get_vocab(true).keys().map(String::len).max().unwrap_or(1).max(1),
         defaults: generation_config::defaults(documents.path(), &generation_config)?,
-        spelling: Spelling::of(&tokenizer),
+        // The decoder was read from JSON, so it can be written as JSON.
+        spelling: Spelling::of_decoder(&serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default()),
         vocabulary: OnceLock::new(),
         tokenizer,
     })

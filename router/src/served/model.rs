@@ -2,11 +2,11 @@
 
 use std::sync::OnceLock;
 
-use secateur_grammar::{Grammar, GrammarError, Vocabulary};
+use secateur_grammar::{Grammar, GrammarError, Spelling, Vocabulary};
 use tokenizers::Tokenizer;
 
 use super::defaults::GenerationDefaults;
-use crate::prompt::{ChatTemplate, Spelling};
+use crate::prompt::ChatTemplate;
 
 /// Everything that the router needs of a checkpoint.
 pub struct ServedModel {

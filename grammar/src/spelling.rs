@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
 /// SentencePiece's mark for a space.
 const SPACE_MARK: &str = "\u{2581}";
@@ -26,13 +25,8 @@ pub enum Spelling {
 }
 
 impl Spelling {
-    /// The spelling of `tokenizer`'s vocabulary.
-    pub fn of(tokenizer: &Tokenizer) -> Self {
-        // The decoder was read from JSON, so it can be written as JSON.
-        Self::of_decoder(&serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default())
-    }
-
-    fn of_decoder(decoder: &Value) -> Self {
+    /// The spelling of a vocabulary with this `decoder` in its `tokenizer.json`.
+    pub fn of_decoder(decoder: &Value) -> Self {
         let steps: Vec<&Value> = match decoder["decoders"].as_array() {
             Some(steps) => steps.iter().collect(),
             None => vec![decoder],
