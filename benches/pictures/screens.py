@@ -44,11 +44,15 @@ def write(draw, box, size, source, spacing=1.4, colour=INK):
         top += int(size * spacing)
 
 
+def canvas(size, colour=PAPER):
+    """An empty picture, its pen, and words to write on it."""
+    image = Image.new("RGB", size, colour)
+    return image, ImageDraw.Draw(image), words()
+
+
 def page():
     """A page of print, A4 at 110 dots an inch."""
-    image = Image.new("RGB", (924, 1308), PAPER)
-    draw = ImageDraw.Draw(image)
-    source = words()
+    image, draw, source = canvas((924, 1308))
     write(draw, (100, 110, 600, 145), 28, source)
     write(draw, (100, 190, 824, 640), 17, source)
     write(draw, (100, 690, 824, 1180), 17, source)
@@ -57,9 +61,7 @@ def page():
 
 def form():
     """A page with a heading and fields to fill in."""
-    image = Image.new("RGB", (924, 1308), PAPER)
-    draw = ImageDraw.Draw(image)
-    source = words()
+    image, draw, source = canvas((924, 1308))
     write(draw, (100, 90, 500, 130), 30, source)
     for row in range(9):
         top = 190 + row * 110
@@ -70,9 +72,7 @@ def form():
 
 def editor():
     """A code editor, 1280 x 800, with a side bar."""
-    image = Image.new("RGB", (1280, 800), (30, 31, 38))
-    draw = ImageDraw.Draw(image)
-    source = words()
+    image, draw, source = canvas((1280, 800), (30, 31, 38))
     draw.rectangle((0, 0, 220, 800), fill=(40, 42, 50))
     for row in range(16):
         draw.text((18, 40 + row * 26), next(source), (190, 192, 200), ImageFont.load_default(15))
@@ -85,9 +85,7 @@ def editor():
 
 def web():
     """A web page, 1280 x 800: a bar, a column of text, cards."""
-    image = Image.new("RGB", (1280, 800), PAPER)
-    draw = ImageDraw.Draw(image)
-    source = words()
+    image, draw, source = canvas((1280, 800))
     draw.rectangle((0, 0, 1280, 64), fill=BLUE)
     write(draw, (40, 20, 420, 48), 22, source, colour=PAPER)
     write(draw, (120, 120, 760, 420), 18, source)
@@ -100,9 +98,7 @@ def web():
 
 def slide():
     """A slide, 1280 x 720: a title and four points."""
-    image = Image.new("RGB", (1280, 720), PAPER)
-    draw = ImageDraw.Draw(image)
-    source = words()
+    image, draw, source = canvas((1280, 720))
     write(draw, (90, 80, 900, 130), 44, source)
     for point in range(4):
         write(draw, (120, 220 + point * 100, 900, 260 + point * 100), 28, source)
