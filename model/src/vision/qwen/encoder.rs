@@ -34,31 +34,34 @@ impl QwenEncoder {
 
     /// The tower's input, [patches, 3 * time * patch * patch].
     pub fn pixel_values(&self, picture: &Picture) -> Result<Vec<f32>> {
-        Ok(self.show(picture)?.patches)
+        Ok(self.show(picture, self.grids(picture)?).1)
     }
 
     /// The visual tokens of each picture.
     pub fn see(&self, pictures: &[Picture]) -> Result<Vec<VisualTokens>> {
-        let shown: Vec<Shown> = pictures.iter().map(|picture| self.show(picture)).collect::<Result<_>>()?;
-        let tokens: Vec<usize> = shown.iter().map(|shown| shown.cells.len()).collect();
+        let grids: Vec<Grids> = pictures.iter().map(|picture| self.grids(picture)).collect::<Result<_>>()?;
+        let tokens: Vec<usize> = grids.iter().map(|grids| grids.shown.tokens()).collect();
         let mut visual = Vec::with_capacity(pictures.len());
         for batch in batches(&tokens) {
-            visual.extend(self.see_batch(&shown[batch])?);
+            visual.extend(self.see_batch(&pictures[batch.clone()], &grids[batch])?);
         }
         Ok(visual)
     }
 
-    fn see_batch(&self, shown: &[Shown]) -> Result<Vec<VisualTokens>> {
+    /// The visual tokens of pictures that go through the tower together. Patches exist for one batch at a time.
+    fn see_batch(&self, pictures: &[Picture], grids: &[Grids]) -> Result<Vec<VisualTokens>> {
+        let each = pictures.iter().zip(grids).map(|(picture, grids)| self.show(picture, *grids));
+        let (shown, patches): (Vec<Shown>, Vec<Vec<f32>>) = each.unzip();
+        let pixels: Vec<f32> = patches.into_iter().flatten().collect();
         let cells: Vec<(Grid, Vec<usize>)> = shown.iter().map(|shown| (shown.grid, shown.cells.clone())).collect();
         let layout = Layout::new(&cells, self.config.window());
-        let pixels: Vec<f32> = shown.iter().flat_map(|shown| &shown.patches).copied().collect();
         let features = self.tower.forward(in_order(&pixels, &layout), &layout)?.flatten_all()?.to_vec1::<f32>()?;
         let width = self.config.out;
         let mut by_line = vec![0.0; features.len()];
         for (row, token) in features.chunks_exact(width).zip(&layout.tokens) {
             by_line[token * width..][..width].copy_from_slice(row);
         }
-        let visual = layout.pictures.iter().zip(shown).map(|(range, shown)| {
+        let visual = layout.pictures.iter().zip(&shown).map(|(range, shown)| {
             let rows = by_line[range.start * width..range.end * width].to_vec();
             let Grid { rows: lines, columns } = shown.grid;
             VisualTokens::in_grid(rows, width, (lines, columns), &shown.cells).out_of(shown.unpruned)
@@ -66,22 +69,33 @@ impl QwenEncoder {
         Ok(visual.collect())
     }
 
-    /// The part of a picture that the tower gets, cut into patches.
-    fn show(&self, picture: &Picture) -> Result<Shown> {
+    fn grids(&self, picture: &Picture) -> Result<Grids> {
         let bounds = self.processor.bounds;
         let whole = Grid::of(picture, &self.config, (bounds.min, bounds.max))?;
-        let grid = match picture.view() {
+        let shown = match picture.view() {
             PictureView::Smaller(share) => whole.shrunk(share),
             PictureView::Whole | PictureView::Distinct => whole,
         };
+        Ok(Grids { whole, shown })
+    }
+
+    /// The part of a picture that the tower gets, and its patches, cell by cell.
+    fn show(&self, picture: &Picture, Grids { whole, shown: grid }: Grids) -> (Shown, Vec<f32>) {
         let scaled = scaled(&self.processor, &self.config, picture, grid);
         let cells = match picture.view() {
             PictureView::Distinct => distinct(&scaled, grid, self.config.factor()),
             PictureView::Whole | PictureView::Smaller(_) => (0..grid.tokens()).collect(),
         };
         let patches = patches(&self.processor, &self.config, &scaled, cells.iter().map(|&cell| grid.cell(cell)));
-        Ok(Shown { grid, cells, patches, unpruned: whole.tokens() })
+        (Shown { grid, cells, unpruned: whole.tokens() }, patches)
     }
+}
+
+/// The grid of a whole picture, and the one at whose size the tower gets it.
+#[derive(Clone, Copy)]
+struct Grids {
+    whole: Grid,
+    shown: Grid,
 }
 
 /// A picture, or a part of it, at its grid's size.
@@ -89,8 +103,6 @@ struct Shown {
     grid: Grid,
     /// Cells that the tower gets, line by line, ascending.
     cells: Vec<usize>,
-    /// Patches of those cells, cell by cell.
-    patches: Vec<f32>,
     /// Number of tokens of the whole picture.
     unpruned: usize,
 }
@@ -101,7 +113,7 @@ fn in_order(pixels: &[f32], layout: &Layout) -> Vec<f32> {
     layout.tokens.iter().flat_map(|token| &pixels[token * of_token..][..of_token]).copied().collect()
 }
 
-/// Groups consecutive pictures that go through the tower together, given the number of tokens of each.
+/// Groups consecutive pictures that go through the tower together, given the tokens of each at most.
 fn batches(pictures: &[usize]) -> Vec<Range<usize>> {
     let mut batches: Vec<Range<usize>> = Vec::new();
     let mut tokens = 0;
