@@ -15,7 +15,7 @@ use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
     metrics::{LinkLabels, Metrics, NodeFigures, Snapshot},
-    openai::Limits,
+    request::Limits,
     served::ServedModel,
 };
 

@@ -4,7 +4,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 
 use crate::{
     cluster::Facts,
-    openai::{MaxTokens, Picture},
+    request::{MaxTokens, Picture},
 };
 
 /// A request's share of the context.

@@ -22,6 +22,8 @@ pub mod openai;
 pub mod process;
 pub mod program;
 pub mod prompt;
+pub mod reply;
+pub mod request;
 pub mod serve;
 pub mod served;
 pub mod tools;

@@ -12,7 +12,7 @@ use crate::{
     cluster::{Cluster, Sites, system_lookup},
     config::RouterSettings,
     http,
-    openai::Limits,
+    request::Limits,
     served::{self, LoadError, ServedModel},
 };
 

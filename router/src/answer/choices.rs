@@ -20,10 +20,7 @@ use secateur_proto::ServiceError;
 use super::{Answer, Piece};
 use crate::{
     admission::RunPermit,
-    openai::{
-        receipt::Receipt,
-        response::{FinishReason, Usage},
-    },
+    request::{FinishReason, Usage, receipt::Receipt},
 };
 
 /// An event of one choice.

@@ -16,10 +16,9 @@ use tokio::time::Instant;
 use crate::{
     legs::{Run, Step, Token},
     metrics::AnswerClock,
-    openai::{
-        StopConditions,
+    request::{
+        FinishReason, StopConditions, Usage,
         receipt::{Receipt, Timing},
-        response::{FinishReason, Usage},
     },
     served::ServedModel,
     tools::ToolReader,

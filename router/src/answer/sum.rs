@@ -4,9 +4,8 @@ use secateur_proto::v1::{TransferReport, VisualReport};
 
 use crate::{
     cluster::Decision,
-    openai::{
-        extension::{method_name, policy_name},
-        receipt::{DISAGGREGATED, DecisionReceipt, SAME_HOST, TransferReceipt, VisualReceipt, ratio},
+    request::receipt::{
+        DISAGGREGATED, DecisionReceipt, SAME_HOST, TransferReceipt, VisualReceipt, method_name, policy_name, ratio,
     },
 };
 

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use super::{held::Held, piece::Piece};
 use crate::{
     legs::Token,
-    openai::{
-        StopConditions,
-        logprobs::{ScoredToken, TokenEntry},
-    },
     prompt::{Detokenizer, StopMatcher, Stopped},
+    request::{ScoredToken, StopConditions, TokenEntry},
     served::ServedModel,
 };
 

@@ -1,6 +1,6 @@
 //! Usage and receipt summed over a request's choices. Plain data.
 
-use crate::openai::{receipt::Receipt, response::Usage};
+use crate::request::{Usage, receipt::Receipt};
 
 /// Usage and receipts of the choices of one request.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use super::{
     policy::{Decision, Inputs},
     wish::Bulk,
 };
-use crate::{config::PlacementMode, openai::extension::Recommended};
+use crate::{config::PlacementMode, request::Recommended};
 
 /// Everything known at this moment besides the nodes' descriptions.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +90,7 @@ pub fn offers(prefill: &NodeDescription, policy: TransferPolicy) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::VisualChoice;
+    use crate::request::VisualChoice;
     use secateur_proto::v1::{ShipCost, VisualMethod, VisualPolicy};
 
     fn node() -> NodeDescription {

@@ -12,7 +12,7 @@ use super::{
     view::{NodeState, NodeView},
     wish::{Blame, Failure, Pair},
 };
-use crate::openai::extension::Recommended;
+use crate::request::Recommended;
 
 /// Facts about a pair of nodes that requests need.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@ use secateur_proto::v1::NodeDescription;
 use secateur_transfer::TransferPolicy;
 
 use super::{affinity::Near, view::NodeView};
-use crate::openai::VisualChoice;
+use crate::request::VisualChoice;
 
 /// Weight of a failed link among the reasons against a pair; a failed node weighs one.
 pub const LINK_WEIGHT: u32 = 2;

@@ -18,8 +18,8 @@ use crate::{
     fit::{Fitted, too_long_after_all},
     legs::{Order, RequestIds, Run},
     metrics::{AnswerClock, Counted},
-    openai::{Generation, Picture},
     prompt::{Prompt, window},
+    request::{Generation, Picture},
     served::penalizes_repetition,
     tools::ToolReader,
 };

@@ -6,8 +6,9 @@ use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{Body, ChatJob, Generation, Limits, Structured, chat, response::Shape},
+    openai::{chat, response::Shape},
     prompt::{self, ChatTemplate},
+    request::{ChatJob, Generation, Limits, Structured},
     tools,
 };
 
@@ -32,8 +33,8 @@ fn force_calls(app: &App, generation: &mut Generation) -> Result<(), ServiceErro
 impl Job for ChatJob {
     const SHAPE: Shape = Shape::Chat;
 
-    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError> {
-        chat::parse_body(body, limits)
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
+        chat::parse(body, limits)
     }
 
     fn generation(&self) -> &Generation {

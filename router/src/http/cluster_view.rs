@@ -24,7 +24,7 @@ use crate::{
         pace::Paces,
         role_name,
     },
-    openai::extension::method_name,
+    request::receipt::method_name,
 };
 
 /// The query parameters.

@@ -7,17 +7,17 @@ use crate::{
     app::App,
     cluster::prefixes,
     openai::{
-        Body, Generation, Limits,
-        completion::{self, CompletionJob, RawPrompt, Words},
+        completion::{self, CompletionJob},
         response::Shape,
     },
     prompt,
+    request::{Generation, Limits, RawPrompt, Words},
 };
 
 impl Job for CompletionJob {
     const SHAPE: Shape = Shape::Text;
 
-    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError> {
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
         completion::parse(body, limits)
     }
 

@@ -31,10 +31,8 @@ use crate::{
     cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
     legs::RequestIds,
-    openai::{
-        Body, Generation, Limits,
-        response::{Completion, Head, Shape},
-    },
+    openai::response::{Completion, Head, Shape},
+    request::{Generation, Limits},
 };
 
 /// Most bytes of pictures sent to prefill for one request with several answers.
@@ -46,7 +44,7 @@ pub trait Job: Sized + Send + 'static {
     const SHAPE: Shape;
 
     /// Reads and validates a body.
-    fn parse(body: &Body, limits: &Limits) -> Result<Self, ServiceError>;
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError>;
 
     /// The validated request without its prompt.
     fn generation(&self) -> &Generation;

@@ -35,10 +35,7 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{
-    app::App,
-    openai::{ChatJob, completion::CompletionJob},
-};
+use crate::{app::App, openai::completion::CompletionJob, request::ChatJob};
 
 pub use server::run;
 

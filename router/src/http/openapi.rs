@@ -30,7 +30,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::openai::{Limits, chat, completion, receipt::Receipt};
+    use crate::{
+        openai::{chat, completion},
+        request::{Limits, receipt::Receipt},
+    };
 
     fn document() -> Value {
         serde_json::from_slice(&DOCUMENT).unwrap()

@@ -22,10 +22,10 @@ use crate::{
     app::App,
     metrics::Metrics,
     openai::{
-        StreamOptions,
-        response::{Head, Shape, Usage},
+        response::{Head, Shape},
         stream::{self, ChunkWriter},
     },
+    request::{StreamOptions, Usage},
 };
 
 /// Most events that wait for their reader; the connection's and the system's buffers hold more.

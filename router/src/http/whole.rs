@@ -6,7 +6,8 @@ use secateur_proto::ServiceError;
 use crate::{
     answer::{Choices, Event, Total},
     app::App,
-    openai::response::{Content, FinishReason},
+    openai::response::Content,
+    request::FinishReason,
 };
 
 /// Gathers the contents of all choices in order, each beginning with its entry of `echoes`. Returns an error once

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::so_far::SoFar;
 use crate::{
     cluster::{Bulk, Facts, Prefix},
-    openai::VisualChoice,
+    request::VisualChoice,
 };
 
 /// Names under which a request can be followed through the cluster.

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     cluster::{Cluster, Pair, Wish},
     metrics::{AttemptOutcome, LinkLabels, Metrics, PREEMPTED},
-    openai::{extension::policy_name, response::FinishReason},
+    request::{FinishReason, receipt::policy_name},
 };
 
 /// How long a finished answer waits for the nodes' reports.

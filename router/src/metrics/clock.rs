@@ -14,10 +14,7 @@ use super::{
     recent::{Ended, Recent},
     registry::Metrics,
 };
-use crate::openai::{
-    receipt::Receipt,
-    response::{FinishReason, Usage},
-};
+use crate::request::{FinishReason, Usage, receipt::Receipt};
 
 /// The counter of one answer. On drop, an answer that was neither finished nor failed counts as aborted.
 pub struct AnswerClock {

@@ -8,10 +8,7 @@ use std::{
 use secateur_proto::ErrorCode;
 use serde::Serialize;
 
-use crate::openai::{
-    receipt::Receipt,
-    response::{FinishReason, Usage},
-};
+use crate::request::{FinishReason, Usage, receipt::Receipt};
 
 /// Most requests that are remembered.
 const REQUESTS_MAX: usize = 50;

@@ -6,40 +6,24 @@ use serde_json::Value;
 use super::{
     body::Body,
     fields::Fields,
-    generation::{self, Dialect, Generation, Limits},
-    messages::{self, Field, Message, Picture},
+    generation::{self, Dialect},
+    messages::{self},
     sampling::TOP_LOGPROBS_MAX,
     template_kwargs, tools, unsupported,
 };
 
-/// A validated chat request: nothing in it needs to be checked again, except against the nodes' context length.
-#[derive(Debug)]
-pub struct ChatJob {
-    /// The parts of the request besides its prompt.
-    pub generation: Generation,
-    /// The conversation.
-    pub messages: Vec<Message>,
-    /// The pictures of all messages, in order.
-    pub pictures: Vec<Picture>,
-    /// Variables of the chat template: those of `chat_template_kwargs`, and `tools`.
-    pub template_kwargs: Vec<Field>,
-}
-
-/// Reads and validates a request given as a JSON value, whose keys have lost the client's order.
-pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
-    parse_body(&Body::from(body.clone()), limits)
-}
+use crate::request::{Field, Generation, Limits, Message, Picture};
 
 /// Reads and validates a request body.
-pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError> {
+pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
-    let (messages, pictures) = messages::parse(body, &fields, limits)?;
+    let (messages, pictures) = messages::parse(&fields, limits)?;
     unsupported::refuse_besides(&fields, &["chat_template_kwargs", "tools", "tool_choice"])?;
-    let mut template_kwargs = template_kwargs::parse(body, &fields)?;
+    let mut template_kwargs = template_kwargs::parse(&fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
     let tools = tools::parse(&fields)?;
     if let (Some(_), Some(list)) = (&tools, fields.get("tools")) {
-        template_kwargs.push(Field { name: "tools".to_owned(), value: list.into(), param: "tools".to_owned() });
+        template_kwargs.push(Field { name: "tools".to_owned(), value: list.clone(), param: "tools".to_owned() });
     }
     let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
     Ok(ChatJob { generation, messages, pictures, template_kwargs })

@@ -5,10 +5,12 @@ use serde_json::Value;
 
 use super::{
     fields::{Fields, invalid, unsupported, whole},
-    generation::{self, CHOICES_MAX, Dialect, Generation, Limits},
+    generation::{self, Dialect},
     sampling::TOP_LOGPROBS_MAX,
     unsupported,
 };
+
+use crate::request::{CHOICES_MAX, Generation, Limits};
 
 /// Most tokens of an answer if the request gives no limit, as in OpenAI's API.
 const MAX_TOKENS_DEFAULT: u32 = 16;
@@ -24,24 +26,6 @@ pub struct CompletionJob {
     pub adds_special_tokens: bool,
     /// Whether the prompt is returned before the answer.
     pub echoes: bool,
-}
-
-/// A prompt that is used without a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawPrompt {
-    /// The prompt's text or tokens.
-    pub words: Words,
-    /// The field that the prompt came from.
-    pub param: String,
-}
-
-/// A prompt's text or tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Words {
-    /// Text that is still to be tokenized.
-    Text(String),
-    /// Token ids, at least one, each below the vocabulary's size.
-    Tokens(Vec<u32>),
 }
 
 /// Reads and validates a request body.

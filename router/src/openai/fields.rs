@@ -40,6 +40,11 @@ impl<'a> Fields<'a> {
         self.map.keys().map(String::as_str)
     }
 
+    /// The keys and values of the object, null ones included.
+    pub fn entries(&self) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.map.iter().map(|(key, value)| (key.as_str(), value))
+    }
+
     /// The value of `key` as a string.
     pub fn text(&self, key: &str) -> Result<Option<&'a str>, ServiceError> {
         self.typed(key, "a string", Value::as_str)

@@ -1,81 +1,21 @@
 //! Reads `messages`, whose content may be a string or a list of parts in every role.
 
-use bytes::Bytes;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
-    body::{Body, KeyPositions},
     fields::{Fields, invalid, unsupported},
-    generation::Limits,
     image_url,
-    json::Json,
 };
+use crate::request::{Field, Form, KeyPositions, Limits, Message, Part, Picture};
 
-/// One message.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, `tool` or `function`; OpenAI's `developer` is read as `system`.
-    pub role: String,
-    /// Form in which the client sent the content.
-    pub form: Form,
-    /// Text and pictures of the content, in order.
-    pub parts: Vec<Part>,
-    /// Further fields of the message (`name`, `tool_calls`, `reasoning_content`, ...), in the client's order.
-    pub fields: Vec<Field>,
-    /// Positions of `role` and `content` among the message's keys.
-    pub places: KeyPositions,
-}
-
-/// The form of a message's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// There is no content.
-    Absent,
-    /// A string, which is the only part.
-    Text,
-    /// A list of parts.
-    Parts,
-}
-
-/// A field of a request that only the chat template reads.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    /// The field's key.
-    pub name: String,
-    /// The field's value.
-    pub value: Json,
-    /// Full path of the field in the request: `messages[0].name`.
-    pub param: String,
-}
-
-/// A part of a message's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// A text.
-    Text {
-        /// The text.
-        text: String,
-        /// The field that the text came from.
-        param: String,
-    },
-    /// The next picture of the request.
-    Picture,
-}
-
-/// An encoded picture and the field it came from.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// The encoded picture: PNG, JPEG, WebP or GIF by its first bytes. The prefill node decodes its pixels.
-    pub bytes: Bytes,
-    /// The field that the picture came from, such as `messages[0].content[1].image_url.url`.
-    pub param: String,
-}
+/// Keys that the router reads itself; all other keys reach the template unchanged.
+const READ_BY_NAME: [&str; 2] = ["role", "content"];
 
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
-/// Reads `messages` of `body`, whose fields are `fields`, and gathers their pictures in order.
-pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+/// Reads `messages` and gathers their pictures in order.
+pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
     let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
     if values.is_empty() {
         return Err(fields.invalid("messages", "must not be empty"));
@@ -84,30 +24,42 @@ pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Messa
     let mut messages = Vec::with_capacity(values.len());
     for (index, value) in values.iter().enumerate() {
         let message = Fields::of(value, format!("messages[{index}]"))?;
-        let field = |(name, value): &(String, Json)| Field {
-            name: name.clone(),
-            value: value.clone(),
-            param: message.path(name),
-        };
-        let others = body.message_fields(index).iter().map(field).collect();
-        messages.push(parse_message(&message, (others, body.message_places(index)), limits, &mut pictures)?);
+        messages.push(parse_message(&message, limits, &mut pictures)?);
     }
     Ok((messages, pictures))
 }
 
-fn parse_message(
-    fields: &Fields,
-    (others, places): (Vec<Field>, KeyPositions),
-    limits: &Limits,
-    pictures: &mut Vec<Picture>,
-) -> Result<Message, ServiceError> {
+fn parse_message(fields: &Fields, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Message, ServiceError> {
     let role = fields.text("role")?.ok_or_else(|| fields.invalid("role", "is required"))?;
     if !ROLES.contains(&role) {
         return Err(fields.invalid("role", format!("must be one of {}", ROLES.join(", "))));
     }
     let (form, parts) = parse_content(fields, role, limits, pictures)?;
     let role = if role == "developer" { "system" } else { role };
-    Ok(Message { role: role.to_owned(), form, parts, fields: others, places })
+    let (others, positions) = others(fields);
+    Ok(Message { role: role.to_owned(), form, parts, fields: others, positions })
+}
+
+/// Fields of a message besides role and content, without those that are null, and the positions of these two.
+fn others(message: &Fields) -> (Vec<Field>, KeyPositions) {
+    let mut positions = KeyPositions::default();
+    let mut others: Vec<Field> = Vec::new();
+    for (index, name) in message.keys().filter(|name| is_seen(message, name)).enumerate() {
+        match (name, message.get(name)) {
+            ("role", _) => positions.role = index,
+            ("content", _) => positions.content = index,
+            (_, Some(value)) => {
+                others.push(Field { name: name.to_owned(), value: value.clone(), param: message.path(name) });
+            }
+            (_, None) => {}
+        }
+    }
+    (others, positions)
+}
+
+/// Whether a key counts among a message's: one that is null does not, unless the router reads it by name.
+fn is_seen(message: &Fields, name: &str) -> bool {
+    READ_BY_NAME.contains(&name) || message.get(name).is_some()
 }
 
 fn parse_content(
@@ -193,8 +145,8 @@ mod tests {
     const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
 
     fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
-        let body = Body::from(json!({"messages": messages}));
-        parse(&body, &Fields::of(&body, "").unwrap(), &LIMITS)
+        let body = json!({"messages": messages});
+        parse(&Fields::of(&body, "").unwrap(), &LIMITS)
     }
 
     #[test]
@@ -216,7 +168,18 @@ mod tests {
         assert_eq!((messages[0].form, messages[0].parts.len()), (Form::Absent, 0));
         let fields: Vec<_> = messages[0].fields.iter().map(|field| (&*field.name, &*field.param)).collect();
         assert_eq!(fields, [("tool_calls", "messages[0].tool_calls"), ("name", "messages[0].name")]);
-        assert_eq!(messages[0].fields[0].value, Json::from(&json!([call])));
+        assert_eq!(messages[0].fields[0].value, json!([call]));
+    }
+
+    #[test]
+    fn fields_keep_the_clients_order() {
+        let text = r#"[{"role": "user", "z": {"b": 1, "a": 2}, "content": "hi", "a": 1, "none": null},
+            {"none": null, "content": "x", "role": "user"}]"#;
+        let (messages, _) = parse_json(serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!(messages[0].fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>(), ["z", "a"]);
+        assert_eq!(messages[0].fields[0].value.to_string(), r#"{"b":1,"a":2}"#);
+        let positions = |message: &Message| (message.positions.role, message.positions.content);
+        assert_eq!((positions(&messages[0]), positions(&messages[1])), ((0, 2), (1, 0)));
     }
 
     #[test]

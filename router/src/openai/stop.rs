@@ -3,23 +3,9 @@
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::{
-    fields::{Fields, invalid, whole},
-    max_tokens::MaxTokens,
-};
+use super::fields::{Fields, invalid, whole};
 
-/// The conditions that end an answer, besides the model's own end tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StopConditions {
-    /// Stop texts; the answer is cut off before the first of them.
-    pub texts: Vec<String>,
-    /// Further tokens that end the answer.
-    pub token_ids: Vec<u32>,
-    /// Whether the model's own end tokens do not end the answer.
-    pub ignores_end_tokens: bool,
-    /// Number of tokens before which no stop condition ends the answer.
-    pub min_tokens: u32,
-}
+use crate::request::MaxTokens;
 
 const STOP_TEXTS_MAX: usize = 64;
 const STOP_TEXT_CHARS_MAX: usize = 1_000;

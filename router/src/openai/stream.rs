@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::{
     error_body::ErrorBody,
-    generation::StreamOptions,
-    logprobs::{Logprobs, TokenEntry},
-    receipt::Receipt,
-    response::{FinishReason, Head, Shape, Usage, call_id},
+    logprobs::Logprobs,
+    response::{Head, Shape, call_id},
     text_logprobs::TextLogprobs,
 };
+
+use crate::request::{FinishReason, StreamOptions, TokenEntry, Usage, receipt::Receipt};
 use crate::tools::CallPart;
 
 /// The event that ends every stream that did not fail.

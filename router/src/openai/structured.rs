@@ -7,15 +7,6 @@ use serde_json::Value;
 
 use super::fields::{Fields, unsupported};
 
-/// A grammar that a client asks for, and the field that it stands in, for errors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Structured {
-    /// The grammar.
-    pub grammar: Grammar,
-    /// Full name of the field.
-    pub param: String,
-}
-
 /// Most alternatives of a choice.
 const CHOICES_MAX: usize = 1_000;
 

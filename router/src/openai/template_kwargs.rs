@@ -1,13 +1,10 @@
 //! `chat_template_kwargs`: variables for the chat template besides the conversation (`enable_thinking`, ...).
 
 use secateur_proto::ServiceError;
+use serde_json::Value;
 
-use super::{
-    body::Body,
-    fields::{Fields, unsupported},
-    json::Json,
-    messages::Field,
-};
+use super::fields::{Fields, unsupported};
+use crate::request::Field;
 
 const FIELD: &str = "chat_template_kwargs";
 /// Most entries; no template has more switches.
@@ -17,7 +14,7 @@ const RESERVED: [&str; 7] =
     ["messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "chat_template", "tokenize"];
 
 /// Reads the field.
-pub fn parse(body: &Body, fields: &Fields) -> Result<Vec<Field>, ServiceError> {
+pub fn parse(fields: &Fields) -> Result<Vec<Field>, ServiceError> {
     let Some(kwargs) = fields.object(FIELD)? else { return Ok(Vec::new()) };
     if kwargs.keys().count() > ENTRIES_MAX {
         return Err(fields.invalid(FIELD, format!("may have at most {ENTRIES_MAX} entries")));
@@ -26,21 +23,20 @@ pub fn parse(body: &Body, fields: &Fields) -> Result<Vec<Field>, ServiceError> {
         let path = kwargs.path(name);
         return Err(unsupported(path.clone(), format!("{path} is not supported; leave it out")));
     }
-    let Some(Json::Object(entries)) = body.template_kwargs() else { return Ok(Vec::new()) };
     let field =
-        |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: kwargs.path(name) };
-    Ok(entries.iter().filter(|(name, _)| !RESERVED.contains(&name.as_str())).map(field).collect())
+        |(name, value): (&str, &Value)| Field { name: name.to_owned(), value: value.clone(), param: kwargs.path(name) };
+    Ok(kwargs.entries().filter(|(name, _)| !RESERVED.contains(name)).map(field).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use secateur_proto::ErrorCode;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn read(kwargs: Value) -> Result<Vec<Field>, ServiceError> {
-        let body = Body::from(json!({"chat_template_kwargs": kwargs}));
-        parse(&body, &Fields::of(&body, "").unwrap())
+        let body = json!({"chat_template_kwargs": kwargs});
+        parse(&Fields::of(&body, "").unwrap())
     }
 
     #[test]

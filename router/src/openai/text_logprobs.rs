@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::logprobs::TokenEntry;
+use crate::request::TokenEntry;
 
 /// Log probabilities of the tokens of one choice, or of one chunk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -39,7 +39,7 @@ impl TextLogprobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::logprobs::ScoredToken;
+    use crate::request::ScoredToken;
     use serde_json::json;
 
     #[test]

@@ -1,13 +1,13 @@
 //! The body of `POST /tokenize`, compatible with vLLM's.
 
 use secateur_proto::ServiceError;
+use serde_json::Value;
 
 use super::{
-    body::Body,
-    chat::{self, ChatJob},
+    chat,
     fields::{Fields, unsupported},
-    generation::Limits,
 };
+use crate::request::{ChatJob, Limits};
 
 /// The input to tokenize.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ pub enum TokenizeJob {
 }
 
 /// Reads and validates a request body.
-pub fn parse(body: &Body, limits: &Limits) -> Result<TokenizeJob, ServiceError> {
+pub fn parse(body: &Value, limits: &Limits) -> Result<TokenizeJob, ServiceError> {
     let fields = Fields::of(body, "")?;
     if fields.flag("return_token_strs")?.unwrap_or(false) {
         return Err(unsupported("return_token_strs", "return_token_strs is not supported; leave it out"));
     }
     if fields.get("messages").is_some() {
-        return chat::parse_body(body, limits).map(Box::new).map(TokenizeJob::Chat);
+        return chat::parse(body, limits).map(Box::new).map(TokenizeJob::Chat);
     }
     let text = fields.text("prompt")?.ok_or_else(|| fields.invalid("prompt", "or messages is required"))?;
     let adds_special_tokens = fields.flag("add_special_tokens")?.unwrap_or(true);
@@ -46,9 +46,9 @@ mod tests {
 
     #[test]
     fn a_prompt_or_messages_are_read() {
-        let job = parse(&json!({"prompt": "hi", "add_special_tokens": false}).into(), &LIMITS).unwrap();
+        let job = parse(&json!({"prompt": "hi", "add_special_tokens": false}), &LIMITS).unwrap();
         assert!(matches!(job, TokenizeJob::Text { text, adds_special_tokens: false } if text == "hi"));
-        let job = parse(&json!({"messages": [{"role": "user", "content": "hi"}]}).into(), &LIMITS).unwrap();
+        let job = parse(&json!({"messages": [{"role": "user", "content": "hi"}]}), &LIMITS).unwrap();
         assert!(matches!(job, TokenizeJob::Chat(_)));
         for (body, param) in [
             (json!({}), "prompt"),
@@ -56,7 +56,7 @@ mod tests {
             (json!({"messages": []}), "messages"),
             (json!({"prompt": "a", "return_token_strs": true}), "return_token_strs"),
         ] {
-            assert_eq!(parse(&body.clone().into(), &LIMITS).unwrap_err().param.as_deref(), Some(param), "{body}");
+            assert_eq!(parse(&body, &LIMITS).unwrap_err().param.as_deref(), Some(param), "{body}");
         }
     }
 }

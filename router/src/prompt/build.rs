@@ -12,10 +12,7 @@ use super::{
     texts::{self, ClientText, Kind},
 };
 use crate::{
-    openai::{
-        ChatJob,
-        completion::{RawPrompt, Words},
-    },
+    request::{ChatJob, RawPrompt, Words},
     served::ServedModel,
 };
 
@@ -202,10 +199,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::{
-        openai::{Limits, chat},
-        served,
-    };
+    use crate::{openai::chat, request::Limits, served};
     use serde_json::{Value, json};
 
     const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };

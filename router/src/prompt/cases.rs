@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{ChatTemplate, NamedTokens, build, jinja::Clock};
 use crate::{
-    openai::{Body, ChatJob, Limits, chat},
+    openai::chat,
+    request::{ChatJob, Limits},
     served::{self, LoadError, ServedModel},
 };
 
@@ -37,7 +38,7 @@ fn try_load(files: &[(&str, &str)]) -> Result<ServedModel, LoadError> {
 }
 
 fn job(messages: Value) -> ChatJob {
-    chat::parse_body(&Body::from_slice(json!({"messages": messages}).to_string().as_bytes()).unwrap(), &LIMITS).unwrap()
+    chat::parse(&json!({"messages": messages}), &LIMITS).unwrap()
 }
 
 fn tokens(files: &[(&str, &str)], messages: Value) -> Vec<u32> {

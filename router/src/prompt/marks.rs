@@ -112,8 +112,9 @@ fn search(texts: &[ClientText<'_>], plain: &str) -> Vec<Marked> {
 mod tests {
     use super::*;
     use crate::{
-        openai::{Limits, chat},
+        openai::chat,
         prompt::{template::NamedTokens, texts},
+        request::Limits,
     };
     use serde_json::{Value, json};
 

@@ -7,7 +7,7 @@
 
 use minijinja::Value;
 
-use crate::openai::Form;
+use crate::request::Form;
 
 const WORDS: &str = "probewords";
 /// A key that no template reads: it appears only if a part is printed as a whole.

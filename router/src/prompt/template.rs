@@ -4,12 +4,13 @@ use std::{borrow::Cow, cell::Cell};
 
 use minijinja::{Environment, Error, Value};
 use secateur_proto::{ErrorCode, ServiceError};
+use serde_json::Value as Json;
 
 use super::{
     jinja::{self, Clock, TEMPLATE},
     takes::Takes,
 };
-use crate::openai::{ChatJob, Field, Form, Json, Message, Part};
+use crate::request::{ChatJob, Field, Form, Message, Part};
 use crate::tools::Dialect;
 
 /// Keys under which clients send a message's reasoning. Most templates read the first.
@@ -102,8 +103,8 @@ impl ChatTemplate {
         };
         let others = message.fields.iter().map(|field| (field.name.clone(), value(&field.value, next_text)));
         let mut entries: Vec<(String, Value)> = others.collect();
-        let role = (message.places.role, "role", Some(Value::from(message.role.as_str())));
-        let mut named = [role, (message.places.content, "content", content)];
+        let role = (message.positions.role, "role", Some(Value::from(message.role.as_str())));
+        let mut named = [role, (message.positions.content, "content", content)];
         named.sort_by_key(|(place, ..)| *place);
         for (place, name, value) in named {
             // If content is `None`, nothing is inserted and the keys after it move up.
@@ -152,8 +153,8 @@ fn value(json: &Json, next_text: &impl Fn(&str) -> String) -> Value {
             .map(Value::from)
             .or_else(|| number.as_u64().map(Value::from))
             .unwrap_or_else(|| Value::from(number.as_f64().unwrap_or(f64::NAN))),
-        Json::Text(text) => Value::from(next_text(text)),
-        Json::List(items) => items.iter().map(|item| value(item, next_text)).collect::<Vec<_>>().into(),
+        Json::String(text) => Value::from(next_text(text)),
+        Json::Array(items) => items.iter().map(|item| value(item, next_text)).collect::<Vec<_>>().into(),
         Json::Object(entries) => {
             Value::from_pairs(entries.iter().map(|(key, entry)| (key.clone(), value(entry, next_text))))
         }
@@ -185,7 +186,7 @@ fn alias_reasoning(entries: &mut Vec<(String, Value)>) {
 /// Replaces the JSON text of tool calls' arguments by the parsed object; text that is not a JSON object stays.
 fn parse_arguments(field: &mut Field) {
     match (field.name.as_str(), &mut field.value) {
-        ("tool_calls", Json::List(calls)) => calls.iter_mut().for_each(|call| {
+        ("tool_calls", Json::Array(calls)) => calls.iter_mut().for_each(|call| {
             parse_arguments_of(call);
             if let Json::Object(entries) = call {
                 entries.iter_mut().filter(|(key, _)| key == "function").for_each(|(_, call)| parse_arguments_of(call));
@@ -199,10 +200,10 @@ fn parse_arguments(field: &mut Field) {
 fn parse_arguments_of(call: &mut Json) {
     let Json::Object(entries) = call else { return };
     for (_, value) in entries.iter_mut().filter(|(key, _)| key == "arguments") {
-        let Json::Text(text) = value else { continue };
+        let Json::String(text) = value else { continue };
         match serde_json::from_str(text) {
             Ok(object @ Json::Object(_)) => *value = object,
-            _ if text.is_empty() => *value = Json::Object(Vec::new()),
+            _ if text.is_empty() => *value = Json::Object(Default::default()),
             _ => {}
         }
     }
@@ -227,7 +228,7 @@ mod parity;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::{Body, Limits, chat};
+    use crate::{openai::chat, request::Limits};
 
     const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
 
@@ -235,8 +236,8 @@ mod tests {
     fn rendered(source: &str, messages: &str) -> Result<String, ServiceError> {
         let named = vec![("bos_token".to_owned(), "<s>".to_owned())];
         let template = ChatTemplate::new(source, NamedTokens { named, image: Some("<image>".into()) }).unwrap();
-        let body = Body::from_slice(format!("{{\"messages\": {messages}}}").as_bytes()).unwrap();
-        let job = chat::parse_body(&body, &LIMITS).unwrap();
+        let body = serde_json::from_str(&format!("{{\"messages\": {messages}}}")).unwrap();
+        let job = chat::parse(&body, &LIMITS).unwrap();
         template.render(&template.conversation(&job), |_, text| text.to_owned())
     }
 

@@ -1,7 +1,9 @@
 //! The client's texts, wherever they are in a conversation: in content, in other fields of messages, or in the
 //! template's variables. Texts are numbered in the order in which the template receives them.
 
-use crate::openai::{Field, Json, Message, Part};
+use serde_json::Value as Json;
+
+use crate::request::{Field, Message, Part};
 
 /// Key whose values select a branch of the template (`function`, `text`) and are not printed.
 const CHOOSES: &str = "type";
@@ -48,10 +50,10 @@ pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a
 
 fn of_value<'a>(value: &'a Json, key: &str, param: &'a str, texts: &mut Vec<ClientText<'a>>) {
     match value {
-        Json::Text(text) => {
+        Json::String(text) => {
             texts.push(ClientText { text, param, place: if key == CHOOSES { Kind::Choice } else { Kind::Field } });
         }
-        Json::List(items) => items.iter().for_each(|item| of_value(item, key, param, texts)),
+        Json::Array(items) => items.iter().for_each(|item| of_value(item, key, param, texts)),
         Json::Object(entries) => entries.iter().for_each(|(key, value)| of_value(value, key, param, texts)),
         Json::Null | Json::Bool(_) | Json::Number(_) => {}
     }
@@ -69,21 +71,21 @@ pub fn keys<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<(&'a str, &
 
 fn keys_of<'a>(value: &'a Json, param: &'a str, keys: &mut Vec<(&'a str, &'a str)>) {
     match value {
-        Json::List(items) => items.iter().for_each(|item| keys_of(item, param, keys)),
+        Json::Array(items) => items.iter().for_each(|item| keys_of(item, param, keys)),
         Json::Object(entries) => {
             for (key, value) in entries {
                 keys.push((key, param));
                 keys_of(value, param, keys);
             }
         }
-        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => {}
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::openai::{Limits, chat};
+    use crate::{openai::chat, request::Limits};
     use serde_json::json;
 
     #[test]

@@ -8,7 +8,7 @@
 use secateur_grammar::Grammar;
 use secateur_proto::v1::{self, Sampling};
 
-use crate::openai::{MaxTokens, SamplingChoice};
+use crate::request::{MaxTokens, SamplingChoice};
 
 /// Temperature below which sampling is greedy: the result is the same, and dividing logits by it would overflow.
 const TEMPERATURE_GREEDY_BELOW: f64 = 1e-4;

@@ -220,10 +220,7 @@ mod tests {
 
     use serde::Deserialize;
 
-    use crate::{
-        openai::{Limits, chat},
-        prompt, served,
-    };
+    use crate::{openai::chat, prompt, request::Limits, served};
 
     use super::*;
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     cluster::{Facts, faults::Faults, links::Links, pace::Paces, wish::Bulk},
     fit::fit,
-    openai::MaxTokens,
+    request::MaxTokens,
 };
 
 /// Counts, mostly at the limits of 32 bits.

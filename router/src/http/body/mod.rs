@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use self::encoding::Coding;
 use super::visit::Visit;
-use crate::{admission::Held, app::App, openai::Body};
+use crate::{admission::Held, app::App};
 
 pub use encoding::ACCEPTED as ENCODINGS;
 
@@ -44,10 +44,10 @@ pub async fn receive(app: &App, request: Request, deadline: Instant) -> Result<(
 impl Raw {
     /// Parses the body as JSON. Takes time in proportion to the body, so do not call it on an async task. Afterwards
     /// `held` counts the memory that processing the JSON takes.
-    pub fn json(self, held: &Held) -> Result<Body, ServiceError> {
+    pub fn json(self, held: &Held) -> Result<Value, ServiceError> {
         let bytes = encoding::undo(self.bytes, &self.codings, self.bytes_max, held)?;
         held.resize(weight(&bytes))?;
-        Body::from_slice(&bytes).map_err(|error| {
+        serde_json::from_slice(&bytes).map_err(|error| {
             ServiceError::new(ErrorCode::InvalidRequest, format!("the body is not valid JSON: {error}"))
         })
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::*;
-use crate::openai::{Body, Limits, chat};
+use crate::{openai::chat, request::Limits};
 
 const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 300 };
 
@@ -37,8 +37,8 @@ fn hold(differing: Vec<(String, String)>, known: &[String], all: usize) {
 struct Case {
     name: String,
     template: String,
-    messages: Json,
-    kwargs: Json,
+    messages: Value,
+    kwargs: Value,
     expected: Option<String>,
     error: Option<String>,
 }
@@ -52,32 +52,15 @@ fn fixture<T: for<'a> Deserialize<'a>>(name: &str) -> T {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-/// The text of `json`, its keys in order.
-fn text(json: &Json) -> String {
-    let all = |items: Vec<String>| items.join(",");
-    match json {
-        Json::Null => "null".into(),
-        Json::Bool(value) => value.to_string(),
-        Json::Number(number) => number.to_string(),
-        Json::Text(text) => Value::from(text.as_str()).to_string(),
-        Json::List(items) => format!("[{}]", all(items.iter().map(text).collect())),
-        Json::Object(entries) => {
-            let entry = |(key, value): &(String, Json)| format!("{}:{}", Value::from(key.as_str()), text(value));
-            format!("{{{}}}", all(entries.iter().map(entry).collect()))
-        }
-    }
-}
-
 /// The result of a case, run through the request that a client would send.
 fn outcome(case: &Case, tokens: &Map<String, Value>) -> Result<String, ServiceError> {
     let named = tokens.iter().map(|(name, token)| (name.clone(), token.as_str().unwrap().to_owned())).collect();
     let tokens = NamedTokens { named, image: Some("<image>".into()) };
     let template = ChatTemplate::with_clock(&case.template, tokens, clock()).unwrap();
-    let body = Body::from_slice(format!("{{\"messages\": {}}}", text(&case.messages)).as_bytes()).unwrap();
-    let job = chat::parse_body(&body, &LIMITS).unwrap();
-    let Json::Object(kwargs) = &case.kwargs else { panic!("kwargs are an object") };
+    let job = chat::parse(&json!({"messages": case.messages}), &LIMITS).unwrap();
+    let Value::Object(kwargs) = &case.kwargs else { panic!("kwargs are an object") };
     let field =
-        |(name, value): &(String, Json)| Field { name: name.clone(), value: value.clone(), param: "kwargs".into() };
+        |(name, value): (&String, &Value)| Field { name: name.clone(), value: value.clone(), param: "kwargs".into() };
     let kwargs: Vec<Field> = kwargs.iter().map(field).collect();
     template.render(&Conversation { kwargs: &kwargs, ..template.conversation(&job) }, |_, text| text.to_owned())
 }
@@ -105,7 +88,7 @@ fn templates_render_as_in_transformers() {
 
 #[derive(Deserialize)]
 struct Expressions {
-    variables: Json,
+    variables: Value,
     cases: Vec<Expression>,
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use secateur_pruning::VisualMethod;
+use secateur_transfer::{policy::TransferPolicy, visual};
 use serde::Serialize;
 
 /// The receipt of one request. `docs/api.md` and the field docs give each figure's formula.
@@ -219,4 +221,14 @@ pub struct Timing {
     pub decode_ms: f64,
     /// Time per output token: (last token - first token) / (completion tokens - 1); 0 for one token.
     pub tpot_ms: f64,
+}
+
+/// A pruning method's name in receipts.
+pub fn method_name(method: i32) -> &'static str {
+    visual::method_from_proto(method).unwrap_or(VisualMethod::None).as_str()
+}
+
+/// A transfer policy's name in receipts.
+pub fn policy_name(policy: i32) -> &'static str {
+    TransferPolicy::from_proto(policy).unwrap_or_default().as_str()
 }

@@ -1,0 +1,58 @@
+//! What an API's format has to write.
+
+use bytes::Bytes;
+use secateur_proto::ServiceError;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Content;
+use crate::{
+    answer::Piece,
+    request::{Receipt, Usage},
+};
+
+/// What every reply is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyId {
+    /// Epoch of the request's first answer; an API's prefix before it makes the reply's id.
+    pub epoch: String,
+    /// Time of the reply in Unix seconds.
+    pub created: u64,
+    /// Name under which the model is served.
+    pub model: String,
+}
+
+/// Writes one reply, whole or as server-sent events. Choices are numbered from 0; `usage` is that of the whole request
+/// so far.
+pub trait Format: Send + 'static {
+    /// The body of a reply that is not streamed.
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value;
+
+    /// The events of a choice that has begun; `echo` is the prompt that is returned before its answer.
+    fn begun(&mut self, index: usize, echo: Option<String>, usage: Usage) -> Vec<Bytes>;
+
+    /// The events of a choice's next piece. The last piece of a choice has a reason why it ended.
+    fn piece(&mut self, index: usize, piece: Piece, usage: Usage) -> Vec<Bytes>;
+
+    /// The events that end the stream, after the last piece of every choice.
+    fn end(&mut self, usage: Usage, receipt: Receipt) -> Vec<Bytes>;
+
+    /// The events of a failure in the stream, whose HTTP status has already been sent. Nothing follows them.
+    fn failed(&mut self, failure: &ServiceError) -> Vec<Bytes>;
+}
+
+/// A server-sent event, named if `name` is given, whose data is `data` as JSON.
+pub fn event(name: Option<&str>, data: &impl Serialize) -> Bytes {
+    let mut event = Vec::new();
+    if let Some(name) = name {
+        event.extend_from_slice(b"event: ");
+        event.extend_from_slice(name.as_bytes());
+        event.push(b'\n');
+    }
+    event.extend_from_slice(b"data: ");
+    // Plain structs with string keys: writing them to memory does not fail.
+    let written = serde_json::to_writer(&mut event, data);
+    debug_assert!(written.is_ok());
+    event.extend_from_slice(b"\n\n");
+    event.into()
+}

@@ -1,0 +1,33 @@
+//! What is asked and what it became, as plain data: the domain of a request, whatever API it came by.
+//!
+//! The rooms that serve requests know these types; `openai` and the other APIs translate to and from them.
+
+mod chat;
+mod finish;
+mod generation;
+mod logprobs;
+mod max_tokens;
+mod message;
+mod picture;
+mod raw;
+pub mod receipt;
+mod sampling;
+mod stop;
+mod structured;
+mod usage;
+mod visual;
+
+pub use chat::ChatJob;
+pub use finish::FinishReason;
+pub use generation::{CHOICES_MAX, Generation, Limits, StreamOptions};
+pub use logprobs::{ScoredToken, TokenEntry};
+pub use max_tokens::MaxTokens;
+pub use message::{Field, Form, KeyPositions, Message, Part};
+pub use picture::Picture;
+pub use raw::{RawPrompt, Words};
+pub use receipt::Receipt;
+pub use sampling::SamplingChoice;
+pub use stop::StopConditions;
+pub use structured::Structured;
+pub use usage::{PromptTokensDetails, Usage};
+pub use visual::{Recommended, VisualChoice};
