@@ -1,13 +1,15 @@
 //! `POST /v1/chat/completions`: a conversation, rendered by the model's template, and answered.
 
 use secateur_proto::{ErrorCode, ServiceError};
+use serde_json::Value;
 
 use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{chat, response::Shape},
+    openai::{chat, reply::OpenAiReply, response::Shape},
     prompt::{self, ChatTemplate},
+    reply::{Format, ReplyId},
     request::{ChatJob, Generation, Limits, Structured},
     tools,
 };
@@ -31,14 +33,16 @@ fn force_calls(app: &App, generation: &mut Generation) -> Result<(), ServiceErro
 }
 
 impl Job for ChatJob {
-    const SHAPE: Shape = Shape::Chat;
-
     fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
         chat::parse(body, limits)
     }
 
     fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    fn format(&self, reply: ReplyId) -> Box<dyn Format> {
+        Box::new(OpenAiReply::new(Shape::Chat, reply, self.generation.stream))
     }
 
     fn prepare(mut self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {

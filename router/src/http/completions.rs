@@ -1,6 +1,7 @@
 //! `POST /v1/completions`: raw prompts, each answered on its own.
 
 use secateur_proto::ServiceError;
+use serde_json::Value;
 
 use super::{begin::Prepared, generate::Job};
 use crate::{
@@ -8,21 +9,25 @@ use crate::{
     cluster::prefixes,
     openai::{
         completion::{self, CompletionJob},
+        reply::OpenAiReply,
         response::Shape,
     },
     prompt,
+    reply::{Format, ReplyId},
     request::{Generation, Limits, RawPrompt, Words},
 };
 
 impl Job for CompletionJob {
-    const SHAPE: Shape = Shape::Text;
-
     fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
         completion::parse(body, limits)
     }
 
     fn generation(&self) -> &Generation {
         &self.generation
+    }
+
+    fn format(&self, reply: ReplyId) -> Box<dyn Format> {
+        Box::new(OpenAiReply::new(Shape::Text, reply, self.generation.stream))
     }
 
     fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {

@@ -7,7 +7,7 @@
 //!
 //! Until the first token of any choice, every failure becomes an HTTP status of its own; only then does a stream begin.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Extension,
@@ -17,6 +17,7 @@ use axum::{
 };
 use secateur_common::ids;
 use secateur_proto::{ErrorCode, ServiceError};
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
@@ -31,7 +32,7 @@ use crate::{
     cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
     legs::RequestIds,
-    openai::response::{Completion, Head, Shape},
+    reply::{Format, ReplyId},
     request::{Generation, Limits},
 };
 
@@ -40,14 +41,19 @@ const PICTURE_BYTES_MAX: usize = 128 << 20;
 
 /// A kind of request, validated.
 pub trait Job: Sized + Send + 'static {
-    /// The API whose format the answer has.
-    const SHAPE: Shape;
-
     /// Reads and validates a body.
     fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError>;
 
     /// The validated request without its prompt.
     fn generation(&self) -> &Generation;
+
+    /// The format of the reply.
+    fn format(&self, reply: ReplyId) -> Box<dyn Format>;
+
+    /// The answer to a request of this kind that is refused.
+    fn refusal(error: &ServiceError) -> Response {
+        error::response(error)
+    }
 
     /// Tokenizes the request's prompts. Takes time in proportion to them, so do not call it on an async task.
     fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError>;
@@ -56,9 +62,18 @@ pub trait Job: Sized + Send + 'static {
 /// Ids and times of a request that has arrived.
 struct Arrival {
     ids: RequestIds,
+    /// Epoch of the request's first answer.
+    epoch: String,
     accepted: Instant,
     /// Deadline of the request.
     deadline: Instant,
+}
+
+/// A request that is ready for the nodes.
+struct Ready {
+    generation: Generation,
+    prompts: Vec<Prepared>,
+    format: Box<dyn Format>,
 }
 
 /// Handles a request of kind `J`: returns the answer, or a refusal, which is counted and logged.
@@ -71,32 +86,33 @@ pub async fn route<J: Job>(
     handle::<J>(&app, ids, request).await.unwrap_or_else(|failure| {
         app.metrics.refused(&request_id, &failure);
         tracing::info!(request_id, code = failure.code.as_str(), error = %failure, "request refused");
-        error::response(&failure)
+        J::refusal(&failure)
     })
 }
 
 async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
     app.accepting()?;
     let accepted = Instant::now();
-    let arrival = Arrival { ids, accepted, deadline: accepted + app.request_timeout };
+    let arrival = Arrival { ids, epoch: ids::time_ordered(), accepted, deadline: accepted + app.request_timeout };
     let (raw, held) = body::receive(app, request, arrival.deadline).await?;
     let ticket = app.admission.enter(held)?;
+    let reply = ReplyId { epoch: arrival.epoch.clone(), created: unix_seconds(), model: app.model.name.clone() };
     let shared = app.clone();
-    let job = move |held: &Held| prepare::<J>(&shared, raw, held);
+    let job = move |held: &Held| prepare::<J>(&shared, raw, reply, held);
     let (ticket, prepared) = app.admission.work(ticket, arrival.deadline, job).await?;
-    let (generation, prompts) = prepared?;
-    answer(app, arrival, ticket, (generation, prompts), J::SHAPE).await
+    answer(app, arrival, ticket, prepared?).await
 }
 
 /// Makes prompts of a body's bytes. Parsing, tokenizing and hashing pictures take time, so do not call it on an async
 /// task.
-fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+fn prepare<J: Job>(app: &App, raw: Raw, reply: ReplyId, held: &Held) -> Result<Ready, ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
+    let format = job.format(reply);
     let (generation, prompts) = job.prepare(app)?;
     check_grammar(app, &generation)?;
     held.resize(prompts.iter().map(Prepared::weight).sum())?;
-    Ok((generation, prompts))
+    Ok(Ready { generation, prompts, format })
 }
 
 /// Refuses a request for another model.
@@ -127,14 +143,9 @@ fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceErro
 }
 
 /// Generates the requested number of answers to each of `prompts`.
-async fn answer(
-    app: &Arc<App>,
-    arrival: Arrival,
-    ticket: Ticket,
-    (generation, prompts): (Generation, Vec<Prepared>),
-    shape: Shape,
-) -> Result<Response, ServiceError> {
-    let Arrival { ids, accepted, deadline } = arrival;
+async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) -> Result<Response, ServiceError> {
+    let Arrival { ids, epoch, accepted, deadline } = arrival;
+    let Ready { generation, prompts, mut format } = ready;
     let facts = app.cluster.facts_by(Instant::now() + PAIR_PATIENCE).await?;
     let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts
@@ -145,16 +156,11 @@ async fn answer(
     let choices = prompts.len() * per_prompt;
     check_bulk(&prompts, per_prompt)?;
     let mut tickets = app.admission.share(ticket, choices)?;
-    let (stream, epoch) = (generation.stream, ids::time_ordered());
-    let head = Head {
-        id: format!("{}-{epoch}", shape.id_prefix()),
-        object: shape.object(stream.is_some()),
-        created: unix_seconds(),
-        model: app.model.name.clone(),
-    };
+    let is_streamed = generation.stream.is_some();
+    let failure: Arc<OnceLock<ErrorCode>> = Arc::default();
     let echoes = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.echo.clone(), per_prompt)).collect();
     let shared =
-        Arc::new(Shared { app: app.clone(), generation, facts, ids, accepted, deadline, failure: Arc::default() });
+        Arc::new(Shared { app: app.clone(), generation, facts, ids, accepted, deadline, failure: failure.clone() });
     let mut all = Vec::with_capacity(choices);
     for (index, (prompt, fitted)) in prompts.into_iter().zip(fitted).enumerate() {
         let epoch = if index == 0 { epoch.clone() } else { ids::time_ordered() };
@@ -162,12 +168,10 @@ async fn answer(
         all.extend(begins(&shared, prompt, fitted, epoch, std::mem::replace(&mut tickets, rest)));
     }
     let (choices, total) = (Choices::new(all), Total::new(choices, per_prompt));
-    match stream {
-        Some(options) => sse::response(choices, total, sse::Writing { head, shape, options, echoes }, app).await,
-        None => {
-            let (contents, mut total) = whole::gather(choices, total, echoes, &app.overdue).await?;
-            let usage = total.usage();
-            Ok(error::json(StatusCode::OK, &Completion::new(head, shape, contents, usage, total.receipt())))
-        }
+    if is_streamed {
+        return sse::response(sse::Begin { choices, total, format, echoes, failure }, app).await;
     }
+    let (contents, mut total) = whole::gather(choices, total, echoes, (&app.overdue, &failure)).await?;
+    let usage = total.usage();
+    Ok(error::json(StatusCode::OK, &format.whole(contents, usage, total.receipt())))
 }

@@ -1,11 +1,15 @@
-//! A streamed answer as server-sent events: role, text, one finish reason for each choice, usage if requested,
-//! `[DONE]`.
+//! A streamed answer as server-sent events, in the format of its API.
 //!
 //! One task writes a stream, a few events ahead of its reader. A slow reader slows the answer (backpressure); a reader
 //! that disconnects ends it, which cancels both legs of every choice; and a reader that takes nothing for
 //! [`READER_PATIENCE`] is cut off, so that it cannot hold its permits at the nodes.
 
-use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     body::Body,
@@ -14,18 +18,14 @@ use axum::{
 };
 use bytes::Bytes;
 use secateur_common::shutdown::CancellationToken;
-use secateur_proto::ServiceError;
+use secateur_proto::{ErrorCode, ServiceError};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    answer::{Choices, Event, Piece, Total},
+    answer::{Choices, Event, Total},
     app::App,
     metrics::Metrics,
-    openai::{
-        response::{Head, Shape},
-        stream::{self, ChunkWriter},
-    },
-    request::{StreamOptions, Usage},
+    reply::Format,
 };
 
 /// Most events that wait for their reader; the connection's and the system's buffers hold more.
@@ -33,51 +33,31 @@ const EVENTS_AHEAD: usize = 16;
 /// Time after which a reader that takes nothing counts as gone.
 const READER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How a stream is written.
-pub struct Writing {
-    /// The fields that every chunk starts with.
-    pub head: Head,
-    /// The API whose format the chunks have.
-    pub shape: Shape,
-    /// What the stream contains besides the text.
-    pub options: StreamOptions,
+/// A stream before it begins.
+pub struct Begin {
+    /// The choices, none of which has been read.
+    pub choices: Choices,
+    /// The sum over the choices.
+    pub total: Total,
+    /// The format of the events.
+    pub format: Box<dyn Format>,
     /// For each choice, the prompt that is returned before its answer.
     pub echoes: Vec<Option<String>>,
+    /// Code of the request's first error, once it has failed.
+    pub failure: Arc<OnceLock<ErrorCode>>,
 }
 
 struct Events {
-    choices: Choices,
-    chunks: ChunkWriter,
-    total: Total,
-    echoes: Vec<Option<String>>,
-    /// For each choice, the number of characters of the tokens whose log probabilities were sent.
-    offsets: Vec<usize>,
-    includes_usage: bool,
+    begin: Begin,
     ready: VecDeque<Bytes>,
     is_over: bool,
     metrics: Arc<Metrics>,
 }
 
 /// Starts the stream when the first choice has begun; a failure before that is returned as an error.
-pub async fn response(
-    mut choices: Choices,
-    total: Total,
-    writing: Writing,
-    app: &App,
-) -> Result<Response, ServiceError> {
-    let Writing { head, shape, options, echoes } = writing;
-    let first = choices.next().await;
-    let mut events = Events {
-        choices,
-        chunks: ChunkWriter::new(head, shape, options),
-        total,
-        offsets: vec![0; echoes.len()],
-        echoes,
-        includes_usage: options.include_usage,
-        ready: VecDeque::new(),
-        is_over: false,
-        metrics: app.metrics.clone(),
-    };
+pub async fn response(mut begin: Begin, app: &App) -> Result<Response, ServiceError> {
+    let first = begin.choices.next().await;
+    let mut events = Events { begin, ready: VecDeque::new(), is_over: false, metrics: app.metrics.clone() };
     if let Some((index, event)) = first {
         events.on(index, event?);
     }
@@ -130,7 +110,7 @@ impl Events {
             if self.is_over {
                 return None;
             }
-            match self.choices.next().await {
+            match self.begin.choices.next().await {
                 Some((index, Ok(event))) => self.on(index, event),
                 Some((_, Err(failure))) => self.break_off(&failure),
                 None => self.end(),
@@ -139,49 +119,35 @@ impl Events {
     }
 
     fn on(&mut self, index: usize, event: Event) {
+        let Begin { total, format, echoes, .. } = &mut self.begin;
         match event {
             Event::Begun(usage) => {
-                self.total.used(index, usage);
-                let echo = self.echoes.get_mut(index).and_then(Option::take);
-                self.ready.extend(self.chunks.opening(index, echo.as_deref(), self.total.usage()));
+                total.used(index, usage);
+                let echo = echoes.get_mut(index).and_then(Option::take);
+                self.ready.extend(format.begun(index, echo, total.usage()));
             }
             Event::Piece(piece, usage) => {
-                self.total.used(index, usage);
-                self.piece(index, piece, self.total.usage());
+                total.used(index, usage);
+                self.ready.extend(format.piece(index, piece, total.usage()));
             }
-            Event::Ended(usage, receipt) => self.total.ended(index, usage, *receipt),
-        }
-    }
-
-    fn piece(&mut self, index: usize, piece: Piece, usage: Usage) {
-        let Piece { text, calls, logprobs, finish } = piece;
-        // Special tokens have entries but no text, so a piece may hold entries alone.
-        if !text.is_empty() || logprobs.as_ref().is_some_and(|entries| !entries.is_empty()) {
-            let mut nowhere = 0;
-            let offset = self.offsets.get_mut(index).unwrap_or(&mut nowhere);
-            self.ready.push_back(self.chunks.text(index, &text, offset, logprobs, usage));
-        }
-        self.ready.extend(calls.iter().map(|part| self.chunks.call(index, part, usage)));
-        if let Some(finish) = finish {
-            self.ready.push_back(self.chunks.finish(index, finish, usage));
+            Event::Ended(usage, receipt) => total.ended(index, usage, *receipt),
         }
     }
 
     fn break_off(&mut self, failure: &ServiceError) {
         tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
         self.metrics.error(failure.code.as_str());
-        self.ready.push_back(stream::error(failure));
+        self.ready.extend(self.begin.format.failed(failure));
         self.is_over = true;
+        // Without it, choices that are dropped here would count as left by their client.
+        let _ = self.begin.failure.set(failure.code);
         // Drops the other choices now, rather than when the reader takes the error.
-        self.choices = Choices::new([]);
+        self.begin.choices = Choices::new([]);
     }
 
     fn end(&mut self) {
-        if self.includes_usage {
-            let usage = self.total.usage();
-            self.ready.push_back(self.chunks.usage(usage, &self.total.receipt()));
-        }
-        self.ready.push_back(stream::DONE);
+        let Begin { total, format, .. } = &mut self.begin;
+        self.ready.extend(format.end(total.usage(), total.receipt()));
         self.is_over = true;
     }
 }

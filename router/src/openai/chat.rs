@@ -4,15 +4,13 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
-    body::Body,
     fields::Fields,
     generation::{self, Dialect},
-    messages::{self},
+    messages,
     sampling::TOP_LOGPROBS_MAX,
     template_kwargs, tools, unsupported,
 };
-
-use crate::request::{Field, Generation, Limits, Message, Picture};
+use crate::request::{ChatJob, Field, Generation, Limits};
 
 /// Reads and validates a request body.
 pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {

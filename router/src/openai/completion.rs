@@ -9,8 +9,7 @@ use super::{
     sampling::TOP_LOGPROBS_MAX,
     unsupported,
 };
-
-use crate::request::{CHOICES_MAX, Generation, Limits};
+use crate::request::{CHOICES_MAX, Generation, Limits, RawPrompt, Words};
 
 /// Most tokens of an answer if the request gives no limit, as in OpenAI's API.
 const MAX_TOKENS_DEFAULT: u32 = 16;

@@ -1,11 +1,12 @@
 //! The request's extension `secateur`: its fields `visual`, `transfer` and `forced_token_ids`.
 
-use secateur_proto::{ServiceError, v1};
-use secateur_pruning::{VisualMethod, VisualPolicy};
-use secateur_transfer::{Grain, policy::TransferPolicy, visual};
+use secateur_proto::ServiceError;
+use secateur_pruning::VisualMethod;
+use secateur_transfer::{Grain, policy::TransferPolicy};
 use serde_json::Value;
 
 use super::fields::Fields;
+use crate::request::VisualChoice;
 
 /// Most tokens that a request may force.
 const FORCED_MAX: usize = 4_096;
@@ -91,7 +92,11 @@ fn refuse_unknown(fields: &Fields, known: &[&str]) -> Result<(), ServiceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Recommended;
     use secateur_proto::ErrorCode;
+    use secateur_proto::v1;
+    use secateur_pruning::VisualPolicy;
+    use secateur_transfer::visual;
     use serde_json::json;
 
     fn parse_json(extension: Value) -> Result<Extension, ServiceError> {

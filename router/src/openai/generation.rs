@@ -1,18 +1,13 @@
 //! What chat and text requests share: everything but the prompt.
 
 use secateur_proto::ServiceError;
-use secateur_transfer::TransferPolicy;
 
-pub use super::max_tokens::MaxTokens;
 use super::{
     extension::{self, Extension},
     fields::{Fields, invalid, unsupported},
-    max_tokens,
-    sampling::{self},
-    stop::{self},
+    max_tokens, sampling, stop,
 };
-use crate::request::{SamplingChoice, StopConditions, VisualChoice};
-use crate::tools::ToolUse;
+use crate::request::{CHOICES_MAX, Generation, Limits, SamplingChoice, StreamOptions};
 
 /// Differences between chat and text requests in the parts that they share.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::request::TokenEntry;
+
 /// Log probabilities of the tokens of one reply, or of one chunk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Logprobs {
@@ -19,6 +21,7 @@ impl From<Vec<TokenEntry>> for Logprobs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::ScoredToken;
     use serde_json::json;
 
     #[test]
@@ -33,6 +36,6 @@ mod tests {
         assert_eq!(serde_json::to_value(Logprobs::from(vec![entry])).unwrap(), expected);
         let named = ScoredToken::new("é".into(), -1.0).named_by_id(12);
         assert_eq!((named.text(), named.length()), ("token_id:12", 1));
-        assert_eq!(ScoredToken::new(Vec::new(), f32::NAN).logprob, LOGPROB_MIN);
+        assert_eq!(ScoredToken::new(Vec::new(), f32::NAN).logprob(), -9_999.0);
     }
 }

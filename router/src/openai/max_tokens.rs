@@ -3,6 +3,7 @@
 use secateur_proto::ServiceError;
 
 use super::fields::Fields;
+use crate::request::MaxTokens;
 
 /// Reads the length limit. `max_completion_tokens` is OpenAI's newer name and wins over `max_tokens`.
 pub fn parse(fields: &Fields, default: Option<u32>) -> Result<MaxTokens, ServiceError> {

@@ -11,6 +11,7 @@ mod logit_bias;
 pub mod logprobs;
 mod max_tokens;
 mod messages;
+pub mod reply;
 pub mod response;
 mod sampling;
 mod stop;

@@ -4,9 +4,10 @@
 use serde::Serialize;
 
 use super::{logprobs::Logprobs, text_logprobs::TextLogprobs};
-
-use crate::request::{TokenEntry, receipt::Receipt};
-use crate::tools::CallPart;
+use crate::{
+    reply::{Call, Content},
+    request::{FinishReason, Receipt, Usage},
+};
 
 /// The API whose format a reply has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,53 +82,30 @@ struct AssistantMessage {
     /// Null where the message only calls tools.
     content: Option<String>,
     refusal: Option<()>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall>,
 }
 
 /// A call of a tool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ToolCall {
+#[derive(Debug, Serialize)]
+struct ToolCall {
     id: String,
     r#type: &'static str,
     function: CalledFunction,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 struct CalledFunction {
     name: String,
     /// JSON, as the model wrote it.
     arguments: String,
 }
 
-/// A new id for a call.
-pub fn call_id() -> String {
-    format!("call_{}", secateur_common::ids::time_ordered().replace('-', ""))
-}
-
-/// The content of one choice.
-#[derive(Debug)]
-pub struct Content {
-    /// The answer.
-    pub text: String,
-    /// The calls that the answer makes.
-    pub calls: Vec<ToolCall>,
-    /// Log probabilities; `None` if they were not requested.
-    pub logprobs: Option<Vec<TokenEntry>>,
-    /// Why the answer ended.
-    pub finish_reason: FinishReason,
-}
-
-impl Content {
-    /// Adds a part of a call.
-    pub fn call(&mut self, part: CallPart) {
-        if let Some(name) = part.name {
-            let function = CalledFunction { name, arguments: String::new() };
-            self.calls.push(ToolCall { id: call_id(), r#type: "function", function });
-        }
-        if let Some(call) = self.calls.get_mut(part.index) {
-            call.function.arguments.push_str(&part.arguments);
-        }
+impl From<Call> for ToolCall {
+    fn from(Call { id, name, arguments }: Call) -> Self {
+        Self { id, r#type: "function", function: CalledFunction { name, arguments } }
     }
 }
 
@@ -135,14 +113,15 @@ impl Completion {
     /// The reply with these choices.
     pub fn new(head: Head, shape: Shape, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Self {
         let choice = |(index, content): (usize, Content)| {
-            let Content { text, calls, logprobs, finish_reason } = content;
+            let Content { text, reasoning, calls, logprobs, finish_reason, stop_text: _ } = content;
             let said = match shape {
                 Shape::Chat => Said::Chat {
                     message: AssistantMessage {
                         role: "assistant",
                         content: (calls.is_empty() || !text.is_empty()).then_some(text),
                         refusal: None,
-                        tool_calls: calls,
+                        reasoning_content: Some(reasoning).filter(|reasoning| !reasoning.is_empty()),
+                        tool_calls: calls.into_iter().map(ToolCall::from).collect(),
                     },
                     logprobs: logprobs.map(Logprobs::from),
                 },
@@ -164,32 +143,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_calls_become_calls() {
-        let mut content =
-            Content { text: String::new(), calls: vec![], logprobs: None, finish_reason: FinishReason::ToolCalls };
-        let part = |index, name: Option<&str>, arguments: &str| CallPart {
-            index,
-            name: name.map(str::to_owned),
-            arguments: arguments.into(),
+    fn calls_and_reasoning_are_said_where_there_are_any() {
+        let call = |name: &str| Call { id: format!("call_{name}"), name: name.into(), arguments: "{}".into() };
+        let content = Content {
+            calls: vec![call("f"), call("g")],
+            reasoning: "hm".into(),
+            finish_reason: FinishReason::ToolCalls,
+            ..Content::begin(None)
         };
-        for part in [part(0, Some("f"), "{"), part(0, None, "}"), part(1, Some("g"), "{}")] {
-            content.call(part);
-        }
         let head = Head { id: "c".into(), object: "chat.completion", created: 1, model: "m".into() };
         let reply = Completion::new(head, Shape::Chat, vec![content], Usage::new(1, 1, 0), Receipt::default());
         let choice = &serde_json::to_value(&reply).unwrap()["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert!(choice["message"]["content"].is_null());
+        assert_eq!(choice["message"]["reasoning_content"], "hm");
         let calls = choice["message"]["tool_calls"].as_array().unwrap();
         assert_eq!(calls[0]["function"], serde_json::json!({"name": "f", "arguments": "{}"}));
-        assert_eq!((calls[1]["type"].as_str(), calls[0]["id"] == calls[1]["id"]), (Some("function"), false));
+        assert_eq!((&calls[1]["type"], &calls[1]["id"]), (&"function".into(), &"call_g".into()));
     }
 
     #[test]
     fn every_key_of_the_contract_is_present() {
         let head = Head { id: "chatcmpl-1".into(), object: "chat.completion", created: 1, model: "m".into() };
-        let content =
-            || Content { text: "hi".into(), calls: vec![], logprobs: None, finish_reason: FinishReason::Stop };
+        let content = || Content::begin(Some("hi".into()));
         let usage = Usage::new(3, 2, 9);
         let text = Completion::new(head.clone(), Shape::Text, vec![content(), content()], usage, Receipt::default());
         let json = serde_json::to_value(&text).unwrap();

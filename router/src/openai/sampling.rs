@@ -1,17 +1,13 @@
 //! Reads how tokens are drawn, and what is reported about them.
 
-use std::collections::HashMap;
-
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
     fields::{Fields, whole},
-    logit_bias,
-    structured::{self},
+    logit_bias, structured,
 };
-
-use crate::request::Structured;
+use crate::request::SamplingChoice;
 
 /// Most alternatives that are reported for one token.
 pub const TOP_LOGPROBS_MAX: u32 = 20;

@@ -4,8 +4,7 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::fields::{Fields, invalid, whole};
-
-use crate::request::MaxTokens;
+use crate::request::{MaxTokens, StopConditions};
 
 const STOP_TEXTS_MAX: usize = 64;
 const STOP_TEXT_CHARS_MAX: usize = 1_000;

@@ -7,12 +7,14 @@ use serde::Serialize;
 use super::{
     error_body::ErrorBody,
     logprobs::Logprobs,
-    response::{Head, Shape, call_id},
+    response::{Head, Shape},
     text_logprobs::TextLogprobs,
 };
-
-use crate::request::{FinishReason, StreamOptions, TokenEntry, Usage, receipt::Receipt};
-use crate::tools::CallPart;
+use crate::{
+    reply::{Call, event},
+    request::{FinishReason, Receipt, StreamOptions, TokenEntry, Usage},
+    tools::CallPart,
+};
 
 /// The event that ends every stream that did not fail.
 pub const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
@@ -60,6 +62,8 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     content: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_content: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tool_calls: Option<[CallDelta<'a>; 1]>,
 }
 
@@ -92,7 +96,7 @@ impl ChunkWriter {
     pub fn opening(&self, index: usize, echo: Option<&str>, usage: Usage) -> Option<Bytes> {
         let said = match (self.shape, echo) {
             (Shape::Chat, _) => {
-                let delta = Delta { role: Some("assistant"), content: Some(""), tool_calls: None };
+                let delta = Delta { role: Some("assistant"), content: Some(""), ..Delta::default() };
                 Said::Chat { delta, logprobs: None }
             }
             (Shape::Text, Some(text)) => Said::Text { text, logprobs: None },
@@ -121,12 +125,18 @@ impl ChunkWriter {
         self.choice(ChunkChoice { index, said, finish_reason: None }, usage)
     }
 
+    /// The chunk of a piece of reasoning.
+    pub fn reasoning(&self, index: usize, reasoning: &str, usage: Usage) -> Bytes {
+        let delta = Delta { reasoning_content: Some(reasoning), ..Delta::default() };
+        self.choice(ChunkChoice { index, said: Said::Chat { delta, logprobs: None }, finish_reason: None }, usage)
+    }
+
     /// The chunk of a part of a call.
     pub fn call(&self, index: usize, part: &CallPart, usage: Usage) -> Bytes {
         let name = part.name.as_deref();
         let call = CallDelta {
             index: part.index,
-            id: name.map(|_| call_id()),
+            id: name.map(|_| Call::new_id()),
             r#type: name.map(|_| "function"),
             function: FunctionDelta { name, arguments: &part.arguments },
         };
@@ -145,13 +155,16 @@ impl ChunkWriter {
 
     /// The last chunk, which has usage and receipt but no choice.
     pub fn usage(&self, usage: Usage, receipt: &Receipt) -> Bytes {
-        event(&Chunk {
-            head: &self.head,
-            system_fingerprint: None,
-            choices: &[],
-            usage: Some(Some(usage)),
-            secateur: Some(receipt),
-        })
+        event(
+            None,
+            &Chunk {
+                head: &self.head,
+                system_fingerprint: None,
+                choices: &[],
+                usage: Some(Some(usage)),
+                secateur: Some(receipt),
+            },
+        )
     }
 
     fn choice(&self, choice: ChunkChoice<'_>, usage: Usage) -> Bytes {
@@ -161,22 +174,13 @@ impl ChunkWriter {
             (false, true) => Some(None),
             (false, false) => None,
         };
-        event(&Chunk { head: &self.head, system_fingerprint: None, choices: &[choice], usage, secateur: None })
+        event(None, &Chunk { head: &self.head, system_fingerprint: None, choices: &[choice], usage, secateur: None })
     }
 }
 
 /// The event for an error inside a stream, whose HTTP status has already been sent.
 pub fn error(error: &ServiceError) -> Bytes {
-    event(&ErrorBody::from(error))
-}
-
-fn event(data: &impl Serialize) -> Bytes {
-    let mut line = Vec::from(&b"data: "[..]);
-    // Plain structs with string keys: writing them to memory does not fail.
-    let written = serde_json::to_writer(&mut line, data);
-    debug_assert!(written.is_ok());
-    line.extend_from_slice(b"\n\n");
-    line.into()
+    event(None, &ErrorBody::from(error))
 }
 
 #[cfg(test)]

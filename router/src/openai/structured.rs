@@ -6,6 +6,7 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::fields::{Fields, unsupported};
+use crate::request::Structured;
 
 /// Most alternatives of a choice.
 const CHOICES_MAX: usize = 1_000;

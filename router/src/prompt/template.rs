@@ -189,7 +189,7 @@ fn parse_arguments(field: &mut Field) {
         ("tool_calls", Json::Array(calls)) => calls.iter_mut().for_each(|call| {
             parse_arguments_of(call);
             if let Json::Object(entries) = call {
-                entries.iter_mut().filter(|(key, _)| key == "function").for_each(|(_, call)| parse_arguments_of(call));
+                entries.iter_mut().filter(|(key, _)| *key == "function").for_each(|(_, call)| parse_arguments_of(call));
             }
         }),
         ("function_call", call) => parse_arguments_of(call),
@@ -199,7 +199,7 @@ fn parse_arguments(field: &mut Field) {
 
 fn parse_arguments_of(call: &mut Json) {
     let Json::Object(entries) = call else { return };
-    for (_, value) in entries.iter_mut().filter(|(key, _)| key == "arguments") {
+    for (_, value) in entries.iter_mut().filter(|(key, _)| *key == "arguments") {
         let Json::String(text) = value else { continue };
         match serde_json::from_str(text) {
             Ok(object @ Json::Object(_)) => *value = object,

@@ -2,7 +2,7 @@
 
 use jiff::civil::date;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{openai::chat, request::Limits};
@@ -103,7 +103,6 @@ struct Expression {
 fn filters_tests_methods_and_values_are_those_of_transformers() {
     let known: Known = fixture("known_differences.json");
     let fixture: Expressions = fixture("expressions.json");
-    let Value::Object(_) = serde_json::from_str(&text(&fixture.variables)).unwrap() else { panic!("an object") };
     let variables = value(&fixture.variables, &|text: &str| text.to_owned());
     let mut differing = Vec::new();
     for case in &fixture.cases {

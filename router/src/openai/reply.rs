@@ -1,0 +1,83 @@
+//! The format of chat and text replies.
+
+use bytes::Bytes;
+use secateur_proto::ServiceError;
+use serde_json::Value;
+
+use super::{
+    response::{Completion, Head, Shape},
+    stream::{self, ChunkWriter},
+};
+use crate::{
+    answer::Piece,
+    reply::{Content, Format, ReplyId},
+    request::{Receipt, StreamOptions, Usage},
+};
+
+/// Writes replies of `/v1/chat/completions` and `/v1/completions`.
+pub struct OpenAiReply {
+    shape: Shape,
+    head: Head,
+    chunks: ChunkWriter,
+    includes_usage: bool,
+    /// For each choice, the number of characters of the tokens whose log probabilities were sent.
+    offsets: Vec<usize>,
+}
+
+impl OpenAiReply {
+    /// A reply in the format of `shape`; `stream` has its options if it is streamed.
+    pub fn new(shape: Shape, reply: ReplyId, stream: Option<StreamOptions>) -> Self {
+        let head = Head {
+            id: format!("{}-{}", shape.id_prefix(), reply.epoch),
+            object: shape.object(stream.is_some()),
+            created: reply.created,
+            model: reply.model,
+        };
+        let options = stream.unwrap_or_default();
+        Self {
+            shape,
+            chunks: ChunkWriter::new(head.clone(), shape, options),
+            head,
+            includes_usage: options.include_usage,
+            offsets: Vec::new(),
+        }
+    }
+}
+
+impl Format for OpenAiReply {
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value {
+        let completion = Completion::new(self.head.clone(), self.shape, contents, usage, receipt);
+        serde_json::to_value(completion).unwrap_or_default()
+    }
+
+    fn begun(&mut self, index: usize, echo: Option<String>, usage: Usage) -> Vec<Bytes> {
+        self.chunks.opening(index, echo.as_deref(), usage).into_iter().collect()
+    }
+
+    fn piece(&mut self, index: usize, piece: Piece, usage: Usage) -> Vec<Bytes> {
+        let Piece { text, reasoning, calls, logprobs, finish, stop_text: _ } = piece;
+        let mut events = Vec::new();
+        if !reasoning.is_empty() {
+            events.push(self.chunks.reasoning(index, &reasoning, usage));
+        }
+        // Special tokens have entries but no text, so a piece may hold entries alone.
+        if !text.is_empty() || logprobs.as_ref().is_some_and(|entries| !entries.is_empty()) {
+            if self.offsets.len() <= index {
+                self.offsets.resize(index + 1, 0);
+            }
+            events.push(self.chunks.text(index, &text, &mut self.offsets[index], logprobs, usage));
+        }
+        events.extend(calls.iter().map(|part| self.chunks.call(index, part, usage)));
+        events.extend(finish.map(|finish| self.chunks.finish(index, finish, usage)));
+        events
+    }
+
+    fn end(&mut self, usage: Usage, receipt: Receipt) -> Vec<Bytes> {
+        let usage = self.includes_usage.then(|| self.chunks.usage(usage, &receipt));
+        usage.into_iter().chain([stream::DONE]).collect()
+    }
+
+    fn failed(&mut self, failure: &ServiceError) -> Vec<Bytes> {
+        vec![stream::error(failure)]
+    }
+}
