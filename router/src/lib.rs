@@ -22,6 +22,7 @@ pub mod openai;
 pub mod process;
 pub mod program;
 pub mod prompt;
+pub mod reasoning;
 pub mod reply;
 pub mod request;
 pub mod serve;

@@ -4,6 +4,7 @@
 mod choices;
 mod held;
 mod piece;
+mod reader;
 mod sum;
 mod text;
 mod total;
@@ -21,10 +22,10 @@ use crate::{
         receipt::{Receipt, Timing},
     },
     served::ServedModel,
-    tools::ToolReader,
 };
 pub use choices::{Begin, Begun, Choices, Event};
 pub use piece::Piece;
+pub use reader::AnswerReader;
 use text::AnswerText;
 pub use text::Style;
 pub use total::Total;
@@ -43,8 +44,8 @@ pub struct AnswerContext {
     pub stop: StopConditions,
     /// Tokens that end the answer and are not part of its text.
     pub stop_token_ids: HashSet<u32>,
-    /// Reader of calls in the answer's text; `None` if there are no tools.
-    pub tools: Option<ToolReader>,
+    /// Reader of reasoning and calls in the answer's text.
+    pub reader: AnswerReader,
     /// How log probabilities are reported; `None` if they were not requested.
     pub logprobs: Option<Style>,
     /// Time spent waiting for a permit to run and, for a further choice, for the prompt's first choice.
@@ -98,7 +99,7 @@ impl Answer {
                 piece
             }
         };
-        let piece = self.take_apart(piece);
+        let piece = self.context.reader.read(piece);
         self.is_finished = piece.finish.is_some();
         Ok(Some(piece))
     }
@@ -149,19 +150,6 @@ impl Answer {
             self.end(&mut piece, FinishReason::Stop);
         }
         piece
-    }
-
-    /// Takes calls out of a piece's text. An answer that ended by itself and holds one has ended for it.
-    fn take_apart(&mut self, piece: Piece) -> Piece {
-        let Some(tools) = &mut self.context.tools else { return piece };
-        let mut taken = Piece { text: String::new(), ..piece };
-        tools.push(&piece.text, &mut taken.text, &mut taken.calls);
-        if let Some(finish) = taken.finish {
-            tools.end(&mut taken.text);
-            let is_call = finish == FinishReason::Stop && tools.has_calls();
-            taken.finish = Some(if is_call { FinishReason::ToolCalls } else { finish });
-        }
-        taken
     }
 
     fn count(&mut self, tokens: usize) {

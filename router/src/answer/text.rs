@@ -39,7 +39,7 @@ impl AnswerText {
         Self {
             detokenizer: Detokenizer::after(model.clone(), before),
             model,
-            stops: StopMatcher::new(stop.texts.clone()),
+            stops: StopMatcher::new(stop.texts.clone(), stop.shows_stop),
             min_tokens: stop.min_tokens,
             tokens: 0,
             style: style.unwrap_or_default(),
@@ -76,8 +76,10 @@ impl AnswerText {
 
     fn show(&mut self, piece: &mut Piece, text: String) -> bool {
         let written = text.len();
-        let Stopped { text, is_stopped } =
-            if self.tokens <= self.min_tokens { Stopped { text, is_stopped: false } } else { self.stops.push(&text) };
+        let Stopped { text, stop } =
+            if self.tokens <= self.min_tokens { Stopped { text, stop: None } } else { self.stops.push(&text) };
+        let is_stopped = stop.is_some();
+        piece.stop_text = stop;
         piece.text.push_str(&text);
         self.with_held(piece, |held, out| {
             held.text(written);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     admission::Ticket,
-    answer::{Answer, AnswerContext, Begin, Begun, Style},
+    answer::{Answer, AnswerContext, AnswerReader, Begin, Begun, Style},
     app::App,
     cluster::{Facts, Prefix},
     fit::{Fitted, too_long_after_all},
@@ -139,7 +139,7 @@ impl Candidate {
             prompt_tokens_max: fitted.prompt_positions_max,
             stop: shared.generation.stop.clone(),
             stop_token_ids: order.stop_token_ids.iter().copied().collect(),
-            tools: tool_reader(&shared),
+            reader: reader(&shared, &prepared.prompt),
             logprobs: sampling.top_logprobs.map(|top| Style { top, as_ids: sampling.tokens_as_ids }),
             queued: waiting.elapsed(),
             accepted: shared.accepted,
@@ -182,6 +182,16 @@ fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoc
         visual: asked.visual,
         transfer: asked.transfer,
         deadline: shared.deadline,
+    }
+}
+
+/// The readers of the answer's text. An answer of a given form is that form from its first token on, without reasoning.
+fn reader(shared: &Shared, prompt: &Prompt) -> AnswerReader {
+    let generation = &shared.generation;
+    AnswerReader {
+        reasoning: prompt.reasoning.clone().filter(|_| generation.sampling.structured.is_none()),
+        hides_reasoning: generation.hides_reasoning,
+        tools: tool_reader(shared),
     }
 }
 

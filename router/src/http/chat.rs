@@ -10,7 +10,7 @@ use crate::{
     openai::{chat, reply::OpenAiReply, response::Shape},
     prompt::{self, ChatTemplate},
     reply::{Format, ReplyId},
-    request::{ChatJob, Generation, Limits, Structured},
+    request::{ChatJob, Generation, Limits, Opening, Structured},
     tools,
 };
 
@@ -56,7 +56,7 @@ impl Job for ChatJob {
             prefixes,
             param: "messages".to_owned(),
             echo: None,
-            is_continued: false,
+            is_continued: self.opening == Opening::Continue,
         };
         Ok((self.generation, vec![prepared]))
     }

@@ -45,6 +45,7 @@ pub fn routes(app: Arc<App>) -> Router {
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
         .route("/v1/completions", post(generate::route::<CompletionJob>))
         .route("/tokenize", post(tokenize::tokenize))
+        .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .route("/v1/cluster", get(cluster_view::show))

@@ -1,4 +1,4 @@
-//! `POST /tokenize`: the tokens of a prompt, with one token for each picture.
+//! `POST /tokenize`: the tokens of a prompt, with one token for each picture; and `POST /detokenize`: their text.
 
 use std::sync::Arc;
 
@@ -8,37 +8,61 @@ use axum::{
     response::Response,
 };
 use secateur_proto::ServiceError;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{body, error};
 use crate::{
     app::App,
-    openai::tokenize::{self, TokenizeJob},
+    openai::{
+        detokenize,
+        tokenize::{self, TokenizeJob},
+    },
     prompt,
 };
 
 /// Answers with the prompt's tokens, their number, and the longest context.
 pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Response {
-    match tokens(&app, request).await {
-        Ok(tokens) => {
-            let body = json!({"count": tokens.len(), "max_model_len": app.max_positions(), "tokens": tokens});
-            error::json(StatusCode::OK, &body)
-        }
+    answer(&app, request, |app, body| {
+        let tokens = tokenized(app, tokenize::parse(body, &app.limits)?)?;
+        Ok(json!({"count": tokens.len(), "max_model_len": app.max_positions(), "tokens": tokens}))
+    })
+    .await
+}
+
+/// Answers with the text of tokens, special tokens included.
+pub async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Response {
+    answer(&app, request, |app, body| {
+        let tokens = detokenize::parse(body, &app.limits)?;
+        Ok(json!({"prompt": prompt::whole_text_of(&app.model, &tokens)}))
+    })
+    .await
+}
+
+/// Answers a request with what `work` makes of its body, away from the async threads.
+async fn answer(
+    app: &Arc<App>,
+    request: Request,
+    work: impl FnOnce(&App, &Value) -> Result<Value, ServiceError> + Send + 'static,
+) -> Response {
+    match worked(app, request, work).await {
+        Ok(body) => error::json(StatusCode::OK, &body),
         Err(failure) => error::response(&failure),
     }
 }
 
-async fn tokens(app: &Arc<App>, request: Request) -> Result<Vec<u32>, ServiceError> {
+async fn worked(
+    app: &Arc<App>,
+    request: Request,
+    work: impl FnOnce(&App, &Value) -> Result<Value, ServiceError> + Send + 'static,
+) -> Result<Value, ServiceError> {
     let deadline = Instant::now() + app.request_timeout;
     let (raw, held) = body::receive(app, request, deadline).await?;
     let ticket = app.admission.enter(held)?;
     let shared = app.clone();
-    let (_ticket, tokens) = app
-        .admission
-        .work(ticket, deadline, move |held| tokenized(&shared, tokenize::parse(&raw.json(held)?, &shared.limits)?))
-        .await?;
-    tokens
+    let work = app.admission.work(ticket, deadline, move |held| work(&shared, &raw.json(held)?));
+    let (_ticket, answer) = work.await?;
+    answer
 }
 
 fn tokenized(app: &App, job: TokenizeJob) -> Result<Vec<u32>, ServiceError> {

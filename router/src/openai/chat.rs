@@ -10,13 +10,13 @@ use super::{
     sampling::TOP_LOGPROBS_MAX,
     template_kwargs, tools, unsupported,
 };
-use crate::request::{ChatJob, Field, Generation, Limits};
+use crate::request::{ChatJob, Field, Generation, Limits, Opening};
 
 /// Reads and validates a request body.
 pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
     let (messages, pictures) = messages::parse(&fields, limits)?;
-    unsupported::refuse_besides(&fields, &["chat_template_kwargs", "tools", "tool_choice"])?;
+    unsupported::refuse_besides(&fields, &["chat_template_kwargs", "tools", "tool_choice", "add_generation_prompt"])?;
     let mut template_kwargs = template_kwargs::parse(&fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
     let tools = tools::parse(&fields)?;
@@ -24,7 +24,21 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
         template_kwargs.push(Field { name: "tools".to_owned(), value: list.clone(), param: "tools".to_owned() });
     }
     let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
-    Ok(ChatJob { generation, messages, pictures, template_kwargs })
+    let opening = opening(&fields)?;
+    Ok(ChatJob { generation, messages, pictures, opening, template_kwargs })
+}
+
+/// Reads `continue_final_message` and `add_generation_prompt`.
+fn opening(fields: &Fields) -> Result<Opening, ServiceError> {
+    let opens = fields.flag("add_generation_prompt")?;
+    match (fields.flag("continue_final_message")?.unwrap_or(false), opens) {
+        (true, Some(true)) => {
+            Err(fields.invalid("continue_final_message", "cannot be combined with add_generation_prompt"))
+        }
+        (true, _) => Ok(Opening::Continue),
+        (false, Some(false)) => Ok(Opening::Nothing),
+        (false, _) => Ok(Opening::Answer),
+    }
 }
 
 /// Reads `logprobs`, which requests the log probabilities of the drawn tokens, and `top_logprobs`, the number of

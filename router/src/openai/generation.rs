@@ -38,6 +38,7 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
         stream: stream(fields)?,
         visual,
         transfer,
+        hides_reasoning: fields.flag("include_reasoning")?.is_some_and(|includes| !includes),
         tools: None,
     })
 }

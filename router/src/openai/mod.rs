@@ -2,6 +2,7 @@
 
 pub mod chat;
 pub mod completion;
+pub mod detokenize;
 pub mod error_body;
 pub mod extension;
 mod fields;

@@ -13,6 +13,7 @@ const STOP_TEXT_CHARS_MAX: usize = 1_000;
 pub fn parse(fields: &Fields, vocab: u32, max_tokens: &MaxTokens) -> Result<StopConditions, ServiceError> {
     Ok(StopConditions {
         texts: stop_texts(fields)?,
+        shows_stop: fields.flag("include_stop_str_in_output")?.unwrap_or(false),
         token_ids: stop_token_ids(fields, vocab)?,
         ignores_end_tokens: fields.flag("ignore_eos")?.unwrap_or(false),
         min_tokens: min_tokens(fields, max_tokens)?,

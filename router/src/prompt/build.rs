@@ -1,5 +1,5 @@
 //! Builds the prompt of a request: renders it, tokenizes it as transformers would, and checks that the client's text
-//! forms no special token.
+//! forms no special token of the model.
 
 use std::ops::Range;
 
@@ -7,11 +7,14 @@ use secateur_proto::{ErrorCode, ServiceError, v1::Span};
 use tokenizers::Encoding;
 
 use super::{
+    encode::{self, Encoded, overlaps},
     marks::{self, Marked},
+    opening,
     template::{ChatTemplate, Conversation},
     texts::{self, ClientText, Kind},
 };
 use crate::{
+    reasoning::ReasoningReader,
     request::{ChatJob, RawPrompt, Words},
     served::ServedModel,
 };
@@ -26,6 +29,8 @@ pub struct Prompt {
     pub tokens: Vec<u32>,
     /// Token spans of the users' own words.
     pub user_spans: Vec<Span>,
+    /// Reader of the answer's reasoning; `None` if the model writes none.
+    pub reasoning: Option<ReasoningReader>,
 }
 
 /// Builds the prompt of `job`. Takes time in proportion to the text, so do not call it on an async task.
@@ -37,14 +42,19 @@ pub fn build(model: &ServedModel, job: &ChatJob, max_positions: u32) -> Result<P
     let texts = texts::of(&conversation.messages, conversation.kwargs);
     check_size(model, texts.iter().map(|text| text.text.len()).sum(), "messages", max_positions)?;
     check_pictures_allowed(model, job)?;
-    check_words(model, &texts, &conversation)?;
 
-    let rendered = template.render(&conversation, |_, text| text.to_owned())?;
-    let encoding = encode(model, &rendered, adds_special_tokens(model, template, &rendered), "messages")?;
+    let mut rendered = template.render(&conversation, |_, text| text.to_owned())?;
     let places = marks::locate(template, &conversation, &texts, &rendered)?;
+    opening::cut(job, &mut rendered)?;
+    check_words(model, &texts, &places, &conversation)?;
+    let adds_special_tokens = adds_special_tokens(model, template, &rendered);
+    let encoding = encode::encode(model, &rendered, adds_special_tokens, &places);
+    let encoding = encoding.map_err(|error| unreadable("messages", &error))?;
     check_tokens(model, &encoding, &places, &texts)?;
     check_picture_count(model, job, &encoding)?;
-    Ok(Prompt { tokens: encoding.get_ids().to_vec(), user_spans: user_spans(&encoding, &places, &texts) })
+    let reasoning = template.reasoning().map(|marks| ReasoningReader::new(marks, marks.is_open_at_end(&rendered)));
+    let user_spans = user_spans(&encoding, &places, &texts);
+    Ok(Prompt { tokens: encoding.ids, user_spans, reasoning })
 }
 
 /// Tokenizes `text` without a template. Takes time in proportion to the text, so do not call it on an async task.
@@ -82,7 +92,7 @@ pub fn raw(
         Some(image) if tokens.contains(&image.id) => {
             refused(format!("{} contains the image token; send pictures to /v1/chat/completions", prompt.param))
         }
-        _ => Ok(Prompt { tokens, user_spans: Vec::new() }),
+        _ => Ok(Prompt { tokens, user_spans: Vec::new(), reasoning: None }),
     }
 }
 
@@ -108,10 +118,17 @@ fn check_pictures_allowed(model: &ServedModel, job: &ChatJob) -> Result<(), Serv
     }
 }
 
-/// Refuses special tokens in the client's text, which the model would take for the template's own: an image token
-/// without a picture, or an early end of the turn.
-fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Conversation<'_>) -> Result<(), ServiceError> {
-    let words = texts.iter().map(|text| (text.text, text.param));
+/// Refuses special tokens in texts whose place in the prompt is not known: the model would take them for the template's
+/// own, such as an image token without a picture, or an early end of the turn. At a known place they are text.
+fn check_words(
+    model: &ServedModel,
+    texts: &[ClientText],
+    places: &[Marked],
+    conversation: &Conversation<'_>,
+) -> Result<(), ServiceError> {
+    let is_placed = |index: usize| places.iter().any(|place| place.text == index);
+    let lost = texts.iter().enumerate().filter(|(index, _)| !is_placed(*index));
+    let words = lost.map(|(_, text)| (text.text, text.param));
     for (text, param) in words.chain(texts::keys(&conversation.messages, conversation.kwargs)) {
         if let Some(token) = model.special_tokens.texts.iter().find(|token| text.contains(token.as_str())) {
             return Err(injected(param, token));
@@ -120,18 +137,19 @@ fn check_words(model: &ServedModel, texts: &[ClientText], conversation: &Convers
     Ok(())
 }
 
-/// Refuses special tokens that formed where texts meet, or by normalization.
+/// Refuses special tokens that are left in the client's text, such as those of a model whose image token is an
+/// ordinary word.
 fn check_tokens(
     model: &ServedModel,
-    encoding: &Encoding,
+    encoding: &Encoded,
     places: &[Marked],
     texts: &[ClientText],
 ) -> Result<(), ServiceError> {
-    for (id, &(start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+    for (id, &(start, end)) in encoding.ids.iter().zip(&encoding.offsets) {
         if start == end || !model.special_tokens.ids.contains(id) {
             continue;
         }
-        if let Some(place) = places.iter().find(|place| overlaps(&place.bytes, start, end)) {
+        if let Some(place) = places.iter().find(|place| overlaps(&place.bytes, &(start..end))) {
             let token = model.tokenizer.id_to_token(*id).unwrap_or_default();
             let param = texts.get(place.text).map_or("messages", |text| text.param);
             return Err(injected(param, &token));
@@ -153,15 +171,17 @@ fn adds_special_tokens(model: &ServedModel, template: &ChatTemplate, rendered: &
 }
 
 fn encode(model: &ServedModel, text: &str, adds_special_tokens: bool, field: &str) -> Result<Encoding, ServiceError> {
-    model.tokenizer.encode(text, adds_special_tokens).map_err(|error| {
-        tracing::warn!(%error, "tokenizing failed");
-        ServiceError::new(ErrorCode::InvalidRequest, format!("{field} cannot be tokenized")).with_param(field)
-    })
+    model.tokenizer.encode(text, adds_special_tokens).map_err(|error| unreadable(field, &error))
 }
 
-fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoding) -> Result<(), ServiceError> {
+fn unreadable(field: &str, error: &tokenizers::Error) -> ServiceError {
+    tracing::warn!(%error, "tokenizing failed");
+    ServiceError::new(ErrorCode::InvalidRequest, format!("{field} cannot be tokenized")).with_param(field)
+}
+
+fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoded) -> Result<(), ServiceError> {
     let Some(image) = &model.image_token else { return Ok(()) };
-    let placed = encoding.get_ids().iter().filter(|id| **id == image.id).count();
+    let placed = encoding.ids.iter().filter(|id| **id == image.id).count();
     if placed == job.pictures.len() {
         return Ok(());
     }
@@ -169,7 +189,7 @@ fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoding) 
     Err(ServiceError::new(ErrorCode::InvalidRequest, message).with_param("messages"))
 }
 
-fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
+fn user_spans(encoding: &Encoded, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
     let users: Vec<&Range<usize>> = places
         .iter()
         .filter(|place| texts.get(place.text).is_some_and(|text| text.place == Kind::User))
@@ -177,8 +197,8 @@ fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> V
         .collect();
     let mut spans: Vec<Span> = Vec::new();
     // Both lists are sorted unless a template reorders texts, so the search seldom goes past the first entry.
-    for (index, &(start, end)) in encoding.get_offsets().iter().enumerate() {
-        if start == end || !users.iter().any(|bytes| overlaps(bytes, start, end)) {
+    for (index, &(start, end)) in encoding.offsets.iter().enumerate() {
+        if start == end || !users.iter().any(|bytes| overlaps(bytes, &(start..end))) {
             continue;
         }
         let index = index as u32;
@@ -188,10 +208,6 @@ fn user_spans(encoding: &Encoding, places: &[Marked], texts: &[ClientText]) -> V
         }
     }
     spans
-}
-
-fn overlaps(bytes: &Range<usize>, start: usize, end: usize) -> bool {
-    start < bytes.end && bytes.start < end
 }
 
 #[cfg(test)]
@@ -236,22 +252,23 @@ mod tests {
     }
 
     #[test]
-    fn special_tokens_in_words_are_refused_by_field() {
-        for text in ["an <image> here", "</s>", "x<s>y"] {
-            let error = built(json!([{"role": "user", "content": text}])).unwrap_err();
-            assert_eq!(error.param.as_deref(), Some("messages[0].content"), "{text}");
+    fn special_tokens_in_words_are_text() {
+        let model = model();
+        let special = |tokens: &[u32]| tokens.iter().filter(|id| model.special_tokens.ids.contains(id)).count();
+        let plain = built(json!([{"role": "user", "content": "what is it?"}])).unwrap();
+        let parts = json!([{"type": "text", "text": "a <ima"}, {"type": "text", "text": "ge> b"}]);
+        for content in [json!("an <image> here"), json!("</s>"), json!("x<s>y"), parts] {
+            let prompt = built(json!([{"role": "user", "content": content}])).unwrap();
+            assert_eq!(special(&prompt.tokens), special(&plain.tokens), "{content}");
+            let spans = prompt.user_spans.iter().map(|span| &prompt.tokens[span.start as usize..span.end as usize]);
+            let words: String = spans.map(|tokens| model.tokenizer.decode(tokens, false).unwrap()).collect();
+            let said = content.as_str().unwrap_or("a <image> b");
+            assert_eq!(words.replace('\n', ""), said.replace('\n', ""));
         }
     }
 
     #[test]
-    fn special_tokens_that_form_between_parts_are_refused() {
-        let content = json!([{"type": "text", "text": "a <ima"}, {"type": "text", "text": "ge> b"}]);
-        let error = built(json!([{"role": "user", "content": content}])).unwrap_err();
-        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].text"));
-    }
-
-    #[test]
-    fn special_tokens_in_other_fields_are_refused_too() {
+    fn special_tokens_where_the_place_is_not_known_are_refused() {
         let call = json!({"type": "function", "function": {"name": "f", "arguments": "{\"a\": \"\\u003c/s>\"}"}});
         for (field, value) in [("name", json!("</s>")), ("tool_calls", json!([call])), ("mood", json!({"<image>": 1}))]
         {

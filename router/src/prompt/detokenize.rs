@@ -90,7 +90,16 @@ impl Detokenizer {
 /// The text of `tokens` without special tokens. Decoding fails only for decoders that refuse their own vocabulary; the
 /// answer then lacks that piece, and a warning is logged.
 pub fn text_of(model: &ServedModel, tokens: &[u32]) -> String {
-    model.tokenizer.decode(tokens, true).unwrap_or_else(|error| {
+    decoded(model, tokens, true)
+}
+
+/// The text of `tokens`, special tokens included.
+pub fn whole_text_of(model: &ServedModel, tokens: &[u32]) -> String {
+    decoded(model, tokens, false)
+}
+
+fn decoded(model: &ServedModel, tokens: &[u32], skips_special: bool) -> String {
+    model.tokenizer.decode(tokens, skips_special).unwrap_or_else(|error| {
         tracing::warn!(%error, "tokens cannot be decoded");
         String::new()
     })

@@ -4,6 +4,8 @@
 #[derive(Debug, Default)]
 pub struct StopMatcher {
     stops: Vec<String>,
+    /// Whether the stop text that is found is shown.
+    shows_stop: bool,
     held: String,
 }
 
@@ -12,26 +14,27 @@ pub struct StopMatcher {
 pub struct Stopped {
     /// Text that is safe to show.
     pub text: String,
-    /// Whether a stop text was found, after which nothing follows.
-    pub is_stopped: bool,
+    /// The stop text that was found, after which nothing follows.
+    pub stop: Option<String>,
 }
 
 impl StopMatcher {
     /// Looks for `stops`, none of which is empty.
-    pub fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new() }
+    pub fn new(stops: Vec<String>, shows_stop: bool) -> Self {
+        Self { stops, shows_stop, held: String::new() }
     }
 
     /// Takes the next piece of the answer.
     pub fn push(&mut self, piece: &str) -> Stopped {
         self.held.push_str(piece);
-        if let Some(start) = self.first_match() {
-            self.held.truncate(start);
-            return Stopped { text: std::mem::take(&mut self.held), is_stopped: true };
+        if let Some((start, stop)) = self.first_match() {
+            let stop = stop.to_owned();
+            self.held.truncate(if self.shows_stop { start + stop.len() } else { start });
+            return Stopped { text: std::mem::take(&mut self.held), stop: Some(stop) };
         }
         let safe = self.safe_length();
         let rest = self.held.split_off(safe);
-        Stopped { text: std::mem::replace(&mut self.held, rest), is_stopped: false }
+        Stopped { text: std::mem::replace(&mut self.held, rest), stop: None }
     }
 
     /// The text still held back, when the answer ends for another reason.
@@ -39,11 +42,10 @@ impl StopMatcher {
         std::mem::take(&mut self.held)
     }
 
-    /// Start of the stop text that is complete first, so that the result does not depend on how the text was cut.
-    fn first_match(&self) -> Option<usize> {
-        let matches =
-            self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start + stop.len(), start)));
-        matches.min().map(|(_, start)| start)
+    /// The stop text that is complete first, and its start, so that the result does not depend on how the text was cut.
+    fn first_match(&self) -> Option<(usize, &str)> {
+        let matches = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start, stop.as_str())));
+        matches.min_by_key(|(start, stop)| (start + stop.len(), *start))
     }
 
     /// Length of the text in which no stop text can have begun.
@@ -64,12 +66,12 @@ mod tests {
     use proptest::prelude::*;
 
     fn run(stops: &[&str], pieces: &[&str]) -> (String, bool) {
-        let mut matcher = StopMatcher::new(stops.iter().map(|stop| (*stop).to_owned()).collect());
+        let mut matcher = StopMatcher::new(stops.iter().map(|stop| (*stop).to_owned()).collect(), false);
         let mut out = String::new();
         for piece in pieces {
             let stopped = matcher.push(piece);
             out.push_str(&stopped.text);
-            if stopped.is_stopped {
+            if stopped.stop.is_some() {
                 return (out, true);
             }
         }
@@ -90,6 +92,13 @@ mod tests {
     fn the_stop_that_is_complete_first_wins() {
         assert_eq!(run(&["abcd", "bc"], &["abcd"]), ("a".into(), true));
         assert_eq!(run(&["abcd", "bc"], &["abc", "d"]), ("a".into(), true));
+    }
+
+    #[test]
+    fn a_stop_text_may_be_shown_and_is_named() {
+        let mut matcher = StopMatcher::new(vec!["END".into(), "x".into()], true);
+        assert_eq!(matcher.push("abEN"), Stopped { text: "ab".into(), stop: None });
+        assert_eq!(matcher.push("Dcd"), Stopped { text: "END".into(), stop: Some("END".into()) });
     }
 
     proptest! {

@@ -10,8 +10,8 @@ use super::{
     jinja::{self, Clock, TEMPLATE},
     takes::Takes,
 };
-use crate::request::{ChatJob, Field, Form, Message, Part};
-use crate::tools::Dialect;
+use crate::request::{ChatJob, Field, Form, Message, Opening, Part};
+use crate::{reasoning::Marks, tools::Dialect};
 
 /// Keys under which clients send a message's reasoning. Most templates read the first.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
@@ -36,6 +36,7 @@ pub struct ChatTemplate {
     takes: Takes,
     tokens: NamedTokens,
     tools: Option<Dialect>,
+    reasoning: Option<Marks>,
 }
 
 /// The input of one rendering.
@@ -45,6 +46,8 @@ pub struct Conversation<'a> {
     pub messages: Cow<'a, [Message]>,
     /// Further variables of the template.
     pub kwargs: &'a [Field],
+    /// Whether the template opens the assistant's turn.
+    pub opens_answer: bool,
 }
 
 impl ChatTemplate {
@@ -56,14 +59,25 @@ impl ChatTemplate {
     /// Like [`ChatTemplate::new`], with another clock than the system's.
     pub(super) fn with_clock(source: &str, tokens: NamedTokens, clock: Clock) -> Result<Self, TemplateError> {
         let environment = jinja::environment(source, clock)?;
-        let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, Vec::new()).ok());
+        let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, (Vec::new(), true)).ok());
         tracing::debug!(?takes, "chat template");
-        Ok(Self { environment, takes, tokens, tools: Dialect::of_template(source) })
+        Ok(Self {
+            environment,
+            takes,
+            tokens,
+            tools: Dialect::of_template(source),
+            reasoning: Marks::of_template(source),
+        })
     }
 
     /// How the template has the model write calls of tools; `None` if it takes no tools.
     pub fn tools(&self) -> Option<Dialect> {
         self.tools
+    }
+
+    /// How the template has the model write its reasoning; `None` if it knows of none.
+    pub fn reasoning(&self) -> Option<Marks> {
+        self.reasoning
     }
 
     /// The text of the token that begins a sequence; empty if there is none.
@@ -77,10 +91,10 @@ impl ChatTemplate {
         if self.takes.argument_objects && job.messages.iter().any(|message| !message.fields.is_empty()) {
             messages.to_mut().iter_mut().flat_map(|message| &mut message.fields).for_each(parse_arguments);
         }
-        Conversation { messages, kwargs: &job.template_kwargs }
+        Conversation { messages, kwargs: &job.template_kwargs, opens_answer: job.opening == Opening::Answer }
     }
 
-    /// Renders the conversation and opens the assistant's turn. `text_of` maps the n-th text of the conversation, as
+    /// Renders the conversation. `text_of` maps the n-th text of the conversation, as
     /// `texts` counts them, to the text that is rendered, so that texts can also be marked.
     pub fn render(
         &self,
@@ -92,7 +106,8 @@ impl ChatTemplate {
         let messages = conversation.messages.iter().map(|message| self.message(message, &next_text)).collect();
         let kwargs = conversation.kwargs.iter();
         let kwargs = kwargs.map(|field| (field.name.clone(), value(&field.value, &next_text))).collect();
-        rendered(&self.environment, &self.tokens, messages, kwargs).map_err(refused)
+        let opens_answer = conversation.opens_answer;
+        rendered(&self.environment, &self.tokens, messages, (kwargs, opens_answer)).map_err(refused)
     }
 
     fn message(&self, message: &Message, next_text: &impl Fn(&str) -> String) -> Value {
@@ -134,11 +149,11 @@ fn rendered(
     environment: &Environment<'_>,
     tokens: &NamedTokens,
     messages: Vec<Value>,
-    kwargs: Vec<(String, Value)>,
+    (kwargs, opens_answer): (Vec<(String, Value)>, bool),
 ) -> Result<String, Error> {
     let named = tokens.named.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str())));
     let nothing = [("tools", Value::from(())), ("documents", Value::from(()))];
-    let set = [("messages", Value::from(messages)), ("add_generation_prompt", Value::from(true))];
+    let set = [("messages", Value::from(messages)), ("add_generation_prompt", Value::from(opens_answer))];
     let fixed = |(name, value): (&str, Value)| (name.to_owned(), value);
     let variables = named.chain(nothing.map(fixed)).chain(kwargs).chain(set.map(fixed));
     environment.get_template(TEMPLATE)?.render(Value::from_pairs(variables))

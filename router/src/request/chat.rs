@@ -15,6 +15,20 @@ pub struct ChatJob {
     pub messages: Vec<Message>,
     /// The pictures of all messages, in order.
     pub pictures: Vec<Picture>,
+    /// How the prompt leads over to the answer.
+    pub opening: Opening,
     /// Variables of the chat template: those of `chat_template_kwargs`, and `tools`.
     pub template_kwargs: Vec<Field>,
+}
+
+/// How a conversation's prompt leads over to the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// The template opens the assistant's turn.
+    #[default]
+    Answer,
+    /// The prompt ends with the last message, as the template closes it.
+    Nothing,
+    /// The answer continues the words of the last message.
+    Continue,
 }

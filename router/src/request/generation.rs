@@ -47,6 +47,8 @@ pub struct Generation {
     pub visual: VisualChoice,
     /// Transfer policy; `None` means `auto`.
     pub transfer: Option<TransferPolicy>,
+    /// Whether the model's reasoning is left out of the answer.
+    pub hides_reasoning: bool,
     /// Tools that the answer may call, or has to; `None` if there are none.
     pub tools: Option<ToolUse>,
 }

@@ -17,7 +17,7 @@ mod structured;
 mod usage;
 mod visual;
 
-pub use chat::ChatJob;
+pub use chat::{ChatJob, Opening};
 pub use finish::FinishReason;
 pub use generation::{CHOICES_MAX, Generation, Limits, StreamOptions};
 pub use logprobs::{ScoredToken, TokenEntry};

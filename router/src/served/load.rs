@@ -44,6 +44,7 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
         defaults: generation_config::defaults(documents.path(), &generation_config)?,
         // The decoder was read from JSON, so it can be written as JSON.
         spelling: Spelling::of_decoder(&serde_json::to_value(tokenizer.get_decoder()).unwrap_or_default()),
+        literal_tokenizer: OnceLock::new(),
         vocabulary: OnceLock::new(),
         tokenizer,
     })

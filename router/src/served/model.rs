@@ -36,6 +36,8 @@ pub struct ServedModel {
     pub token_bytes_max: usize,
     /// Sampling defaults for values that a request does not give.
     pub defaults: GenerationDefaults,
+    /// The tokenizer for text that looks like special tokens and is not; made for the first prompt that has some.
+    pub literal_tokenizer: OnceLock<Result<Tokenizer, String>>,
     /// The vocabulary that grammars are compiled against; made for the first request that has one.
     pub(super) vocabulary: OnceLock<Result<Vocabulary, GrammarError>>,
 }
