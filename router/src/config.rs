@@ -6,6 +6,8 @@ use clap::{Args, Command, ValueEnum};
 use secateur_channel::{AddressError, LinkSecurity, check_address};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 
+use crate::tools::Dialect;
+
 /// Default of `--max-held-bytes`, in multiples of the largest body. One peer may hold half of all memory, and large
 /// requests three quarters of that, so the largest body may take six times its size once it is parsed.
 const HELD_BODIES: u64 = 16;
@@ -100,6 +102,10 @@ pub struct RouterSettings {
         value_parser = clap::value_parser!(u32).range(0..=1_000)
     )]
     pub max_images: u32,
+
+    /// How the model writes calls of tools [default: what its chat template asks for]
+    #[arg(long, value_enum, value_name = "DIALECT", env = "SECATEUR_ROUTER_TOOL_DIALECT")]
+    pub tool_dialect: Option<Dialect>,
 
     /// Keys that clients must send as bearer tokens; none: everybody is served
     #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]

@@ -27,6 +27,7 @@ pub mod reply;
 pub mod request;
 pub mod serve;
 pub mod served;
+pub mod template;
 pub mod tools;
 
 pub use config::{RouterSettings, command};

@@ -50,7 +50,12 @@ pub async fn serve(
 pub async fn load(settings: &RouterSettings) -> Result<ServedModel, ServeError> {
     let (folder, name) = (settings.model.clone(), settings.served_model_name.clone());
     let model = tokio::task::spawn_blocking(move || served::load(&folder, name.as_deref()));
-    Ok(model.await.map_err(|_| ServeError::LoadPanicked)??)
+    let mut model = model.await.map_err(|_| ServeError::LoadPanicked)??;
+    // Without a template that takes tools, the model would not be told of them.
+    if model.tool_dialect.is_some() {
+        model.tool_dialect = settings.tool_dialect.or(model.tool_dialect);
+    }
+    Ok(model)
 }
 
 /// Serves `model` as [`serve`] does.

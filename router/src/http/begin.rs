@@ -198,7 +198,7 @@ fn reader(shared: &Shared, prompt: &Prompt) -> AnswerReader {
 /// The reader of calls in the answer's text, if it may hold any.
 fn tool_reader(shared: &Shared) -> Option<ToolReader> {
     let tools = shared.generation.tools.as_ref()?;
-    let dialect = shared.app.model.template.as_ref()?.tools()?;
+    let dialect = shared.app.model.tool_dialect?;
     let names = tools.functions.iter().map(|function| function.name.clone()).collect();
     Some(ToolReader::new(dialect, names, tools.is_parallel))
 }

@@ -7,18 +7,22 @@ use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{chat, reply::OpenAiReply, response::Shape},
-    prompt::{self, ChatTemplate},
+    openai::{
+        chat::{self, REASONING_EFFORT},
+        reply::OpenAiReply,
+        response::Shape,
+    },
+    prompt,
     reply::{Format, ReplyId},
     request::{ChatJob, Generation, Limits, Opening, Structured},
+    template::ChatTemplate,
     tools,
 };
 
 /// Holds an answer that has to be a call to the grammar of calls. Refused where the model is not told of tools.
 fn force_calls(app: &App, generation: &mut Generation) -> Result<(), ServiceError> {
     let Some(tools) = &generation.tools else { return Ok(()) };
-    let dialect = app.model.template.as_ref().and_then(ChatTemplate::tools);
-    let Some(dialect) = dialect else {
+    let Some(dialect) = app.model.tool_dialect else {
         let message = "the chat template of this model takes no tools; leave tools out";
         return Err(ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param("tools"));
     };
@@ -30,6 +34,17 @@ fn force_calls(app: &App, generation: &mut Generation) -> Result<(), ServiceErro
     }
     *structured = Some(Structured { grammar, param: "tools".to_owned() });
     Ok(())
+}
+
+/// Refuses an effort of reasoning that the chat template would not pass on to the model.
+fn check_effort(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
+    let asks = job.template_kwargs.iter().any(|field| field.param == REASONING_EFFORT);
+    let is_read = |template: &ChatTemplate| template.reads(REASONING_EFFORT);
+    if !asks || app.model.template.as_ref().is_some_and(is_read) {
+        return Ok(());
+    }
+    let message = "the chat template of this model knows no reasoning_effort; leave it out";
+    Err(ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param(REASONING_EFFORT))
 }
 
 impl Job for ChatJob {
@@ -47,6 +62,7 @@ impl Job for ChatJob {
 
     fn prepare(mut self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         force_calls(app, &mut self.generation)?;
+        check_effort(app, &self)?;
         let prompt = prompt::build(&app.model, &self, app.max_positions())?;
         let image_token = app.model.image_token.as_ref().map(|token| token.id);
         let prefixes = prefixes(&prompt.tokens, image_token, self.pictures.iter().map(|picture| &picture.bytes));

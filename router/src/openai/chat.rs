@@ -12,11 +12,23 @@ use super::{
 };
 use crate::request::{ChatJob, Field, Generation, Limits, Opening};
 
+/// Parameters of chat requests that other requests do not have.
+const SUPPORTED: [&str; 6] = [
+    "chat_template_kwargs",
+    "tools",
+    "tool_choice",
+    "add_generation_prompt",
+    "continue_final_message",
+    REASONING_EFFORT,
+];
+/// How much the model is to think before it answers; templates read it under the same name.
+pub const REASONING_EFFORT: &str = "reasoning_effort";
+
 /// Reads and validates a request body.
 pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let fields = Fields::of(body, "")?;
     let (messages, pictures) = messages::parse(&fields, limits)?;
-    unsupported::refuse_besides(&fields, &["chat_template_kwargs", "tools", "tool_choice", "add_generation_prompt"])?;
+    unsupported::refuse_besides(&fields, &SUPPORTED)?;
     let mut template_kwargs = template_kwargs::parse(&fields)?;
     let dialect = Dialect { max_tokens_default: None, top_logprobs };
     let tools = tools::parse(&fields)?;
@@ -24,6 +36,11 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
         template_kwargs.push(Field { name: "tools".to_owned(), value: list.clone(), param: "tools".to_owned() });
     }
     let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
+    // `none` is the effort of a model that was not asked to think.
+    if let Some(effort) = fields.text(REASONING_EFFORT)?.filter(|effort| *effort != "none") {
+        let [name, param] = [REASONING_EFFORT.to_owned(), REASONING_EFFORT.to_owned()];
+        template_kwargs.push(Field { name, value: effort.into(), param });
+    }
     let opening = opening(&fields)?;
     Ok(ChatJob { generation, messages, pictures, opening, template_kwargs })
 }

@@ -66,6 +66,7 @@ const FEATURES: &[(&str, IsNeutral)] = &[
     ("documents", is_empty),
     ("chat_template", never),
     ("chat_template_kwargs", is_empty),
+    ("continue_final_message", is_false),
     ("echo", is_false),
     ("prompt_embeds", never),
     ("mm_processor_kwargs", is_empty),

@@ -10,13 +10,13 @@ use super::{
     encode::{self, Encoded, overlaps},
     marks::{self, Marked},
     opening,
-    template::{ChatTemplate, Conversation},
     texts::{self, ClientText, Kind},
 };
 use crate::{
     reasoning::ReasoningReader,
     request::{ChatJob, RawPrompt, Words},
     served::ServedModel,
+    template::{ChatTemplate, Conversation},
 };
 
 /// Largest factor by which a normalizer is assumed to shrink a text before it is tokenized.

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use jiff::civil::date;
 use serde_json::{Value, json};
 
-use super::{ChatTemplate, NamedTokens, build, jinja::Clock};
+use super::build;
 use crate::{
     openai::chat,
     request::{ChatJob, Limits},
     served::{self, LoadError, ServedModel},
+    template::{ChatTemplate, Clock, NamedTokens},
 };
 
 const LIMITS: Limits = Limits { images_max: 4, image_bytes_max: 1_000, vocab: 2_000 };

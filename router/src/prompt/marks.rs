@@ -9,10 +9,8 @@ use std::ops::Range;
 
 use secateur_proto::ServiceError;
 
-use super::{
-    template::{ChatTemplate, Conversation},
-    texts::{ClientText, Kind},
-};
+use super::texts::{ClientText, Kind};
+use crate::template::{ChatTemplate, Conversation};
 
 // First code points of the supplementary private use planes; a text's number is added to them.
 const STARTS: u32 = 0xF_0000;
@@ -111,11 +109,7 @@ fn search(texts: &[ClientText<'_>], plain: &str) -> Vec<Marked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        openai::chat,
-        prompt::{template::NamedTokens, texts},
-        request::Limits,
-    };
+    use crate::{openai::chat, prompt::texts, request::Limits, template::NamedTokens};
     use serde_json::{Value, json};
 
     const LIMITS: Limits = Limits { images_max: 0, image_bytes_max: 0, vocab: 300 };

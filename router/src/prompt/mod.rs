@@ -1,19 +1,15 @@
-//! Text to tokens and back: chat template, tokenizer, incremental detokenizer, stop texts, bytes of tokens.
+//! Text to tokens and back: tokenizer, incremental detokenizer, stop texts, bytes of tokens.
 
 mod build;
 #[cfg(test)]
 mod cases;
 mod detokenize;
 mod encode;
-mod jinja;
 mod marks;
 mod opening;
 mod stop;
-mod takes;
-mod template;
 mod texts;
 
 pub use build::{Prompt, build, raw, tokenize};
 pub use detokenize::{Detokenizer, text_of, whole_text_of, window};
 pub use stop::{StopMatcher, Stopped};
-pub use template::{ChatTemplate, NamedTokens, TemplateError};

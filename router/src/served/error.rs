@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::prompt::TemplateError;
+use crate::template::TemplateError;
 
 /// Why a checkpoint cannot be served.
 #[derive(Debug, thiserror::Error)]

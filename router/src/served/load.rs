@@ -15,7 +15,7 @@ use super::{
     model::{ImageToken, ServedModel, SpecialTokens},
     tokens::TokenFacts,
 };
-use crate::prompt::{ChatTemplate, NamedTokens};
+use crate::template::{ChatTemplate, NamedTokens};
 
 /// Reads the checkpoint at `path`; `name` replaces the checkpoint's own name towards clients.
 pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
@@ -34,6 +34,7 @@ pub fn load(path: &Path, name: Option<&str>) -> Result<ServedModel, LoadError> {
         name: name.unwrap_or(&root).to_owned(),
         root,
         tokenizer_digest,
+        tool_dialect: template.as_ref().and_then(ChatTemplate::tools),
         template,
         image_token,
         special_tokens,

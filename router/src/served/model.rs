@@ -6,7 +6,7 @@ use secateur_grammar::{Grammar, GrammarError, Spelling, Vocabulary};
 use tokenizers::Tokenizer;
 
 use super::defaults::GenerationDefaults;
-use crate::prompt::ChatTemplate;
+use crate::{template::ChatTemplate, tools::Dialect};
 
 /// Everything that the router needs of a checkpoint.
 pub struct ServedModel {
@@ -22,6 +22,8 @@ pub struct ServedModel {
     pub tokenizer_digest: String,
     /// The chat template; `None` if the checkpoint has none.
     pub template: Option<ChatTemplate>,
+    /// How the model writes calls of tools; `None` if it is not told of tools.
+    pub tool_dialect: Option<Dialect>,
     /// The image token; `None` if the model takes no pictures.
     pub image_token: Option<ImageToken>,
     /// Tokens that only the template may produce.

@@ -1,7 +1,9 @@
 //! The ways in which models write calls.
 
+use clap::ValueEnum;
+
 /// How a family of models writes a call. All of them write JSON with the function's name and its arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Dialect {
     /// `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, anywhere in the text: Qwen2.5, Qwen3, Hermes.
     Hermes,

@@ -19,4 +19,5 @@ mod senders;
 mod support;
 mod tools;
 mod unread;
+mod wording;
 mod words;

@@ -76,7 +76,11 @@ impl Cluster {
     }
 
     pub async fn post(&self, body: &Value) -> Response {
-        self.client.post(self.url("/v1/chat/completions")).json(body).send().await.unwrap()
+        self.post_to("/v1/chat/completions", body).await
+    }
+
+    pub async fn post_to(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.url(path)).json(body).send().await.unwrap()
     }
 
     /// Asks with these fields beside the message, and expects an answer.

@@ -57,7 +57,7 @@ impl ChatTemplate {
     }
 
     /// Like [`ChatTemplate::new`], with another clock than the system's.
-    pub(super) fn with_clock(source: &str, tokens: NamedTokens, clock: Clock) -> Result<Self, TemplateError> {
+    pub fn with_clock(source: &str, tokens: NamedTokens, clock: Clock) -> Result<Self, TemplateError> {
         let environment = jinja::environment(source, clock)?;
         let takes = Takes::probe(&|messages| rendered(&environment, &tokens, messages, (Vec::new(), true)).ok());
         tracing::debug!(?takes, "chat template");
@@ -68,6 +68,12 @@ impl ChatTemplate {
             tools: Dialect::of_template(source),
             reasoning: Marks::of_template(source),
         })
+    }
+
+    /// Whether the template reads a variable of this name.
+    pub fn reads(&self, variable: &str) -> bool {
+        let template = self.environment.get_template(TEMPLATE);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains(variable))
     }
 
     /// How the template has the model write calls of tools; `None` if it takes no tools.

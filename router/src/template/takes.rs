@@ -151,7 +151,7 @@ fn wants_objects(between: &dyn Fn(Vec<Value>) -> Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prompt::jinja::{Clock, TEMPLATE, environment};
+    use super::super::jinja::{Clock, TEMPLATE, environment};
 
     fn probed(source: &str) -> Takes {
         let environment = environment(source, Clock::Local).unwrap();
