@@ -3,6 +3,7 @@
 //! ```text
 //! bench/          load on a router, and latencies and throughput as a client sees them
 //! cli.rs          the commands, as clap parses them
+//! client/         a client of a router, which commands share
 //! command.rs      the whole command line as data: for completions and the reference
 //! completions.rs  shell completions
 //! demo.rs         the checkpoint that is part of this binary, unpacked once into the user's cache
@@ -25,6 +26,7 @@
 
 mod bench;
 mod cli;
+mod client;
 mod command;
 mod completions;
 mod demo;
