@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{bench, doctor, eval, health, plan, synth, up};
+use crate::{bench, chat, doctor, eval, health, plan, synth, up};
 
 const EXAMPLES: &str = "\
 Begin with:
   secateur up                          a cluster with the demo checkpoint, on this machine
   secateur up --model DIR              the same with a checkpoint of yours
+  secateur chat                        a conversation with it
   secateur doctor --model DIR          would it run here? if not, what to do
   secateur plan --model DIR --out P    which blocks each stage can leave out
   secateur eval --model DIR --plan P   what that costs in right answers
@@ -35,6 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Start a cluster on this machine, ask it a sample question, then serve until Ctrl-C
     Up(up::UpArguments),
+    /// Talk to a router, or to a cluster started for it, and see what each answer cost
+    Chat(Box<chat::ChatArguments>),
     /// Measure a router, or a cluster started for it: latencies, throughput, bytes shipped
     Bench(Box<bench::BenchArguments>),
     /// Measure the quality of a checkpoint under pruning and transfer policies

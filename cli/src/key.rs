@@ -6,7 +6,8 @@ pub fn of_environment() -> Option<String> {
     std::env::var("SECATEUR_API_KEY").ok().as_deref().and_then(first)
 }
 
-fn first(keys: &str) -> Option<String> {
+/// The first key of a list; `None` if it has none.
+pub fn first(keys: &str) -> Option<String> {
     keys.split(',').map(str::trim).find(|key| !key.is_empty()).map(str::to_owned)
 }
 

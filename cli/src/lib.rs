@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! bench/          load on a router, and latencies and throughput as a client sees them
+//! chat/           a conversation in a terminal, or from a script
 //! cli.rs          the commands, as clap parses them
+//! client/         a client of a router, which commands share
 //! command.rs      the whole command line as data: for completions and the reference
 //! completions.rs  shell completions
 //! demo.rs         the checkpoint that is part of this binary, unpacked once into the user's cache
@@ -24,7 +26,9 @@
 //! ```
 
 mod bench;
+mod chat;
 mod cli;
+mod client;
 mod command;
 mod completions;
 mod demo;
@@ -60,6 +64,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Up(arguments) => up::run(arguments),
+        Command::Chat(arguments) => chat::run(*arguments),
         Command::Bench(arguments) => bench::run(*arguments),
         Command::Eval(arguments) => eval::run(*arguments),
         Command::Plan(arguments) => plan::run(*arguments),

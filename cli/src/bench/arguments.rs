@@ -5,7 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{asked::Asked, link::Link};
-use crate::up::node_options::NodeOptions;
+use crate::{
+    client::{
+        address::parse_url,
+        visual::{Visual, parse_visual},
+    },
+    up::node_options::NodeOptions,
+};
 
 /// Arguments of `secateur bench`.
 #[derive(Clone, Debug, Args)]
@@ -81,15 +87,6 @@ pub struct BenchArguments {
     pub log: String,
 }
 
-/// The visual pruning to ask for. The method's name is not checked here: the router knows which methods exist.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Visual {
-    /// Name of the method.
-    pub method: String,
-    /// Share of visual tokens kept; `None` leaves the choice to the router.
-    pub keep: Option<f64>,
-}
-
 impl BenchArguments {
     /// Time after which a request counts as failed.
     pub fn timeout(&self) -> Duration {
@@ -97,46 +94,9 @@ impl BenchArguments {
     }
 }
 
-impl std::fmt::Display for Visual {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.keep {
-            Some(keep) => write!(out, "{}:{keep}", self.method),
-            None => out.write_str(&self.method),
-        }
-    }
-}
-
-/// Parses a router's root URL; a trailing part of the API's path is dropped.
-pub fn parse_url(text: &str) -> Result<String, String> {
-    let url = text.trim_end_matches('/');
-    let url = url.strip_suffix("/v1").unwrap_or(url);
-    match reqwest::Url::parse(url) {
-        Ok(parsed) if parsed.scheme() == "http" && parsed.has_host() => Ok(url.to_owned()),
-        _ => Err("must be a router's address such as http://host:8080".to_owned()),
-    }
-}
-
 fn parse_rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "must be a number of requests per second above 0".to_owned())
-}
-
-/// Parses `METHOD` or `METHOD:KEEP`.
-pub fn parse_visual(text: &str) -> Result<Visual, String> {
-    let (method, keep) = match text.split_once(':') {
-        Some((method, keep)) => (method, Some(keep)),
-        None => (text, None),
-    };
-    let in_range = |keep: &str| keep.parse().ok().filter(|keep: &f64| *keep > 0.0 && *keep <= 1.0);
-    let keep = match keep.map(in_range) {
-        None => None,
-        Some(Some(keep)) => Some(keep),
-        Some(None) => return Err("KEEP must be a number above 0 and at most 1".to_owned()),
-    };
-    if method.is_empty() {
-        return Err("must begin with a method, such as trimtokenator or none".to_owned());
-    }
-    Ok(Visual { method: method.to_owned(), keep })
 }
 
 #[cfg(test)]

@@ -11,9 +11,7 @@
 //! picture.rs    pictures, no two alike
 //! request.rs    the body of one request
 //! run.rs        a scenario: warm-up, then requests at a concurrency or at a rate
-//! client.rs     one request, streamed and timed
-//! sse.rs        parser of server-sent events
-//! timeline.rs   arrival times of an answer's pieces, and the figures that follow
+//! answer.rs     one request, streamed and timed
 //! outcome.rs    the results of a scenario's requests
 //! summary.rs    percentiles and sums over a scenario's answers
 //! compare.rs    comparison of a row with the dense one, round by round
@@ -22,9 +20,9 @@
 //! report.rs     the table, and the JSON document
 //! ```
 
-pub mod arguments;
+mod answer;
+mod arguments;
 mod asked;
-pub mod client;
 mod columns;
 mod compare;
 mod link;
@@ -38,11 +36,9 @@ mod rounds;
 mod row;
 mod run;
 mod scenario;
-mod sse;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod timeline;
 
 use std::process::ExitCode;
 
@@ -53,7 +49,9 @@ use secateur_common::{
 };
 
 use crate::{
+    client::connection::Client,
     doctor::before_start,
+    key,
     up::{
         cluster::{Cluster, Only, Plan},
         report::progress,
@@ -61,7 +59,6 @@ use crate::{
     usage::{self, usage},
 };
 pub use arguments::BenchArguments;
-use client::Client;
 use link::{Link, ShapedLink};
 use row::{Head, Row};
 use run::Bench;
@@ -156,7 +153,7 @@ async fn measure(
     if let Some(shortfall) = figures.shortfall(link) {
         progress(&shortfall);
     }
-    let client = Client::new(&url, arguments.timeout())?;
+    let client = Client::new(&url, key::of_environment(), arguments.timeout())?;
     let model = client.model().await.with_context(|| format!("{url} cannot be measured"))?;
     let scenarios = scenario::of(arguments);
     let mut bench = Bench::new(client, model, arguments, policies).await?;

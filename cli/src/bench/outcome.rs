@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use super::client::Answer;
+use super::answer::Answer;
 
 /// Results of a scenario's requests.
 #[derive(Default)]

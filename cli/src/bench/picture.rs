@@ -3,12 +3,13 @@
 use std::io::Cursor;
 
 use anyhow::Context;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use image::{ImageFormat, Rgb, RgbImage};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
+
+use crate::client::data_uri;
 
 const WIDTH: u32 = 448;
 const HEIGHT: u32 = 336;
@@ -24,7 +25,7 @@ pub fn data_uri(seed: u64, index: u64, label: u64) -> anyhow::Result<String> {
     let [red, green, blue, ..] = label.to_le_bytes();
     picture.put_pixel(0, 0, Rgb([red, green, blue]));
     picture.write_to(&mut bytes, ImageFormat::Png).context("cannot write a picture for the prompt")?;
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(bytes.into_inner())))
+    Ok(data_uri::of("image/png", &bytes.into_inner()))
 }
 
 /// Draws rectangles of random colours on a background with a gradient from corner to corner.
@@ -52,6 +53,7 @@ fn draw(seed: u64, index: u64) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
 
     #[test]
     fn pictures_are_pngs_and_all_different() {

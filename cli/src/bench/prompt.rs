@@ -8,7 +8,7 @@ use rand_chacha::{
 };
 use serde_json::Value;
 
-use super::client::Client;
+use crate::client::connection::Client;
 
 const WORDS: [&str; 32] = [
     "river", "stone", "window", "garden", "paper", "winter", "copper", "signal", "bridge", "engine", "harbor",

@@ -1,9 +1,10 @@
 //! The body of one request.
 
 use secateur_transfer::TransferPolicy;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{arguments::BenchArguments, picture, prompt};
+use crate::client::extension;
 
 /// Identity of a request: compared rows send the same prompts, under labels by which caches tell them apart.
 #[derive(Clone, Copy, Debug)]
@@ -33,31 +34,9 @@ pub fn body(arguments: &BenchArguments, model: &str, ask: Ask, chars: usize) -> 
         "max_tokens": arguments.output_len, "min_tokens": arguments.output_len, "ignore_eos": true,
         "temperature": 0, "stream": true, "stream_options": {"include_usage": true},
     });
-    let extension = extension(arguments, ask.policy);
+    let extension = extension::of(arguments.visual.as_ref(), ask.policy);
     if !extension.is_empty() {
         body["secateur"] = Value::Object(extension);
     }
     Ok(serde_json::to_vec(&body)?)
-}
-
-/// The request extension; empty if nothing is asked for, so that other servers can be measured too.
-fn extension(arguments: &BenchArguments, policy: Option<TransferPolicy>) -> Map<String, Value> {
-    let mut extension = Map::new();
-    if let Some(visual) = &arguments.visual {
-        let mut policy = json!({"method": visual.method});
-        if let Some(keep) = visual.keep {
-            policy["keep"] = keep.into();
-        }
-        extension.insert("visual".to_owned(), policy);
-    }
-    if let Some(policy) = policy {
-        extension.insert(
-            "transfer".to_owned(),
-            match policy.bits() {
-                Some(bits) => json!({"policy": policy.as_str(), "bits": bits}),
-                None => json!({"policy": policy.as_str()}),
-            },
-        );
-    }
-    extension
 }

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use super::{
+    answer::{self, Answer},
     arguments::BenchArguments,
-    client::{Answer, Client},
     compare::ToDense,
     outcome::Outcome,
     prompt::Scale,
@@ -19,7 +19,7 @@ use super::{
     scenario::{Pace, Scenario, arrivals},
     summary::Summary,
 };
-use crate::{progress::Progress, up::report::progress};
+use crate::{client::connection::Client, progress::Progress, up::report::progress};
 use secateur_transfer::TransferPolicy;
 
 /// Number of a scenario's errors that are shown.
@@ -171,7 +171,7 @@ pub async fn open(
 /// dropped.
 fn launch(flying: &mut JoinSet<anyhow::Result<Answer>>, client: &Client, body: Vec<u8>) {
     let client = client.clone();
-    flying.spawn(async move { client.ask(body).await });
+    flying.spawn(async move { answer::ask(&client, body).await });
 }
 
 fn show_errors(which: &str, errors: &[String]) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{client::Answer, outcome::Outcome};
+use super::{answer::Answer, outcome::Outcome};
 
 /// Figures computed from the answers alone.
 #[derive(Clone, Debug, Serialize)]

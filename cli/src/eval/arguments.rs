@@ -6,7 +6,10 @@ use clap::Args;
 
 use crate::suite::{expected::Match, split::Split};
 use crate::{
-    bench::arguments::{Visual, parse_url, parse_visual},
+    client::{
+        address::parse_url,
+        visual::{Visual, parse_visual},
+    },
     up::node_options::NodeOptions,
 };
 

@@ -9,8 +9,10 @@ use super::{
     divergence::{Divergence, Step, TOP, steps},
     receipt::Receipt,
 };
-use crate::bench::client::{Client, error_text};
-use crate::suite::Case;
+use crate::{
+    client::{connection::Client, refusal::error_text},
+    suite::Case,
+};
 
 /// The outcome of a case.
 #[derive(Clone, Debug, PartialEq)]

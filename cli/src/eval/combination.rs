@@ -7,7 +7,7 @@ use secateur_model::VisualAdvice;
 use serde_json::{Value, json};
 
 use super::arguments::EvalArguments;
-use crate::bench::arguments::Visual;
+use crate::client::visual::Visual;
 
 /// Baselines measured at every keep rate of a method.
 const BASELINES: [&str; 2] = ["random", "keep-first"];

@@ -50,7 +50,8 @@ use secateur_common::{
 };
 
 use crate::{
-    bench::client::Client,
+    client::connection::Client,
+    key,
     suite::{self, Case, split::choose},
     up::report::progress,
     usage,
@@ -234,7 +235,7 @@ async fn connect(
     host: &mut Host,
 ) -> anyhow::Result<(Client, String)> {
     let url = host.serve(combination.plan.as_deref()).await?;
-    let client = Client::new(&url, arguments.timeout())?;
+    let client = Client::new(&url, key::of_environment(), arguments.timeout())?;
     let model = client.model().await.with_context(|| format!("{url} cannot be measured"))?;
     Ok((client, model))
 }

@@ -36,7 +36,7 @@ use super::{
     receipt::Receipt,
     verdict,
 };
-use crate::bench::arguments::Visual;
+use crate::client::visual::Visual;
 use crate::suite::{
     Case,
     expected::{Expected, Match},

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use secateur_model::calibrate::Distillation;
 use secateur_pruning::pdtrim::{Rule, TierRule, concentration::Family};
 
-use crate::bench::arguments::{Visual, parse_visual};
+use crate::client::visual::{Visual, parse_visual};
 
 /// Arguments of `secateur plan`.
 #[derive(Clone, Debug, Args)]

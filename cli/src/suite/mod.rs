@@ -11,10 +11,9 @@ use std::{
 };
 
 use anyhow::Context;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use crate::usage::usage;
+use crate::{client::data_uri, usage::usage};
 use expected::{Expected, Match};
 
 const FIELDS: [&str; 9] = ["id", "images", "prompt", "messages", "answer", "match", "max_tokens", "tags", "depth"];
@@ -207,7 +206,7 @@ impl Picture {
                 // The media type is only a hint: the server detects the format from the bytes too.
                 let kind =
                     image::guess_format(&bytes).map_or("application/octet-stream", |format| format.to_mime_type());
-                Ok(format!("data:{kind};base64,{}", STANDARD.encode(bytes)))
+                Ok(data_uri::of(kind, &bytes))
             }
         }
     }

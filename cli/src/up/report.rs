@@ -126,7 +126,7 @@ fn saved(receipt: &Value) -> String {
 }
 
 /// The lines of the receipt, which mention pictures only if there were any.
-fn receipt(receipt: &Value) -> [String; 2] {
+pub fn receipt(receipt: &Value) -> [String; 2] {
     let (visual, transfer, timing) = (&receipt["visual"], &receipt["transfer"], &receipt["timing"]);
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
     let bytes = |value: &Value| format!("{:.1} KiB", number(value) / 1024.0);

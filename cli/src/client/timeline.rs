@@ -14,6 +14,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// The timeline of a request sent at that moment, of which nothing has arrived.
+    pub fn new(sent: Instant) -> Timeline {
+        Timeline { sent, content: Vec::new(), end: sent }
+    }
+
     /// TTFT: time until the first text; `None` if there is no text.
     pub fn first(&self) -> Option<Duration> {
         self.content.first().map(|first| *first - self.sent)
