@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::up::report;
+use crate::console;
 
 /// Time between lines if standard error is not a terminal; on a terminal the bar limits its own rate.
 const EVERY: Duration = Duration::from_secs(10);
@@ -64,13 +64,13 @@ impl Progress {
             self.bar.set_message(if how.is_empty() { String::new() } else { format!(", {how}") });
         } else if self.plain.shown.elapsed() >= EVERY && (self.plain.total == 0 || done < self.plain.total) {
             self.plain.shown = Instant::now();
-            report::progress(&line(&self.label, done, self.plain.total, how, self.plain.started.elapsed()));
+            console::progress(&line(&self.label, done, self.plain.total, how, self.plain.started.elapsed()));
         }
     }
 
     /// Prints a separate line beside the bar.
     pub fn say(&self, line: &str) {
-        self.bar.suspend(|| report::progress(line));
+        self.bar.suspend(|| console::progress(line));
     }
 
     /// Time since the task began.

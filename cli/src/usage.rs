@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, process::ExitCode};
 
-use crate::up::report;
+use crate::console;
 
 /// Error of a command that cannot do what its arguments say; the message says what to change.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::failure(&error);
+            console::failure(&error);
             // Added context does not change the kind of the error.
             if error.is::<Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }

@@ -50,12 +50,10 @@ use secateur_common::{
 
 use crate::{
     client::connection::Client,
+    console::progress,
     doctor::before_start,
     key,
-    up::{
-        cluster::{Cluster, Only, Plan},
-        report::progress,
-    },
+    up::cluster::{Cluster, Only, Plan},
     usage::{self, usage},
 };
 pub use arguments::BenchArguments;

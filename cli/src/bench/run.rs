@@ -19,7 +19,7 @@ use super::{
     scenario::{Pace, Scenario, arrivals},
     summary::Summary,
 };
-use crate::{client::connection::Client, progress::Progress, up::report::progress};
+use crate::{client::connection::Client, console::progress, progress::Progress};
 use secateur_transfer::TransferPolicy;
 
 /// Number of a scenario's errors that are shown.

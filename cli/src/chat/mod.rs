@@ -52,12 +52,10 @@ use tokio::signal::ctrl_c;
 
 use crate::{
     client::connection::Client,
+    console::progress,
     demo,
     doctor::before_start,
-    up::{
-        cluster::{Cluster, Only, Plan},
-        report::progress,
-    },
+    up::cluster::{Cluster, Only, Plan},
     usage::{self, usage},
 };
 pub use arguments::ChatArguments;

@@ -20,7 +20,7 @@ use super::{
     screen::Screen,
     totals::Totals,
 };
-use crate::{client::connection::Client, up::report, usage::usage};
+use crate::{client::connection::Client, receipt_lines::receipt, usage::usage};
 
 const PROMPT: &str = "> ";
 /// Prompt of a further line of the same message.
@@ -184,7 +184,7 @@ impl Session {
     fn stats(&mut self) {
         self.screen.note(&self.totals.line());
         if self.totals.receipt.is_object() {
-            report::receipt(&self.totals.receipt).iter().for_each(|line| self.screen.note(line));
+            receipt(&self.totals.receipt).iter().for_each(|line| self.screen.note(line));
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
     check::Check,
     folder, memory, model, port,
 };
-use crate::{demo, up::report::progress, usage::usage};
+use crate::{console::progress, demo, usage::usage};
 
 /// The checkpoint like [`demo::unless_given`], for commands that report a path without a checkpoint as bad usage.
 pub fn checkpoint_unless_given(model: Option<&Path>) -> anyhow::Result<PathBuf> {

@@ -9,7 +9,7 @@ use super::{
     progress::Progress,
 };
 use crate::suite::Case;
-use crate::{client::connection::Client, up::report::progress};
+use crate::{client::connection::Client, console::progress};
 
 /// Number of a combination's errors that are shown.
 const ERRORS_SHOWN: u64 = 3;

@@ -51,9 +51,9 @@ use secateur_common::{
 
 use crate::{
     client::connection::Client,
+    console::progress,
     key,
     suite::{self, Case, split::choose},
-    up::report::progress,
     usage,
 };
 pub use arguments::EvalArguments;

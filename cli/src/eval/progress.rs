@@ -1,6 +1,6 @@
 //! Progress of one combination.
 
-use crate::{progress, up::report};
+use crate::{console, progress};
 
 /// Counter of answered cases, and of the right ones.
 pub struct Progress {
@@ -35,7 +35,7 @@ impl Progress {
             self.shown.elapsed().as_secs_f64()
         );
         drop(self.shown);
-        report::progress(&line);
+        console::progress(&line);
     }
 
     /// Prints a separate line beside the progress bar.

@@ -12,7 +12,7 @@ use secateur_model::CARD_FILE;
 use serde_json::{Value, json};
 
 use super::{arguments::EvalArguments, combination::Combination, figures::Figures, findings::Findings, group::Kind};
-use crate::up::report::progress;
+use crate::console::progress;
 
 /// Bits to try, ascending.
 pub const BITS: [f64; 14] = [2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 9.0, 10.0];

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{combination_run::Measured, findings::Findings, group::Kind, machine, statistics, table, wrong};
-use crate::up::report::progress;
+use crate::console::progress;
 
 /// From this correlation on, a ranking counts as one of norms, whatever it is meant to rank.
 const NORM_CORRELATION_MAX: f64 = 0.9;

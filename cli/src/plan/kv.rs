@@ -4,7 +4,7 @@ use secateur_model::calibrate::{Calibrator, Sample};
 use secateur_pruning::pdtrim::{BlockSet, KvRule, Plan, bytes_fraction, concentration};
 
 use super::arguments::PlanArguments;
-use crate::{up::report::progress, usage::usage};
+use crate::{console::progress, usage::usage};
 
 /// The selection, and the scores that it was made from.
 pub struct Selected {

@@ -45,13 +45,13 @@ use self::{
     stages::Searches,
 };
 use crate::{
+    console::progress,
     doctor::before_start,
     suite::{
         self, Case,
         expected::Match,
         split::{Split, choose},
     },
-    up::report::progress,
     usage::{self, usage},
 };
 use arguments::Answers;

@@ -11,7 +11,7 @@ use super::{
     stages,
     tried::{Kind, Tried},
 };
-use crate::up::report::progress;
+use crate::console::progress;
 
 /// The removed blocks of both stages.
 #[derive(Clone, Copy, Debug)]

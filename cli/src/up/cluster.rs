@@ -10,9 +10,9 @@ use reqwest::Client;
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::child::Child;
 pub use super::roles::{Only, Plan};
-use super::{child::Child, report};
-use crate::{key, progress::Progress};
+use crate::{console, key, progress::Progress};
 
 /// Deadline for loading before `up` fails.
 const READY_MAX: Duration = Duration::from_secs(300);
@@ -40,7 +40,7 @@ impl Cluster {
         plan: Plan,
         front: impl AsyncFnOnce(Vec<SocketAddr>) -> anyhow::Result<Vec<SocketAddr>>,
     ) -> anyhow::Result<Self> {
-        report::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
+        console::progress(&format!("starting 1 router, {} prefill, {} decode", plan.prefill, plan.decode));
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut children = Vec::new();
         for node in plan.nodes() {
@@ -164,12 +164,12 @@ async fn first_end(children: &mut [Child]) -> (String, String) {
 async fn keep_alive(child: &mut Child) {
     loop {
         let how = child.ended().await;
-        report::progress(&format!("the {} at {} ended ({how}); starting it again", child.role(), child.address()));
+        console::progress(&format!("the {} at {} ended ({how}); starting it again", child.role(), child.address()));
         loop {
             sleep(RESTART_PAUSE).await;
             match child.restart().await {
                 Ok(()) => break,
-                Err(error) => report::progress(&format!("the {} did not start: {error:#}", child.role())),
+                Err(error) => console::progress(&format!("the {} did not start: {error:#}", child.role())),
             }
         }
     }

@@ -21,7 +21,7 @@ use secateur_common::{
     telemetry::{self, LogFormat},
 };
 
-use crate::{demo, doctor::before_start, running::Note, usage};
+use crate::{console, demo, doctor::before_start, running::Note, usage};
 use cluster::{Cluster, Only, Plan};
 use node_options::NodeOptions;
 use report::{Outcome, Urls};
@@ -185,7 +185,7 @@ async fn ask(
 ) -> anyhow::Result<Result<(Question, Answer), Refusal>> {
     let (questions, trouble) = Question::all(model)?;
     if let Some(trouble) = trouble {
-        report::progress(&trouble);
+        console::progress(&trouble);
     }
     let mut refusal = Refusal(String::new());
     for question in questions {
@@ -203,7 +203,7 @@ async fn ask(
                 if !arguments.json {
                     report::no_answer();
                 }
-                report::progress(&format!("the router refuses this sample question: {}", refused.0));
+                console::progress(&format!("the router refuses this sample question: {}", refused.0));
                 refusal = refused;
             }
         }
@@ -218,7 +218,7 @@ fn judge(arguments: &UpArguments, question: &Question, answer: &Answer) -> anyho
     if arguments.is_as_measured() {
         bail!(text);
     }
-    report::progress(&format!("{text}: `secateur eval` says what leaving out or rounding costs"));
+    console::progress(&format!("{text}: `secateur eval` says what leaving out or rounding costs"));
     Ok(())
 }
 

@@ -3,13 +3,14 @@
 use secateur_common::shutdown::Stops;
 use serde_json::Value;
 
-use super::{cluster::Cluster, report};
+use super::cluster::Cluster;
+use crate::console;
 
 /// Stops every role; returns false if a signal interrupted requests.
 pub async fn stop(cluster: &mut Cluster, stops: &Stops) -> bool {
     // A cluster that ends by itself, for example after a failure, has had no first signal yet.
     let cut = if stops.first.is_cancelled() {
-        report::progress(&said(requests(&cluster.view().await)));
+        console::progress(&said(requests(&cluster.view().await)));
         &stops.again
     } else {
         &stops.first
