@@ -6,7 +6,7 @@ use super::{begin::Prepared, generate::Job};
 use crate::{
     app::App,
     cluster::prefixes,
-    openai::{Body, ChatJob, Generation, Limits, Structured, chat, response::Shape},
+    openai::{Body, ChatJob, Fetched, Generation, Limits, Picture, PictureUrl, Structured, chat, response::Shape},
     prompt::{self, ChatTemplate},
     tools,
 };
@@ -40,19 +40,19 @@ impl Job for ChatJob {
         &self.generation
     }
 
-    fn prepare(mut self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn urls(&self) -> Vec<PictureUrl> {
+        self.urls()
+    }
+
+    fn prepare(mut self, app: &App, fetched: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         force_calls(app, &mut self.generation)?;
         let prompt = prompt::build(&app.model, &self, app.max_positions())?;
         let image_token = app.model.image_token.as_ref().map(|token| token.id);
-        let prefixes = prefixes(&prompt.tokens, image_token, self.pictures.iter().map(|picture| &picture.bytes));
-        let prepared = Prepared {
-            prompt,
-            pictures: self.pictures,
-            prefixes,
-            param: "messages".to_owned(),
-            echo: None,
-            is_continued: false,
-        };
+        let pictures = self.pictures.into_iter().map(|sent| sent.with_bytes(fetched));
+        let pictures: Vec<Picture> = pictures.collect::<Result<_, _>>()?;
+        let prefixes = prefixes(&prompt.tokens, image_token, pictures.iter().map(|picture| &picture.bytes));
+        let prepared =
+            Prepared { prompt, pictures, prefixes, param: "messages".to_owned(), echo: None, is_continued: false };
         Ok((self.generation, vec![prepared]))
     }
 }

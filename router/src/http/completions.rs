@@ -7,7 +7,7 @@ use crate::{
     app::App,
     cluster::prefixes,
     openai::{
-        Body, Generation, Limits,
+        Body, Fetched, Generation, Limits,
         completion::{self, CompletionJob, RawPrompt, Words},
         response::Shape,
     },
@@ -25,7 +25,7 @@ impl Job for CompletionJob {
         &self.generation
     }
 
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn prepare(self, app: &App, _: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         let one = |prompt| prepared(app, prompt, self.adds_special_tokens, self.echoes);
         let prompts = self.prompts.into_iter().map(one).collect::<Result<_, _>>()?;
         Ok((self.generation, prompts))

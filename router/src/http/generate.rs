@@ -5,6 +5,9 @@
 //!                         └─────── a worker ──────┘                    └───────────── for each choice ─────────────┘
 //! ```
 //!
+//! Where pictures are given by URL, and the operator allows it, they are fetched between the request's validation and
+//! its prompts, and a second worker makes the prompts.
+//!
 //! Until the first token of any choice, every failure becomes an HTTP status of its own; only then does a stream begin.
 
 use std::sync::Arc;
@@ -32,7 +35,7 @@ use crate::{
     fit::{Fitted, fit},
     legs::RequestIds,
     openai::{
-        Body, Generation, Limits,
+        Body, Fetched, Generation, Limits, PictureUrl,
         response::{Completion, Head, Shape},
     },
 };
@@ -51,8 +54,25 @@ pub trait Job: Sized + Send + 'static {
     /// The validated request without its prompt.
     fn generation(&self) -> &Generation;
 
-    /// Tokenizes the request's prompts. Takes time in proportion to them, so do not call it on an async task.
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError>;
+    /// The pictures that the request gives by URL, each URL once.
+    fn urls(&self) -> Vec<PictureUrl> {
+        Vec::new()
+    }
+
+    /// Tokenizes the request's prompts, whose pictures by URL are among `fetched` or refused. Takes time in proportion
+    /// to them, so do not call it on an async task.
+    fn prepare(self, app: &App, fetched: &Fetched) -> Result<Ready, ServiceError>;
+}
+
+/// The validated request and its prompts.
+type Ready = (Generation, Vec<Prepared>);
+
+/// A request whose body has been read.
+enum Read<J> {
+    /// It is complete.
+    Ready(Box<Ready>),
+    /// Its pictures at these URLs are to be fetched.
+    Wants(Box<J>, Vec<PictureUrl>),
 }
 
 /// Ids and times of a request that has arrived.
@@ -84,18 +104,48 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
     let (raw, held) = body::receive(app, request, arrival.deadline).await?;
     let ticket = app.admission.enter(held)?;
     let shared = app.clone();
-    let job = move |held: &Held| prepare::<J>(&shared, raw, held);
-    let (ticket, prepared) = app.admission.work(ticket, arrival.deadline, job).await?;
-    let (generation, prompts) = prepared?;
-    answer(app, arrival, ticket, (generation, prompts), J::SHAPE).await
+    let job = move |held: &Held| read::<J>(&shared, raw, held);
+    let (ticket, read) = app.admission.work(ticket, arrival.deadline, job).await?;
+    let (ticket, ready) = match read? {
+        Read::Ready(ready) => (ticket, *ready),
+        Read::Wants(job, urls) => complete(app, ticket, *job, urls, arrival.deadline).await?,
+    };
+    answer(app, arrival, ticket, ready, J::SHAPE).await
 }
 
-/// Makes prompts of a body's bytes. Parsing, tokenizing and hashing pictures take time, so do not call it on an async
-/// task.
-fn prepare<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+/// Validates a body, and makes prompts of it unless pictures have to be fetched first. Parsing, tokenizing and hashing
+/// pictures take time, so do not call it on an async task.
+fn read<J: Job>(app: &App, raw: Raw, held: &Held) -> Result<Read<J>, ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
-    let (generation, prompts) = job.prepare(app)?;
+    let urls = if app.fetcher.is_some() { job.urls() } else { Vec::new() };
+    if urls.is_empty() {
+        return prepare(app, job, &Fetched::new(), held).map(Box::new).map(Read::Ready);
+    }
+    Ok(Read::Wants(Box::new(job), urls))
+}
+
+/// Fetches a request's pictures, and makes its prompts.
+async fn complete<J: Job>(
+    app: &Arc<App>,
+    ticket: Ticket,
+    job: J,
+    urls: Vec<PictureUrl>,
+    deadline: Instant,
+) -> Result<(Ticket, Ready), ServiceError> {
+    let fetched = match &app.fetcher {
+        Some(fetcher) => fetcher.fetch(urls, ticket.held(), deadline).await?,
+        None => Fetched::new(),
+    };
+    let shared = app.clone();
+    let prepare = move |held: &Held| prepare(&shared, job, &fetched, held);
+    let (ticket, ready) = app.admission.work(ticket, deadline, prepare).await?;
+    Ok((ticket, ready?))
+}
+
+/// Makes prompts of a validated request.
+fn prepare<J: Job>(app: &App, job: J, fetched: &Fetched, held: &Held) -> Result<Ready, ServiceError> {
+    let (generation, prompts) = job.prepare(app, fetched)?;
     check_grammar(app, &generation)?;
     held.resize(prompts.iter().map(Prepared::weight).sum())?;
     Ok((generation, prompts))
@@ -133,7 +183,7 @@ async fn answer(
     app: &Arc<App>,
     arrival: Arrival,
     ticket: Ticket,
-    (generation, prompts): (Generation, Vec<Prepared>),
+    (generation, prompts): Ready,
     shape: Shape,
 ) -> Result<Response, ServiceError> {
     let Arrival { ids, accepted, deadline } = arrival;

@@ -1,13 +1,17 @@
 //! The body of `POST /v1/chat/completions`, from JSON to a validated [`ChatJob`].
 
+use std::collections::HashSet;
+
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
     body::Body,
+    extension::{self, VisualChoice},
     fields::Fields,
     generation::{self, Dialect, Generation, Limits},
-    messages::{self, Field, Message, Picture},
+    messages::{self, Field, Message},
+    picture::{PictureUrl, SentPicture},
     sampling::TOP_LOGPROBS_MAX,
     template_kwargs, tools, unsupported,
 };
@@ -20,9 +24,18 @@ pub struct ChatJob {
     /// The conversation.
     pub messages: Vec<Message>,
     /// The pictures of all messages, in order.
-    pub pictures: Vec<Picture>,
+    pub pictures: Vec<SentPicture>,
     /// Variables of the chat template: those of `chat_template_kwargs`, and `tools`.
     pub template_kwargs: Vec<Field>,
+}
+
+impl ChatJob {
+    /// The pictures that were sent by URL, each URL once.
+    pub fn urls(&self) -> Vec<PictureUrl> {
+        let mut seen = HashSet::new();
+        let wanted = self.pictures.iter().filter_map(SentPicture::wanted);
+        wanted.filter(|wanted| seen.insert(wanted.url.clone())).collect()
+    }
 }
 
 /// Reads and validates a request given as a JSON value, whose keys have lost the client's order.
@@ -41,8 +54,17 @@ pub fn parse_body(body: &Body, limits: &Limits) -> Result<ChatJob, ServiceError>
     if let (Some(_), Some(list)) = (&tools, fields.get("tools")) {
         template_kwargs.push(Field { name: "tools".to_owned(), value: list.into(), param: "tools".to_owned() });
     }
-    let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
+    let mut generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
+    if are_all_low(&pictures) && !extension::chooses_visual(&fields)? {
+        generation.visual = VisualChoice::LOW_DETAIL;
+    }
     Ok(ChatJob { generation, messages, pictures, template_kwargs })
+}
+
+/// Whether every picture is sent with little detail asked for. The policy is one for all pictures of a request, so one
+/// that needs more decides for all.
+fn are_all_low(pictures: &[SentPicture]) -> bool {
+    !pictures.is_empty() && pictures.iter().all(|picture| picture.is_low)
 }
 
 /// Reads `logprobs`, which requests the log probabilities of the drawn tokens, and `top_logprobs`, the number of
@@ -138,6 +160,30 @@ mod tests {
         assert_eq!((job.stop.min_tokens, job.stop.ignores_end_tokens), (3, true));
         let error = refused(json!({"min_tokens": 4, "max_completion_tokens": 3}));
         assert_eq!(error.param.as_deref(), Some("min_tokens"));
+    }
+
+    #[test]
+    fn low_detail_of_all_pictures_prunes_unless_the_request_chooses() {
+        let visual = |details: &[&str], secateur: Value| {
+            let part = |detail: &&str| json!({"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detail": detail}});
+            let content: Vec<Value> = details.iter().map(part).collect();
+            let body = json!({"messages": [{"role": "user", "content": content}], "secateur": secateur});
+            parse(&body, &LIMITS).unwrap().generation.visual
+        };
+        assert_eq!(visual(&["low", "low"], json!({"transfer": {"policy": "dense"}})), VisualChoice::LOW_DETAIL);
+        assert_eq!(visual(&["low", "high"], Value::Null), VisualChoice::default());
+        assert_eq!(visual(&["low"], json!({"visual": {"method": "auto"}})), VisualChoice::default());
+        assert_eq!(visual(&["low"], json!({"visual": {"keep": 0.5}})).keep, Some(0.5));
+        assert_eq!(visual(&[], Value::Null), VisualChoice::default());
+    }
+
+    #[test]
+    fn each_url_is_wanted_once() {
+        let part = |url: &str| json!({"type": "image_url", "image_url": url});
+        let content = [part("http://a.test/b"), part("http://a.test/b")];
+        let job = parse(&json!({"messages": [{"role": "user", "content": content}]}), &LIMITS).unwrap();
+        let params: Vec<_> = job.urls().into_iter().map(|wanted| wanted.param).collect();
+        assert_eq!((job.pictures.len(), params), (2, vec!["messages[0].content[0].image_url".to_owned()]));
     }
 
     #[test]

@@ -14,9 +14,18 @@ pub struct VisualChoice {
     pub method: Option<VisualMethod>,
     /// Share of visual tokens to keep, (0, 1]; `None` means the recommended share.
     pub keep: Option<f64>,
+    /// Whether all pictures are sent with `"detail": "low"`, and nothing else is asked for: then the recommended share
+    /// is held to [`LOW_DETAIL_KEEP`].
+    pub is_low_detail: bool,
 }
 
+/// Most of the visual tokens that are kept where the client asks for low detail.
+pub const LOW_DETAIL_KEEP: f64 = 0.25;
+
 impl VisualChoice {
+    /// The choice of a client that asks for low detail.
+    pub const LOW_DETAIL: VisualChoice = VisualChoice { method: None, keep: None, is_low_detail: true };
+
     /// The policy in force, given the checkpoint's recommendations for one and for several pictures, and the number of
     /// pictures.
     pub fn resolve(&self, recommended: Recommended<'_>, pictures: usize) -> VisualPolicy {
@@ -26,6 +35,9 @@ impl VisualChoice {
         };
         let recommended = recommended.and_then(|policy| visual::policy_from_proto(policy).ok());
         let recommended = recommended.unwrap_or(VisualPolicy::KEEP_ALL);
+        if self.is_low_detail {
+            return low_detail(recommended);
+        }
         let method = self.method.unwrap_or(match (recommended.method(), self.keep) {
             // A share without a method, on a checkpoint without a recommendation, gets the method that loses least.
             (VisualMethod::None, Some(_)) => VisualMethod::Coverage,
@@ -36,6 +48,16 @@ impl VisualChoice {
         // Both sources of a share have been checked, so it is in range here.
         VisualPolicy::new(method, keep).unwrap_or(VisualPolicy::KEEP_ALL)
     }
+}
+
+/// The recommended method at a small share. Where it keeps what it keeps whatever the share, or there is none, it is the
+/// method that loses least.
+fn low_detail(recommended: VisualPolicy) -> VisualPolicy {
+    let (method, keep) = match recommended.method() {
+        VisualMethod::None | VisualMethod::Distinct => (VisualMethod::Coverage, LOW_DETAIL_KEEP),
+        method => (method, recommended.keep().min(LOW_DETAIL_KEEP)),
+    };
+    VisualPolicy::new(method, keep).unwrap_or(recommended)
 }
 
 /// The visual policies that a checkpoint recommends.
@@ -69,6 +91,11 @@ pub struct Extension {
     pub transfer: Option<TransferPolicy>,
     /// First tokens of the answer, used in place of sampled ones.
     pub forced: Vec<u32>,
+}
+
+/// Whether the request chooses how its pictures are pruned.
+pub fn chooses_visual(fields: &Fields) -> Result<bool, ServiceError> {
+    Ok(fields.object("secateur")?.is_some_and(|extension| extension.get("visual").is_some()))
 }
 
 /// Reads the extension; token ids must be below `vocab`. Unknown keys are refused, since a misspelt key would silently
@@ -107,7 +134,7 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
         }
     };
     let keep = fields.number_where("keep", "above 0 and at most 1", |keep| keep > 0.0 && keep <= 1.0)?;
-    Ok(VisualChoice { method, keep })
+    Ok(VisualChoice { method, keep, is_low_detail: false })
 }
 
 fn parse_transfer(fields: &Fields) -> Result<Option<TransferPolicy>, ServiceError> {
@@ -176,6 +203,21 @@ mod tests {
         assert_eq!(named.resolve(both, 3).keep(), 0.2);
         let none = parse_visual(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}}));
         assert_eq!(none.resolve(both, 1), VisualPolicy::KEEP_ALL);
+    }
+
+    #[test]
+    fn low_detail_is_the_recommended_method_at_a_small_share() {
+        let resolved = |method, keep| {
+            let card = visual::policy_to_proto(VisualPolicy::new(method, keep).unwrap());
+            let policy = VisualChoice::LOW_DETAIL.resolve(Recommended { one: Some(&card), several: None }, 1);
+            (policy.method(), policy.keep())
+        };
+        assert_eq!(resolved(VisualMethod::TrimTokenator, 0.9), (VisualMethod::TrimTokenator, 0.25));
+        assert_eq!(resolved(VisualMethod::TrimTokenator, 0.1), (VisualMethod::TrimTokenator, 0.1), "less is less");
+        assert_eq!(resolved(VisualMethod::Distinct, 1.0), (VisualMethod::Coverage, 0.25));
+        assert_eq!(resolved(VisualMethod::None, 1.0), (VisualMethod::Coverage, 0.25));
+        let without_a_card = VisualChoice::LOW_DETAIL.resolve(Recommended::default(), 3);
+        assert_eq!((without_a_card.method(), without_a_card.keep()), (VisualMethod::Coverage, 0.25));
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! Reads `messages`, whose content may be a string or a list of parts in every role.
 
-use bytes::Bytes;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
     body::{Body, KeyPositions},
-    fields::{Fields, invalid, unsupported},
+    fields::{Fields, unsupported},
     generation::Limits,
-    image_url,
     json::Json,
+    picture::{self, SentPicture},
 };
 
 /// One message.
@@ -63,19 +62,10 @@ pub enum Part {
     Picture,
 }
 
-/// An encoded picture and the field it came from.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Picture {
-    /// The encoded picture: PNG, JPEG, WebP or GIF by its first bytes. The prefill node decodes its pixels.
-    pub bytes: Bytes,
-    /// The field that the picture came from, such as `messages[0].content[1].image_url.url`.
-    pub param: String,
-}
-
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Reads `messages` of `body`, whose fields are `fields`, and gathers their pictures in order.
-pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+pub fn parse(body: &Body, fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<SentPicture>), ServiceError> {
     let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
     if values.is_empty() {
         return Err(fields.invalid("messages", "must not be empty"));
@@ -99,7 +89,7 @@ fn parse_message(
     fields: &Fields,
     (others, places): (Vec<Field>, KeyPositions),
     limits: &Limits,
-    pictures: &mut Vec<Picture>,
+    pictures: &mut Vec<SentPicture>,
 ) -> Result<Message, ServiceError> {
     let role = fields.text("role")?.ok_or_else(|| fields.invalid("role", "is required"))?;
     if !ROLES.contains(&role) {
@@ -114,7 +104,7 @@ fn parse_content(
     fields: &Fields,
     role: &str,
     limits: &Limits,
-    pictures: &mut Vec<Picture>,
+    pictures: &mut Vec<SentPicture>,
 ) -> Result<(Form, Vec<Part>), ServiceError> {
     match fields.get("content") {
         // An assistant that only called a tool, or refused, has no content.
@@ -132,7 +122,12 @@ fn parse_content(
     }
 }
 
-fn parse_part(value: &Value, path: String, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Part, ServiceError> {
+fn parse_part(
+    value: &Value,
+    path: String,
+    limits: &Limits,
+    pictures: &mut Vec<SentPicture>,
+) -> Result<Part, ServiceError> {
     if let Value::String(text) = value {
         return Ok(Part::Text { text: text.clone(), param: path });
     }
@@ -145,7 +140,7 @@ fn parse_part(value: &Value, path: String, limits: &Limits, pictures: &mut Vec<P
             if pictures.len() == limits.images_max {
                 return Err(too_many_pictures(&fields, limits));
             }
-            pictures.push(parse_picture(&fields, limits)?);
+            pictures.push(picture::parse(&fields, limits)?);
             Ok(Part::Picture)
         }
         "input_audio" | "file" | "audio_url" | "video_url" | "video" => Err(unsupported(
@@ -166,33 +161,16 @@ fn too_many_pictures(fields: &Fields, limits: &Limits) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidImage, message).with_param(fields.path("image_url"))
 }
 
-/// Reads `image_url`: an object with `url` and possibly other keys, or a bare string.
-fn parse_picture(fields: &Fields, limits: &Limits) -> Result<Picture, ServiceError> {
-    let (url, param) = match fields.get("image_url") {
-        Some(Value::String(url)) => (url.as_str(), fields.path("image_url")),
-        Some(value @ Value::Object(_)) => {
-            let object = Fields::of(value, fields.path("image_url"))?;
-            let url = object.text("url")?.ok_or_else(|| object.invalid("url", "is required"))?;
-            (url, object.path("url"))
-        }
-        Some(_) => return Err(fields.invalid("image_url", "must be an object with a url, or a string")),
-        None => return Err(invalid(fields.path("image_url"), format!("{} is required", fields.path("image_url")))),
-    };
-    let bytes = image_url::decode(url, limits.image_bytes_max)
-        .map_err(|message| ServiceError::new(ErrorCode::InvalidImage, message).with_param(param.clone()))?;
-    Ok(Picture { bytes, param })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    const LIMITS: Limits = Limits { images_max: 1, image_bytes_max: 100, vocab: 300 };
     // The eight bytes that every PNG starts with.
     const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
+    const LIMITS: Limits = Limits { images_max: 1, image_bytes_max: 100, vocab: 300 };
 
-    fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+    fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<SentPicture>), ServiceError> {
         let body = Body::from(json!({"messages": messages}));
         parse(&body, &Fields::of(&body, "").unwrap(), &LIMITS)
     }
@@ -238,8 +216,8 @@ mod tests {
         let error = parse_json(json!([{"role": "user", "content": [part, part]}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[1].image_url"));
         assert!(error.message.contains("at most 1"), "{error}");
-        let web = json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}});
-        let error = parse_json(json!([{"role": "user", "content": [web]}])).unwrap_err();
+        let file = json!({"type": "image_url", "image_url": {"url": "file:///a.png"}});
+        let error = parse_json(json!([{"role": "user", "content": [file]}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[0].image_url.url"));
         assert!(error.message.contains("data URI"), "{error}");
     }
