@@ -14,6 +14,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
+    fetch::Fetcher,
     metrics::{LinkLabels, Metrics, NodeFigures, Snapshot},
     request::Limits,
     served::ServedModel,
@@ -31,6 +32,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Bounds on the content of one request.
     pub limits: Limits,
+    /// Fetches pictures by URL, where the operator allows it.
+    pub fetcher: Option<Fetcher>,
     /// Largest request body, in bytes.
     pub body_bytes_max: usize,
     /// Most client connections at once.
@@ -57,6 +60,8 @@ pub struct Parts {
     pub admission: Admission,
     /// See [`App::limits`].
     pub limits: Limits,
+    /// See [`App::fetcher`].
+    pub fetcher: Option<Fetcher>,
     /// See [`App::body_bytes_max`].
     pub body_bytes_max: usize,
     /// See [`App::connections_max`].
@@ -76,6 +81,7 @@ impl App {
             cluster: Arc::new(parts.cluster),
             admission: parts.admission,
             limits: parts.limits,
+            fetcher: parts.fetcher,
             body_bytes_max: parts.body_bytes_max,
             connections_max: parts.connections_max,
             request_timeout: parts.request_timeout,

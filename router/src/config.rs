@@ -6,7 +6,10 @@ use clap::{Args, Command, ValueEnum};
 use secateur_channel::{AddressError, LinkSecurity, check_address};
 use secateur_common::{config::Layers, telemetry::LogFormat};
 
-use crate::tools::Dialect;
+use crate::{
+    fetch::{HostRule, HostRuleError},
+    tools::Dialect,
+};
 
 /// Default of `--max-held-bytes`, in multiples of the largest body. One peer may hold half of all memory, and large
 /// requests three quarters of that, so the largest body may take six times its size once it is parsed.
@@ -106,6 +109,35 @@ pub struct RouterSettings {
     /// How the model writes calls of tools [default: what its chat template asks for]
     #[arg(long, value_enum, value_name = "DIALECT", env = "SECATEUR_ROUTER_TOOL_DIALECT")]
     pub tool_dialect: Option<Dialect>,
+    /// Hosts that pictures given by URL (image_url) are fetched from: names, *.NAME for all below a name, * for every
+    /// public host, each on ports 80 and 443 or with a port of its own. HOST:PORT!private may have private addresses,
+    /// for a store of pictures inside the network. None: pictures come in the request alone
+    #[arg(
+        long, value_name = "HOST,...", env = "SECATEUR_ROUTER_IMAGE_URL_HOST", value_delimiter = ',',
+        value_parser = image_host
+    )]
+    pub image_url_host: Vec<String>,
+
+    /// Seconds after which the download of a picture is given up, redirects included
+    #[arg(
+        long, value_name = "SECONDS", default_value_t = 5, env = "SECATEUR_ROUTER_IMAGE_URL_TIMEOUT",
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
+    pub image_url_timeout: u64,
+
+    /// Memory for fetched pictures, so that the next turn of a conversation does not fetch them again; 0 for none
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 64 * 1024 * 1024, env = "SECATEUR_ROUTER_IMAGE_URL_CACHE_BYTES",
+        value_parser = clap::value_parser!(u64).range(0..=1 << 40)
+    )]
+    pub image_url_cache_bytes: u64,
+
+    /// Pictures that are fetched at once; others wait
+    #[arg(
+        long, value_name = "N", default_value_t = 16, env = "SECATEUR_ROUTER_IMAGE_URL_CONCURRENCY",
+        value_parser = clap::value_parser!(u32).range(1..=1_024)
+    )]
+    pub image_url_concurrency: u32,
 
     /// Keys that clients must send as bearer tokens; none: everybody is served
     #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]
@@ -172,6 +204,14 @@ fn node_address(text: &str) -> Result<String, AddressError> {
     Ok(address.to_owned())
 }
 
+fn image_host(text: &str) -> Result<String, HostRuleError> {
+    let entry = text.trim();
+    if !entry.is_empty() {
+        entry.parse::<HostRule>()?;
+    }
+    Ok(entry.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
@@ -197,6 +237,17 @@ mod tests {
         let held = |flags: [&str; 2]| parsed(&[&nodes[..], &flags].concat()).unwrap().held_bytes();
         assert_eq!(held(["--max-body-bytes", "104857600"]), 1600 << 20);
         assert_eq!(held(["--max-held-bytes", "1048576"]), 1 << 20);
+    }
+
+    #[test]
+    fn hosts_of_pictures_are_checked_and_none_is_the_default() {
+        let nodes = ["--model", "/m", "--prefill", "a:1", "--decode", "c:3"];
+        assert!(parsed(&nodes).unwrap().image_url_host.is_empty());
+        let hosts = |list| parsed(&[&nodes[..], &["--image-url-host", list]].concat());
+        assert_eq!(hosts("a.test, *.b.test:81").unwrap().image_url_host, ["a.test", "*.b.test:81"]);
+        assert_eq!(hosts("").unwrap().image_url_host, [""]);
+        let wrong = hosts("a.test,*!private").unwrap_err().to_string();
+        assert!(wrong.contains("--image-url-host") && wrong.contains("!private"), "{wrong}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Secateur's router: OpenAI's HTTP API in, gRPC out. It never touches a tensor.
 //!
-//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), tokenizes it ([`prompt`], [`served`]),
-//! checks that it fits ([`fit`]), waits for a permit ([`admission`]), places it on two nodes ([`cluster`]), runs both
-//! legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
+//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), fetches its pictures where they are
+//! given by URL ([`fetch`]), tokenizes it ([`prompt`], [`served`]), checks that it fits ([`fit`]), waits for a permit
+//! ([`admission`]), places it on two nodes ([`cluster`]), runs both legs ([`legs`]), and turns tokens back into text and
+//! a receipt ([`answer`]).
 //!
 //! Deliberately absent: sampling (done by the nodes), pixels (decoded by prefill), and any state that outlives a
-//! request, except node snapshots, counters, and means and digests that may be lost at any time ([`cluster`]).
+//! request, except node snapshots, counters, means and digests that may be lost at any time ([`cluster`]), and fetched
+//! pictures.
 
 pub mod admission;
 pub mod answer;
@@ -13,6 +15,7 @@ pub mod app;
 pub mod cluster;
 pub mod config;
 pub mod dashboard;
+pub mod fetch;
 pub mod fit;
 pub mod http;
 pub mod legs;

@@ -11,6 +11,7 @@ use crate::{
     app::{App, Parts},
     cluster::{Cluster, Sites, system_lookup},
     config::RouterSettings,
+    fetch::{self, Fetcher, HostRule, HostRuleError, Means, TrustError, system_trust},
     http,
     request::Limits,
     served::{self, LoadError, ServedModel},
@@ -31,6 +32,12 @@ pub enum ServeError {
     /// A certificate, a key or the cluster secret cannot be used.
     #[error(transparent)]
     Security(#[from] SecurityError),
+    /// An entry of `--image-url-host` cannot be used.
+    #[error("--image-url-host: {0}")]
+    ImageHost(#[from] HostRuleError),
+    /// Pictures cannot be fetched over TLS.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// Loading the model folder ended in a panic.
     #[error("the model folder could not be read")]
     LoadPanicked,
@@ -76,6 +83,7 @@ pub async fn serve_model(
     let cluster = Cluster::start(&sites, &channels, digest, settings.placement, &probes)?;
     let limits =
         Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
+    let fetcher = fetcher(&settings)?;
     let api_keys = keys(&settings.api_key);
     tracing::info!(
         model = model.name,
@@ -94,6 +102,7 @@ pub async fn serve_model(
             usize::try_from(settings.held_bytes()).unwrap_or(usize::MAX),
         ),
         limits,
+        fetcher,
         body_bytes_max: usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX),
         connections_max: settings.max_connections as usize,
         request_timeout: Duration::from_secs(settings.request_timeout),
@@ -101,6 +110,23 @@ pub async fn serve_model(
     }));
     http::run(listener, http::routes(app.clone()), app, shutdown).await;
     Ok(())
+}
+
+/// What fetches pictures by URL, unless no host is allowed. An empty entry, which an unset variable in a compose file
+/// produces, is dropped.
+fn fetcher(settings: &RouterSettings) -> Result<Option<Fetcher>, ServeError> {
+    let entries = settings.image_url_host.iter().filter(|entry| !entry.trim().is_empty());
+    let rules: Vec<HostRule> = entries.map(|entry| entry.parse()).collect::<Result<_, _>>()?;
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let bounds = fetch::Bounds {
+        timeout: Duration::from_secs(settings.image_url_timeout),
+        picture_bytes_max: IMAGE_BYTES_MAX,
+        cache_bytes: usize::try_from(settings.image_url_cache_bytes).unwrap_or(usize::MAX),
+        concurrency: settings.image_url_concurrency as usize,
+    };
+    Ok(Some(Fetcher::new(rules, bounds, Means { lookup: system_lookup(), tls: system_trust()? })))
 }
 
 /// Digests of the API keys. An empty key, which an unset variable in a compose file produces, is dropped: no client

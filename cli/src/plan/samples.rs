@@ -4,8 +4,9 @@ use anyhow::Context;
 use secateur_model::{Model, Picture, PictureLimits, Segment, calibrate::Sample};
 use secateur_pruning::VisualPolicy;
 use secateur_router::{
-    openai::{ChatJob, Limits, chat},
+    openai::chat,
     prompt,
+    request::{ChatJob, Fetched, Limits},
     served::ServedModel,
 };
 use serde_json::json;
@@ -44,10 +45,13 @@ pub fn lay_out(case: &Case, served: &ServedModel, model: &Model, pruning: Prunin
     let job = job(case, served)?;
     let limit = u32::try_from(model.info().max_positions).unwrap_or(u32::MAX);
     let prompt = prompt::build(served, &job, limit)?;
+    let policy = pruning.of(job.pictures.len());
     let mut pictures = Vec::with_capacity(job.pictures.len());
-    for picture in &job.pictures {
-        let policy = pruning.of(job.pictures.len());
-        pictures.push(Picture::decode(&picture.bytes, &PictureLimits::default())?.with_view(policy.view()));
+    for picture in job.pictures {
+        pictures.push(
+            Picture::decode(&picture.with_bytes(&Fetched::new())?.bytes, &PictureLimits::default())?
+                .with_view(policy.view()),
+        );
     }
     let seen = if pictures.is_empty() { Vec::new() } else { model.see(&pictures)? };
     let words: Vec<u32> = prompt

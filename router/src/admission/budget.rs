@@ -84,9 +84,20 @@ impl Budget {
 impl Held {
     /// Sets the memory that the request holds to `bytes`. An error leaves it unchanged.
     pub fn resize(&self, bytes: usize) -> Result<(), ServiceError> {
-        let (bounds, new) = (self.budget.bounds(bytes), bytes.saturating_sub(FREE));
+        self.change(|_| bytes)
+    }
+
+    /// Adds `more` bytes to the memory that the request holds; none of them are free. An error leaves it unchanged.
+    pub fn grow(&self, more: usize) -> Result<(), ServiceError> {
+        self.change(|counted| counted.saturating_add(FREE).saturating_add(more))
+    }
+
+    /// Sets the memory that the request holds, given the bytes that are counted now.
+    fn change(&self, bytes: impl FnOnce(usize) -> usize) -> Result<(), ServiceError> {
         let mut ledger = self.budget.lock();
         let old = self.weight.load(Ordering::Relaxed);
+        let bytes = bytes(old);
+        let (bounds, new) = (self.budget.bounds(bytes), bytes.saturating_sub(FREE));
         if new <= old {
             ledger.shares.give(self.peer, old - new);
         } else if new > bounds.peer {
@@ -119,7 +130,7 @@ impl Drop for Held {
 
 fn never(bytes: usize, bounds: Bounds) -> ServiceError {
     let most = bounds.peer;
-    let message = format!("reading the body takes about {bytes} bytes of memory; one request may take {most}");
+    let message = format!("the request takes about {bytes} bytes of memory; one request may take {most}");
     ServiceError::new(ErrorCode::PayloadTooLarge, message)
 }
 
@@ -157,6 +168,17 @@ mod tests {
         tiny.iter().for_each(|held| held.resize(FREE).unwrap());
         drop((large, more, tiny));
         assert_eq!((budget.bytes(), budget.holders()), (0, 0));
+    }
+
+    #[test]
+    fn what_comes_later_is_counted_whole_in_however_small_pieces() {
+        let budget = Budget::new(8 * MIB);
+        let held = budget.holder(peer(1));
+        (0..64).for_each(|_| held.grow(FREE / 2).unwrap());
+        assert_eq!(budget.bytes(), 32 * FREE);
+        assert_eq!(code(held.grow(4 * MIB)), Some(ErrorCode::PayloadTooLarge));
+        held.resize(2 * FREE).unwrap();
+        assert_eq!(budget.bytes(), FREE);
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Admission {
 
 impl Ticket {
     /// The memory that the request holds.
-    pub fn held(&self) -> &Held {
+    pub fn held(&self) -> &Arc<Held> {
         &self.held
     }
 

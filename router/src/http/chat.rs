@@ -14,7 +14,7 @@ use crate::{
     },
     prompt,
     reply::{Format, ReplyId},
-    request::{ChatJob, Generation, Limits, Opening, Structured},
+    request::{ChatJob, Fetched, Generation, Limits, Opening, Picture, PictureUrl, Structured},
     template::ChatTemplate,
     tools,
 };
@@ -60,15 +60,21 @@ impl Job for ChatJob {
         Box::new(OpenAiReply::new(Shape::Chat, reply, self.generation.stream))
     }
 
-    fn prepare(mut self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn urls(&self) -> Vec<PictureUrl> {
+        self.urls()
+    }
+
+    fn prepare(mut self, app: &App, fetched: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         force_calls(app, &mut self.generation)?;
         check_effort(app, &self)?;
         let prompt = prompt::build(&app.model, &self, app.max_positions())?;
         let image_token = app.model.image_token.as_ref().map(|token| token.id);
-        let prefixes = prefixes(&prompt.tokens, image_token, self.pictures.iter().map(|picture| &picture.bytes));
+        let pictures = self.pictures.into_iter().map(|sent| sent.with_bytes(fetched));
+        let pictures: Vec<Picture> = pictures.collect::<Result<_, _>>()?;
+        let prefixes = prefixes(&prompt.tokens, image_token, pictures.iter().map(|picture| &picture.bytes));
         let prepared = Prepared {
             prompt,
-            pictures: self.pictures,
+            pictures,
             prefixes,
             param: "messages".to_owned(),
             echo: None,

@@ -14,7 +14,7 @@ use crate::{
     },
     prompt,
     reply::{Format, ReplyId},
-    request::{Generation, Limits, RawPrompt, Words},
+    request::{Fetched, Generation, Limits, RawPrompt, Words},
 };
 
 impl Job for CompletionJob {
@@ -30,7 +30,7 @@ impl Job for CompletionJob {
         Box::new(OpenAiReply::new(Shape::Text, reply, self.generation.stream))
     }
 
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn prepare(self, app: &App, _: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         let one = |prompt| prepared(app, prompt, self.adds_special_tokens, self.echoes);
         let prompts = self.prompts.into_iter().map(one).collect::<Result<_, _>>()?;
         Ok((self.generation, prompts))

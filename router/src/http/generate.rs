@@ -5,6 +5,9 @@
 //!                         └─────── a worker ──────┘                    └───────────── for each choice ─────────────┘
 //! ```
 //!
+//! Where pictures are given by URL, and the operator allows it, they are fetched between the request's validation and
+//! its prompts, and a second worker makes the prompts.
+//!
 //! Until the first token of any choice, every failure becomes an HTTP status of its own; only then does a stream begin.
 
 use std::sync::{Arc, OnceLock};
@@ -33,7 +36,7 @@ use crate::{
     fit::{Fitted, fit},
     legs::RequestIds,
     reply::{Format, ReplyId},
-    request::{Generation, Limits},
+    request::{Fetched, Generation, Limits, PictureUrl},
 };
 
 /// Most bytes of pictures sent to prefill for one request with several answers.
@@ -55,8 +58,29 @@ pub trait Job: Sized + Send + 'static {
         error::response(error)
     }
 
-    /// Tokenizes the request's prompts. Takes time in proportion to them, so do not call it on an async task.
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError>;
+    /// The pictures that the request gives by URL, each URL once.
+    fn urls(&self) -> Vec<PictureUrl> {
+        Vec::new()
+    }
+
+    /// Tokenizes the request's prompts, whose pictures by URL are among `fetched` or refused. Takes time in proportion
+    /// to them, so do not call it on an async task.
+    fn prepare(self, app: &App, fetched: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError>;
+}
+
+/// A request whose body has been read.
+enum Read<J> {
+    /// It is complete.
+    Ready(Box<Ready>),
+    /// Its pictures at these URLs are to be fetched.
+    Wants(Box<Wanting<J>>),
+}
+
+/// A validated request whose pictures are missing.
+struct Wanting<J> {
+    job: J,
+    reply: ReplyId,
+    urls: Vec<PictureUrl>,
 }
 
 /// Ids and times of a request that has arrived.
@@ -98,18 +122,49 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
     let ticket = app.admission.enter(held)?;
     let reply = ReplyId { epoch: arrival.epoch.clone(), created: unix_seconds(), model: app.model.name.clone() };
     let shared = app.clone();
-    let job = move |held: &Held| prepare::<J>(&shared, raw, reply, held);
-    let (ticket, prepared) = app.admission.work(ticket, arrival.deadline, job).await?;
-    answer(app, arrival, ticket, prepared?).await
+    let job = move |held: &Held| read::<J>(&shared, raw, reply, held);
+    let (ticket, read) = app.admission.work(ticket, arrival.deadline, job).await?;
+    let (ticket, ready) = match read? {
+        Read::Ready(ready) => (ticket, *ready),
+        Read::Wants(wanting) => complete(app, ticket, *wanting, arrival.deadline).await?,
+    };
+    answer(app, arrival, ticket, ready).await
 }
 
-/// Makes prompts of a body's bytes. Parsing, tokenizing and hashing pictures take time, so do not call it on an async
-/// task.
-fn prepare<J: Job>(app: &App, raw: Raw, reply: ReplyId, held: &Held) -> Result<Ready, ServiceError> {
+/// Validates a body, and makes prompts of it unless pictures have to be fetched first. Parsing, tokenizing and hashing
+/// pictures take time, so do not call it on an async task.
+fn read<J: Job>(app: &App, raw: Raw, reply: ReplyId, held: &Held) -> Result<Read<J>, ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
     check_model(app, job.generation())?;
+    let urls = if app.fetcher.is_some() { job.urls() } else { Vec::new() };
+    if urls.is_empty() {
+        return prepare(app, job, reply, &Fetched::new(), held).map(Box::new).map(Read::Ready);
+    }
+    Ok(Read::Wants(Box::new(Wanting { job, reply, urls })))
+}
+
+/// Fetches a request's pictures, and makes its prompts.
+async fn complete<J: Job>(
+    app: &Arc<App>,
+    ticket: Ticket,
+    wanting: Wanting<J>,
+    deadline: Instant,
+) -> Result<(Ticket, Ready), ServiceError> {
+    let Wanting { job, reply, urls } = wanting;
+    let fetched = match &app.fetcher {
+        Some(fetcher) => fetcher.fetch(urls, ticket.held(), deadline).await?,
+        None => Fetched::new(),
+    };
+    let shared = app.clone();
+    let prepare = move |held: &Held| prepare(&shared, job, reply, &fetched, held);
+    let (ticket, ready) = app.admission.work(ticket, deadline, prepare).await?;
+    Ok((ticket, ready?))
+}
+
+/// Makes prompts of a validated request.
+fn prepare<J: Job>(app: &App, job: J, reply: ReplyId, fetched: &Fetched, held: &Held) -> Result<Ready, ServiceError> {
     let format = job.format(reply);
-    let (generation, prompts) = job.prepare(app)?;
+    let (generation, prompts) = job.prepare(app, fetched)?;
     check_grammar(app, &generation)?;
     held.resize(prompts.iter().map(Prepared::weight).sum())?;
     Ok(Ready { generation, prompts, format })

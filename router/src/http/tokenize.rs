@@ -19,6 +19,7 @@ use crate::{
         tokenize::{self, TokenizeJob},
     },
     prompt,
+    request::{ChatJob, not_fetched},
 };
 
 /// Answers with the prompt's tokens, their number, and the longest context.
@@ -67,9 +68,23 @@ async fn worked(
 
 fn tokenized(app: &App, job: TokenizeJob) -> Result<Vec<u32>, ServiceError> {
     match job {
-        TokenizeJob::Chat(job) => prompt::build(&app.model, &job, app.max_positions()).map(|prompt| prompt.tokens),
+        TokenizeJob::Chat(job) => {
+            check_urls(app, &job)?;
+            prompt::build(&app.model, &job, app.max_positions()).map(|prompt| prompt.tokens)
+        }
         TokenizeJob::Text { text, adds_special_tokens } => {
             prompt::tokenize(&app.model, &text, adds_special_tokens, app.max_positions())
         }
+    }
+}
+
+/// Refuses URLs of pictures that a chat request would not fetch. The others are not fetched here either: whatever is
+/// there becomes one token.
+fn check_urls(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
+    let urls = job.urls();
+    match (&app.fetcher, urls.first()) {
+        (Some(fetcher), _) => fetcher.check(&urls),
+        (None, Some(url)) => Err(not_fetched(&url.param)),
+        (None, None) => Ok(()),
     }
 }

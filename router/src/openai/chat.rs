@@ -4,13 +4,14 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
+    extension,
     fields::Fields,
     generation::{self, Dialect},
     messages,
     sampling::TOP_LOGPROBS_MAX,
     template_kwargs, tools, unsupported,
 };
-use crate::request::{ChatJob, Field, Generation, Limits, Opening};
+use crate::request::{ChatJob, Field, Generation, Limits, Opening, SentPicture, VisualChoice};
 
 /// Parameters of chat requests that other requests do not have.
 const SUPPORTED: [&str; 6] = [
@@ -35,13 +36,16 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     if let (Some(_), Some(list)) = (&tools, fields.get("tools")) {
         template_kwargs.push(Field { name: "tools".to_owned(), value: list.clone(), param: "tools".to_owned() });
     }
-    let generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
     // `none` is the effort of a model that was not asked to think.
     if let Some(effort) = fields.text(REASONING_EFFORT)?.filter(|effort| *effort != "none") {
         let [name, param] = [REASONING_EFFORT.to_owned(), REASONING_EFFORT.to_owned()];
         template_kwargs.push(Field { name, value: effort.into(), param });
     }
     let opening = opening(&fields)?;
+    let mut generation = Generation { tools, ..generation::parse(&fields, limits, dialect)? };
+    if are_all_low(&pictures) && !extension::chooses_visual(&fields)? {
+        generation.visual = VisualChoice::LOW_DETAIL;
+    }
     Ok(ChatJob { generation, messages, pictures, opening, template_kwargs })
 }
 
@@ -56,6 +60,12 @@ fn opening(fields: &Fields) -> Result<Opening, ServiceError> {
         (false, Some(false)) => Ok(Opening::Nothing),
         (false, _) => Ok(Opening::Answer),
     }
+}
+
+/// Whether every picture is sent with little detail asked for. The policy is one for all pictures of a request, so one
+/// that needs more decides for all.
+fn are_all_low(pictures: &[SentPicture]) -> bool {
+    !pictures.is_empty() && pictures.iter().all(|picture| picture.is_low)
 }
 
 /// Reads `logprobs`, which requests the log probabilities of the drawn tokens, and `top_logprobs`, the number of
@@ -151,6 +161,30 @@ mod tests {
         assert_eq!((job.stop.min_tokens, job.stop.ignores_end_tokens), (3, true));
         let error = refused(json!({"min_tokens": 4, "max_completion_tokens": 3}));
         assert_eq!(error.param.as_deref(), Some("min_tokens"));
+    }
+
+    #[test]
+    fn low_detail_of_all_pictures_prunes_unless_the_request_chooses() {
+        let visual = |details: &[&str], secateur: Value| {
+            let part = |detail: &&str| json!({"type": "image_url", "image_url": {"url": "https://a.test/b.png", "detail": detail}});
+            let content: Vec<Value> = details.iter().map(part).collect();
+            let body = json!({"messages": [{"role": "user", "content": content}], "secateur": secateur});
+            parse(&body, &LIMITS).unwrap().generation.visual
+        };
+        assert_eq!(visual(&["low", "low"], json!({"transfer": {"policy": "dense"}})), VisualChoice::LOW_DETAIL);
+        assert_eq!(visual(&["low", "high"], Value::Null), VisualChoice::default());
+        assert_eq!(visual(&["low"], json!({"visual": {"method": "auto"}})), VisualChoice::default());
+        assert_eq!(visual(&["low"], json!({"visual": {"keep": 0.5}})).keep, Some(0.5));
+        assert_eq!(visual(&[], Value::Null), VisualChoice::default());
+    }
+
+    #[test]
+    fn each_url_is_wanted_once() {
+        let part = |url: &str| json!({"type": "image_url", "image_url": url});
+        let content = [part("http://a.test/b"), part("http://a.test/b")];
+        let job = parse(&json!({"messages": [{"role": "user", "content": content}]}), &LIMITS).unwrap();
+        let params: Vec<_> = job.urls().into_iter().map(|wanted| wanted.param).collect();
+        assert_eq!((job.pictures.len(), params), (2, vec!["messages[0].content[0].image_url".to_owned()]));
     }
 
     #[test]

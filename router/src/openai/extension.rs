@@ -22,6 +22,11 @@ pub struct Extension {
     pub forced: Vec<u32>,
 }
 
+/// Whether the request chooses how its pictures are pruned.
+pub fn chooses_visual(fields: &Fields) -> Result<bool, ServiceError> {
+    Ok(fields.object("secateur")?.is_some_and(|extension| extension.get("visual").is_some()))
+}
+
 /// Reads the extension; token ids must be below `vocab`. Unknown keys are refused, since a misspelt key would silently
 /// select another policy.
 pub fn parse(fields: &Fields, vocab: u32) -> Result<Extension, ServiceError> {
@@ -58,7 +63,7 @@ fn parse_visual(fields: &Fields) -> Result<VisualChoice, ServiceError> {
         }
     };
     let keep = fields.number_where("keep", "above 0 and at most 1", |keep| keep > 0.0 && keep <= 1.0)?;
-    Ok(VisualChoice { method, keep })
+    Ok(VisualChoice { method, keep, is_low_detail: false })
 }
 
 fn parse_transfer(fields: &Fields) -> Result<Option<TransferPolicy>, ServiceError> {
@@ -131,6 +136,21 @@ mod tests {
         assert_eq!(named.resolve(both, 3).keep(), 0.2);
         let none = parse_visual(json!({"visual": {"method": "none"}, "transfer": {"policy": "dense"}}));
         assert_eq!(none.resolve(both, 1), VisualPolicy::KEEP_ALL);
+    }
+
+    #[test]
+    fn low_detail_is_the_recommended_method_at_a_small_share() {
+        let resolved = |method, keep| {
+            let card = visual::policy_to_proto(VisualPolicy::new(method, keep).unwrap());
+            let policy = VisualChoice::LOW_DETAIL.resolve(Recommended { one: Some(&card), several: None }, 1);
+            (policy.method(), policy.keep())
+        };
+        assert_eq!(resolved(VisualMethod::TrimTokenator, 0.9), (VisualMethod::TrimTokenator, 0.25));
+        assert_eq!(resolved(VisualMethod::TrimTokenator, 0.1), (VisualMethod::TrimTokenator, 0.1), "less is less");
+        assert_eq!(resolved(VisualMethod::Distinct, 1.0), (VisualMethod::Coverage, 0.25));
+        assert_eq!(resolved(VisualMethod::None, 1.0), (VisualMethod::Coverage, 0.25));
+        let without_a_card = VisualChoice::LOW_DETAIL.resolve(Recommended::default(), 3);
+        assert_eq!((without_a_card.method(), without_a_card.keep()), (VisualMethod::Coverage, 0.25));
     }
 
     #[test]

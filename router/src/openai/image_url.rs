@@ -1,4 +1,4 @@
-//! Decodes pictures from data URIs. The router never fetches a URL: clients could use it to reach its internal network.
+//! Decodes pictures from data URIs, and tells them from URLs that would have to be fetched.
 
 use base64::{
     Engine,
@@ -7,11 +7,19 @@ use base64::{
 };
 use bytes::Bytes;
 
+use crate::request::{NOT_FETCHED, is_known_format};
+
 // Some clients omit the padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
+
+/// Whether the picture is to be fetched from a web server.
+pub fn is_web(url: &str) -> bool {
+    let begins = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    begins("http:") || begins("https:")
+}
 
 /// Decodes a picture of at most `bytes_max` bytes; an error says what is wrong with it.
 pub fn decode(url: &str, bytes_max: usize) -> Result<Bytes, String> {
@@ -34,7 +42,7 @@ pub fn decode(url: &str, bytes_max: usize) -> Result<Bytes, String> {
 fn payload(url: &str) -> Result<&str, String> {
     let is_data = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
     if !is_data {
-        return Err("pictures must be sent as data URIs (data:image/png;base64,...); URLs are not fetched".to_owned());
+        return Err(NOT_FETCHED.to_owned());
     }
     let (header, data) = url[5..].split_once(',').ok_or("the data URI has no comma before its data")?;
     let is_base64 = header.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64"));
@@ -56,15 +64,6 @@ fn too_large(bytes_max: usize) -> String {
     format!("the picture is larger than {bytes_max} bytes")
 }
 
-/// Whether the bytes begin like a known image format; the declared media type is often wrong.
-fn is_known_format(bytes: &[u8]) -> bool {
-    let is_png = bytes.starts_with(b"\x89PNG\r\n\x1a\n");
-    let is_jpeg = bytes.starts_with(b"\xff\xd8\xff");
-    let is_webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    let is_gif = bytes.starts_with(b"GIF87a") || bytes.starts_with(b"GIF89a");
-    is_png || is_jpeg || is_webp || is_gif
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +77,14 @@ mod tests {
         ] {
             assert_eq!(decode(url, 100).unwrap().as_ref(), b"\x89PNG\r\n\x1a\n", "{url}");
         }
+    }
+
+    #[test]
+    fn urls_of_the_web_are_known_by_their_scheme() {
+        assert!(["http://a/b", "HTTPS://a", "http:a"].iter().all(|url| is_web(url)));
+        assert!(
+            !["data:,http://a", "file:///a", "httpx://a", "http", "", " http://a", "é"].iter().any(|url| is_web(url))
+        );
     }
 
     #[test]

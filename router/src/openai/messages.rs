@@ -4,10 +4,10 @@ use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, invalid, unsupported},
-    image_url,
+    fields::{Fields, unsupported},
+    picture,
 };
-use crate::request::{Field, Form, KeyPositions, Limits, Message, Part, Picture};
+use crate::request::{Field, Form, KeyPositions, Limits, Message, Part, SentPicture};
 
 /// Keys that the router reads itself; all other keys reach the template unchanged.
 const READ_BY_NAME: [&str; 2] = ["role", "content"];
@@ -15,7 +15,7 @@ const READ_BY_NAME: [&str; 2] = ["role", "content"];
 const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
 
 /// Reads `messages` and gathers their pictures in order.
-pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<SentPicture>), ServiceError> {
     let values = fields.list("messages")?.ok_or_else(|| fields.invalid("messages", "is required"))?;
     if values.is_empty() {
         return Err(fields.invalid("messages", "must not be empty"));
@@ -29,7 +29,7 @@ pub fn parse(fields: &Fields, limits: &Limits) -> Result<(Vec<Message>, Vec<Pict
     Ok((messages, pictures))
 }
 
-fn parse_message(fields: &Fields, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Message, ServiceError> {
+fn parse_message(fields: &Fields, limits: &Limits, pictures: &mut Vec<SentPicture>) -> Result<Message, ServiceError> {
     let role = fields.text("role")?.ok_or_else(|| fields.invalid("role", "is required"))?;
     if !ROLES.contains(&role) {
         return Err(fields.invalid("role", format!("must be one of {}", ROLES.join(", "))));
@@ -66,7 +66,7 @@ fn parse_content(
     fields: &Fields,
     role: &str,
     limits: &Limits,
-    pictures: &mut Vec<Picture>,
+    pictures: &mut Vec<SentPicture>,
 ) -> Result<(Form, Vec<Part>), ServiceError> {
     match fields.get("content") {
         // An assistant that only called a tool, or refused, has no content.
@@ -84,7 +84,12 @@ fn parse_content(
     }
 }
 
-fn parse_part(value: &Value, path: String, limits: &Limits, pictures: &mut Vec<Picture>) -> Result<Part, ServiceError> {
+fn parse_part(
+    value: &Value,
+    path: String,
+    limits: &Limits,
+    pictures: &mut Vec<SentPicture>,
+) -> Result<Part, ServiceError> {
     if let Value::String(text) = value {
         return Ok(Part::Text { text: text.clone(), param: path });
     }
@@ -97,7 +102,7 @@ fn parse_part(value: &Value, path: String, limits: &Limits, pictures: &mut Vec<P
             if pictures.len() == limits.images_max {
                 return Err(too_many_pictures(&fields, limits));
             }
-            pictures.push(parse_picture(&fields, limits)?);
+            pictures.push(picture::parse(&fields, limits)?);
             Ok(Part::Picture)
         }
         "input_audio" | "file" | "audio_url" | "video_url" | "video" => Err(unsupported(
@@ -118,33 +123,16 @@ fn too_many_pictures(fields: &Fields, limits: &Limits) -> ServiceError {
     ServiceError::new(ErrorCode::InvalidImage, message).with_param(fields.path("image_url"))
 }
 
-/// Reads `image_url`: an object with `url` and possibly other keys, or a bare string.
-fn parse_picture(fields: &Fields, limits: &Limits) -> Result<Picture, ServiceError> {
-    let (url, param) = match fields.get("image_url") {
-        Some(Value::String(url)) => (url.as_str(), fields.path("image_url")),
-        Some(value @ Value::Object(_)) => {
-            let object = Fields::of(value, fields.path("image_url"))?;
-            let url = object.text("url")?.ok_or_else(|| object.invalid("url", "is required"))?;
-            (url, object.path("url"))
-        }
-        Some(_) => return Err(fields.invalid("image_url", "must be an object with a url, or a string")),
-        None => return Err(invalid(fields.path("image_url"), format!("{} is required", fields.path("image_url")))),
-    };
-    let bytes = image_url::decode(url, limits.image_bytes_max)
-        .map_err(|message| ServiceError::new(ErrorCode::InvalidImage, message).with_param(param.clone()))?;
-    Ok(Picture { bytes, param })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    const LIMITS: Limits = Limits { images_max: 1, image_bytes_max: 100, vocab: 300 };
     // The eight bytes that every PNG starts with.
     const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";
+    const LIMITS: Limits = Limits { images_max: 1, image_bytes_max: 100, vocab: 300 };
 
-    fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<Picture>), ServiceError> {
+    fn parse_json(messages: Value) -> Result<(Vec<Message>, Vec<SentPicture>), ServiceError> {
         let body = json!({"messages": messages});
         parse(&Fields::of(&body, "").unwrap(), &LIMITS)
     }
@@ -201,8 +189,8 @@ mod tests {
         let error = parse_json(json!([{"role": "user", "content": [part, part]}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[1].image_url"));
         assert!(error.message.contains("at most 1"), "{error}");
-        let web = json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}});
-        let error = parse_json(json!([{"role": "user", "content": [web]}])).unwrap_err();
+        let file = json!({"type": "image_url", "image_url": {"url": "file:///a.png"}});
+        let error = parse_json(json!([{"role": "user", "content": [file]}])).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[0].content[0].image_url.url"));
         assert!(error.message.contains("data URI"), "{error}");
     }

@@ -12,6 +12,7 @@ mod logit_bias;
 pub mod logprobs;
 mod max_tokens;
 mod messages;
+mod picture;
 pub mod reply;
 pub mod response;
 mod sampling;

@@ -23,11 +23,13 @@ pub use generation::{CHOICES_MAX, Generation, Limits, StreamOptions};
 pub use logprobs::{ScoredToken, TokenEntry};
 pub use max_tokens::MaxTokens;
 pub use message::{Field, Form, KeyPositions, Message, Part};
-pub use picture::Picture;
+pub use picture::{
+    Fetched, NOT_FETCHED, Picture, PictureSource, PictureUrl, SentPicture, is_known_format, not_fetched,
+};
 pub use raw::{RawPrompt, Words};
 pub use receipt::Receipt;
 pub use sampling::SamplingChoice;
 pub use stop::StopConditions;
 pub use structured::Structured;
 pub use usage::{PromptTokensDetails, Usage};
-pub use visual::{Recommended, VisualChoice};
+pub use visual::{LOW_DETAIL_KEEP, Recommended, VisualChoice};

@@ -150,8 +150,8 @@ fn wants_objects(between: &dyn Fn(Vec<Value>) -> Option<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::jinja::{Clock, TEMPLATE, environment};
+    use super::*;
 
     fn probed(source: &str) -> Takes {
         let environment = environment(source, Clock::Local).unwrap();

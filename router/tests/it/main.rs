@@ -7,6 +7,7 @@ mod choices;
 mod discovery;
 mod encodings;
 mod failures;
+mod fetch;
 mod live_page;
 mod logprobs;
 mod pages;

@@ -66,6 +66,12 @@ def a_url_is_not_fetched(client):
 
 
 @check
+def detail_is_one_of_three(client):
+    content = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "medium"}}]
+    refused(openai.BadRequestError, "messages[0].content[0].image_url.detail", lambda: ask(client, content), "invalid_request")
+
+
+@check
 def a_prompt_that_is_too_long_says_so(client):
     error = refused(openai.BadRequestError, "messages", lambda: ask(client, "word " * 20_000), "context_length_exceeded")
     assert "maximum context length" in error.body["message"]

@@ -3,6 +3,7 @@
 pub mod nodes;
 pub mod raw;
 pub mod router;
+pub mod web;
 
 use std::path::PathBuf;
 
