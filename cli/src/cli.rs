@@ -22,7 +22,7 @@ Every command has --help, and ends with status 0 (well), 1 (failed) or 2 (bad us
 #[derive(Debug, Parser)]
 #[command(
     name = "secateur",
-    version,
+    version = secateur_common::version::long(),
     about = "Disaggregated prefill/decode serving that ships only the KV decode needs",
     after_help = EXAMPLES,
     max_term_width = 120

@@ -51,7 +51,7 @@ pub use settings::DecodeSettings;
 
 /// The command line of this role.
 pub fn command() -> Command {
-    Command::new("secateur-decode").version(env!("CARGO_PKG_VERSION")).about("A Secateur decode node")
+    Command::new("secateur-decode").version(secateur_common::version::long()).about("A Secateur decode node")
 }
 
 /// Runs the program: arguments in, exit status out.

@@ -59,7 +59,7 @@ pub use settings::PrefillSettings;
 
 /// The command line of this role.
 pub fn command() -> Command {
-    Command::new("secateur-prefill").version(env!("CARGO_PKG_VERSION")).about("A Secateur prefill node")
+    Command::new("secateur-prefill").version(secateur_common::version::long()).about("A Secateur prefill node")
 }
 
 /// Runs the program: arguments in, exit status out.

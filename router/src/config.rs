@@ -194,7 +194,7 @@ impl PlacementMode {
 /// The command without its settings, which [`secateur_common::config::parse`] adds.
 pub fn command() -> Command {
     Command::new("secateur-router")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(secateur_common::version::long())
         .about("Secateur's router: OpenAI's API in front of prefill and decode nodes")
 }
 
