@@ -169,7 +169,7 @@ impl Events {
 
     fn break_off(&mut self, failure: &ServiceError) {
         tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
-        self.metrics.error(failure.code.as_str());
+        self.metrics.error(failure.code);
         self.ready.push_back(stream::error(failure));
         self.is_over = true;
         // Drops the other choices now, rather than when the reader takes the error.
