@@ -30,7 +30,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::openai::{Limits, chat, completion, receipt::Receipt};
+    use crate::{
+        metrics::Metrics,
+        openai::{Limits, chat, completion, receipt::Receipt},
+    };
 
     fn document() -> Value {
         serde_json::from_slice(&DOCUMENT).unwrap()
@@ -108,6 +111,26 @@ mod tests {
             found.sort();
             written.sort();
             assert_eq!(found, written, "{part}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_has_the_documented_keys() {
+        let (metrics, schemas) = (Metrics::new("demo"), document()["components"]["schemas"].clone());
+        let (totals, window) = (serde_json::to_value(metrics.totals()), serde_json::to_value(metrics.lately()));
+        let (totals, window) = (totals.unwrap(), window.unwrap());
+        let cluster = &schemas["Cluster"]["properties"];
+        for (found, documented) in [
+            (&totals, &cluster["totals"]),
+            (&totals["bytes"], &schemas["KvBytes"]),
+            (&window, &schemas["Window"]),
+            (&window["errors"], &schemas["Window"]["properties"]["errors"]),
+            (&window["slots"], &schemas["Window"]["properties"]["slots"]),
+        ] {
+            let (mut found, mut written) = (keys(found), keys(&documented["properties"]));
+            found.sort();
+            written.sort();
+            assert_eq!(found, written);
         }
     }
 }
