@@ -33,10 +33,21 @@ pub struct Link {
     last: Instant,
 }
 
+/// Shipments of one link that were too small to measure it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Small {
+    /// Number of the shipments.
+    pub shipments: u64,
+    /// The highest rate of any of them. Mostly a round trip, it is a lower bound of the link's rate.
+    pub fastest_bytes_per_s: f64,
+}
+
 /// All measured links, by prefill and decode address.
 #[derive(Clone, Debug, Default)]
 pub struct Links {
     by_prefill: BTreeMap<String, BTreeMap<String, Link>>,
+    /// Shown to operators, and used for no decision.
+    small: BTreeMap<(String, String), Small>,
 }
 
 impl Link {
@@ -63,10 +74,17 @@ impl Link {
 }
 
 impl Links {
-    /// Adds the report of a complete shipment; ignores one that is too small or has no usable rate.
+    /// Adds the report of a complete shipment; one that is too small is only noted, and one without a usable rate is
+    /// ignored.
     pub fn observe(&mut self, prefill: &str, decode: &str, report: &TransferReport, now: Instant) {
         let is_rate = rate(report).is_finite() && rate(report) > 0.0 && report.overlap.is_finite();
-        if report.bytes_sent < BYTES_MIN || !is_rate {
+        if !is_rate {
+            return;
+        }
+        if report.bytes_sent < BYTES_MIN {
+            let small = self.small.entry((prefill.to_owned(), decode.to_owned())).or_default();
+            small.shipments += 1;
+            small.fastest_bytes_per_s = small.fastest_bytes_per_s.max(rate(report));
             return;
         }
         let links = self.by_prefill.entry(prefill.to_owned()).or_default();
@@ -84,6 +102,12 @@ impl Links {
             links.retain(|decode, _| is_known(decode));
             is_known(prefill) && !links.is_empty()
         });
+        self.small.retain(|(prefill, decode), _| is_known(prefill) && is_known(decode));
+    }
+
+    /// The shipments of each link that were too small to measure it, by prefill and decode address.
+    pub fn small(&self) -> impl Iterator<Item = (&str, &str, &Small)> {
+        self.small.iter().map(|((prefill, decode), small)| (prefill.as_str(), decode.as_str(), small))
     }
 
     /// The measurements of a link, unless they are older than `FRESH`.
@@ -130,6 +154,18 @@ mod tests {
         }
         let link = after(&[report(large, 8.0, 0.0)]).unwrap();
         assert_eq!((link.bytes_per_s, link.shipments, link.bytes), (1e6, 1, large));
+    }
+
+    #[test]
+    fn small_shipments_are_noted_with_the_fastest() {
+        let (mut links, now) = (Links::default(), Instant::now());
+        for rate in [8.0, 24.0, 16.0] {
+            links.observe("p", "d", &report(1_000, rate, 0.0), now);
+        }
+        let expected = Small { shipments: 3, fastest_bytes_per_s: 3e6 };
+        assert_eq!(links.small().collect::<Vec<_>>(), [("p", "d", &expected)]);
+        links.retain(|address| address != "d");
+        assert_eq!(links.small().count(), 0);
     }
 
     #[test]

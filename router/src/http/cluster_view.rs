@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::error;
 use crate::{
-    app::App,
+    app::{App, unix_seconds},
     cluster::{
         Name, Node, NodeState, Snapshot,
         faults::Faults,
-        links::{Link, Links},
+        links::{Link, Links, Small},
         pace::Paces,
         role_name,
     },
@@ -43,6 +43,11 @@ pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, Que
     let nodes: Vec<Value> = snapshot.nodes().map(|node| view(&app, node, &paces)).collect();
     let body = json!({
         "model": app.model.name,
+        "root": app.model.root,
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": unix_seconds().saturating_sub(app.started),
+        "takes_pictures": takes_pictures(&app),
+        "images_max": app.limits.images_max,
         "tokenizer_digest": app.model.tokenizer_digest,
         "ready": ready.is_ok(),
         "reason": ready.err().map(|error| error.message),
@@ -53,9 +58,16 @@ pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, Que
         "links": links_view(&app, &snapshot, &links, &app.cluster.faults()),
         "started": app.started,
         "totals": app.metrics.totals(),
+        "window": app.metrics.lately(),
         "recent": app.metrics.recent(after),
     });
     error::json(StatusCode::OK, &body)
+}
+
+/// Whether a request with pictures would be taken: by the nodes if there is a pair, else as the checkpoint says.
+fn takes_pictures(app: &App) -> bool {
+    let nodes_take = || app.cluster.facts().map_or(true, |facts| facts.visual_tokens_per_image > 0);
+    app.model.image_token.is_some() && app.limits.images_max > 0 && nodes_take()
 }
 
 fn name_view(name: &Name) -> Value {
@@ -79,6 +91,9 @@ fn links_view(app: &App, nodes: &Snapshot, measured: &Links, faults: &Faults) ->
     for (prefill, decode, link) in measured.all() {
         links.entry(ends(prefill, decode)).or_default().measured = Some(link);
     }
+    for (prefill, decode, small) in measured.small() {
+        links.entry(ends(prefill, decode)).or_default().small = Some(small);
+    }
     for (prefill, decode, rest) in faults.resting(now) {
         links.entry(ends(prefill, decode)).or_default().rests = Some(rest);
     }
@@ -90,6 +105,7 @@ fn links_view(app: &App, nodes: &Snapshot, measured: &Links, faults: &Faults) ->
 #[derive(Default)]
 struct LinkFigures<'a> {
     measured: Option<&'a Link>,
+    small: Option<&'a Small>,
     /// Bytes of all shipments.
     sent: u64,
     /// Remaining time for which the link is the last choice because it failed.
@@ -97,13 +113,15 @@ struct LinkFigures<'a> {
 }
 
 /// One link as JSON. `shipments` and `bytes` are those that `mbit_s` was measured from; `bytes_sent` counts all
-/// shipments.
+/// shipments. `small_shipments` were too short to measure more than a lower bound, `at_least_mbit_s`.
 fn link_view(ends: &(String, String), figures: &LinkFigures<'_>, now: Instant) -> Value {
     let link = figures.measured;
     json!({
         "prefill": ends.0,
         "decode": ends.1,
-        "mbit_s": link.map(|link| link.bytes_per_s * 8.0 / 1e6),
+        "mbit_s": link.map(|link| mbit_s(link.bytes_per_s)),
+        "at_least_mbit_s": figures.small.map(|small| mbit_s(small.fastest_bytes_per_s)),
+        "small_shipments": figures.small.map_or(0, |small| small.shipments),
         "overlap": link.map(|link| link.overlap),
         "shipments": link.map_or(0, |link| link.shipments),
         "bytes": link.map_or(0, |link| link.bytes),
@@ -111,6 +129,10 @@ fn link_view(ends: &(String, String), figures: &LinkFigures<'_>, now: Instant) -
         "age_s": link.map(|link| link.age(now).as_secs_f64()),
         "rests_s": figures.rests.map(|rest| rest.as_secs_f64()),
     })
+}
+
+fn mbit_s(bytes_per_s: f64) -> f64 {
+    bytes_per_s * 8.0 / 1e6
 }
 
 fn view(app: &App, node: &Arc<Node>, paces: &Paces) -> Value {

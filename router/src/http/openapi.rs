@@ -31,6 +31,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        metrics::Metrics,
         openai::{chat, completion},
         request::{Limits, receipt::Receipt},
     };
@@ -111,6 +112,26 @@ mod tests {
             found.sort();
             written.sort();
             assert_eq!(found, written, "{part}");
+        }
+    }
+
+    #[test]
+    fn the_cluster_has_the_documented_keys() {
+        let (metrics, schemas) = (Metrics::new("demo"), document()["components"]["schemas"].clone());
+        let (totals, window) = (serde_json::to_value(metrics.totals()), serde_json::to_value(metrics.lately()));
+        let (totals, window) = (totals.unwrap(), window.unwrap());
+        let cluster = &schemas["Cluster"]["properties"];
+        for (found, documented) in [
+            (&totals, &cluster["totals"]),
+            (&totals["bytes"], &schemas["KvBytes"]),
+            (&window, &schemas["Window"]),
+            (&window["errors"], &schemas["Window"]["properties"]["errors"]),
+            (&window["slots"], &schemas["Window"]["properties"]["slots"]),
+        ] {
+            let (mut found, mut written) = (keys(found), keys(&documented["properties"]));
+            found.sort();
+            written.sort();
+            assert_eq!(found, written);
         }
     }
 }

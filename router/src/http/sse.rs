@@ -136,7 +136,7 @@ impl Events {
 
     fn break_off(&mut self, failure: &ServiceError) {
         tracing::warn!(code = failure.code.as_str(), error = %failure, "an answer broke off in its stream");
-        self.metrics.error(failure.code.as_str());
+        self.metrics.error(failure.code);
         self.ready.extend(self.begin.format.failed(failure));
         self.is_over = true;
         // Without it, choices that are dropped here would count as left by their client.

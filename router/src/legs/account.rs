@@ -7,7 +7,10 @@
 use secateur_proto::v1::{FirstToken, TransferReport, VisualReport};
 
 use super::running::Reports;
-use crate::cluster::{Decision, Facts};
+use crate::{
+    cluster::{Decision, Facts},
+    metrics::KvBytes,
+};
 
 /// Sums over the attempts that reached their first token.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,8 @@ pub struct Account {
     pub visual: Option<VisualReport>,
     /// Sum of all reported shipments, including failed ones.
     pub transfer: Option<TransferReport>,
+    /// Bytes of `transfer` that [`Account::shipped`] has returned.
+    counted: KvBytes,
     decode_ms: f64,
     /// Whether a decode leg ended without reporting its figures.
     is_decode_unknown: bool,
@@ -39,16 +44,21 @@ impl Account {
         self.first.get_or_insert_with(|| first.clone());
     }
 
-    /// Adds the report of a shipment, also of one that failed.
-    pub fn spent(&mut self, report: TransferReport) {
-        self.transfer = Some(self.transfer.map_or(report, |earlier| together(&earlier, &report)));
+    /// Adds the report of a shipment, also of one that failed, and returns by how much it raised the request's bytes.
+    /// Baselines count once something was sent, so that a request that ships nothing saves nothing.
+    pub fn shipped(&mut self, report: TransferReport) -> KvBytes {
+        let sum = self.transfer.map_or(report, |earlier| together(&earlier, &report));
+        self.transfer = Some(sum);
+        let bytes = KvBytes::of(&sum);
+        if bytes.sent == 0 {
+            return KvBytes::default();
+        }
+        bytes.since(&std::mem::replace(&mut self.counted, bytes))
     }
 
-    /// Adds the reports of an attempt that ended.
+    /// Adds the reports of an attempt that ended, except those of its shipment.
     pub fn ended(&mut self, reports: Reports, has_decode: bool) {
         self.visual = self.visual.or(reports.prefill.and_then(|report| report.visual));
-        let shipped = reports.prefill.and_then(|report| report.transfer);
-        [reports.spent, shipped].into_iter().flatten().for_each(|report| self.spent(report));
         match reports.decode {
             Some(done) => self.decode_ms += done.decode_ms,
             None => self.is_decode_unknown |= has_decode,
@@ -111,16 +121,24 @@ mod tests {
         }
     }
 
+    /// Adds all reports of an attempt; returns the growth of each shipment.
+    fn end(account: &mut Account, reports: Reports, has_decode: bool) -> Vec<KvBytes> {
+        let shipped = reports.prefill.and_then(|report| report.transfer);
+        let grown = [reports.spent, shipped].into_iter().flatten().map(|report| account.shipped(report)).collect();
+        account.ended(reports, has_decode);
+        grown
+    }
+
     #[test]
     fn costs_add_up_and_the_baseline_does_not() {
         let mut account = Account::default();
         let first = |queue_ms| FirstToken { queue_ms, ..Default::default() };
         let facts = |node: &str| Facts { decode_node: node.into(), ..Default::default() };
         account.begun(&facts("d0"), &Decision::default(), &first(1.0), true);
-        account.ended(reports(100, 3.0, 1.0, Some(4.0)), true);
+        end(&mut account, reports(100, 3.0, 1.0, Some(4.0)), true);
         let decision = Decision { why: "last", ..Decision::default() };
         account.begun(&facts("d1"), &decision, &first(9.0), true);
-        account.ended(reports(110, 1.0, 0.0, Some(5.0)), true);
+        end(&mut account, reports(110, 1.0, 0.0, Some(5.0)), true);
         let transfer = account.transfer.unwrap();
         assert_eq!((transfer.bytes_sent, transfer.bytes_dense, transfer.bytes_unpruned), (210, 100, 200));
         assert_eq!((transfer.wire_ms, transfer.overlap), (4.0, 0.75));
@@ -134,11 +152,25 @@ mod tests {
     fn bytes_of_shipments_that_failed_count_and_set_no_baseline() {
         let mut account = Account::default();
         let spent = |bytes_sent| TransferReport { bytes_sent, ..Default::default() };
-        account.spent(spent(7));
-        account.ended(Reports { prefill: None, ..reports(0, 0.0, 0.0, None) }, true);
-        account.ended(Reports { spent: Some(spent(30)), ..reports(100, 3.0, 1.0, Some(5.0)) }, true);
+        let mut grown = vec![account.shipped(spent(7))];
+        grown.extend(end(&mut account, Reports { prefill: None, ..reports(0, 0.0, 0.0, None) }, true));
+        let last = Reports { spent: Some(spent(30)), ..reports(100, 3.0, 1.0, Some(5.0)) };
+        grown.extend(end(&mut account, last, true));
         let transfer = account.transfer.unwrap();
         assert_eq!((transfer.bytes_sent, transfer.bytes_dense, transfer.bytes_unpruned), (137, 100, 200));
+        assert_eq!(grown.iter().map(|bytes| bytes.sent).collect::<Vec<_>>(), [7, 30, 100]);
+        let sum = grown.iter().fold(KvBytes::default(), |sum, bytes| sum.plus(bytes));
+        assert_eq!(sum, KvBytes::of(&transfer), "what each shipment added makes up the receipt");
+    }
+
+    #[test]
+    fn a_request_that_ships_nothing_has_no_baseline_until_it_does() {
+        let mut account = Account::default();
+        let report =
+            |bytes_sent| TransferReport { bytes_sent, bytes_dense: 50, bytes_unpruned: 90, ..Default::default() };
+        assert_eq!(account.shipped(report(0)), KvBytes::default());
+        let grown = account.shipped(report(10));
+        assert_eq!((grown.sent, grown.dense, grown.unpruned), (10, 50, 90));
     }
 
     #[test]

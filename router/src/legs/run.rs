@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use secateur_proto::{
     ErrorCode, ServiceError,
-    v1::{VisualReport, decode_done::Reason},
+    v1::{TransferReport, VisualReport, decode_done::Reason},
 };
 use tokio::time::{Instant, sleep};
 
@@ -55,8 +55,6 @@ pub struct Run {
     so_far: SoFar,
     patience: Patience,
     account: Account,
-    /// Whether [`Run::finish`] was called; the account's bytes are then counted with the receipt.
-    is_summed_up: bool,
     /// Whether the cluster was told that this attempt's shipment arrived.
     has_reached: bool,
     /// The current attempt; `None` once it has ended.
@@ -79,7 +77,6 @@ impl Run {
             so_far: SoFar::default(),
             patience: Patience::default(),
             account: Account::default(),
-            is_summed_up: false,
             has_reached: false,
             legs: None,
         };
@@ -94,7 +91,9 @@ impl Run {
             let Some(legs) = self.legs.as_mut() else {
                 return Err(ServiceError::new(ErrorCode::Internal, "the answer has already ended"));
             };
-            let setback = match legs.next().await {
+            let progress = legs.next().await;
+            self.note_shipment();
+            let setback = match progress {
                 Ok(Progress::Tokens(tokens)) => {
                     self.so_far.emitted.extend(tokens.iter().map(|token| token.id));
                     self.note_arrival();
@@ -128,7 +127,6 @@ impl Run {
             self.cluster.served(&legs.pair(), legs.held());
             self.sum_up(legs, REPORT_PATIENCE, expects_report).await;
         }
-        self.is_summed_up = true;
         &self.account
     }
 
@@ -206,7 +204,7 @@ impl Run {
         failed.iter().take(followed).for_each(|failure| self.metrics.retried(failure.error.code.as_str()));
         for failure in failed {
             self.metrics.failed(&failure.error);
-            failure.spent.into_iter().for_each(|report| self.account.spent(*report));
+            failure.spent.into_iter().for_each(|report| self.count(*report));
         }
         let legs = result?;
         self.learn(&legs);
@@ -238,11 +236,27 @@ impl Run {
 
     /// Ends both legs without waiting for a report. Bytes that were already reported are counted, since they were sent.
     fn abandon(&mut self) {
-        let Some(legs) = self.legs.take() else { return };
-        if let Some(transfer) = legs.report().and_then(|report| report.transfer) {
-            self.sent(&legs.pair(), transfer.bytes_sent);
-            self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);
+        self.note_shipment();
+        self.legs = None;
+    }
+
+    /// Counts this attempt's shipment as soon as prefill has reported it, which is while the answer goes on: an
+    /// operator sees what a link carries, not what it carried.
+    fn note_shipment(&mut self) {
+        let Some(legs) = &mut self.legs else { return };
+        if let Some(report) = legs.take_shipment() {
+            let (pair, has_decode) = (legs.pair(), legs.has_decode());
+            self.arrived(&pair, report, has_decode);
         }
+    }
+
+    /// Records a complete shipment over the link of `pair`.
+    fn arrived(&mut self, pair: &Pair, report: TransferReport, has_decode: bool) {
+        if has_decode {
+            self.cluster.shipped(pair, &report);
+        }
+        self.sent(pair, report.bytes_sent);
+        self.count(report);
     }
 
     fn sent(&self, pair: &Pair, bytes: u64) {
@@ -251,14 +265,22 @@ impl Run {
         }
     }
 
+    /// Adds a shipment to the account, and what it added to the counters.
+    fn count(&mut self, report: TransferReport) {
+        let bytes = self.account.shipped(report);
+        self.metrics.moved(policy_name(report.policy), &bytes);
+    }
+
     async fn sum_up(&mut self, legs: Legs, patience: Duration, expects_report: bool) {
         let (has_decode, pair) = (legs.has_decode(), legs.pair());
         let reports = legs.finish(patience, expects_report).await;
-        let sent = [reports.spent.as_ref(), reports.prefill.as_ref().and_then(|report| report.transfer.as_ref())];
-        let bytes = sent.into_iter().flatten().fold(0, |sum: u64, report| sum.saturating_add(report.bytes_sent));
-        self.sent(&pair, bytes);
-        if let Some(report) = reports.prefill.and_then(|report| report.transfer).filter(|_| has_decode) {
-            self.cluster.shipped(&pair, &report);
+        if let Some(report) = reports.spent {
+            self.sent(&pair, report.bytes_sent);
+            self.count(report);
+        }
+        // A shipment that was counted while the answer went on has been taken out of the report.
+        if let Some(report) = reports.prefill.and_then(|report| report.transfer) {
+            self.arrived(&pair, report, has_decode);
         }
         if reports.prefill.is_none() && reports.spent.is_none() {
             tracing::warn!(epoch = self.order.epoch, "prefill's report did not come; the receipt lacks its bytes");
@@ -275,10 +297,6 @@ impl Drop for Run {
             self.metrics.attempt(AttemptOutcome::Ok);
         }
         self.abandon();
-        // A request without a receipt still counts the bytes that it sent.
-        if let Some(transfer) = self.account.transfer.filter(|_| !self.is_summed_up) {
-            self.metrics.sent(policy_name(transfer.policy), transfer.bytes_sent);
-        }
     }
 }
 

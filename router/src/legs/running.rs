@@ -163,9 +163,14 @@ impl Legs {
         self.decode.is_some()
     }
 
-    /// Prefill's final report, if it has arrived.
+    /// Prefill's final report, if it has arrived; without its account of the shipment once that was taken.
     pub fn report(&self) -> Option<&PrefillDone> {
         self.report.as_ref()
+    }
+
+    /// Takes prefill's account of the shipment, if it has arrived; it is given out once.
+    pub fn take_shipment(&mut self) -> Option<TransferReport> {
+        self.report.as_mut()?.transfer.take()
     }
 
     /// The nodes of this attempt.

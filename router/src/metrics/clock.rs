@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use secateur_proto::ErrorCode;
 
 use super::{
-    labels::{ABORTED, FinishedReason, Placed, Policy, Stage},
+    labels::{ABORTED, FinishedReason, Placed, Stage},
     recent::{Ended, Recent},
     registry::Metrics,
 };
@@ -52,6 +52,7 @@ impl AnswerClock {
     /// Records the first token, `after` its request was accepted.
     pub fn first_token(&self, after: Duration) {
         self.metrics.ttft.observe(after.as_secs_f64());
+        self.metrics.now(|slot| slot.ttft.add(ms(after)));
     }
 
     /// Records `count` tokens that arrived `after` the previous ones; `None` if there were no tokens before.
@@ -61,6 +62,7 @@ impl AnswerClock {
             (0..count).for_each(|_| self.metrics.inter_token.observe(each));
         }
         self.metrics.generation_tokens.inc_by(count as u64);
+        self.metrics.now(|slot| slot.generation_tokens += count as u64);
     }
 
     /// Records a complete answer.
@@ -78,22 +80,25 @@ impl AnswerClock {
         }
         metrics.placed.get_or_create(&Placed { placement: receipt.decision.placement.to_owned() }).inc();
         metrics.positions_held.inc_by(receipt.transfer.positions_held.into());
-        self.shipped(receipt);
+        if receipt.transfer.bytes_sent > 0 {
+            metrics.ship.observe(receipt.transfer.wire_ms / 1_000.0);
+        }
         self.pruned(receipt);
+        self.lately(usage, receipt);
         let ended = self.recent(Ended::Finished(finish));
         metrics.remember(ended.with(usage, receipt));
     }
 
-    fn shipped(&self, receipt: &Receipt) {
-        let transfer = &receipt.transfer;
-        if transfer.bytes_sent == 0 {
-            return;
-        }
-        let policy = Policy { policy: transfer.policy.clone() };
-        self.metrics.bytes_sent.get_or_create(&policy).inc_by(transfer.bytes_sent);
-        self.metrics.bytes_dense.get_or_create(&policy).inc_by(transfer.bytes_dense);
-        self.metrics.bytes_unpruned.get_or_create(&policy).inc_by(transfer.bytes_unpruned);
-        self.metrics.ship.observe(transfer.wire_ms / 1_000.0);
+    fn lately(&self, usage: Usage, receipt: &Receipt) {
+        let (leads, e2e) = (self.counted.leads, ms(self.counted.accepted.elapsed()));
+        self.metrics.now(|slot| {
+            slot.answers += 1;
+            slot.prompt_tokens += if leads { usage.prompt_tokens.into() } else { 0 };
+            slot.e2e.add(e2e);
+            if usage.completion_tokens > 1 {
+                slot.tpot.add(receipt.timing.tpot_ms);
+            }
+        });
     }
 
     fn pruned(&self, receipt: &Receipt) {
@@ -125,9 +130,14 @@ impl Drop for AnswerClock {
             Some(code) => Ended::Failed(*code),
             None => {
                 self.end(ABORTED);
+                self.metrics.now(|slot| slot.aborted += 1);
                 Ended::Aborted
             }
         };
         self.metrics.remember(self.recent(ended));
     }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }

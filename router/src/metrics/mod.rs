@@ -9,11 +9,15 @@ mod links;
 mod nodes;
 mod recent;
 mod registry;
+mod spread;
 mod tally;
 mod totals;
+mod volume;
+mod window;
 
 pub use clock::{AnswerClock, Counted};
 pub use labels::{AttemptOutcome, LinkLabels, PREEMPTED};
 pub use nodes::{NodeFigures, NodeLabels};
 pub use recent::Recent;
 pub use registry::{Metrics, Snapshot};
+pub use volume::KvBytes;

@@ -10,6 +10,7 @@ use prometheus_client::{
 
 use secateur_proto::{ErrorCode, ServiceError};
 use secateur_transfer::{Refusal, TransferPolicy};
+use tokio::time::Instant;
 
 use super::{
     builder::Builder,
@@ -20,6 +21,8 @@ use super::{
     links::LinkMetrics,
     nodes::{NodeFigures, NodeMetrics},
     recent::{Ended, Recent, Ring},
+    volume::KvBytes,
+    window::{Lately, Slot, Window},
 };
 use crate::request::receipt::{DISAGGREGATED, SAME_HOST};
 
@@ -54,6 +57,9 @@ pub struct Metrics {
     pub(super) bytes_sent: Labelled<Policy, Counter>,
     pub(super) bytes_dense: Labelled<Policy, Counter>,
     pub(super) bytes_unpruned: Labelled<Policy, Counter>,
+    pub(super) bytes_kept: Labelled<Policy, Counter>,
+    pub(super) bytes_planned: Labelled<Policy, Counter>,
+    pub(super) bytes_raw: Labelled<Policy, Counter>,
     pub(super) ship: Histogram,
     pub(super) placed: Labelled<Placed, Counter>,
     pub(super) positions_held: Counter,
@@ -71,6 +77,8 @@ pub struct Metrics {
     nodes: NodeMetrics,
     /// Written when a request ends, read by the cluster page; never held across an await.
     recent: Mutex<Ring>,
+    /// Written as answers go on, read by the cluster page; never held across an await.
+    window: Mutex<Window>,
     /// Held while the gauges of one moment are set and written, so that pages asked for at once do not mix.
     rendering: Mutex<()>,
 }
@@ -159,6 +167,23 @@ impl Metrics {
                 "What the unpruned prompt would need so",
                 policies(),
             ),
+            bytes_kept: to.counters_at_zero(
+                "secateur_kv_bytes_kept",
+                "What the kept tokens would need in every block of the checkpoint; unpruned over this is visual pruning's \
+                 share",
+                policies(),
+            ),
+            bytes_planned: to.counters_at_zero(
+                "secateur_kv_bytes_planned",
+                "What policy and plan ship of that, uncoded; kept over this is their share",
+                policies(),
+            ),
+            bytes_raw: to.counters_at_zero(
+                "secateur_kv_bytes_raw",
+                "Planned bytes without what decode had; planned over this is the share of kept KV, this over sent that of \
+                 coding less framing",
+                policies(),
+            ),
             ship: to.histogram(
                 "secateur_kv_ship_seconds",
                 "First byte of a shipment to its acknowledgement",
@@ -221,24 +246,48 @@ impl Metrics {
             links: LinkMetrics::new(&mut to),
             nodes: NodeMetrics::new(&mut to),
             recent: Mutex::default(),
+            window: Mutex::new(Window::new(Instant::now())),
             rendering: Mutex::default(),
             registry: to.registry,
         }
     }
 
-    /// Counts bytes shipped for a request that ended without a receipt.
-    pub fn sent(&self, policy: &str, bytes: u64) {
-        self.bytes_sent.get_or_create(&Policy { policy: policy.to_owned() }).inc_by(bytes);
+    /// Counts what a shipment under `policy` added to its request's bytes.
+    pub fn moved(&self, policy: &str, bytes: &KvBytes) {
+        let policy = Policy { policy: policy.to_owned() };
+        self.bytes_sent.get_or_create(&policy).inc_by(bytes.sent);
+        self.bytes_dense.get_or_create(&policy).inc_by(bytes.dense);
+        self.bytes_unpruned.get_or_create(&policy).inc_by(bytes.unpruned);
+        self.bytes_kept.get_or_create(&policy).inc_by(bytes.kept);
+        self.bytes_planned.get_or_create(&policy).inc_by(bytes.planned);
+        self.bytes_raw.get_or_create(&policy).inc_by(bytes.raw);
+        self.now(|slot| slot.bytes = slot.bytes.plus(bytes));
     }
 
     /// Counts an error answer.
-    pub fn error(&self, code: &str) {
-        self.errors.get_or_create(&Code { code: code.to_owned() }).inc();
+    pub fn error(&self, code: ErrorCode) {
+        self.errors.get_or_create(&Code { code: code.as_str().to_owned() }).inc();
+        self.now(|slot| slot.failed(code));
+    }
+
+    /// Counts in the slot of this moment.
+    pub(super) fn now(&self, count: impl FnOnce(&mut Slot)) {
+        count(self.window().at(Instant::now()));
+    }
+
+    /// What happened in the last minutes.
+    pub fn lately(&self) -> Lately {
+        self.window().lately(Instant::now())
+    }
+
+    /// Locks the window even if another holder panicked: each update leaves it whole.
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request that was answered with an error, and remembers it.
     pub fn refused(&self, request_id: &str, error: &ServiceError) {
-        self.error(error.code.as_str());
+        self.error(error.code);
         self.remember(Recent::new(request_id, Ended::Failed(error.code), None));
     }
 

@@ -11,13 +11,14 @@ use serde::Serialize;
 use super::{
     labels::{AttemptOutcome, Code, FINISHED_REASONS, FinishedReason, OTHER_REASON, Outcome, Policy, Reason, Stage},
     registry::Metrics,
+    volume::KvBytes,
 };
 
 /// The `totals` of `/v1/cluster`. Each figure is the counter of the same meaning on `/metrics`.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Bytes of KV.
-    pub bytes: Bytes,
+    pub bytes: KvBytes,
     /// Visual tokens of pictures.
     pub visual_tokens: VisualTokens,
     /// Prompt tokens of finished requests, before pruning.
@@ -34,17 +35,6 @@ pub struct Totals {
     pub attempts: BTreeMap<&'static str, u64>,
 }
 
-/// Bytes of KV, part of [`Totals`].
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Bytes {
-    /// Bytes handed to the transport.
-    pub sent: u64,
-    /// Bytes of the kept tokens, uncoded and in every prefill block.
-    pub dense: u64,
-    /// Bytes of the unpruned prompts, uncoded and in every prefill block.
-    pub unpruned: u64,
-}
-
 /// Visual tokens, part of [`Totals`].
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct VisualTokens {
@@ -58,10 +48,13 @@ impl Metrics {
     /// The current totals.
     pub fn totals(&self) -> Totals {
         Totals {
-            bytes: Bytes {
+            bytes: KvBytes {
                 sent: over_policies(&self.bytes_sent),
                 dense: over_policies(&self.bytes_dense),
                 unpruned: over_policies(&self.bytes_unpruned),
+                kept: over_policies(&self.bytes_kept),
+                planned: over_policies(&self.bytes_planned),
+                raw: over_policies(&self.bytes_raw),
             },
             visual_tokens: VisualTokens { before: self.visual("before"), after: self.visual("after") },
             prompt_tokens: self.prompt_tokens.get(),

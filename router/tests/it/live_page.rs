@@ -69,6 +69,10 @@ async fn the_last_requests_are_figures_and_codes_without_a_word() {
     let totals = &view["totals"];
     assert_eq!((&totals["bytes"]["sent"], &totals["errors"]), (&json!(2_000), &json!({"invalid_request": 1})));
     assert_eq!(totals["attempts"], json!({"ok": 2}));
+    let window = &view["window"];
+    assert_eq!((&window["answers"], &window["ttft_ms"]["count"]), (&json!(2), &json!(2)));
+    assert_eq!(window["errors"], json!({"client": {"invalid_request": 1}, "cluster": {}}), "whose mistake it was");
+    assert_eq!((&window["bytes"]["sent"], &window["slots"]["seconds"]), (&json!(2_000), &json!(10)));
     let newer: Value = cluster.get("/v1/cluster?recent_after=2").await.json().await.unwrap();
     assert_eq!(newer["recent"], json!([last]));
     for odd in
@@ -112,4 +116,36 @@ async fn what_an_answer_shipped_counts_though_its_client_left() {
         view["totals"]["bytes"]["sent"] == 1_000 && view["totals"]["requests"]["abort"] == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_is_shipped_counts_while_the_answer_goes_on_and_only_once() {
+    let cluster = Cluster::one().await;
+    cluster.decode[0].script.then([Act::Slow(400)]);
+    let stream = cluster.post(&question(json!({"stream": true}))).await;
+    until("its bytes are counted while it runs", async || {
+        let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
+        view["links"][0]["bytes_sent"] == 1_000
+            && view["totals"]["bytes"]["sent"] == 1_000
+            && view["requests"]["running"] == 1
+    })
+    .await;
+    assert!(stream.text().await.unwrap().ends_with("data: [DONE]\n\n"));
+    let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
+    let bytes = &view["totals"]["bytes"];
+    assert_eq!((&bytes["sent"], &bytes["unpruned"]), (&json!(1_000), &json!(2_000)));
+    assert_eq!((&view["links"][0]["bytes_sent"], &view["window"]["bytes"]["sent"]), (&json!(1_000), &json!(1_000)));
+}
+
+#[tokio::test]
+async fn the_page_is_told_what_the_model_takes() {
+    let takes = async |tokens: u32| {
+        let cluster = Cluster::of(1, 1, &[], |node| node.visual_tokens_per_image = tokens).await;
+        cluster.get("/v1/cluster").await.json::<Value>().await.unwrap()
+    };
+    let seeing = takes(16).await;
+    assert_eq!((&seeing["takes_pictures"], &seeing["root"]), (&json!(true), &json!("model")));
+    assert_eq!(seeing["version"], env!("CARGO_PKG_VERSION"));
+    assert!(seeing["images_max"].as_u64().is_some_and(|most| most > 0) && seeing["uptime_s"].is_u64(), "{seeing}");
+    assert_eq!(takes(0).await["takes_pictures"], false);
 }

@@ -94,6 +94,7 @@ async fn small_shipments_measure_nothing() {
     cluster.ask(json!({})).await;
     let link = &view(&cluster).await["links"][0];
     assert_eq!((&link["mbit_s"], &link["shipments"], &link["bytes"]), (&Value::Null, &json!(0), &json!(0)));
+    assert_eq!((&link["at_least_mbit_s"], &link["small_shipments"]), (&json!(100.0), &json!(1)), "a lower bound");
     assert!(
         link["bytes_sent"].as_u64().is_some_and(|bytes| bytes > 0),
         "what went over it counts all the same: {link}"

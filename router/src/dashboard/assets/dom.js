@@ -1,4 +1,4 @@
-// Elements are made and filled by these alone. Text is always text: nothing that a user or a node supplies is parsed.
+// Elements are made and filled by these alone. Text is always text: nothing that a user, a node or a model supplies is parsed.
 
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
@@ -13,6 +13,16 @@ const filled = (node, attributes, children) => {
 
 const make = (tag, attributes = {}, ...children) => filled(document.createElement(tag), attributes, children);
 const draw = (tag, attributes = {}, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
+
+const button = (text, act, attributes = {}) => {
+  const made = make("button", { type: "button", ...attributes }, text);
+  made.addEventListener("click", act);
+  return made;
+};
+
+// Names and their values, as a description list.
+const pairs = (entries, attributes = {}) =>
+  make("dl", attributes, ...entries.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 
 // Writes only what changed, so that selections and screen readers are left in peace.
 const say = (node, text) => {
@@ -33,4 +43,30 @@ const keep = (parent, items, keyOf, create, update) => {
     else parent.insertBefore(child, before);
   }
   for (const gone of known.values()) gone.remove();
+};
+
+// Where the page is not served over TLS or from this machine, browsers have only the old way to copy.
+const copy = async (text) => {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = make("textarea", { class: "unseen", "aria-hidden": "true", tabindex: "-1" });
+    const focused = document.activeElement;
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const isCopied = document.execCommand("copy");
+    area.remove();
+    focused?.focus();
+    return isCopied;
+  }
+};
+
+const copyButton = (textOf, attributes = {}) => {
+  const made = button("Copy", async () => {
+    say(made, (await copy(textOf())) ? "Copied" : "Not allowed here");
+    setTimeout(() => say(made, "Copy"), 1500);
+  }, { class: "small", ...attributes });
+  return made;
 };

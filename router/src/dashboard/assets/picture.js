@@ -1,19 +1,6 @@
 // The cluster as a picture: nodes are text in boxes, links are lines between them.
 
-const WINDOW_MS = 10_000;
 const LABELS_MAX = 4;
-const samples = new Map();
-
-// How fast a link's bytes grew over the last ten seconds.
-const flow = (link, now) => {
-  const key = `${link.prefill} ${link.decode}`;
-  const seen = (samples.get(key) ?? []).filter((sample) => now - sample.at <= WINDOW_MS);
-  if (seen.length && seen.at(-1).bytes > link.bytes_sent) seen.length = 0;
-  seen.push({ at: now, bytes: link.bytes_sent });
-  samples.set(key, seen);
-  const span = now - seen[0].at;
-  return span > 0 ? ((link.bytes_sent - seen[0].bytes) * 1000) / span : 0;
-};
 
 // A node that is down does not say who it is; who it was is remembered.
 const names = new Map();
@@ -22,12 +9,11 @@ const nameOf = (node) => {
   return names.get(node.address) ?? node.address;
 };
 
+// How full the KV pool is: in bytes where the node says them, else in blocks.
 const poolOf = (load) => {
-  if (!load) return null;
-  const [used, total] = load.kv_blocks_total
-    ? [load.kv_blocks_used, load.kv_blocks_total]
-    : [load.kv_bytes_used, load.kv_bytes_total];
-  return total ? used / total : null;
+  const { kv_bytes_used: used, kv_bytes_total: total, kv_blocks_used: blocks, kv_blocks_total: blocksTotal } = load ?? {};
+  if (total) return { share: used / total, text: `KV ${words.bytes(used)} of ${words.bytes(total)}, ${words.percent(used / total)}` };
+  return blocksTotal ? { share: blocks / blocksTotal, text: `KV ${words.percent(blocks / blocksTotal)}` } : null;
 };
 
 const stateOf = (node) => (node.unusable === null ? "up" : node.state === "up" ? "idle" : "down");
@@ -36,7 +22,8 @@ const makeNode = () =>
   make("li", { class: "node" },
     make("div", { class: "who" }, make("span", { class: "mark", "aria-hidden": "true" }), make("strong")),
     make("p", { class: "load" }),
-    make("div", { class: "pool" }, make("div", { class: "track", "aria-hidden": "true" }, make("div", { class: "fill" })), make("span")));
+    make("div", { class: "pool" }, make("div", { class: "track", "aria-hidden": "true" }, make("div", { class: "fill" })), make("span")),
+    make("p", { class: "found" }));
 
 const updateNode = (item, node) => {
   const state = stateOf(node);
@@ -46,15 +33,18 @@ const updateNode = (item, node) => {
   item.title = [node.address, node.node?.version && `version ${node.node.version}`, node.node?.plan && `plan ${node.node.plan}`]
     .filter(Boolean).join(", ");
   say(item.querySelector("strong"), nameOf(node));
-  const busy = load ? `${words.count(load.running)} running, ${words.count(load.waiting)} waiting` : "";
+  const given = load?.preemptions ? `, ${words.count(load.preemptions)} gave way` : "";
+  const busy = load ? `${words.count(load.running)} running, ${words.count(load.waiting)} waiting${given}` : "";
   const why = { up: busy, idle: `Not used: ${node.unusable}`, down: `Down: ${node.unusable}` }[state];
   say(item.querySelector(".load"), why);
   item.querySelector(".pool").hidden = pool === null;
-  if (pool !== null) {
-    item.querySelector(".fill").style.width = `${Math.min(100, pool * 100)}%`;
-    item.querySelector(".pool").dataset.full = pool >= 0.9 ? "yes" : "no";
-    say(item.querySelector(".pool span"), `KV ${words.percent(pool)}`);
+  if (pool) {
+    item.querySelector(".fill").style.width = `${Math.min(100, pool.share * 100)}%`;
+    item.querySelector(".pool").dataset.full = pool.share >= 0.9 ? "yes" : "no";
+    say(item.querySelector(".pool span"), pool.text);
   }
+  item.querySelector(".found").hidden = !load?.prefix_queries;
+  if (load?.prefix_queries) say(item.querySelector(".found"), `Prefix hits: ${words.percent(load.prefix_hits / load.prefix_queries)}`);
 };
 
 // A role without nodes, and names behind which nobody is found.
@@ -73,22 +63,6 @@ const showNodes = (view) => {
   }
   const { running, waiting } = view.requests;
   say(byId("router-load"), `${words.count(running)} running, ${words.count(waiting)} waiting`);
-};
-
-const showLinks = (links, nameAt) => {
-  byId("links-empty").hidden = links.length > 0;
-  byId("links-scroll").hidden = byId("links-note").hidden = links.length === 0;
-  const cells = () => make("tr", {}, make("th", { scope: "row" }), make("td"), make("td"), make("td"), make("td"));
-  keep(byId("links"), links, (link) => `${link.prefill} ${link.decode}`, cells, (row, link) => {
-    const texts = [
-      `${nameAt(link.prefill)} to ${nameAt(link.decode)}`,
-      link.mbit_s === null ? "not measured" : words.mbit(link.mbit_s),
-      link.flow > 0 ? words.rate(link.flow) : "idle",
-      link.use === null ? "–" : words.percent(link.use),
-      words.bytes(link.bytes_sent),
-    ];
-    texts.forEach((text, at) => say(row.children[at], text));
-  });
 };
 
 const middle = (box, frame, side) => ({
@@ -147,15 +121,8 @@ const label = (from, to, text) => {
 
 let lastPicture = null;
 
-const showCluster = (view) => {
-  const now = performance.now();
-  const nameAt = (address) => nameOf(view.nodes.find((node) => node.address === address) ?? { address });
-  const links = view.links.map((link) => {
-    const moving = flow(link, now);
-    return { ...link, flow: moving, use: link.mbit_s ? moving / (link.mbit_s * 125_000) : null };
-  }).sort((one, other) => other.bytes_sent - one.bytes_sent);
+const showPicture = (view, links) => {
   showNodes(view);
-  showLinks(links, nameAt);
   showWires(view, links);
   lastPicture = [view, links];
 };

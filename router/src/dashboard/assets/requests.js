@@ -6,12 +6,15 @@ let showsAll = false;
 const outcomes = {
   stop: ["answered", "ok"],
   length: ["answered, cut at its length", "ok"],
+  tool_calls: ["called tools", "ok"],
   abort: ["broken off", "off"],
 };
 
 const rowOf = (request) => {
   const { receipt } = request;
-  const [text, kind] = outcomes[request.outcome] ?? [`${request.status ?? ""} ${words.code(request.code)}`.trim(), "bad"];
+  // A client's own mistake is no alarm.
+  const isClients = request.status < 500 && request.status !== 429;
+  const [text, kind] = outcomes[request.outcome] ?? [`${request.status ?? ""} ${words.code(request.code)}`.trim(), isClients ? "off" : "bad"];
   const cell = (name, value) => make("span", { class: `cell ${name}` }, value ?? "");
   const visual = receipt?.visual;
   const transfer = receipt?.transfer;

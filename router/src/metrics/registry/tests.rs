@@ -38,7 +38,7 @@ fn check(page: &str, lines: &[&str]) {
 #[test]
 fn the_page_has_vllms_names_and_ours() {
     let metrics = Metrics::new("demo");
-    metrics.error("overloaded");
+    metrics.error(ErrorCode::Overloaded);
     metrics.attempt(AttemptOutcome::Preempted);
     let prefix = Load { prefix_queries: 30, prefix_hits: 10, ..Default::default() };
     let nodes = vec![node(Role::Prefill, "p", prefix), decode("d0", 2, 3), decode("d1", 6, 4)];
@@ -109,13 +109,15 @@ fn every_link_has_its_rate() {
 #[test]
 fn totals_are_the_counters() {
     let metrics = Metrics::new("demo");
-    metrics.sent("tiered", 10);
-    metrics.sent("dense", 5);
+    metrics.moved("tiered", &KvBytes { sent: 10, unpruned: 70, ..KvBytes::default() });
+    metrics.moved("dense", &KvBytes { sent: 5, ..KvBytes::default() });
     metrics.refused("r1", &ServiceError::new(ErrorCode::Overloaded, "full"));
     metrics.failed(&Refusal::DigestMismatch.into());
     metrics.retried(PREEMPTED);
     let totals = metrics.totals();
-    assert_eq!((totals.bytes.sent, totals.bytes.unpruned), (15, 0));
+    assert_eq!((totals.bytes.sent, totals.bytes.unpruned), (15, 70));
+    assert_eq!(metrics.lately().bytes.sent, 15);
+    assert_eq!(metrics.lately().errors.cluster, [("overloaded", 1)].into());
     assert_eq!(totals.errors, [("overloaded", 1)].into());
     assert_eq!(totals.refused, [(Refusal::DigestMismatch.as_str(), 1)].into());
     assert_eq!(totals.attempts, [("failed", 1)].into());
