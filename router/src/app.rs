@@ -14,6 +14,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
+    keys::Keyring,
     metrics::{LinkLabels, Metrics, NodeFigures, Snapshot},
     openai::Limits,
     served::ServedModel,
@@ -37,8 +38,8 @@ pub struct App {
     pub connections_max: usize,
     /// Time from accepting a request to its deadline.
     pub request_timeout: Duration,
-    /// Digests of the accepted API keys; if empty, clients need no key.
-    pub api_keys: Vec<blake3::Hash>,
+    /// The API keys; shared with the task that reads their file again.
+    pub keys: Arc<Keyring>,
     /// Time at which the process began to serve, in Unix seconds; reported as the model's `created`.
     pub started: u64,
     /// Token cancelled when the drain deadline has passed: requests that still run then end with an error.
@@ -63,8 +64,8 @@ pub struct Parts {
     pub connections_max: usize,
     /// See [`App::request_timeout`].
     pub request_timeout: Duration,
-    /// See [`App::api_keys`].
-    pub api_keys: Vec<blake3::Hash>,
+    /// See [`App::keys`].
+    pub keys: Arc<Keyring>,
 }
 
 impl App {
@@ -79,7 +80,7 @@ impl App {
             body_bytes_max: parts.body_bytes_max,
             connections_max: parts.connections_max,
             request_timeout: parts.request_timeout,
-            api_keys: parts.api_keys,
+            keys: parts.keys,
             started: unix_seconds(),
             overdue: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
@@ -140,6 +141,7 @@ impl App {
             running: self.admission.running(),
             waiting: self.admission.waiting(),
             bytes_held: self.admission.held_bytes(),
+            keys: self.keys.figures(),
             nodes: nodes.collect(),
             links: links.collect(),
         }

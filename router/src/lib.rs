@@ -1,11 +1,13 @@
 //! Secateur's router: OpenAI's HTTP API in, gRPC out. It never touches a tensor.
 //!
-//! One request, by file: [`http`]`/chat.rs` reads and validates it ([`openai`]), tokenizes it ([`prompt`], [`served`]),
+//! One request, by file: [`http`]`/auth.rs` looks at its key ([`keys`]), and [`http`]`/chat.rs` reads and validates it
+//! ([`openai`]), tokenizes it ([`prompt`], [`served`]),
 //! checks that it fits ([`fit`]), waits for a permit ([`admission`]), places it on two nodes ([`cluster`]), runs both
 //! legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
 //!
 //! Deliberately absent: sampling (done by the nodes), pixels (decoded by prefill), and any state that outlives a
-//! request, except node snapshots, counters, and means and digests that may be lost at any time ([`cluster`]).
+//! request, except node snapshots, counters, what is left of the limits of keys, and means and digests that may be lost at
+//! any time ([`cluster`]).
 
 pub mod admission;
 pub mod answer;
@@ -15,6 +17,7 @@ pub mod config;
 pub mod dashboard;
 pub mod fit;
 pub mod http;
+pub mod keys;
 pub mod legs;
 mod listen;
 pub mod metrics;

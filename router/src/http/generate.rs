@@ -22,14 +22,15 @@ use tokio::time::Instant;
 use super::{
     begin::{Prepared, Shared, begins},
     body::{self, Raw},
-    error, models, sse, whole,
+    deadline, error, models, sse, whole,
 };
 use crate::{
-    admission::{Held, Ticket},
+    admission::{Held, Rank, Ticket},
     answer::{Choices, Total},
     app::{App, unix_seconds},
     cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
+    keys::Caller,
     legs::RequestIds,
     openai::{
         Body, Generation, Limits,
@@ -58,6 +59,7 @@ pub trait Job: Sized + Send + 'static {
 /// Ids and times of a request that has arrived.
 struct Arrival {
     ids: RequestIds,
+    caller: Caller,
     accepted: Instant,
     /// Deadline of the request.
     deadline: Instant,
@@ -80,13 +82,18 @@ pub async fn route<J: Job>(
 async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
     app.accepting()?;
     let accepted = Instant::now();
-    let arrival = Arrival { ids, accepted, deadline: accepted + app.request_timeout };
+    let timeout = deadline::timeout(request.headers(), app.request_timeout)?;
+    let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
+    let mut arrival = Arrival { ids, caller, accepted, deadline: accepted + timeout };
     let (raw, held) = body::receive(app, request, arrival.deadline).await?;
     let ticket = app.admission.enter(held)?;
     let shared = app.clone();
     let job = move |held: &Held| prepare::<J>(&shared, raw, held);
     let (ticket, prepared) = app.admission.work(ticket, arrival.deadline, job).await?;
     let (generation, prompts) = prepared?;
+    if let Some(asked) = generation.urgency.timeout {
+        arrival.deadline = accepted + timeout.min(asked);
+    }
     answer(app, arrival, ticket, (generation, prompts), J::SHAPE).await
 }
 
@@ -136,7 +143,8 @@ async fn answer(
     (generation, prompts): (Generation, Vec<Prepared>),
     shape: Shape,
 ) -> Result<Response, ServiceError> {
-    let Arrival { ids, accepted, deadline } = arrival;
+    let Arrival { ids, caller, accepted, deadline } = arrival;
+    let rank = Rank::new(caller.class(), generation.urgency.class, generation.urgency.priority);
     let facts = app.cluster.facts_by(Instant::now() + PAIR_PATIENCE).await?;
     let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts
@@ -146,7 +154,8 @@ async fn answer(
     let per_prompt = generation.choices as usize;
     let choices = prompts.len() * per_prompt;
     check_bulk(&prompts, per_prompt)?;
-    let mut tickets = app.admission.share(ticket, choices)?;
+    let charges = caller.answers(fitted.iter().map(|one| one.prompt_positions_max), per_prompt)?;
+    let mut tickets: Vec<_> = app.admission.share(ticket, choices)?.into_iter().zip(charges).collect();
     let (stream, epoch) = (generation.stream, ids::time_ordered());
     let head = Head {
         id: format!("{}-{epoch}", shape.id_prefix()),
@@ -155,8 +164,8 @@ async fn answer(
         model: app.model.name.clone(),
     };
     let echoes = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.echo.clone(), per_prompt)).collect();
-    let shared =
-        Arc::new(Shared { app: app.clone(), generation, facts, ids, accepted, deadline, failure: Arc::default() });
+    let shared = Shared { app: app.clone(), generation, facts, ids, accepted, deadline, rank, failure: Arc::default() };
+    let shared = Arc::new(shared);
     let mut all = Vec::with_capacity(choices);
     for (index, (prompt, fitted)) in prompts.into_iter().zip(fitted).enumerate() {
         let epoch = if index == 0 { epoch.clone() } else { ids::time_ordered() };

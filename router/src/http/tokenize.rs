@@ -11,7 +11,7 @@ use secateur_proto::ServiceError;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{body, error};
+use super::{body, deadline, error};
 use crate::{
     app::App,
     openai::tokenize::{self, TokenizeJob},
@@ -30,7 +30,7 @@ pub async fn tokenize(State(app): State<Arc<App>>, request: Request) -> Response
 }
 
 async fn tokens(app: &Arc<App>, request: Request) -> Result<Vec<u32>, ServiceError> {
-    let deadline = Instant::now() + app.request_timeout;
+    let deadline = Instant::now() + deadline::timeout(request.headers(), app.request_timeout)?;
     let (raw, held) = body::receive(app, request, deadline).await?;
     let ticket = app.admission.enter(held)?;
     let shared = app.clone();

@@ -10,6 +10,7 @@ use super::{
     max_tokens,
     sampling::{self, SamplingChoice},
     stop::{self, StopConditions},
+    urgency::{self, Urgency},
 };
 use crate::tools::ToolUse;
 
@@ -57,6 +58,8 @@ pub struct Generation {
     pub transfer: Option<TransferPolicy>,
     /// Tools that the answer may call, or has to; `None` if there are none.
     pub tools: Option<ToolUse>,
+    /// How soon the answer is wanted.
+    pub urgency: Urgency,
 }
 
 /// Differences between chat and text requests in the parts that they share.
@@ -89,6 +92,7 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
         visual,
         transfer,
         tools: None,
+        urgency: urgency::parse(fields)?,
     })
 }
 

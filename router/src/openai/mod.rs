@@ -24,6 +24,7 @@ mod text_logprobs;
 pub mod tokenize;
 mod tools;
 mod unsupported;
+pub mod urgency;
 
 pub use body::Body;
 pub use chat::ChatJob;
