@@ -6,8 +6,8 @@
 //! legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]).
 //!
 //! Deliberately absent: sampling (done by the nodes), pixels (decoded by prefill), and any state that outlives a
-//! request, except node snapshots, counters, what is left of the limits of keys, and means and digests that may be lost at
-//! any time ([`cluster`]).
+//! request, except node snapshots, counters, what is left of the limits of keys, and means and digests that may be lost
+//! at any time ([`cluster`]).
 
 pub mod admission;
 pub mod answer;

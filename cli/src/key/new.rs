@@ -77,7 +77,6 @@ mod tests {
 
     #[test]
     fn the_help_says_what_a_name_is() {
-        use clap::Subcommand as _;
         let command = Action::augment_subcommands(clap::Command::new("key"));
         let new = command.find_subcommand("new").unwrap();
         let help = new.get_positionals().next().and_then(|name| name.get_help()).unwrap().to_string();

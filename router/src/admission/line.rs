@@ -1,7 +1,7 @@
 //! The order in which waiting requests get their turns. Plain data; the time comes in as an argument.
 //!
-//! The next request is the one with the smallest virtual time: its arrival, put off by its rank's penalty. Penalties are
-//! bounded, so a request that waits longer than [`Rank::SPREAD`] is before every new one, and none waits for ever.
+//! The next request is the one with the smallest virtual time: its arrival, put off by its rank's penalty. Penalties
+//! are bounded, so a request that waits longer than [`Rank::SPREAD`] is before every new one, and none waits for ever.
 
 use std::collections::BTreeMap;
 

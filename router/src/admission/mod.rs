@@ -8,8 +8,8 @@
 //! sent, but no permit that others wait for. Permits and memory are released on drop, however the request ends, but not
 //! while work that was started under them still runs.
 //!
-//! Permits to run at the nodes are given by class and age: `rank.rs` says how far a request stands back, `line.rs` who is
-//! next, and `turns.rs` hands the permits over.
+//! Permits to run at the nodes are given by class and age: `rank.rs` says how far a request stands back, `line.rs` who
+//! is next, and `turns.rs` hands the permits over.
 
 mod budget;
 mod line;

@@ -1,8 +1,8 @@
 //! Permits to run at the nodes, handed from one request to the next in the order of [`super::line`].
 //!
-//! A permit that is given back goes straight to the next request, so a new one cannot take it in between. A request that
-//! leaves while its permit is on the way passes the permit on: the permit lies in the request's channel, and whoever
-//! drops the channel drops the permit.
+//! A permit that is given back goes straight to the next request, so a new one cannot take it in between. A request
+//! that leaves while its permit is on the way passes the permit on: the permit lies in the request's channel, and
+//! whoever drops the channel drops the permit.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -16,6 +16,7 @@ use super::{error, rate_headers};
 use crate::{
     app::App,
     keys::{Cost, Denial},
+    legs::RequestIds,
 };
 
 /// Header that carries a key beside `Authorization`.
@@ -34,29 +35,38 @@ pub struct Gate {
 /// caller among the request's extensions.
 pub async fn check(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let sent = key(request.headers());
-    match gate.app.keys.admit(sent, gate.cost, Instant::now(), Timestamp::now()) {
-        Err(denial) => denied(&gate.app, denial),
+    let admitted = gate.app.keys.admit(sent, gate.cost, Instant::now(), Timestamp::now());
+    let ids = request.extensions().get::<RequestIds>();
+    let request_id = ids.map(|ids| ids.request_id.clone()).unwrap_or_default();
+    match admitted {
+        Err(denial) => denied(&gate.app, &request_id, denial),
         Ok(caller) => {
             request.extensions_mut().insert(caller.clone());
             let mut response = next.run(request).await;
-            caller.responded(response.status().as_u16());
+            let status = response.status().as_u16();
+            caller.responded(status);
             if let Some(standing) = caller.standing(Instant::now()) {
                 rate_headers::put(response.headers_mut(), &standing);
             }
+            tracing::debug!(request_id, key = caller.name(), status, "request answered");
             response
         }
     }
 }
 
-fn denied(app: &App, denial: Denial) -> Response {
+fn denied(app: &App, request_id: &str, denial: Denial) -> Response {
     let invalid = |message: &str| error::response(&ServiceError::new(ErrorCode::InvalidApiKey, message));
     match denial {
         Denial::Unknown => {
             invalid("the API key is missing or wrong; send it as: Authorization: Bearer KEY, or as: x-api-key: KEY")
         }
-        Denial::Expired => invalid("the API key has expired"),
-        Denial::Limited { refusal, standing } => {
+        Denial::Expired { key } => {
+            tracing::info!(request_id, key, "request refused: the API key has expired");
+            invalid("the API key has expired")
+        }
+        Denial::Limited { key, refusal, standing } => {
             let failure = ServiceError::from(refusal);
+            tracing::info!(request_id, key, code = failure.code.as_str(), error = %failure, "request refused");
             app.metrics.error(failure.code.as_str());
             let mut response = error::later(&failure, refusal.retry_after_s());
             rate_headers::put(response.headers_mut(), &standing);

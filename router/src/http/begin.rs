@@ -94,9 +94,9 @@ enum Start {
     Follows(CancellationToken),
 }
 
-/// The choices of one prompt, one for each ticket with its charge, the first under `epoch`. The first choice leads: the others begin
-/// when its KV has been shipped, so that they find the prompt in prefill's prefix cache and, on the same decode node,
-/// in the KV that decode keeps.
+/// The choices of one prompt, one for each ticket with its charge, the first under `epoch`. The first choice leads: the
+/// others begin when its KV has been shipped, so that they find the prompt in prefill's prefix cache and, on the same
+/// decode node, in the KV that decode keeps.
 pub fn begins(
     shared: &Arc<Shared>,
     prepared: Prepared,

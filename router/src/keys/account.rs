@@ -1,9 +1,9 @@
 //! The rate accounting of one key. Plain data; the time comes in as an argument.
 //!
-//! A request takes one of its key's requests, whatever becomes of it. An answer takes a place among the answers at once,
-//! and the tokens of its prompt, as soon as they are counted: many requests that arrive together cannot all pass before
-//! the first of them is charged. Tokens of the answer are charged as they come, so that the next request may find a debt,
-//! which has to be paid first.
+//! A request takes one of its key's requests, whatever becomes of it. An answer takes a place among the answers at
+//! once, and the tokens of its prompt, as soon as they are counted: many requests that arrive together cannot all pass
+//! before the first of them is charged. Tokens of the answer are charged as they come, so that the next request may
+//! find a debt, which has to be paid first.
 
 use std::time::Duration;
 

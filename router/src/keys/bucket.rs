@@ -1,8 +1,8 @@
 //! A token bucket: an amount that fills at a steady rate up to what one minute brings. Plain data; the time comes in as
 //! an argument.
 //!
-//! Amounts are whole numbers of nanosecond shares, so that nothing is lost to rounding: after the wait that is told, there
-//! is as much as was told.
+//! Amounts are whole numbers of nanosecond shares, so that nothing is lost to rounding: after the wait that is told,
+//! there is as much as was told.
 
 use std::time::Duration;
 

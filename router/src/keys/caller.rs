@@ -72,6 +72,11 @@ impl Caller {
         Self(Some(Arc::new(Call { key, class, outcome: AtomicU8::new(0) })))
     }
 
+    /// Name of the caller's key; `None` for nobody in particular.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|call| call.key.name())
+    }
+
     /// Class of the caller's requests.
     pub fn class(&self) -> Class {
         self.0.as_ref().map(|call| call.class).unwrap_or_default()

@@ -46,14 +46,19 @@ struct Terms {
 }
 
 /// Why a request is not let in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Denial {
     /// No key, or one that is not known.
     Unknown,
     /// A key that has expired.
-    Expired,
+    Expired {
+        /// Name of the key.
+        key: String,
+    },
     /// A key that is over one of its limits.
     Limited {
+        /// Name of the key.
+        key: String,
         /// The limit.
         refusal: Refusal,
         /// What is left of the limits.
@@ -72,8 +77,8 @@ pub fn open(unnamed: &[String], path: Option<&Path>) -> Result<(Keyring, Option<
 }
 
 impl Keyring {
-    /// Keys without names. An empty key, which an unset variable in a compose file produces, is dropped: no client could
-    /// send it.
+    /// Keys without names. An empty key, which an unset variable in a compose file produces, is dropped: no client
+    /// could send it.
     fn new(unnamed: &[String]) -> Self {
         let keys = unnamed.iter().map(|key| key.trim()).filter(|key| !key.is_empty());
         Self { unnamed: keys.map(KeyDigest::of).collect(), has_file: false, named: RwLock::default() }
@@ -141,14 +146,18 @@ impl Terms {
         let mut account = self.key.account();
         if self.expires.is_some_and(|expires| expires <= clock) {
             account.refused(Reason::Expired);
-            return Err(Denial::Expired);
+            return Err(Denial::Expired { key: self.name() });
         }
         if cost == Cost::Nothing {
             return Ok(Caller::default());
         }
         let taken = account.request(cost, now);
-        taken.map_err(|refusal| Denial::Limited { refusal, standing: account.standing(now) })?;
+        taken.map_err(|refusal| Denial::Limited { key: self.name(), refusal, standing: account.standing(now) })?;
         Ok(Caller::new(self.key.clone(), self.class))
+    }
+
+    fn name(&self) -> String {
+        self.key.name().to_owned()
     }
 }
 
@@ -218,7 +227,7 @@ mod tests {
             let clock = Timestamp::from_second(second).unwrap();
             keyring.admit(Some("ka"), Cost::Nothing, Instant::now(), clock).map(|_| ())
         };
-        assert_eq!((at(99), at(100)), (Ok(()), Err(Denial::Expired)));
+        assert_eq!((at(99), at(100)), (Ok(()), Err(Denial::Expired { key: "a".to_owned() })));
         assert_eq!(keyring.figures()[0].usage.refusals(Reason::Expired), 1);
     }
 

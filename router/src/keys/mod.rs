@@ -6,9 +6,10 @@
 //!   └── watch ────────┘                  └──▸ Account ◂─────┘   limits, what is left of them, usage
 //! ```
 //!
-//! `file.rs` reads a file of keys, `parse.rs` validates it, and `watch.rs` brings its changes into force. `keyring.rs` has the
-//! keys in force, found by digest (`digest.rs`). `account.rs` is the rate accounting of one key over its buckets (`bucket.rs`),
-//! plain data with the time as an argument; `caller.rs` holds a request's and an answer's part of it until they end.
+//! `file.rs` reads a file of keys, `parse.rs` validates it, and `watch.rs` brings its changes into force. `keyring.rs`
+//! has the keys in force, found by digest (`digest.rs`). `account.rs` is the rate accounting of one key over its
+//! buckets (`bucket.rs`), plain data with the time as an argument; `caller.rs` holds a request's and an answer's part
+//! of it until they end.
 //!
 //! Keys themselves are kept nowhere: a digest is made of what a client sends, and compared.
 

@@ -10,7 +10,8 @@ use super::{file::KeysFile, keyring::Keyring};
 /// Time between two looks at the file.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Looks at the file until `stop` is cancelled. A file that cannot be used leaves the keys as they are, with one warning.
+/// Looks at the file until `stop` is cancelled. A file that cannot be used leaves the keys as they are, with one
+/// warning.
 pub async fn watch(keyring: Arc<Keyring>, mut file: KeysFile, stop: CancellationToken) {
     loop {
         tokio::select! {

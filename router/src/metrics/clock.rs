@@ -22,7 +22,8 @@ use crate::{
     },
 };
 
-/// The counter of one answer, also for the answer's key. On drop, an answer that was neither finished nor failed counts as aborted.
+/// The counter of one answer, also for the answer's key. On drop, an answer that was neither finished nor failed counts
+/// as aborted.
 pub struct AnswerClock {
     metrics: Arc<Metrics>,
     counted: Counted,

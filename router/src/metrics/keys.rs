@@ -89,8 +89,8 @@ impl KeyMetrics {
     }
 }
 
-/// Sets a counter to a sum that is kept elsewhere. A smaller sum than before is that of a key which was taken out of the
-/// file and came back: its counter begins anew.
+/// Sets a counter to a sum that is kept elsewhere. A smaller sum than before is that of a key which was taken out of
+/// the file and came back: its counter begins anew.
 fn set<L>(family: &Family<L, Counter>, labels: &L, sum: u64)
 where
     L: EncodeLabelSet + Clone + Hash + Eq + std::fmt::Debug + Send + Sync + 'static,
