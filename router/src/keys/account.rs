@@ -132,10 +132,11 @@ impl Account {
 
     /// Settles a prompt that was charged with `reserved` and had `tokens`; 0 if it was not computed.
     pub fn settle_prompt(&mut self, reserved: u32, tokens: u32, now: Instant) {
+        // The difference alone: of a whole refund, a bucket that has filled meanwhile would keep nothing.
+        self.charge(tokens.saturating_sub(reserved), now);
         if let Some(bucket) = &mut self.tokens {
-            bucket.refund(reserved.into(), now);
+            bucket.refund(reserved.saturating_sub(tokens).into(), now);
         }
-        self.charge(tokens, now);
         self.usage.prompt_tokens += u64::from(tokens);
     }
 
@@ -213,8 +214,13 @@ mod tests {
         let refusal = account.request(Cost::Answers, now).unwrap_err();
         assert_eq!((refusal.limit, refusal.retry_after_s()), (Limit::Tokens(60), 60));
         account.request(Cost::Request, now).unwrap();
-        account.request(Cost::Answers, now + Duration::from_secs(60)).unwrap();
-        assert_eq!((account.usage().prompt_tokens, account.usage().completion_tokens), (40, 79));
+        let later = now + Duration::from_secs(60);
+        account.request(Cost::Answers, later).unwrap();
+        account.reserve_prompt(1, later);
+        let full = later + Duration::from_secs(60);
+        account.settle_prompt(1, 1, full);
+        assert_eq!(remaining(account.standing(full).tokens), Some(60), "a prompt is not charged twice");
+        assert_eq!((account.usage().prompt_tokens, account.usage().completion_tokens), (41, 79));
     }
 
     #[test]
