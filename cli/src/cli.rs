@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{bench, chat, doctor, eval, health, plan, synth, up};
+use crate::{bench, chat, doctor, eval, health, key, plan, synth, up};
 
 const EXAMPLES: &str = "\
 Begin with:
@@ -50,6 +50,8 @@ pub enum Command {
     Synth(synth::SynthArguments),
     /// Ask a router or a node whether it would serve: exit status 0, or 1 with the reason
     Health(Box<health::HealthArguments>),
+    /// Make API keys for a router
+    Key(key::KeyArguments),
     /// Run a router (OpenAI HTTP in, gRPC out)
     #[command(disable_help_flag = true)]
     Router(RoleArguments),

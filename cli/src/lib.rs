@@ -11,7 +11,7 @@
 //! doctor/         problems that prevent good serving, explained in words
 //! eval/           the quality of a checkpoint under policies, measured through a cluster
 //! health.rs       whether one program of a cluster would serve
-//! key.rs          the key that commands send to a router
+//! key/            API keys: a new one, and the one that commands send to a router
 //! nodes.rs        requests to single nodes
 //! plan/           a PDTrim plan for a checkpoint
 //! progress.rs     progress bars and lines
@@ -73,6 +73,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(*arguments),
         Command::Synth(arguments) => synth::run(arguments),
         Command::Health(arguments) => health::run(*arguments),
+        Command::Key(arguments) => usage::finish(key::run(arguments)),
         Command::Completions(arguments) => usage::finish(completions::run(arguments)),
         Command::Reference => usage::finish(reference::run()),
         Command::Router(role) => secateur_router::run_to_exit(role.named("secateur router")),

@@ -11,7 +11,8 @@ use crate::command;
 
 /// Programs that can also be configured by environment and file.
 const ROLES: [&str; 3] = ["router", "prefill", "decode"];
-const COMMANDS: [&str; 9] = ["up", "chat", "plan", "eval", "bench", "doctor", "synth", "completions", "health"];
+const COMMANDS: [&str; 10] =
+    ["up", "chat", "plan", "eval", "bench", "doctor", "synth", "completions", "health", "key"];
 const INTRODUCTION: &str = "# Configuration
 
 Written by `secateur reference` from the definitions that the programs read their settings by; not to be edited. To renew it:
@@ -37,17 +38,21 @@ fn page() -> String {
     let whole = command::whole();
     let mut page = INTRODUCTION.to_owned();
     for name in ROLES.iter().chain(&COMMANDS) {
-        if let Some(command) = whole.find_subcommand(name) {
-            section(&mut page, command, ROLES.contains(name));
+        let Some(command) = whole.find_subcommand(name) else { continue };
+        if !command.has_subcommands() {
+            section(&mut page, name, command, ROLES.contains(name));
+        }
+        for inner in command.get_subcommands() {
+            section(&mut page, &format!("{name} {}", inner.get_name()), inner, false);
         }
     }
     page
 }
 
-fn section(page: &mut String, command: &Command, is_role: bool) {
+fn section(page: &mut String, name: &str, command: &Command, is_role: bool) {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     // Writing to a String cannot fail.
-    let _ = writeln!(page, "\n## `secateur {}`\n\n{about}.\n", command.get_name());
+    let _ = writeln!(page, "\n## `secateur {name}`\n\n{about}.\n");
     let columns = if is_role { ["flag", "environment", "file"].as_slice() } else { &["flag", "environment"] };
     let _ = writeln!(page, "| {} | default | allowed | what it does |", columns.join(" | "));
     let _ = writeln!(page, "|{}", "---|".repeat(columns.len() + 3));

@@ -80,6 +80,8 @@ error_codes! {
     UnsupportedEncoding = "unsupported_encoding", InvalidArgument, 415, "invalid_request_error";
     /// A bounded queue is full; the client should retry later.
     Overloaded = "overloaded", ResourceExhausted, 429, "rate_limit_error";
+    /// The client is over a limit of its API key.
+    RateLimited = "rate_limit_exceeded", ResourceExhausted, 429, "rate_limit_error";
     /// The caller ended the request.
     Cancelled = "cancelled", Cancelled, 499, "invalid_request_error";
     /// A bug, or a failure of the machine.

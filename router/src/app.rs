@@ -15,6 +15,7 @@ use crate::{
     admission::Admission,
     cluster::{Cluster, NodeState},
     fetch::Fetcher,
+    keys::Keyring,
     metrics::{LinkLabels, Metrics, NodeFigures, Snapshot},
     request::Limits,
     served::ServedModel,
@@ -40,8 +41,8 @@ pub struct App {
     pub connections_max: usize,
     /// Time from accepting a request to its deadline.
     pub request_timeout: Duration,
-    /// Digests of the accepted API keys; if empty, clients need no key.
-    pub api_keys: Vec<blake3::Hash>,
+    /// The API keys; shared with the task that reads their file again.
+    pub keys: Arc<Keyring>,
     /// Time at which the process began to serve, in Unix seconds; reported as the model's `created`.
     pub started: u64,
     /// Token cancelled when the drain deadline has passed: requests that still run then end with an error.
@@ -68,8 +69,8 @@ pub struct Parts {
     pub connections_max: usize,
     /// See [`App::request_timeout`].
     pub request_timeout: Duration,
-    /// See [`App::api_keys`].
-    pub api_keys: Vec<blake3::Hash>,
+    /// See [`App::keys`].
+    pub keys: Arc<Keyring>,
 }
 
 impl App {
@@ -85,7 +86,7 @@ impl App {
             body_bytes_max: parts.body_bytes_max,
             connections_max: parts.connections_max,
             request_timeout: parts.request_timeout,
-            api_keys: parts.api_keys,
+            keys: parts.keys,
             started: unix_seconds(),
             overdue: CancellationToken::new(),
             is_draining: AtomicBool::new(false),
@@ -146,6 +147,7 @@ impl App {
             running: self.admission.running(),
             waiting: self.admission.waiting(),
             bytes_held: self.admission.held_bytes(),
+            keys: self.keys.figures(),
             nodes: nodes.collect(),
             links: links.collect(),
         }

@@ -143,6 +143,11 @@ pub struct RouterSettings {
     #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]
     pub api_key: Vec<String>,
 
+    /// TOML file of keys with names, limits and classes, read again when it changes; they are valid beside those of
+    /// --api-key
+    #[arg(long, value_name = "FILE", env = "SECATEUR_ROUTER_API_KEYS_FILE")]
+    pub api_keys_file: Option<PathBuf>,
+
     /// What protects the connections to the nodes
     #[command(flatten)]
     pub link: LinkSecurity,

@@ -11,6 +11,7 @@ use secateur_common::{
 
 use crate::{
     config::{RouterSettings, command},
+    keys::{self, KeysError},
     listen::listen,
     serve::{ServeError, load, serve_model},
 };
@@ -24,6 +25,9 @@ pub enum ProgramError {
     /// A certificate, a key or the cluster secret cannot be used.
     #[error(transparent)]
     Security(#[from] SecurityError),
+    /// The file of API keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
     Bind {
@@ -45,10 +49,13 @@ impl ProgramError {
     pub fn exit_code(&self) -> u8 {
         match self {
             ProgramError::Config(ConfigError::Usage(error)) => u8::try_from(error.exit_code()).unwrap_or(2),
-            // A model folder, address or certificate that cannot be used counts as a bad setting.
+            // A model folder, address, certificate or file of keys that cannot be used counts as a bad setting.
             ProgramError::Config(_)
             | ProgramError::Security(_)
-            | ProgramError::Serve(ServeError::Load(_) | ServeError::Open(_) | ServeError::Security(_)) => 2,
+            | ProgramError::Keys(_)
+            | ProgramError::Serve(
+                ServeError::Load(_) | ServeError::Open(_) | ServeError::Security(_) | ServeError::Keys(_),
+            ) => 2,
             ProgramError::Bind { .. } | ProgramError::Serve(_) | ProgramError::Output(_) => 1,
         }
     }
@@ -60,6 +67,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     let layered = config::parse::<RouterSettings>(command(), arguments)?;
     // Certificates and keys that cannot be used are reported before the address is announced.
     layered.settings.link.channels()?;
+    keys::open(&layered.settings.api_key, layered.settings.api_keys_file.as_deref())?;
     if layered.settings.layers.print_config {
         std::io::stdout().write_all(layered.to_toml().as_bytes())?;
         return Ok(());

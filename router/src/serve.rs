@@ -13,6 +13,7 @@ use crate::{
     config::RouterSettings,
     fetch::{self, Fetcher, HostRule, HostRuleError, Means, TrustError, system_trust},
     http,
+    keys::{self, KeysError},
     request::Limits,
     served::{self, LoadError, ServedModel},
 };
@@ -38,6 +39,9 @@ pub enum ServeError {
     /// Pictures cannot be fetched over TLS.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The file of API keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// Loading the model folder ended in a panic.
     #[error("the model folder could not be read")]
     LoadPanicked,
@@ -84,15 +88,19 @@ pub async fn serve_model(
     let limits =
         Limits { images_max: settings.max_images as usize, image_bytes_max: IMAGE_BYTES_MAX, vocab: model.vocab };
     let fetcher = fetcher(&settings)?;
-    let api_keys = keys(&settings.api_key);
+    let (keyring, keys_file) = keys::open(&settings.api_key, settings.api_keys_file.as_deref())?;
+    let keyring = Arc::new(keyring);
     tracing::info!(
         model = model.name,
         prefill = ?settings.prefill,
         decode = ?settings.decode,
         placement = settings.placement.as_str(),
-        keys = api_keys.len(),
+        keys = keyring.count(),
         "router serves"
     );
+    if let Some(file) = keys_file {
+        tokio::spawn(keys::watch(keyring.clone(), file, shutdown.clone()));
+    }
     let app = Arc::new(App::new(Parts {
         model,
         cluster,
@@ -106,7 +114,7 @@ pub async fn serve_model(
         body_bytes_max: usize::try_from(settings.max_body_bytes).unwrap_or(usize::MAX),
         connections_max: settings.max_connections as usize,
         request_timeout: Duration::from_secs(settings.request_timeout),
-        api_keys,
+        keys: keyring,
     }));
     http::run(listener, http::routes(app.clone()), app, shutdown).await;
     Ok(())
@@ -127,23 +135,4 @@ fn fetcher(settings: &RouterSettings) -> Result<Option<Fetcher>, ServeError> {
         concurrency: settings.image_url_concurrency as usize,
     };
     Ok(Some(Fetcher::new(rules, bounds, Means { lookup: system_lookup(), tls: system_trust()? })))
-}
-
-/// Digests of the API keys. An empty key, which an unset variable in a compose file produces, is dropped: no client
-/// could send it.
-fn keys(keys: &[String]) -> Vec<blake3::Hash> {
-    let keys = keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty());
-    keys.map(|key| blake3::hash(key.as_bytes())).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn empty_keys_are_none() {
-        let given = |keys_given: &[&str]| keys(&keys_given.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
-        assert!(given(&["", " "]).is_empty());
-        assert_eq!(given(&["a", "", " b "]), [blake3::hash(b"a"), blake3::hash(b"b")]);
-    }
 }

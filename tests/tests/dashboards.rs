@@ -16,7 +16,10 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use reqwest::Client;
+use reqwest::{
+    Client,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 use secateur_tests::{
     repository,
     role::Role,
@@ -29,6 +32,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_secateur-under-test");
 const NEED: &str = "SECATEUR_NEED_PROMETHEUS";
 /// Replacements for Grafana's variables. Prometheus scrapes twice a second here.
 const WORDS: [(&str, &str); 3] = [("$__rate_interval", "20s"), ("$__range", "60s"), ("$model", ".*")];
+
+/// The one API key, `abc`, so that the panels of keys have something to show.
+const KEYS: &str = r#"[[key]]
+name = "panels"
+sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+"#;
 
 /// Whether the tests can run; a development machine may lack Prometheus.
 fn wanted() -> bool {
@@ -48,6 +57,7 @@ struct Cluster {
     decode: Vec<Role>,
     router: Role,
     _prefill: Vec<Role>,
+    _folder: tempfile::TempDir,
 }
 
 impl Cluster {
@@ -58,12 +68,16 @@ impl Cluster {
         let (prefill, decode) = (Vec::from(two("prefill")), Vec::from(two("decode")));
         let listed = |roles: &[Role]| roles.iter().map(|role| role.address.to_string()).collect::<Vec<_>>().join(",");
         let (prefills, decodes) = (listed(&prefill), listed(&decode));
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys.toml");
+        fs::write(&keys, KEYS).unwrap();
         // The limits are low, so that some requests are refused.
-        let flags = ["--max-concurrent", "6", "--max-waiting", "2"];
+        let flags = ["--max-concurrent", "6", "--max-waiting", "2", "--api-keys-file", keys.to_str().unwrap()];
         let arguments = ["router", "--model", model, "--prefill", &prefills, "--decode", &decodes];
         let router = Role::start(PROGRAM, &[&arguments[..], &flags].concat()).unwrap();
-        let client = Client::builder().no_proxy().build().unwrap();
-        let cluster = Self { client, decode, router, _prefill: prefill };
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer abc"))]);
+        let client = Client::builder().no_proxy().default_headers(headers).build().unwrap();
+        let cluster = Self { client, decode, router, _prefill: prefill, _folder: folder };
         until("the cluster is ready", async || cluster.get("/health").await.is_some()).await;
         cluster
     }

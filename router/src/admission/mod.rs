@@ -7,10 +7,16 @@
 //! A request takes a [`Ticket`] when its whole body has arrived: a slow sender holds a connection and the bytes it has
 //! sent, but no permit that others wait for. Permits and memory are released on drop, however the request ends, but not
 //! while work that was started under them still runs.
+//!
+//! Permits to run at the nodes are given by class and age: `rank.rs` says how far a request stands back, `line.rs` who
+//! is next, and `turns.rs` hands the permits over.
 
 mod budget;
+mod line;
 mod peer;
+mod rank;
 mod shares;
+mod turns;
 
 use std::sync::Arc;
 
@@ -20,9 +26,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::turns::{Turn, Turns};
 pub use self::{
     budget::{Budget, Held},
     peer::Peer,
+    rank::Rank,
     shares::{Bounds, Permit, Permits},
 };
 
@@ -37,8 +45,7 @@ pub struct Admission {
     entered: Arc<Semaphore>,
     entered_max: usize,
     /// Permits of requests that run at the nodes.
-    running: Arc<Semaphore>,
-    running_max: usize,
+    running: Turns,
     /// Permits of requests that are being parsed or tokenized.
     workers: Arc<Semaphore>,
     budget: Budget,
@@ -49,14 +56,14 @@ pub struct Admission {
 #[derive(Debug)]
 pub struct Ticket {
     _entered: OwnedSemaphorePermit,
-    running: Arc<Semaphore>,
+    running: Turns,
     held: Arc<Held>,
 }
 
 /// The permit to run at the nodes.
 #[derive(Debug)]
 pub struct RunPermit {
-    _running: OwnedSemaphorePermit,
+    _running: Turn,
     _ticket: Ticket,
 }
 
@@ -69,8 +76,7 @@ impl Admission {
         Self {
             entered: Arc::new(Semaphore::new(concurrent + waiting)),
             entered_max: concurrent + waiting,
-            running: Arc::new(Semaphore::new(concurrent)),
-            running_max: concurrent,
+            running: Turns::new(concurrent),
             workers: Arc::new(Semaphore::new(workers)),
             budget: Budget::new(held_bytes_max),
             slow: Permits::new(SLOW_BODIES),
@@ -143,7 +149,7 @@ impl Admission {
 
     /// Number of requests that run at the nodes.
     pub fn running(&self) -> usize {
-        self.running_max - self.running.available_permits()
+        self.running.taken()
     }
 
     /// Number of admitted requests that do not run yet.
@@ -173,13 +179,10 @@ impl Ticket {
         &self.held
     }
 
-    /// Waits for a permit to run at the nodes; permits are given in order of arrival.
-    pub async fn turn(self, deadline: Instant) -> Result<RunPermit, ServiceError> {
-        match timeout_at(deadline, self.running.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(RunPermit { _running: permit, _ticket: self }),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(late()),
-        }
+    /// Waits for a permit to run at the nodes. Permits are given in order of arrival, which `rank` puts off or forward.
+    pub async fn turn(self, rank: Rank, deadline: Instant) -> Result<RunPermit, ServiceError> {
+        let permit = self.running.take(rank, deadline).await.ok_or_else(late)?;
+        Ok(RunPermit { _running: permit, _ticket: self })
     }
 }
 
@@ -208,11 +211,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_over_the_bounds_is_refused_and_drops_give_back() {
         let admission = Admission::new(1, 1, 1 << 20);
-        let turn = enter(&admission).unwrap().turn(soon()).await.unwrap();
+        let turn = enter(&admission).unwrap().turn(Rank::default(), soon()).await.unwrap();
         let waiting = enter(&admission).unwrap();
         assert_eq!((admission.running(), admission.waiting()), (1, 1));
         assert_eq!(enter(&admission).unwrap_err().code, ErrorCode::Overloaded);
-        assert_eq!(waiting.turn(soon()).await.unwrap_err().code, ErrorCode::Timeout);
+        assert_eq!(waiting.turn(Rank::default(), soon()).await.unwrap_err().code, ErrorCode::Timeout);
         drop(turn);
         let several = enter(&admission).unwrap();
         assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
@@ -222,7 +225,7 @@ mod tests {
         assert_eq!(again.unwrap_err().code, ErrorCode::Overloaded);
         drop(shared);
         assert_eq!((admission.running(), admission.waiting(), admission.present()), (0, 0, 0));
-        enter(&admission).unwrap().turn(soon()).await.unwrap();
+        enter(&admission).unwrap().turn(Rank::default(), soon()).await.unwrap();
     }
 
     #[tokio::test]

@@ -70,7 +70,7 @@ pub struct Answer {
 
 impl Answer {
     /// An answer whose first token has just arrived.
-    pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, clock: AnswerClock) -> Self {
+    pub fn new(run: Run, context: AnswerContext, model: Arc<ServedModel>, mut clock: AnswerClock) -> Self {
         let now = Instant::now();
         clock.first_token(now - context.accepted);
         Self {

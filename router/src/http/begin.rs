@@ -11,11 +11,12 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tokio::time::Instant;
 
 use crate::{
-    admission::Ticket,
+    admission::{Rank, Ticket},
     answer::{Answer, AnswerContext, AnswerReader, Begin, Begun, Style},
     app::App,
     cluster::{Facts, Prefix},
     fit::{Fitted, too_long_after_all},
+    keys::Charge,
     legs::{Order, RequestIds, Run},
     metrics::{AnswerClock, Counted},
     prompt::{Prompt, window},
@@ -67,6 +68,8 @@ pub struct Shared {
     pub accepted: Instant,
     /// Deadline of the request.
     pub deadline: Instant,
+    /// Rank of the request among those that wait.
+    pub rank: Rank,
     /// Code of the request's first error, once it has failed.
     pub failure: Arc<OnceLock<ErrorCode>>,
 }
@@ -80,6 +83,7 @@ struct Candidate {
     number: u32,
     epoch: String,
     ticket: Ticket,
+    charge: Charge,
 }
 
 /// The time at which a choice begins.
@@ -90,23 +94,23 @@ enum Start {
     Follows(CancellationToken),
 }
 
-/// The choices of one prompt, one for each ticket, the first under `epoch`. The first choice leads: the others begin
-/// when its KV has been shipped, so that they find the prompt in prefill's prefix cache and, on the same decode node,
-/// in the KV that decode keeps.
+/// The choices of one prompt, one for each ticket with its charge, the first under `epoch`. The first choice leads: the
+/// others begin when its KV has been shipped, so that they find the prompt in prefill's prefix cache and, on the same
+/// decode node, in the KV that decode keeps.
 pub fn begins(
     shared: &Arc<Shared>,
     prepared: Prepared,
     fitted: Fitted,
     epoch: String,
-    tickets: Vec<Ticket>,
+    tickets: Vec<(Ticket, Charge)>,
 ) -> Vec<Begin> {
     let prepared = Arc::new(prepared);
     let shipped = CancellationToken::new();
     let mut lead = Some((shipped.clone().drop_guard(), epoch));
     let numbered = (0u32..).zip(tickets);
-    let begin = |(number, ticket): (u32, Ticket)| {
+    let begin = |(number, (ticket, charge)): (u32, (Ticket, Charge))| {
         let (shared, prepared) = (shared.clone(), prepared.clone());
-        let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket };
+        let candidate = |epoch| Candidate { shared, prepared, fitted, number, epoch, ticket, charge };
         match lead.take() {
             Some((lead, epoch)) => candidate(epoch).begin(Start::Leads(lead)).boxed(),
             None => {
@@ -120,7 +124,7 @@ pub fn begins(
 
 impl Candidate {
     async fn begin(self, start: Start) -> Result<Begun, ServiceError> {
-        let Self { shared, prepared, fitted, number, epoch, ticket } = self;
+        let Self { shared, prepared, fitted, number, epoch, ticket, charge } = self;
         let waiting = Instant::now();
         let lead = match start {
             Start::Leads(lead) => Some(lead),
@@ -129,7 +133,7 @@ impl Candidate {
                 None
             }
         };
-        let turn = ticket.turn(shared.deadline).await?;
+        let turn = ticket.turn(shared.rank, shared.deadline).await?;
         let order = order(&shared, &prepared, fitted, number, epoch);
         let sampling = &shared.generation.sampling;
         let context = AnswerContext {
@@ -151,7 +155,7 @@ impl Candidate {
             leads: number == 0,
             failure: shared.failure.clone(),
         };
-        let clock = AnswerClock::new(app.metrics.clone(), counted);
+        let clock = AnswerClock::new(app.metrics.clone(), counted, charge);
         let run = Run::start(app.cluster.clone(), app.metrics.clone(), order).await.map_err(|error| {
             clock.failed(error.code);
             in_client_terms(too_long_after_all(error, &shared.facts, &prepared.param), &prepared.pictures)

@@ -44,6 +44,13 @@ pub fn response(error: &ServiceError) -> Response {
     response
 }
 
+/// The answer to a client that may come back after so many seconds.
+pub fn later(error: &ServiceError, seconds: u64) -> Response {
+    let mut response = response(error);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
 /// A JSON answer.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     // Plain structs with string keys: writing them to memory does not fail.

@@ -10,7 +10,10 @@
 //!
 //! Until the first token of any choice, every failure becomes an HTTP status of its own; only then does a stream begin.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Extension,
@@ -26,14 +29,15 @@ use tokio::time::Instant;
 use super::{
     begin::{Prepared, Shared, begins},
     body::{self, Raw},
-    error, models, sse, whole,
+    deadline, error, models, sse, whole,
 };
 use crate::{
-    admission::{Held, Ticket},
+    admission::{Held, Rank, Ticket},
     answer::{Choices, Total},
     app::{App, unix_seconds},
     cluster::PAIR_PATIENCE,
     fit::{Fitted, fit},
+    keys::Caller,
     legs::RequestIds,
     reply::{Format, ReplyId},
     request::{Fetched, Generation, Limits, PictureUrl},
@@ -88,9 +92,28 @@ struct Arrival {
     ids: RequestIds,
     /// Epoch of the request's first answer.
     epoch: String,
+    caller: Caller,
     accepted: Instant,
     /// Deadline of the request.
     deadline: Instant,
+}
+
+impl Arrival {
+    /// Brings the deadline forward to the time after which the client has no use for the answer.
+    fn hurry(&mut self, timeout: Option<Duration>) {
+        let asked = timeout.and_then(|timeout| self.accepted.checked_add(timeout));
+        self.deadline = asked.map_or(self.deadline, |asked| asked.min(self.deadline));
+    }
+}
+
+impl<J: Job> Read<J> {
+    /// The time after which the client has no use for the answer.
+    fn timeout(&self) -> Option<Duration> {
+        match self {
+            Read::Ready(ready) => ready.generation.urgency.timeout,
+            Read::Wants(wanting) => wanting.job.generation().urgency.timeout,
+        }
+    }
 }
 
 /// A request that is ready for the nodes.
@@ -117,13 +140,17 @@ pub async fn route<J: Job>(
 async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
     app.accepting()?;
     let accepted = Instant::now();
-    let arrival = Arrival { ids, epoch: ids::time_ordered(), accepted, deadline: accepted + app.request_timeout };
+    let timeout = deadline::timeout(request.headers(), app.request_timeout)?;
+    let caller = request.extensions().get::<Caller>().cloned().unwrap_or_default();
+    let epoch = ids::time_ordered();
+    let mut arrival = Arrival { ids, epoch, caller, accepted, deadline: accepted + timeout };
     let (raw, held) = body::receive(app, request, arrival.deadline).await?;
     let ticket = app.admission.enter(held)?;
     let reply = ReplyId { epoch: arrival.epoch.clone(), created: unix_seconds(), model: app.model.name.clone() };
     let shared = app.clone();
     let job = move |held: &Held| read::<J>(&shared, raw, reply, held);
     let (ticket, read) = app.admission.work(ticket, arrival.deadline, job).await?;
+    arrival.hurry(read.as_ref().ok().and_then(Read::timeout));
     let (ticket, ready) = match read? {
         Read::Ready(ready) => (ticket, *ready),
         Read::Wants(wanting) => complete(app, ticket, *wanting, arrival.deadline).await?,
@@ -199,8 +226,9 @@ fn check_bulk(prompts: &[Prepared], per_prompt: usize) -> Result<(), ServiceErro
 
 /// Generates the requested number of answers to each of `prompts`.
 async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) -> Result<Response, ServiceError> {
-    let Arrival { ids, epoch, accepted, deadline } = arrival;
+    let Arrival { ids, epoch, caller, accepted, deadline } = arrival;
     let Ready { generation, prompts, mut format } = ready;
+    let rank = Rank::new(caller.class(), generation.urgency.class, generation.urgency.priority);
     let facts = app.cluster.facts_by(Instant::now() + PAIR_PATIENCE).await?;
     let bound = app.model.defaults.bound(&generation.max_tokens);
     let fitted: Vec<Fitted> = prompts
@@ -210,12 +238,14 @@ async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) 
     let per_prompt = generation.choices as usize;
     let choices = prompts.len() * per_prompt;
     check_bulk(&prompts, per_prompt)?;
-    let mut tickets = app.admission.share(ticket, choices)?;
+    let charges = caller.answers(fitted.iter().map(|one| one.prompt_positions_max), per_prompt)?;
+    let mut tickets: Vec<_> = app.admission.share(ticket, choices)?.into_iter().zip(charges).collect();
     let is_streamed = generation.stream.is_some();
     let failure: Arc<OnceLock<ErrorCode>> = Arc::default();
     let echoes = prompts.iter().flat_map(|prompt| std::iter::repeat_n(prompt.echo.clone(), per_prompt)).collect();
     let shared =
-        Arc::new(Shared { app: app.clone(), generation, facts, ids, accepted, deadline, failure: failure.clone() });
+        Shared { app: app.clone(), generation, facts, ids, accepted, deadline, rank, failure: failure.clone() };
+    let shared = Arc::new(shared);
     let mut all = Vec::with_capacity(choices);
     for (index, (prompt, fitted)) in prompts.into_iter().zip(fitted).enumerate() {
         let epoch = if index == 0 { epoch.clone() } else { ids::time_ordered() };

@@ -7,6 +7,7 @@ mod chat;
 mod cluster_view;
 mod completions;
 mod connections;
+mod deadline;
 mod error;
 mod generate;
 mod health;
@@ -14,6 +15,7 @@ mod metrics_page;
 mod models;
 mod openapi;
 mod page;
+mod rate_headers;
 mod request_ids;
 mod rest;
 mod server;
@@ -35,21 +37,27 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{app::App, openai::completion::CompletionJob, request::ChatJob};
+use crate::{app::App, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
 
 pub use server::run;
 
 /// All routes.
 pub fn routes(app: Arc<App>) -> Router {
-    let api = Router::new()
+    let asks_for_keys = |routes: Router<Arc<App>>, cost: Cost| {
+        routes.route_layer(middleware::from_fn_with_state(auth::Gate { app: app.clone(), cost }, auth::check))
+    };
+    let answers = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
-        .route("/v1/completions", post(generate::route::<CompletionJob>))
+        .route("/v1/completions", post(generate::route::<CompletionJob>));
+    let requests = Router::new()
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/v1/cluster", get(cluster_view::show))
-        .route_layer(middleware::from_fn_with_state(app.clone(), auth::check));
+        .route("/v1/models/{*id}", get(models::one));
+    let looks = Router::new().route("/v1/cluster", get(cluster_view::show));
+    let api = asks_for_keys(answers, Cost::Answers)
+        .merge(asks_for_keys(requests, Cost::Request))
+        .merge(asks_for_keys(looks, Cost::Nothing));
     // The last layer is the outermost: even the answer to a panic carries the request's id and reaches the client.
     api.route("/", get(page::show))
         .route("/health", get(health::health))

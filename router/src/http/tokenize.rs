@@ -11,7 +11,7 @@ use secateur_proto::ServiceError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{body, error};
+use super::{body, deadline, error};
 use crate::{
     app::App,
     openai::{
@@ -57,7 +57,7 @@ async fn worked(
     request: Request,
     work: impl FnOnce(&App, &Value) -> Result<Value, ServiceError> + Send + 'static,
 ) -> Result<Value, ServiceError> {
-    let deadline = Instant::now() + app.request_timeout;
+    let deadline = Instant::now() + deadline::timeout(request.headers(), app.request_timeout)?;
     let (raw, held) = body::receive(app, request, deadline).await?;
     let ticket = app.admission.enter(held)?;
     let shared = app.clone();

@@ -14,12 +14,17 @@ use super::{
     recent::{Ended, Recent},
     registry::Metrics,
 };
-use crate::request::{FinishReason, Usage, receipt::Receipt};
+use crate::{
+    keys::Charge,
+    request::{FinishReason, Receipt, Usage},
+};
 
-/// The counter of one answer. On drop, an answer that was neither finished nor failed counts as aborted.
+/// The counter of one answer, also for the answer's key. On drop, an answer that was neither finished nor failed counts
+/// as aborted.
 pub struct AnswerClock {
     metrics: Arc<Metrics>,
     counted: Counted,
+    charge: Charge,
     is_finished: bool,
 }
 
@@ -39,8 +44,8 @@ pub struct Counted {
 
 impl AnswerClock {
     /// The counter of an answer that has not begun.
-    pub fn new(metrics: Arc<Metrics>, counted: Counted) -> Self {
-        Self { metrics, counted, is_finished: false }
+    pub fn new(metrics: Arc<Metrics>, counted: Counted, charge: Charge) -> Self {
+        Self { metrics, counted, charge, is_finished: false }
     }
 
     /// Records that the answer broke off or never began; the whole request has then failed.
@@ -50,7 +55,8 @@ impl AnswerClock {
     }
 
     /// Records the first token, `after` its request was accepted.
-    pub fn first_token(&self, after: Duration) {
+    pub fn first_token(&mut self, after: Duration) {
+        self.charge.begun();
         self.metrics.ttft.observe(after.as_secs_f64());
         self.metrics.now(|slot| slot.ttft.add(ms(after)));
     }
@@ -63,11 +69,13 @@ impl AnswerClock {
         }
         self.metrics.generation_tokens.inc_by(count as u64);
         self.metrics.now(|slot| slot.generation_tokens += count as u64);
+        self.charge.complete(count);
     }
 
     /// Records a complete answer.
     pub fn finished(&mut self, finish: FinishReason, usage: Usage, receipt: &Receipt) {
         self.end(finish.as_str());
+        self.charge.finished(usage.prompt_tokens);
         let metrics = &self.metrics;
         if self.counted.leads {
             metrics.prompt_tokens.inc_by(usage.prompt_tokens.into());
@@ -125,6 +133,7 @@ impl Drop for AnswerClock {
         if self.is_finished {
             return;
         }
+        self.charge.broken_off(self.counted.failure.get().map(|code| code.http()));
         let ended = match self.counted.failure.get() {
             // The failure is counted by its code where the client's error is made.
             Some(code) => Ended::Failed(*code),

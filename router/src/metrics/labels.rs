@@ -29,6 +29,35 @@ pub const ABORTED: &str = "abort";
 /// `reason` of a retry after a preemption; other retries have an error's code.
 pub const PREEMPTED: &str = "preempted";
 
+label!(Key, key);
+
+/// A key and how a request of it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyOutcome {
+    /// Name of the key.
+    pub key: String,
+    /// How the request ended.
+    pub outcome: String,
+}
+
+/// A key and why a request of it was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyReason {
+    /// Name of the key.
+    pub key: String,
+    /// Why the request was refused.
+    pub reason: String,
+}
+
+/// A key and what its tokens were.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KeyKind {
+    /// Name of the key.
+    pub key: String,
+    /// `prompt` or `completion`.
+    pub kind: String,
+}
+
 /// A link, by the addresses of its ends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LinkLabels {

@@ -3,6 +3,7 @@
 
 mod builder;
 mod clock;
+mod keys;
 mod known;
 mod labels;
 mod links;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     builder::Builder,
+    keys::KeyMetrics,
     labels::{
         AttemptOutcome, Code, FINISHED_REASONS, FinishedReason, LinkLabels, OTHER_REASON, Outcome, PREEMPTED, Placed,
         Policy, Reason, Stage,
@@ -24,7 +25,10 @@ use super::{
     volume::KvBytes,
     window::{Lately, Slot, Window},
 };
-use crate::request::receipt::{DISAGGREGATED, SAME_HOST};
+use crate::{
+    keys::KeyFigures,
+    request::receipt::{DISAGGREGATED, SAME_HOST},
+};
 
 const TTFT_SECONDS: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0, 160.0,
@@ -73,6 +77,7 @@ pub struct Metrics {
     running: Gauge,
     waiting: Gauge,
     bytes_held: Gauge,
+    keys: KeyMetrics,
     links: LinkMetrics,
     nodes: NodeMetrics,
     /// Written when a request ends, read by the cluster page; never held across an await.
@@ -94,6 +99,8 @@ pub struct Snapshot {
     pub waiting: usize,
     /// Bytes that requests hold.
     pub bytes_held: usize,
+    /// Sums of each API key with a name.
+    pub keys: Vec<KeyFigures>,
     /// Figures of each node.
     pub nodes: Vec<NodeFigures>,
     /// Each measured link and its rate in bytes per second.
@@ -243,6 +250,7 @@ impl Metrics {
                 "Bytes of bodies, of what is read from them, and of pictures, as weighed against --max-held-bytes",
                 Gauge::default(),
             ),
+            keys: KeyMetrics::new(&mut to),
             links: LinkMetrics::new(&mut to),
             nodes: NodeMetrics::new(&mut to),
             recent: Mutex::default(),
@@ -343,6 +351,7 @@ impl Metrics {
         self.waiting.set(i64::try_from(snapshot.waiting).unwrap_or(i64::MAX));
         self.bytes_held.set(i64::try_from(snapshot.bytes_held).unwrap_or(i64::MAX));
         self.ready.set(snapshot.is_ready.into());
+        self.keys.update(&snapshot.keys);
         self.nodes.update(&snapshot.nodes);
         let has = |role, address: &str| {
             snapshot.nodes.iter().any(|node| node.labels.role == role && node.labels.node == address)

@@ -5,7 +5,7 @@ use secateur_proto::ServiceError;
 use super::{
     extension::{self, Extension},
     fields::{Fields, invalid, unsupported},
-    max_tokens, sampling, stop,
+    max_tokens, sampling, stop, urgency,
 };
 use crate::request::{CHOICES_MAX, Generation, Limits, SamplingChoice, StreamOptions};
 
@@ -40,6 +40,7 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
         transfer,
         hides_reasoning: fields.flag("include_reasoning")?.is_some_and(|includes| !includes),
         tools: None,
+        urgency: urgency::parse(fields)?,
     })
 }
 

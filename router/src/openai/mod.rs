@@ -24,3 +24,4 @@ mod text_logprobs;
 pub mod tokenize;
 mod tools;
 mod unsupported;
+pub mod urgency;

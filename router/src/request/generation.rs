@@ -2,7 +2,9 @@
 
 use secateur_transfer::TransferPolicy;
 
-use super::{max_tokens::MaxTokens, sampling::SamplingChoice, stop::StopConditions, visual::VisualChoice};
+use super::{
+    max_tokens::MaxTokens, sampling::SamplingChoice, stop::StopConditions, urgency::Urgency, visual::VisualChoice,
+};
 use crate::tools::ToolUse;
 
 /// Most answers to one request: prompts times `n`.
@@ -49,6 +51,8 @@ pub struct Generation {
     pub transfer: Option<TransferPolicy>,
     /// Whether the model's reasoning is left out of the answer.
     pub hides_reasoning: bool,
+    /// How soon the answer is wanted.
+    pub urgency: Urgency,
     /// Tools that the answer may call, or has to; `None` if there are none.
     pub tools: Option<ToolUse>,
 }

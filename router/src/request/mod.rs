@@ -14,6 +14,7 @@ pub mod receipt;
 mod sampling;
 mod stop;
 mod structured;
+mod urgency;
 mod usage;
 mod visual;
 
@@ -31,5 +32,6 @@ pub use receipt::Receipt;
 pub use sampling::SamplingChoice;
 pub use stop::StopConditions;
 pub use structured::Structured;
+pub use urgency::{Class, Urgency};
 pub use usage::{PromptTokensDetails, Usage};
 pub use visual::{LOW_DETAIL_KEEP, Recommended, VisualChoice};

@@ -93,6 +93,14 @@ def user_and_metadata_are_accepted(client):
 
 
 @check
+def how_soon_an_answer_is_wanted_may_be_said(client):
+    for options in {"priority": -3}, {"priority": 90}, {"timeout": 60.5}, {"service_tier": "flex"}:
+        assert ask(client, "Hello!", max_tokens=2, extra_body=options).choices
+    headers = {"x-request-timeout": "60"}
+    assert ask(client, "Hello!", max_tokens=2, extra_headers=headers).choices
+
+
+@check
 def the_model_may_be_left_out(client):
     body = {"messages": user("Hello!"), "max_tokens": 2}
     assert client.post("/chat/completions", body=body, cast_to=httpx.Response).status_code == 200

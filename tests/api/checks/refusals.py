@@ -17,7 +17,10 @@ def ranges_are_checked_by_field(client):
 
 @check
 def ranges_of_extra_parameters_are_checked_by_field(client):
-    for param, value in {"top_k": -2, "min_p": 2, "repetition_penalty": 0, "min_tokens": -1, "ignore_eos": "yes"}.items():
+    for param, value in {
+        "top_k": -2, "min_p": 2, "repetition_penalty": 0, "min_tokens": -1, "ignore_eos": "yes", "priority": "high",
+        "timeout": 0, "service_tier": 5,
+    }.items():
         bad(client, param, extra_body={param: value})
 
 

@@ -42,6 +42,7 @@ const words = {
   // What an error code means to somebody who has not read the manual.
   code: (code) => ({
     overloaded: "too busy",
+    rate_limit_exceeded: "over its limit",
     unavailable: "no nodes",
     kv_refused: "KV refused",
     timeout: "too slow",
