@@ -11,6 +11,7 @@ use secateur_common::{
 
 use crate::{
     config::{RouterSettings, command},
+    http,
     listen::listen,
     serve::{ServeError, load, serve_model},
 };
@@ -60,6 +61,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     let layered = config::parse::<RouterSettings>(command(), arguments)?;
     // Certificates and keys that cannot be used are reported before the address is announced.
     layered.settings.link.channels()?;
+    http::certificate(&layered.settings)?;
     if layered.settings.layers.print_config {
         std::io::stdout().write_all(layered.to_toml().as_bytes())?;
         return Ok(());
