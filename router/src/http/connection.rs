@@ -95,3 +95,6 @@ async fn converse(front: Front, stream: TcpStream, seat: Seat) {
         (is_leaving, from, patience) = (true, Instant::now(), LEAVE_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests;

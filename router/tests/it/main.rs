@@ -4,9 +4,12 @@
 
 mod answers;
 mod choices;
+mod cors;
 mod discovery;
 mod encodings;
 mod failures;
+mod http2;
+mod https;
 mod live_page;
 mod logprobs;
 mod pages;
