@@ -11,6 +11,7 @@
 //! guard.rs        the server's side: TLS and the check of the secret, before a node's services
 //! certificate.rs  the certificate shown to clients from outside the cluster, renewed when its files change
 //! accept.rs       accepting connections, with concurrent TLS handshakes; failed ones are logged
+//! https.rs        the client's side towards an HTTPS server, such as a router, for probes
 //! intake.rs       limits on what callers have in flight: connections, calls, unread bytes, first messages
 //! watched.rs      a connection that fails when its peer is lost
 //! vitals.rs       signs of life of a peer, from which its loss is told (plain data)
@@ -23,6 +24,7 @@ mod dial;
 mod exposure;
 mod greeting;
 mod guard;
+mod https;
 mod intake;
 mod link;
 mod pem;
@@ -37,6 +39,7 @@ pub use dial::{AddressError, Channels, KeepAlive, OpenError, check_address, is_c
 pub use exposure::{ExposedError, check_exposure};
 pub use greeting::{Greeting, greet};
 pub use guard::{Guard, Guarded};
+pub use https::{HttpsError, open_https};
 pub use intake::{Caller, Intake, Seat};
 pub use link::Link;
 pub use pem::{ALPN_H2, PemError};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio_rustls::rustls::{
-    self, RootCertStore, ServerConfig,
+    self, ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
@@ -173,6 +173,14 @@ impl Trust {
             Some(name) => config.domain_name(name),
             None => config,
         }
+    }
+}
+
+impl Trust {
+    /// TLS configuration of a client of HTTPS that trusts these authorities and presents no certificate.
+    pub fn https(self) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        Ok(builder.with_root_certificates(self.roots).with_no_client_auth())
     }
 }
 

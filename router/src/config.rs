@@ -223,7 +223,7 @@ mod tests {
         let nodes = ["--model", "/m", "--prefill", "a:1", "--decode", "c:3", "--placement"];
         let wrong = parsed(&[nodes.as_slice(), &["near"]].concat()).unwrap_err().to_string();
         assert!(wrong.contains("--placement") && wrong.contains("colocated"), "{wrong}");
-        let origin = parsed(&[&nodes[..5], &["--cors-origin", "https://a.example/chat"]].concat()).unwrap_err();
+        let origin = parsed(&[&nodes[..6], &["--cors-origin", "https://a.example/chat"]].concat()).unwrap_err();
         assert!(origin.to_string().contains("--cors-origin") && origin.to_string().contains("path"), "{origin}");
         for mode in PlacementMode::value_variants() {
             assert_eq!(parsed(&[nodes.as_slice(), &[mode.as_str()]].concat()).unwrap().placement, *mode);
