@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio_rustls::rustls::{
-    self, RootCertStore, ServerConfig,
+    self, ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _},
     server::WebPkiClientVerifier,
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::{
 use tonic::transport::{Certificate, ClientTlsConfig};
 
 /// ALPN protocol name of HTTP/2 in a TLS handshake.
-const ALPN_H2: &[u8] = b"h2";
+pub const ALPN_H2: &[u8] = b"h2";
 
 /// Error for a certificate or key file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,39 @@ impl<'a> File<'a> {
     }
 }
 
+/// The files of a certificate and its key, and the flags that gave them.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// File with the certificate and its chain.
+    pub cert: PathBuf,
+    /// File with the certificate's key.
+    pub key: PathBuf,
+    /// Flag that gave the certificate.
+    pub cert_flag: &'static str,
+    /// Flag that gave the key.
+    pub key_flag: &'static str,
+}
+
+impl Pair {
+    /// Reads both files; neither is checked.
+    pub fn read(&self) -> Result<PairFiles<'_>, PemError> {
+        Ok(PairFiles { cert: File::read(self.cert_flag, &self.cert)?, key: File::read(self.key_flag, &self.key)? })
+    }
+}
+
+/// A certificate's and a key's file as read.
+pub struct PairFiles<'a> {
+    cert: File<'a>,
+    key: File<'a>,
+}
+
+impl PairFiles<'_> {
+    /// The bytes of both files.
+    pub fn bytes(&self) -> [Vec<u8>; 2] {
+        [self.cert.bytes.clone(), self.key.bytes.clone()]
+    }
+}
+
 /// A certificate with its chain and its key.
 #[derive(Debug)]
 pub struct Identity {
@@ -76,25 +109,25 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads and checks both files; the key must be the certificate's.
-    pub fn read(cert: &Path, key: &Path) -> Result<Self, PemError> {
-        let (cert, key) = (File::read("--tls-cert", cert)?, File::read("--tls-key", key)?);
+    /// Checks both files; the key must be the certificate's.
+    pub fn new(files: PairFiles<'_>) -> Result<Self, PemError> {
+        let PairFiles { cert, key } = files;
         let chain = cert.certificates()?;
         let private = PrivateKeyDer::from_pem_slice(&key.bytes)
             .map_err(|_| key.unusable("there is no PEM private key in it (PKCS#8, PKCS#1 or SEC1)"))?;
         let signing = provider().key_provider.load_private_key(private.clone_key());
         let signing = signing.map_err(|error| key.unusable(error))?;
         CertifiedKey::new(chain.clone(), signing).keys_match().map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => key.unusable("it is not the key of --tls-cert"),
+            rustls::Error::InconsistentKeys(_) => key.unusable(format!("it is not the key of {}", cert.flag)),
             error => cert.unusable(error),
         })?;
         let pem = tonic::transport::Identity::from_pem(cert.bytes, key.bytes);
         Ok(Self { chain, key: private, pem })
     }
 
-    /// TLS configuration of a server with this identity. With `trust`, callers must present a certificate as well
-    /// (mutual TLS).
-    pub fn server(self, trust: Option<Trust>) -> Result<Arc<ServerConfig>, String> {
+    /// TLS configuration of a server with this identity that speaks `protocols` (names as in ALPN, the preferred one
+    /// first). With `trust`, callers must present a certificate as well (mutual TLS).
+    pub fn server(self, trust: Option<Trust>, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
@@ -106,7 +139,7 @@ impl Identity {
             }
         };
         let mut config = builder.with_single_cert(self.chain, self.key).map_err(|error| error.to_string())?;
-        config.alpn_protocols.push(ALPN_H2.into());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(Arc::new(config))
     }
 }
@@ -140,6 +173,14 @@ impl Trust {
             Some(name) => config.domain_name(name),
             None => config,
         }
+    }
+}
+
+impl Trust {
+    /// TLS configuration of a client of HTTPS that trusts these authorities and presents no certificate.
+    pub fn https(self) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        Ok(builder.with_root_certificates(self.roots).with_no_client_auth())
     }
 }
 

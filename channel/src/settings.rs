@@ -103,20 +103,16 @@ impl LinkSecurity {
             (Some(identity), trust) => {
                 let path = self.tls_cert.clone().unwrap_or_default();
                 let refused = |reason: String| SecurityError::Server { path, reason };
-                Some(identity.server(trust).map_err(refused)?)
+                Some(identity.server(trust, &[pem::ALPN_H2]).map_err(refused)?)
             }
         };
         Ok(Guard::new(tls, self.secret()?))
     }
 
     fn identity(&self) -> Result<Option<pem::Identity>, SecurityError> {
-        let half = |given, missing| SecurityError::Half { given, missing, why: "" };
-        match (&self.tls_cert, &self.tls_key) {
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(half("--tls-cert", "--tls-key")),
-            (None, Some(_)) => Err(half("--tls-key", "--tls-cert")),
-            (Some(cert), Some(key)) => Ok(Some(pem::Identity::read(cert, key)?)),
-        }
+        let pair = pair([("--tls-cert", self.tls_cert.as_deref()), ("--tls-key", self.tls_key.as_deref())])?;
+        let identity = pair.map(|pair| pem::Identity::new(pair.read()?));
+        Ok(identity.transpose()?)
     }
 
     fn server_name(&self) -> Result<Option<String>, SecurityError> {
@@ -130,6 +126,18 @@ impl LinkSecurity {
             (Some(_), Some(_)) => Err(SecretError::Twice),
             (Some(path), None) => Secret::read(Path::new(path)).map(Some),
             (None, Some(secret)) => secret.checked("--cluster-secret or SECATEUR_CLUSTER_SECRET").map(Some),
+        }
+    }
+}
+
+/// The certificate and the key, in this order, that two flags give; `None` if neither flag was given.
+pub(crate) fn pair(flags: [(&'static str, Option<&Path>); 2]) -> Result<Option<pem::Pair>, SecurityError> {
+    let half = |given, missing| Err(SecurityError::Half { given, missing, why: "" });
+    match flags {
+        [(_, None), (_, None)] => Ok(None),
+        [(given, Some(_)), (missing, None)] | [(missing, None), (given, Some(_))] => half(given, missing),
+        [(cert_flag, Some(cert)), (key_flag, Some(key))] => {
+            Ok(Some(pem::Pair { cert: cert.to_owned(), key: key.to_owned(), cert_flag, key_flag }))
         }
     }
 }

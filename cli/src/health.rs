@@ -1,6 +1,8 @@
 //! `secateur health`: asks one program of a cluster whether it would serve, for containers and orchestrators. The exit
 //! status is the answer: 0, or 1 with the reason on standard error.
 
+mod https;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, bail};
@@ -18,7 +20,7 @@ const REASON_MAX: usize = 500;
 /// Arguments of `secateur health`.
 #[derive(Debug, Args)]
 pub struct HealthArguments {
-    /// A router's health page
+    /// A router's health page; with https://, --tls-ca says whose certificate is trusted
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/health", conflicts_with = "node")]
     url: String,
     /// A prefill or decode node instead, asked over grpc.health.v1
@@ -27,7 +29,7 @@ pub struct HealthArguments {
     /// Seconds to wait for the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
-    /// What protects the connection to the node.
+    /// What protects the connection.
     #[command(flatten)]
     link: LinkSecurity,
 }
@@ -43,7 +45,7 @@ async fn ask(arguments: HealthArguments) -> anyhow::Result<()> {
     let answer = async {
         match &arguments.node {
             Some(address) => ask_node(address, &arguments.link).await,
-            None => ask_router(&arguments.url).await,
+            None => ask_router(&arguments.url, &arguments.link).await,
         }
     };
     match timeout(Duration::from_secs(seconds), answer).await {
@@ -52,15 +54,19 @@ async fn ask(arguments: HealthArguments) -> anyhow::Result<()> {
     }
 }
 
-async fn ask_router(url: &str) -> anyhow::Result<()> {
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let answer = client.get(url).send().await.context("the router does not answer")?;
-    let status = answer.status();
-    if status.is_success() {
+async fn ask_router(url: &str, security: &LinkSecurity) -> anyhow::Result<()> {
+    let (status, body) = if url.starts_with("https://") { https::get(url, security).await? } else { get(url).await? };
+    if (200..300).contains(&status) {
         return Ok(());
     }
-    let reason: String = answer.text().await.unwrap_or_default().chars().take(REASON_MAX).collect();
+    let reason: String = body.chars().take(REASON_MAX).collect();
     bail!("the router answers {status}: {reason}")
+}
+
+async fn get(url: &str) -> anyhow::Result<(u16, String)> {
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let answer = client.get(url).send().await.context("the router does not answer")?;
+    Ok((answer.status().as_u16(), answer.text().await.unwrap_or_default()))
 }
 
 async fn ask_node(address: &str, security: &LinkSecurity) -> anyhow::Result<()> {

@@ -1,5 +1,7 @@
 //! The router's settings.
 
+mod origin;
+
 use std::path::PathBuf;
 
 use clap::{Args, Command, ValueEnum};
@@ -10,6 +12,8 @@ use crate::{
     fetch::{HostRule, HostRuleError},
     tools::Dialect,
 };
+
+pub use origin::{Origin, OriginError};
 
 /// Default of `--max-held-bytes`, in multiples of the largest body. One peer may hold half of all memory, and large
 /// requests three quarters of that, so the largest body may take six times its size once it is parsed.
@@ -91,8 +95,8 @@ pub struct RouterSettings {
     )]
     pub max_held_bytes: Option<u64>,
 
-    /// Connections of clients. One address has at most half. Where there are more, those that have waited longest for
-    /// their client's next words are closed
+    /// Connections of clients, and requests on those of HTTP/2. One address has at most half of either. Where there are
+    /// more connections, those that have waited longest for their client's next words are closed
     #[arg(
         long, value_name = "N", default_value_t = 4_096, env = "SECATEUR_ROUTER_MAX_CONNECTIONS",
         value_parser = clap::value_parser!(u32).range(2..=1_000_000)
@@ -138,6 +142,22 @@ pub struct RouterSettings {
         value_parser = clap::value_parser!(u32).range(1..=1_024)
     )]
     pub image_url_concurrency: u32,
+    /// Certificate for HTTPS, PEM with its chain; needs --http-tls-key. Clients are then served over TLS alone. New files
+    /// are taken within seconds, without a restart
+    #[arg(long, value_name = "FILE", env = "SECATEUR_ROUTER_HTTP_TLS_CERT")]
+    pub http_tls_cert: Option<PathBuf>,
+
+    /// Private key of --http-tls-cert, PEM
+    #[arg(long, value_name = "FILE", env = "SECATEUR_ROUTER_HTTP_TLS_KEY")]
+    pub http_tls_key: Option<PathBuf>,
+
+    /// Origins of the web pages whose scripts may call this router (CORS), such as https://app.example; * for any
+    /// [default: none]
+    #[arg(
+        long, value_name = "ORIGIN,...", env = "SECATEUR_ROUTER_CORS_ORIGIN", value_delimiter = ',',
+        value_parser = clap::value_parser!(Origin)
+    )]
+    pub cors_origin: Vec<Origin>,
 
     /// Keys that clients must send as bearer tokens; none: everybody is served
     #[arg(long, value_name = "KEY,...", env = "SECATEUR_API_KEY", hide_env_values = true, value_delimiter = ',')]
@@ -264,6 +284,8 @@ mod tests {
         let nodes = ["--model", "/m", "--prefill", "a:1", "--decode", "c:3", "--placement"];
         let wrong = parsed(&[nodes.as_slice(), &["near"]].concat()).unwrap_err().to_string();
         assert!(wrong.contains("--placement") && wrong.contains("colocated"), "{wrong}");
+        let origin = parsed(&[&nodes[..6], &["--cors-origin", "https://a.example/chat"]].concat()).unwrap_err();
+        assert!(origin.to_string().contains("--cors-origin") && origin.to_string().contains("path"), "{origin}");
         for mode in PlacementMode::value_variants() {
             assert_eq!(parsed(&[nodes.as_slice(), &[mode.as_str()]].concat()).unwrap().placement, *mode);
         }

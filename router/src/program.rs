@@ -11,6 +11,7 @@ use secateur_common::{
 
 use crate::{
     config::{RouterSettings, command},
+    http,
     keys::{self, KeysError},
     listen::listen,
     serve::{ServeError, load, serve_model},
@@ -68,6 +69,7 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<(), Pr
     // Certificates and keys that cannot be used are reported before the address is announced.
     layered.settings.link.channels()?;
     keys::open(&layered.settings.api_key, layered.settings.api_keys_file.as_deref())?;
+    http::certificate(&layered.settings)?;
     if layered.settings.layers.print_config {
         std::io::stdout().write_all(layered.to_toml().as_bytes())?;
         return Ok(());

@@ -83,6 +83,7 @@ pub async fn serve_model(
     let _stop_probes = probes.clone().drop_guard();
     let digest = model.tokenizer_digest.clone();
     let channels = settings.link.channels()?;
+    let certificate = http::certificate(&settings)?;
     let sites = Sites { prefill: &settings.prefill, decode: &settings.decode, lookup: system_lookup() };
     let cluster = Cluster::start(&sites, &channels, digest, settings.placement, &probes)?;
     let limits =
@@ -96,6 +97,7 @@ pub async fn serve_model(
         decode = ?settings.decode,
         placement = settings.placement.as_str(),
         keys = keyring.count(),
+        tls = certificate.is_some(),
         "router serves"
     );
     if let Some(file) = keys_file {
@@ -116,7 +118,8 @@ pub async fn serve_model(
         request_timeout: Duration::from_secs(settings.request_timeout),
         keys: keyring,
     }));
-    http::run(listener, http::routes(app.clone()), app, shutdown).await;
+    let routes = http::routes(app.clone(), &settings.cors_origin);
+    http::run(listener, routes, app, certificate, shutdown).await;
     Ok(())
 }
 

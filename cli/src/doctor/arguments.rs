@@ -98,7 +98,7 @@ fn parse_node(text: &str) -> Result<String, AddressError> {
 fn parse_url(text: &str) -> Result<String, String> {
     let base = text.trim_end_matches('/');
     let base = base.strip_suffix("/v1").unwrap_or(base);
-    let host = base.strip_prefix("http://").ok_or("must begin with http://, as the router speaks HTTP")?;
+    let host = base.strip_prefix("http://").ok_or("must begin with http://; doctor speaks no TLS to a router")?;
     let is_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
     is_host.then(|| base.to_owned()).ok_or_else(|| "must be http://HOST:PORT".to_owned())
 }

@@ -121,6 +121,7 @@ impl Asked {
     fn take_router(&mut self, file: &std::path::Path) -> Result<(), String> {
         let settings: RouterSettings = read(secateur_router::command(), file)?;
         settings.link.channels().map_err(|error| error.to_string())?;
+        secateur_router::http::certificate(&settings).map_err(|error| error.to_string())?;
         let peers =
             |list: &[String], role| list.iter().map(move |address| Peer::new(address, role)).collect::<Vec<_>>();
         self.nodes.extend(peers(&settings.prefill, Role::Prefill));

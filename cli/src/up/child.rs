@@ -91,7 +91,10 @@ pub fn program_of(program: &Path, arguments: &[String], listen: SocketAddr) -> s
         .args(arguments)
         .args(["--listen", &listen.to_string(), "--stdin-lifeline"])
         // A configuration file that the caller uses for one role would be wrong for the others.
-        .env_remove("SECATEUR_CONFIG");
+        .env_remove("SECATEUR_CONFIG")
+        // These roles are called on loopback, in clear text.
+        .env_remove("SECATEUR_ROUTER_HTTP_TLS_CERT")
+        .env_remove("SECATEUR_ROUTER_HTTP_TLS_KEY");
     command
 }
 

@@ -5,8 +5,8 @@
 //! others took the memory first, but never once it has all the memory it needs.
 //!
 //! Three rules keep a few large requests from crowding out many small ones. The first [`FREE`] bytes of each request
-//! are not counted, since the number of connections bounds them already. One peer may hold at most half of the budget.
-//! Requests of more than [`SMALL_MAX`] bytes may use only three quarters of either bound.
+//! are not counted, since the number of connections, and of requests over HTTP/2, bounds them already. One peer may hold
+//! at most half of the budget. Requests of more than [`SMALL_MAX`] bytes may use only three quarters of either bound.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

@@ -1,7 +1,7 @@
 //! Bounds the client connections.
 //!
-//! A connection either waits for its client (for a request, the rest of a header, the rest of a body) or serves it. At
-//! the bound, a new connection takes the place of the one that has waited longest, of the peer with the most
+//! A connection either waits for its client (for a TLS handshake, a request, the rest of a header, the rest of a body) or
+//! serves it; one that has several requests at once waits only if each of them does. At the bound, a new connection takes the place of the one that has waited longest, of the peer with the most
 //! connections. So a client that sends its request is served, however many others stay silent.
 
 mod crowd;
@@ -89,12 +89,12 @@ impl Seat {
         self.peer
     }
 
-    /// Marks the connection as being served.
+    /// Counts one more request that is being served.
     pub fn serve(&self) {
         self.connections.lock().crowd.serve(self.id);
     }
 
-    /// Marks the connection as waiting for its client.
+    /// Counts one request less; after the last one, the connection waits for its client.
     pub fn wait(&self) {
         self.connections.lock().crowd.wait(self.id);
     }

@@ -6,20 +6,27 @@ mod body;
 mod chat;
 mod cluster_view;
 mod completions;
+mod connection;
 mod connections;
+mod cors;
 mod deadline;
 mod error;
 mod generate;
 mod health;
+mod limit;
 mod metrics_page;
 mod models;
 mod openapi;
 mod page;
+mod protocol;
 mod rate_headers;
 mod request_ids;
 mod rest;
+mod served;
 mod server;
 mod sse;
+mod stall;
+mod tls;
 mod tokenize;
 mod visit;
 mod whole;
@@ -37,12 +44,13 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{app::App, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
+use crate::{app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
 
 pub use server::run;
+pub use tls::certificate;
 
-/// All routes.
-pub fn routes(app: Arc<App>) -> Router {
+/// All routes; scripts of pages of the given origins may call them.
+pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
     let asks_for_keys = |routes: Router<Arc<App>>, cost: Cost| {
         routes.route_layer(middleware::from_fn_with_state(auth::Gate { app: app.clone(), cost }, auth::check))
     };
@@ -58,8 +66,10 @@ pub fn routes(app: Arc<App>) -> Router {
     let api = asks_for_keys(answers, Cost::Answers)
         .merge(asks_for_keys(requests, Cost::Request))
         .merge(asks_for_keys(looks, Cost::Nothing));
-    // The last layer is the outermost: even the answer to a panic carries the request's id and reaches the client.
-    api.route("/", get(page::show))
+    // The last layer is the outermost: even the answer to a panic can be read by scripts, carries the request's id, and
+    // reaches the client.
+    let routes = api
+        .route("/", get(page::show))
         .route("/health", get(health::health))
         .route("/live", get(health::live))
         .route("/openapi.json", get(openapi::show))
@@ -67,9 +77,12 @@ pub fn routes(app: Arc<App>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(request_ids::carry))
-        .layer(middleware::from_fn(rest::settle))
-        .with_state(app)
+        .layer(middleware::from_fn(limit::check));
+    let routes = match cors::layer(origins) {
+        Some(cors) => routes.layer(cors),
+        None => routes,
+    };
+    routes.layer(middleware::from_fn(request_ids::carry)).layer(middleware::from_fn(rest::settle)).with_state(app)
 }
 
 async fn no_such_route(uri: Uri) -> Response {

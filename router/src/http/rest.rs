@@ -2,7 +2,8 @@
 //!
 //! If a connection is closed with unread bytes, the client gets a reset and may lose the answer. So if the rest of the
 //! body is small and arrives soon, it is read and the connection stays open. Otherwise the answer announces that the
-//! connection closes, and [`super::wire`] keeps reading for a while after closing.
+//! connection closes, and [`super::wire`] keeps reading for a while after closing. Over HTTP/2 the answer is sent whole
+//! in any case, the client is then asked to send no more on that stream, and the connection stays open.
 
 use std::{
     pin::Pin,
@@ -14,7 +15,7 @@ use std::{
 use axum::{
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderValue, StatusCode, Version, header},
     middleware::Next,
     response::Response,
 };
@@ -22,7 +23,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, timeout_at};
 
-use super::visit::{Service, Visit};
+use super::visit::Visit;
 
 /// Largest rest that is read: a larger one costs more than a new connection.
 const BYTES_MAX: u64 = 256 * 1024;
@@ -39,8 +40,6 @@ struct Left {
     body: Option<Body>,
     /// Whether reading has begun; that is when the HTTP library sends `100 Continue`.
     is_begun: bool,
-    /// Marks the connection as serving while the client waits for its answer.
-    service: Option<Service>,
 }
 
 /// A request's body that moves to [`Rest`] on drop.
@@ -50,29 +49,23 @@ struct Watched {
     visit: Option<Visit>,
 }
 
-/// An answer's body; the connection counts as serving until it is dropped.
-struct ServedBody {
-    body: Body,
-    _service: Option<Service>,
-}
-
 /// Runs the handler, and then reads the unread rest or closes the connection, so that the answer reaches the client.
 pub async fn settle(request: Request, next: Next) -> Response {
     let visit = request.extensions().get::<Visit>().cloned();
     let asks_first = request.headers().contains_key(header::EXPECT);
+    let may_announce = request.version() < Version::HTTP_2;
     let rest = Rest::default();
-    let watched = |body| Body::new(Watched::new(body, rest.clone(), visit.clone()));
+    let watched = |body| Body::new(Watched::new(body, rest.clone(), visit));
     let mut response = next.run(request.map(watched)).await;
     let (unread, is_begun) = rest.unread();
     if let Some(body) = unread {
         // The rest is not awaited from a client that waits for `100 Continue`, nor from one that was already too slow.
         let is_waited_for = (is_begun || !asks_first) && response.status() != StatusCode::REQUEST_TIMEOUT;
-        if !(is_waited_for && ends_soon(body).await) {
+        if !(is_waited_for && ends_soon(body).await) && may_announce {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    let service = rest.lock().service.take().or_else(|| visit.map(|visit| visit.serve()));
-    response.map(|body| Body::new(ServedBody { body, _service: service }))
+    response
 }
 
 /// Reads and discards `body`; returns whether its end was reached within the bounds.
@@ -112,10 +105,12 @@ impl Watched {
         watched
     }
 
-    /// Marks the body as finished: all of it was read, or reading failed.
+    /// Marks the body as finished: all of it was read, or reading failed. From then on the client waits.
     fn end(&mut self) {
         self.body = None;
-        self.rest.lock().service = self.visit.take().map(|visit| visit.serve());
+        if let Some(visit) = self.visit.take() {
+            visit.serve();
+        }
     }
 }
 
@@ -151,25 +146,5 @@ impl Drop for Watched {
         if let Some(body) = self.body.take().filter(|body| !body.is_end_stream()) {
             self.rest.lock().body = Some(body);
         }
-    }
-}
-
-impl HttpBody for ServedBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

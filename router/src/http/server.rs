@@ -7,23 +7,20 @@
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::{GracefulShutdown, Watcher},
-    service::TowerToHyperService,
-};
+use axum::Router;
+use secateur_channel::Certificate;
 use secateur_common::shutdown::CancellationToken;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     time::{sleep, timeout},
 };
+use tokio_util::task::TaskTracker;
 
 use super::{
-    connections::{Connections, Seat},
-    visit::Visit,
-    wire::{LINGERING, Wire},
+    connection::{self, Front},
+    connections::Connections,
+    stall, tls,
+    wire::LINGERING,
 };
 use crate::{
     admission::{Bounds, Permits},
@@ -35,18 +32,25 @@ const DRAIN_MAX: Duration = Duration::from_secs(25);
 const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// Time after the last request for sending its last bytes.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
-/// Time from the end of one request to the end of the next request's header. It bounds idle connections, and headers
-/// that arrive byte by byte.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest request header; the HTTP library answers a larger one with 431.
-const HEADER_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves `routes` until `shutdown`, then drains.
-pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown: CancellationToken) {
-    let graceful = GracefulShutdown::new();
-    let connections = Connections::new(connection_bounds(app.connections_max));
-    let lingering = Permits::new(LINGERING);
+/// Serves `routes` until `shutdown`, then drains. With a certificate, over TLS.
+pub async fn run(
+    listener: TcpListener,
+    routes: Router,
+    app: Arc<App>,
+    certificate: Option<Certificate>,
+    shutdown: CancellationToken,
+) {
+    let bounds = connection_bounds(app.connections_max);
+    let (connections, tasks, closing) = (Connections::new(bounds), TaskTracker::new(), CancellationToken::new());
+    let front = Front {
+        routes,
+        requests: Permits::new(bounds),
+        lingering: Permits::new(LINGERING),
+        tls: certificate.map(renewed),
+        closing: closing.clone(),
+    };
     let drained = drained(app, shutdown);
     tokio::pin!(drained);
     loop {
@@ -60,7 +64,7 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
                     tracing::debug!("a connection is refused: all that there may be are being served");
                     continue;
                 };
-                tokio::spawn(serve(stream, routes.clone(), seat, lingering.clone(), graceful.watcher()));
+                tasks.spawn(stall::watched(connection::serve(front.clone(), stream, seat)));
             }
             // The client closed the connection before it was accepted.
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
@@ -72,40 +76,24 @@ pub async fn run(listener: TcpListener, routes: Router, app: Arc<App>, shutdown:
             }
         }
     }
-    if timeout(CLOSE_MAX, graceful.shutdown()).await.is_err() {
+    closing.cancel();
+    tasks.close();
+    if timeout(CLOSE_MAX, tasks.wait()).await.is_err() {
         tracing::warn!("connections were still open and are cut");
     }
 }
 
-/// Bounds on connections: one peer may have half, so that no single peer can keep others out.
-fn connection_bounds(total: usize) -> Bounds {
-    Bounds { total, peer: total.div_ceil(2) }
+/// The configuration with the certificate, which is renewed as long as connections use it.
+fn renewed(certificate: Certificate) -> tls::Configuration {
+    let configuration = certificate.configuration();
+    tokio::spawn(certificate.renew());
+    configuration
 }
 
-async fn serve(stream: TcpStream, routes: Router, seat: Seat, lingering: Permits, watcher: Watcher) {
-    // Streams consist of many small writes, which must not be delayed.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "nodelay");
-    }
-    let (peer, end) = (seat.peer(), seat.end().clone());
-    let wire = Wire::new(stream, peer, lingering, end.clone());
-    let (routes, visit) = (TowerToHyperService::new(routes), Visit::new(Arc::new(seat)));
-    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(visit.clone());
-        routes.call(request)
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(wire), service);
-    tokio::select! {
-        outcome = watcher.watch(connection) => if let Err(error) = outcome {
-            // Mostly clients that disconnected; their requests were dropped with the connection.
-            tracing::debug!(%error, "connection ended");
-        },
-        () = end.cancelled() => tracing::debug!("a connection that waited for its client makes room for another"),
-    }
+/// Bounds on connections, and on requests over HTTP/2: one peer may have half, so that no single peer can keep others
+/// out, and HTTP/2 gives it no more requests at once than connections of their own would.
+fn connection_bounds(total: usize) -> Bounds {
+    Bounds { total, peer: total.div_ceil(2) }
 }
 
 /// Resolves when shutdown has begun and no request is left, or after [`DRAIN_MAX`].

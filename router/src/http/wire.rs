@@ -46,6 +46,15 @@ impl Wire {
         Self { stream: Some(stream), peer, lingering, end, is_over: false }
     }
 
+    /// Waits for the first byte, and leaves it to be read; `None` at the client's end.
+    pub async fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        let mut byte = [0];
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let peeked = stream.peek(&mut byte).await?;
+        self.is_over |= peeked == 0;
+        Ok((peeked > 0).then_some(byte[0]))
+    }
+
     fn stream(&mut self) -> io::Result<Pin<&mut TcpStream>> {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

@@ -4,10 +4,13 @@
 
 mod answers;
 mod choices;
+mod cors;
 mod discovery;
 mod encodings;
 mod failures;
 mod fetch;
+mod http2;
+mod https;
 mod keys;
 mod live_page;
 mod logprobs;

@@ -17,7 +17,9 @@ pub struct Crowd {
 #[derive(Debug)]
 struct Member {
     peer: Peer,
-    /// Counter value at which the wait for the client began; `None` while the connection is being served.
+    /// Number of requests that are being served; over HTTP/2 there may be several.
+    served: usize,
+    /// Counter value at which the wait for the client began; `None` while a request is being served.
     waits_since: Option<u64>,
 }
 
@@ -64,9 +66,9 @@ impl Crowd {
     }
 
     fn add(&mut self, id: u64, peer: Peer) {
-        self.members.insert(id, Member { peer, waits_since: None });
+        self.members.insert(id, Member { peer, served: 0, waits_since: None });
         self.groups.entry(peer).or_default().members += 1;
-        self.wait(id);
+        self.begin_wait(id);
     }
 
     /// The connection that has waited longest, of the peer with the most connections.
@@ -75,26 +77,40 @@ impl Crowd {
         waiting.max_by_key(|group| group.members).and_then(Group::longest_waiting)
     }
 
-    /// Marks connection `id` as being served.
+    /// Counts one more request of connection `id` that is being served.
     pub fn serve(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if let (Some(since), Some(group)) = (member.waits_since.take(), self.groups.get_mut(&member.peer)) {
-            group.waiting.remove(&since);
+        member.served += 1;
+        self.end_wait(id);
+    }
+
+    /// Counts one request less. After the last one, the connection waits for its client.
+    pub fn wait(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.served = member.served.saturating_sub(1);
+        if member.served == 0 {
+            self.end_wait(id);
+            self.begin_wait(id);
         }
     }
 
-    /// Marks connection `id` as waiting for its client.
-    pub fn wait(&mut self, id: u64) {
-        self.serve(id);
+    fn begin_wait(&mut self, id: u64) {
         let Some(member) = self.members.get_mut(&id) else { return };
         self.now += 1;
         member.waits_since = Some(self.now);
         self.groups.entry(member.peer).or_default().waiting.insert(self.now, id);
     }
 
+    fn end_wait(&mut self, id: u64) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let (Some(since), Some(group)) = (member.waits_since.take(), self.groups.get_mut(&member.peer)) {
+            group.waiting.remove(&since);
+        }
+    }
+
     /// Removes connection `id`.
     pub fn leave(&mut self, id: u64) {
-        self.serve(id);
+        self.end_wait(id);
         let Some(member) = self.members.remove(&id) else { return };
         if let Some(group) = self.groups.get_mut(&member.peer) {
             group.members -= 1;
@@ -141,6 +157,24 @@ mod tests {
         assert_eq!(crowd.enter(5, peer(1)), Entry::Full);
         crowd.leave(2);
         assert_eq!(crowd.enter(5, peer(1)), Entry::Room);
+    }
+
+    #[test]
+    fn a_connection_waits_when_its_last_request_is_served() {
+        let mut crowd = crowd();
+        for id in 0..3 {
+            crowd.enter(id, peer(1));
+        }
+        crowd.serve(0);
+        crowd.serve(0);
+        crowd.serve(1);
+        crowd.serve(2);
+        crowd.wait(0);
+        assert_eq!(crowd.longest_waiting(), None, "one of two requests is still being served");
+        crowd.wait(0);
+        crowd.wait(1);
+        assert_eq!(crowd.enter(3, peer(1)), Entry::Instead(0));
+        assert_eq!(crowd.longest_waiting(), Some(1));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A router on port 0 in front of scripted nodes, with real sockets in between.
 
+pub mod http2;
 pub mod nodes;
 pub mod raw;
 pub mod router;
+pub mod tls;
 pub mod web;
 
 use std::path::PathBuf;

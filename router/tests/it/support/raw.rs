@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -51,7 +51,7 @@ pub async fn tell(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Answer> 
 }
 
 /// One answer, whose length is given or which ends with the connection.
-pub async fn answer(stream: &mut TcpStream) -> std::io::Result<Answer> {
+pub async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Answer> {
     let mut bytes = Vec::new();
     let read = async {
         let mut piece = [0; 4096];
