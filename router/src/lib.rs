@@ -22,6 +22,7 @@ pub mod http;
 pub mod keys;
 pub mod legs;
 mod listen;
+pub mod lookup;
 pub mod metrics;
 pub mod openai;
 pub mod process;
