@@ -31,6 +31,7 @@ pub mod prompt;
 pub mod reasoning;
 pub mod reply;
 pub mod request;
+pub mod responses;
 pub mod serve;
 pub mod served;
 pub mod template;

@@ -21,6 +21,7 @@ mod page;
 mod protocol;
 mod rate_headers;
 mod request_ids;
+mod responses;
 mod rest;
 mod served;
 mod server;
@@ -44,7 +45,9 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
+use crate::{
+    app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob, responses::ResponsesJob,
+};
 
 pub use server::run;
 pub use tls::certificate;
@@ -56,7 +59,8 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
     };
     let answers = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
-        .route("/v1/completions", post(generate::route::<CompletionJob>));
+        .route("/v1/completions", post(generate::route::<CompletionJob>))
+        .route("/v1/responses", post(generate::route::<ResponsesJob>));
     let requests = Router::new()
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
