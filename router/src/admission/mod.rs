@@ -57,7 +57,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct RunPermit {
     _running: OwnedSemaphorePermit,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 impl Admission {
@@ -141,6 +141,14 @@ impl Admission {
         Ok(tickets)
     }
 
+    /// Takes further admission permits for the request of `ticket`, as many of `most` in all as are free: for work that
+    /// is done in several places where there is room for it, and one after the other where there is none.
+    pub fn share_up_to(&self, ticket: Ticket, most: usize) -> Vec<Ticket> {
+        let held = ticket.held.clone();
+        let more = std::iter::repeat_with(|| self.ticket(held.clone()).ok()).take(most.saturating_sub(1));
+        std::iter::once(ticket).chain(more.map_while(|ticket| ticket)).collect()
+    }
+
     /// Number of requests that run at the nodes.
     pub fn running(&self) -> usize {
         self.running_max - self.running.available_permits()
@@ -176,10 +184,17 @@ impl Ticket {
     /// Waits for a permit to run at the nodes; permits are given in order of arrival.
     pub async fn turn(self, deadline: Instant) -> Result<RunPermit, ServiceError> {
         match timeout_at(deadline, self.running.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(RunPermit { _running: permit, _ticket: self }),
+            Ok(Ok(permit)) => Ok(RunPermit { _running: permit, ticket: self }),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(late()),
         }
+    }
+}
+
+impl RunPermit {
+    /// The memory that the request holds.
+    pub fn held(&self) -> &Held {
+        &self.ticket.held
     }
 }
 
@@ -216,6 +231,9 @@ mod tests {
         drop(turn);
         let several = enter(&admission).unwrap();
         assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
+        let fewer = admission.share_up_to(enter(&admission).unwrap(), 5);
+        assert_eq!((fewer.len(), admission.entered()), (2, 2), "as many as are free");
+        drop(fewer);
         let shared = admission.share(enter(&admission).unwrap(), 2).unwrap();
         assert_eq!((shared.len(), admission.entered()), (2, 2));
         let again = enter(&admission);

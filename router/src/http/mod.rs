@@ -7,6 +7,7 @@ mod chat;
 mod cluster_view;
 mod completions;
 mod connections;
+mod embeddings;
 mod error;
 mod generate;
 mod health;
@@ -16,6 +17,7 @@ mod openapi;
 mod page;
 mod request_ids;
 mod rest;
+mod scoring;
 mod server;
 mod sse;
 mod tokenize;
@@ -44,6 +46,10 @@ pub fn routes(app: Arc<App>) -> Router {
     let api = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
         .route("/v1/completions", post(generate::route::<CompletionJob>))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/score", post(scoring::no_head))
+        .route("/v1/rerank", post(scoring::no_head))
+        .route("/rerank", post(scoring::no_head))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/models", get(models::list))

@@ -3,6 +3,7 @@
 
 mod builder;
 mod clock;
+mod embedded;
 mod known;
 mod labels;
 mod links;

@@ -5,6 +5,7 @@
 mod answers;
 mod choices;
 mod discovery;
+mod embeddings;
 mod encodings;
 mod failures;
 mod fetch;
@@ -16,6 +17,7 @@ mod placement;
 mod refusals;
 mod replays;
 mod room;
+mod scores;
 mod senders;
 mod support;
 mod tools;
