@@ -9,7 +9,7 @@ import sys
 
 import openai
 
-from checks import answers, choices, completions, documents, many, refusals, sampling, streams, structured
+from checks import answers, choices, completions, documents, embeddings, many, refusals, sampling, streams, structured
 from checks.common import CHECKS
 
 
@@ -27,7 +27,7 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-assert answers and choices and completions and documents and many and refusals and sampling and streams and structured
+assert answers and choices and completions and documents and embeddings and many and refusals and sampling and streams and structured
 
 if __name__ == "__main__":
     main()

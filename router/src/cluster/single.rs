@@ -126,7 +126,11 @@ mod tests {
     fn nodes_without_room_or_of_another_model_are_passed_over() {
         let small = node("small", 0, 10);
         assert_eq!(choose(&[small.clone(), node("a", 9, 100)], "", &wish(50, &[]), 0).unwrap(), (1, false));
-        assert_eq!(choose(&[small.clone()], "", &wish(50, &[]), 0).unwrap(), (0, false), "it says itself what fits");
+        assert_eq!(
+            choose(std::slice::from_ref(&small), "", &wish(50, &[]), 0).unwrap(),
+            (0, false),
+            "it says itself what fits"
+        );
         let other = SingleWish { model_fingerprint: "other".into(), ..wish(1, &[]) };
         assert_eq!(choose(&[small], "", &other, 0).unwrap_err().code, ErrorCode::Unavailable);
         assert!(choose(&[], "", &wish(1, &[]), 0).unwrap_err().is_retryable());

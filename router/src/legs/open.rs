@@ -49,8 +49,9 @@ pub async fn open(placement: Placement, order: &Order, so_far: &SoFar) -> Result
     match timeout_at(order.deadline, open_both(&placement, order, so_far)).await {
         Ok(Ok((PrefillLeg { stream: prefill, first, scores }, decode))) => {
             let (stream, early) = decode.map(|leg| (leg.stream, leg.early)).unzip();
-            let legs = Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default());
-            Ok(Legs { scores, ..legs })
+            let mut legs = Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default());
+            legs.scores = scores;
+            Ok(legs)
         }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(LegFailure::new(&placement, timed_out(), Blame::Nobody)),

@@ -123,9 +123,10 @@ impl Embeddings {
             if style.normalizes {
                 normalize(&mut vector);
             }
-            let embedding = match style.is_base64 {
-                true => Numbers::Base64(STANDARD.encode(little_endian(&vector))),
-                false => Numbers::Floats(vector),
+            let embedding = if style.is_base64 {
+                Numbers::Base64(STANDARD.encode(little_endian(&vector)))
+            } else {
+                Numbers::Floats(vector)
             };
             Embedding { object: "embedding", index, embedding }
         };
