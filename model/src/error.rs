@@ -114,6 +114,9 @@ pub enum ModelError {
     /// The logits of a position are no distribution over tokens: some number overflowed.
     #[error("the model's logits are not numbers that a token can be drawn by")]
     Logits,
+    /// The final hidden states of a prompt are not numbers: some number overflowed.
+    #[error("the model's final states are not numbers")]
+    States,
     /// A computation panicked, which is a defect of this program; the panic message is in the log.
     #[error("{what} panicked")]
     Defect {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use secateur_model::{BLOCK_POSITIONS, KvPool, ModelError, TokenLogprob};
+use secateur_model::{BLOCK_POSITIONS, KvPool, ModelError, Score, TokenLogprob};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 
 use crate::{grammars, identity::Identity};
@@ -72,6 +72,11 @@ pub fn logprob(found: TokenLogprob) -> v1::TokenLogprob {
     v1::TokenLogprob { logprob: found.logprob, top }
 }
 
+/// Converts the score of a prompt's token into a message.
+pub fn score(found: Score) -> v1::PromptScore {
+    v1::PromptScore { logprob: Some(logprob(found.logprob)), rank: found.rank }
+}
+
 /// The load of a node's KV pool. `reclaimable` blocks are held only by a cache and count as free.
 pub fn load(pool: &KvPool, reclaimable: usize) -> v1::Load {
     let used = pool.blocks().saturating_sub(pool.free_blocks() + reclaimable);
@@ -96,7 +101,7 @@ pub fn model_failure(error: ModelError) -> ServiceError {
         }
         ModelError::NoVision | ModelError::Token { .. } | ModelError::EmptyPrompt => ErrorCode::InvalidRequest,
         // Its text names no file or other detail of this machine, so the caller may see it.
-        ModelError::Logits => {
+        ModelError::Logits | ModelError::States => {
             tracing::error!(%error, "the model failed");
             ErrorCode::Internal
         }

@@ -56,25 +56,39 @@ where
     let (responses, stream) = mpsc::channel(room);
     let work = work(Responses(responses.clone()));
     tokio::spawn(async move {
-        let Terms { stage, request_id, deadline, life } = terms;
         let failed = tokio::select! {
             () = responses.closed() => {
-                tracing::info!(request = %request_id, stage, "cancelled by the router");
+                tracing::info!(request = %terms.request_id, stage = terms.stage, "cancelled by the router");
                 return;
             }
-            () = life.ended() => {
-                ServiceError::new(ErrorCode::Unavailable, format!("the {stage} engine has stopped"))
-            }
-            outcome = tokio::time::timeout(deadline, work) => match outcome {
-                Ok(Ok(())) => return,
-                Ok(Err(error)) => error,
-                Err(_) => ServiceError::new(ErrorCode::Timeout, format!("the request's deadline passed during {stage}")),
+            outcome = terms.keep(work) => match outcome {
+                Ok(()) => return,
+                Err(error) => error,
             },
         };
-        tracing::info!(request = %request_id, stage, code = failed.code.as_str(), error = %failed, "failed");
         let _ = responses.send(Err(failed.into())).await;
     });
     Response::new(ReceiverStream::new(stream))
+}
+
+impl Terms {
+    /// The result of `work`, or an error once the deadline passes or the engine ends; a failure is logged. For calls that
+    /// are answered at once, as a whole; the work of one whose caller goes away is dropped with this future.
+    pub async fn keep<T>(&self, work: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
+        let Self { stage, request_id, deadline, life } = self;
+        let outcome = tokio::select! {
+            () = life.ended() => {
+                Err(ServiceError::new(ErrorCode::Unavailable, format!("the {stage} engine has stopped")))
+            }
+            outcome = tokio::time::timeout(*deadline, work) => outcome.unwrap_or_else(|_| {
+                let text = format!("the request's deadline passed during {stage}");
+                Err(ServiceError::new(ErrorCode::Timeout, text))
+            }),
+        };
+        outcome.inspect_err(|failed| {
+            tracing::info!(request = %request_id, stage, code = failed.code.as_str(), error = %failed, "failed");
+        })
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use secateur_proto::v1;
 use crate::{
     job::{Job, Piece},
     prune::{Pruner, Seen},
+    reading::Reading,
 };
 
 /// The rows of one prompt that a step computes.
@@ -24,14 +25,30 @@ pub struct Chunk<'a> {
     pub table: &'a mut BlockTable,
     /// Sampler for the first token, which is drawn after the prompt's last chunk.
     pub sampler: &'a mut Sampler,
-    /// The first token, written by [`Compute::run`] for the last chunk of a prompt.
-    pub drawn: Option<Result<Drawn, ModelError>>,
+    /// What is read off the rows besides; `None` if it is only the token.
+    pub reading: Option<&'a mut Reading>,
+    /// The end of the prompt, written by [`Compute::run`] for its last chunk: the first token, or nothing where no token
+    /// is drawn. A prompt that fails may end earlier.
+    pub ended: Option<Result<Option<Drawn>, ModelError>>,
 }
 
 impl Chunk<'_> {
     /// Whether this is the last chunk of its prompt.
     pub fn is_last(&self) -> bool {
         self.rows.end == self.prompt.len()
+    }
+
+    /// Whether the first token is drawn after this chunk.
+    pub fn draws(&self) -> bool {
+        self.is_last() && self.reading.as_ref().is_none_or(|reading| reading.draws())
+    }
+
+    fn wanted(&self) -> Wanted {
+        match (&self.reading, self.is_last()) {
+            (Some(reading), is_last) => reading.wanted(is_last),
+            (None, true) => Wanted::Last,
+            (None, false) => Wanted::Nothing,
+        }
     }
 }
 
@@ -82,14 +99,44 @@ impl Compute for ModelCompute {
     fn run(&mut self, chunks: &mut [Chunk<'_>], on_layer: &mut dyn FnMut(usize)) -> Result<(), ModelError> {
         let mut feeds: Vec<Feed<'_>> = Vec::with_capacity(chunks.len());
         for chunk in &mut *chunks {
-            let wanted = if chunk.is_last() { Wanted::Last } else { Wanted::Nothing };
-            let input = Input::Prompt(chunk.prompt, chunk.rows.clone());
+            let (wanted, input) = (chunk.wanted(), Input::Prompt(chunk.prompt, chunk.rows.clone()));
             feeds.push(Feed { input, table: &mut *chunk.table, wanted });
         }
         self.model.forward(&self.pool, &mut feeds, &mut self.space, on_layer)?;
         drop(feeds);
-        let last = chunks.iter_mut().filter(|chunk| chunk.is_last());
-        self.model.draw(&mut self.space, last.map(|chunk| (&mut *chunk.sampler, &mut chunk.drawn)));
+        self.draw(chunks);
+        self.read(chunks);
         Ok(())
+    }
+}
+
+impl ModelCompute {
+    /// Draws the first tokens of prompts that are complete.
+    fn draw(&mut self, chunks: &mut [Chunk<'_>]) {
+        let mut drawn: Vec<Option<Result<Drawn, ModelError>>> = Vec::new();
+        drawn.resize_with(chunks.iter().filter(|chunk| chunk.draws()).count(), || None);
+        let samplers = chunks.iter_mut().filter(|chunk| chunk.draws()).map(|chunk| &mut *chunk.sampler);
+        self.model.draw(&mut self.space, samplers.zip(&mut drawn));
+        for (chunk, drawn) in chunks.iter_mut().filter(|chunk| chunk.draws()).zip(drawn) {
+            chunk.ended = drawn.map(|drawn| drawn.map(Some));
+        }
+    }
+
+    /// Reads what is read besides off the states that the pass left. A prompt whose numbers overflowed fails alone.
+    fn read(&mut self, chunks: &mut [Chunk<'_>]) {
+        let (hidden, states) = (self.model.info().hidden, self.space.states());
+        let mut at = 0;
+        for chunk in chunks {
+            let len = chunk.wanted().states(chunk.rows.len()) * hidden;
+            let own = &states[at..at + len];
+            at += len;
+            let (is_last, draws) = (chunk.is_last(), chunk.draws());
+            let Some(reading) = chunk.reading.as_deref_mut() else { continue };
+            match reading.read(&self.model, own, chunk.prompt, chunk.rows.clone()) {
+                Err(error) => chunk.ended = Some(Err(error)),
+                Ok(()) if is_last && !draws => chunk.ended = Some(Ok(None)),
+                Ok(()) => {}
+            }
+        }
     }
 }

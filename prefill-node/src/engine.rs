@@ -166,12 +166,14 @@ struct Core<C> {
     gauges: Arc<Gauges>,
 }
 
-/// Result of a step: for each job, its first token once its prompt is complete, or the error of drawing it; or one
-/// error for the whole step.
-type Outcome = Result<Vec<Option<Result<Token, ServiceError>>>, ServiceError>;
+/// Result of a step: for each job, the end of its prompt once it is complete, or why it failed; or one error for the
+/// whole step.
+type Outcome = Result<Vec<Option<Result<Ended, ServiceError>>>, ServiceError>;
 
-struct Token {
-    drawn: Drawn,
+/// The end of a prompt.
+struct Ended {
+    /// The first token; `None` where none is drawn.
+    drawn: Option<Drawn>,
     at: Instant,
 }
 
@@ -227,16 +229,19 @@ impl<C: Compute> Core<C> {
         for at in 0..self.jobs.len() {
             let Phase::LaidOut(laid, _) = &self.jobs[at].phase else { continue };
             let positions = laid.prompt.len();
-            // The last row is always computed: its logits are wanted.
+            // The last row is always computed, since its state is wanted; where all states are, every row is.
             let usable = (positions - 1) / BLOCK_POSITIONS;
-            let usable = if self.limits.prefix_cache { usable.min(laid.keys.len()) } else { 0 };
+            let looks = !self.jobs[at].work.job.purpose.reads_all();
+            let usable = if self.limits.prefix_cache && looks { usable.min(laid.keys.len()) } else { 0 };
             let (shared, used) = self.prefix.take(&laid.keys[..usable]);
             let cached = shared.len() * BLOCK_POSITIONS;
             let Some(blocks) = self.lease(blocks_for(positions) - shared.len()) else { return false };
             let mut table = BlockTable::with_prefix(&self.pool, shared);
             table.grow(blocks);
-            self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
-            self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
+            if looks {
+                self.gauges.prefix_queries.fetch_add(positions as u64, Ordering::Relaxed);
+                self.gauges.prefix_hits.fetch_add(cached as u64, Ordering::Relaxed);
+            }
             self.jobs[at].run(table, used, cached);
             if let Entry { work: Work { progress: Some(progress), .. }, phase: Phase::Running(running) } =
                 &self.jobs[at]
@@ -278,13 +283,14 @@ impl<C: Compute> Core<C> {
         let mut shipping: Vec<&Reporter> = Vec::new();
         for (entry, &rows) in self.jobs.iter_mut().zip(rows).filter(|(_, rows)| **rows > 0) {
             let Phase::Running(running) = &mut entry.phase else { continue };
-            let Running { laid, table, sampler, .. } = &mut **running;
+            let Running { laid, table, sampler, reading, .. } = &mut **running;
             let rows = table.len()..table.len() + rows;
             if let Some(progress) = &entry.work.progress {
                 progress.step(rows.end as u32);
                 shipping.push(progress);
             }
-            chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, drawn: None });
+            let reading = reading.as_mut();
+            chunks.push(Chunk { prompt: &laid.prompt, rows, table, sampler, reading, ended: None });
         }
         if chunks.is_empty() {
             return Ok(Vec::new());
@@ -296,19 +302,19 @@ impl<C: Compute> Core<C> {
         contained("a prefill step", || compute.run(&mut chunks, &mut on_layer)).map_err(model_failure)?;
         shipping.iter().for_each(|progress| progress.stepped());
         let at = Instant::now();
-        let mut drawn = chunks.into_iter().map(|chunk| chunk.drawn).collect::<Vec<_>>().into_iter();
-        let token = |&rows: &usize| {
-            let drawn = if rows > 0 { drawn.next().flatten() } else { None };
-            drawn.map(|drawn| drawn.map(|drawn| Token { drawn, at }).map_err(model_failure))
+        let mut ended = chunks.into_iter().map(|chunk| chunk.ended).collect::<Vec<_>>().into_iter();
+        let end = |&rows: &usize| {
+            let ended = if rows > 0 { ended.next().flatten() } else { None };
+            ended.map(|ended| ended.map(|drawn| Ended { drawn, at }).map_err(model_failure))
         };
-        Ok(rows.iter().map(token).collect())
+        Ok(rows.iter().map(end).collect())
     }
 
-    /// Sends first tokens. Finished jobs leave the engine; their blocks stay with the shipment and the prefix cache. If
+    /// Sends what was computed of complete prompts. Finished jobs leave the engine; their blocks stay with the shipment and the prefix cache. If
     /// the step failed as a whole, all running jobs fail with its error.
     fn publish(&mut self, outcome: Outcome) {
-        let tokens = match outcome {
-            Ok(tokens) => tokens,
+        let ends = match outcome {
+            Ok(ends) => ends,
             Err(error) => {
                 let (ran, waiting) = std::mem::take(&mut self.jobs).into_iter().partition(Entry::runs);
                 self.jobs = waiting;
@@ -316,34 +322,40 @@ impl<C: Compute> Core<C> {
                 return ran.into_iter().for_each(|entry| fail(entry.work, error.clone()));
             }
         };
-        let mut tokens = tokens.into_iter();
+        let mut ends = ends.into_iter();
         for entry in std::mem::take(&mut self.jobs) {
-            match (tokens.next().flatten(), entry) {
-                (Some(Ok(token)), Entry { work, phase: Phase::Running(running) }) => self.finish(work, *running, token),
+            match (ends.next().flatten(), entry) {
+                (Some(Ok(ended)), Entry { work, phase: Phase::Running(running) }) => self.finish(work, *running, ended),
                 (Some(Err(error)), entry) => fail(entry.work, error),
                 (_, entry) => self.jobs.push(entry),
             }
         }
     }
 
-    fn finish(&mut self, work: Work, running: Running, token: Token) {
-        if self.limits.prefix_cache {
+    fn finish(&mut self, work: Work, running: Running, ended: Ended) {
+        // Under a relaxed plan, rows whose states are wanted go through blocks that others leave out: their KV is not what
+        // another prompt would have there.
+        let is_apart = self.limits.last_row_apart && work.job.purpose.reads_all();
+        if self.limits.prefix_cache && !is_apart {
             self.prefix.insert(&running.laid.keys, running.table.full_blocks(), &running.used);
         }
+        let Ended { drawn, at } = ended;
+        let (token, logprob) = drawn.map_or((0, None), |drawn| (drawn.token, drawn.logprob));
         if let Some(progress) = &work.progress {
-            progress.close(Closed { first_token: token.drawn.token, compute_end: token.at });
+            progress.close(Closed { first_token: token, compute_end: at });
         }
         let milliseconds = |from: Instant, to: Instant| to.duration_since(from).as_secs_f64() * 1e3;
         let first_token = v1::FirstToken {
-            token: token.drawn.token,
+            token,
             prompt_positions: running.laid.prompt.len() as u32,
             queue_ms: milliseconds(work.job.accepted, running.laid.started),
-            prefill_ms: milliseconds(running.laid.started, token.at),
+            prefill_ms: milliseconds(running.laid.started, at),
             cached_positions: running.cached as u32,
-            logprob: token.drawn.logprob.map(handshake::logprob),
+            logprob: logprob.map(handshake::logprob),
         };
+        let prefilled = Prefilled { first_token, visual: running.laid.visual, reading: running.reading };
         // The receiver is gone when the request was cancelled.
-        let _ = work.result.send(Ok(Prefilled { first_token, visual: running.laid.visual }));
+        let _ = work.result.send(Ok(prefilled));
     }
 
     fn laid(&self) -> usize {

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use secateur_model::Sampling;
 use secateur_node::{Identity, handshake};
-use secateur_proto::{ErrorCode, ServiceError, v1};
+use secateur_proto::{ErrorCode, SCORE_TOP_MAX, ServiceError, v1};
 use secateur_pruning::VisualPolicy;
 use secateur_transfer::{DType, Parties, TransferPolicy, visual};
 
@@ -23,9 +23,40 @@ pub enum Piece {
     Image(usize),
 }
 
+/// What a prompt is computed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// An answer, whose first token is drawn.
+    Answer {
+        /// The prompt's tokens are scored too, each with so many most likely tokens in its place; `None` if they are
+        /// not.
+        score_top: Option<usize>,
+    },
+    /// One vector; nothing is drawn and nothing shipped.
+    Vector(Pooling),
+}
+
+/// How the final states of a prompt's positions become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The state of the last position.
+    Last,
+    /// The mean of the states of all positions.
+    Mean,
+}
+
+impl Purpose {
+    /// Whether the state of every position is read, so that every position has to be computed.
+    pub fn reads_all(self) -> bool {
+        matches!(self, Self::Answer { score_top: Some(_) } | Self::Vector(Pooling::Mean))
+    }
+}
+
 /// A validated request.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// What the prompt is computed for.
+    pub purpose: Purpose,
     /// Epoch, attempt, model and plan of the request; sent in the manifest.
     pub parties: Parties,
     /// The request's id, for logs.
@@ -82,11 +113,13 @@ impl Job {
                 return Err(invalid(field, format!("token id {token} is outside the vocabulary of {vocab}")));
             }
         }
+        let score_top = score_top(request.score_top)?;
         let pieces = pieces(&request.tokens, request.images.len(), identity)?;
         let user_tokens = user_tokens(&request.tokens, &request.user_spans, identity)?;
         let name = Some(request.decode_name).filter(|name| !name.is_empty());
         let decode = Some(request.decode_address).filter(|address| !address.is_empty());
         Ok(Self {
+            purpose: Purpose::Answer { score_top },
             parties: Parties {
                 epoch: epoch.id,
                 attempt: epoch.attempt,
@@ -112,6 +145,28 @@ impl Job {
 }
 
 impl Job {
+    /// Validates a request for a vector. It has one leg, which needs no epoch of its own.
+    pub fn for_vector(request: v1::EmbedRequest, identity: &Identity) -> Result<Self, ServiceError> {
+        let pooling = match request.pooling() {
+            v1::Pooling::Last => Pooling::Last,
+            v1::Pooling::Mean => Pooling::Mean,
+            v1::Pooling::Unspecified => {
+                return Err(invalid("pooling", format!("unknown pooling tag {}", request.pooling)));
+            }
+        };
+        let prompt = v1::PrefillRequest {
+            epoch: Some(v1::Epoch { id: "embed".to_owned(), attempt: 0 }),
+            request_id: request.request_id,
+            model_fingerprint: request.model_fingerprint,
+            plan_id: request.plan_id,
+            tokens: request.tokens,
+            transfer: v1::TransferPolicy::Dense.into(),
+            deadline_ms: request.deadline_ms,
+            ..Default::default()
+        };
+        Ok(Self { purpose: Purpose::Vector(pooling), ..Self::new(prompt, identity)? })
+    }
+
     /// "host:port" of the decode node; empty if the KV is not shipped.
     pub fn decode_address(&self) -> &str {
         self.decode.as_ref().map(|peer| peer.address.as_str()).unwrap_or_default()
@@ -136,6 +191,17 @@ fn check_length(request: &v1::PrefillRequest, identity: &Identity) -> Result<(),
         return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text).with_param("messages"));
     }
     Ok(())
+}
+
+/// How many most likely tokens are reported with each of the prompt's tokens. The bound keeps what a scored prompt holds
+/// small beside its KV.
+fn score_top(asked: Option<u32>) -> Result<Option<usize>, ServiceError> {
+    match asked {
+        Some(top) if top > SCORE_TOP_MAX => {
+            Err(invalid("score_top", format!("score_top must be at most {SCORE_TOP_MAX}, not {top}")))
+        }
+        asked => Ok(asked.map(|top| top as usize)),
+    }
 }
 
 fn invalid(param: &str, message: String) -> ServiceError {
@@ -270,7 +336,7 @@ pub(crate) mod tests {
     #[test]
     fn what_does_not_fit_is_refused_by_field() {
         type Edit = fn(&mut v1::PrefillRequest);
-        let cases: [(Edit, &str, ErrorCode); 11] = [
+        let cases: [(Edit, &str, ErrorCode); 12] = [
             (|r| r.transfer = v1::TransferPolicy::Pdtrim as i32, "secateur.transfer.policy", ErrorCode::InvalidRequest),
             (|r| r.model_fingerprint = "other".into(), "", ErrorCode::Incompatible),
             (|r| r.plan_id = "other".into(), "", ErrorCode::Incompatible),
@@ -282,6 +348,7 @@ pub(crate) mod tests {
             (|r| r.tokens.clear(), "tokens", ErrorCode::InvalidRequest),
             (|r| r.images.clear(), "images", ErrorCode::InvalidRequest),
             (|r| r.user_spans[0].end = 99, "user_spans", ErrorCode::InvalidRequest),
+            (|r| r.score_top = Some(21), "score_top", ErrorCode::InvalidRequest),
         ];
         for (edit, param, code) in cases {
             let mut request = request(&[1, 9, 4], 1);
@@ -289,5 +356,23 @@ pub(crate) mod tests {
             let error = Job::new(request, &identity()).unwrap_err();
             assert_eq!((error.code, error.param.as_deref().unwrap_or("")), (code, param), "{error}");
         }
+    }
+
+    #[test]
+    fn a_vector_is_of_text_and_says_how_it_is_pooled() {
+        let asked = |tokens: &[u32], pooling: v1::Pooling| v1::EmbedRequest {
+            request_id: "r".into(),
+            model_fingerprint: "f".into(),
+            tokens: tokens.to_vec(),
+            pooling: pooling.into(),
+            deadline_ms: 1_000,
+            ..Default::default()
+        };
+        let job = Job::for_vector(asked(&[1, 4], v1::Pooling::Mean), &identity()).unwrap();
+        assert_eq!((job.purpose, job.decode), (Purpose::Vector(Pooling::Mean), None));
+        let param = |asked| Job::for_vector(asked, &identity()).unwrap_err().param;
+        assert_eq!(param(asked(&[1, 9], v1::Pooling::Last)).as_deref(), Some("images"));
+        assert_eq!(param(asked(&[], v1::Pooling::Last)).as_deref(), Some("tokens"));
+        assert_eq!(param(asked(&[1], v1::Pooling::Unspecified)).as_deref(), Some("pooling"));
     }
 }

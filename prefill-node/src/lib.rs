@@ -1,12 +1,13 @@
 //! The prefill service: see, prune, prefill, ship.
 //!
 //! ```text
-//! service.rs    Prefill.Run: validate ▸ decode pictures ▸ queue ▸ stream FirstToken, PrefillDone
+//! service.rs    Prefill.Run: validate ▸ decode pictures ▸ queue ▸ stream FirstToken, PrefillDone; Prefill.Embed
 //! job.rs        a validated request
 //! pictures.rs   decoding of pictures, and a cache keyed by digest
 //! engine.rs     one thread owns the computation: take in, look, admit, schedule, compute, publish
 //! schedule.rs   how many rows of each prompt a step computes (plain data)
 //! compute.rs    the trait that the engine needs of a model: see, lay out, run
+//! reading.rs    what is read off a prompt's rows besides the first token: scores, a vector
 //! prune.rs      which visual tokens are kept, with a cache of earlier choices
 //! progress.rs   how much of a prompt's KV is computed: written by the engine, followed by its ship task
 //! ship.rs       one task per request pushes its KV to decode, while the next rows compute
@@ -25,6 +26,7 @@ mod peers;
 mod pictures;
 mod progress;
 mod prune;
+mod reading;
 mod recommended;
 pub mod rehearsal;
 mod schedule;

@@ -13,7 +13,7 @@ use secateur_pruning::VisualPolicy;
 use secateur_transfer::{Parties, TransferPolicy, codec::Packing};
 
 use crate::{
-    job::Job,
+    job::{Job, Purpose},
     progress::{Closed, LaidOut, progress},
     ship::Shipment,
     stall::{Patience, Shortage},
@@ -93,6 +93,7 @@ impl Rehearsal {
 
     fn job(&self, part: Part<'_>) -> Job {
         Job {
+            purpose: Purpose::Answer { score_top: None },
             parties: Parties {
                 epoch: part.epoch.to_owned(),
                 attempt: 0,

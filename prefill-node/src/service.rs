@@ -1,5 +1,5 @@
-//! The `Prefill.Run` call: it sends the first token as soon as it exists and, when decode has the KV, the account of
-//! the shipment.
+//! The calls of a prefill node. `Prefill.Run` sends the first token as soon as it exists and, when decode has the KV, the
+//! account of the shipment. `Prefill.Embed` goes through the same queue and engine, and answers with a vector.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -26,12 +26,15 @@ use crate::{
     peers::Peers,
     pictures,
     progress::{Follower, progress},
+    reading::Reading,
     ship::{Failed, Shipment, Shipped},
     stall::Patience,
 };
 
-/// Most events of one response: the first token, then `Done`, or `Spent` and an error.
+/// Events of one response that may wait for the router: the first token, then `Done`, or `Spent` and an error.
 const EVENTS: usize = 3;
+/// Scores in one event: with as many most likely tokens as there may be, about 120 KB.
+const SCORES_PER_EVENT: usize = 512;
 
 /// State shared by all requests of a prefill node.
 pub struct Prefiller {
@@ -94,9 +97,28 @@ impl Prefiller {
         };
         // If the engine stops, `announce` returns its error; if the shipment fails, this future ends and the leash
         // cancels the job in the engine.
-        let (prefilled, shipped) = tokio::try_join!(announce(&responses, prefilled), ship)?;
+        let (prefilled, shipped) = tokio::try_join!(announce(&shipment.job, &responses, prefilled), ship)?;
         let done = account(&shipment, prefilled, shipped);
         send(&responses, Event::Done(done)).await
+    }
+
+    /// Computes the vector of one prompt.
+    async fn embed(&self, job: Arc<Job>) -> Result<v1::EmbedReply, ServiceError> {
+        let place = self.engine.take_permit()?;
+        let (cancelled, _leash) = self.engine.leash();
+        let (result, prefilled) = oneshot::channel();
+        let (pictures, decoding, constraint, progress) = (Vec::new(), None, None, None);
+        self.engine.submit(Work { job, pictures, decoding, constraint, progress, result, cancelled }, place)?;
+        let Prefilled { first_token: figures, reading, .. } = done(prefilled).await?;
+        let Some(Reading::Vector(pooled)) = reading else {
+            return Err(ServiceError::new(ErrorCode::Internal, "the engine made no vector"));
+        };
+        Ok(v1::EmbedReply {
+            values: pooled.vector().map_err(handshake::model_failure)?,
+            queue_ms: figures.queue_ms,
+            prefill_ms: figures.prefill_ms,
+            cached_positions: figures.cached_positions,
+        })
     }
 
     /// Ships the KV; if that fails, reports the bytes that were sent in vain to the router.
@@ -145,15 +167,39 @@ fn account(shipment: &Shipment, prefilled: Prefilled, shipped: Option<Shipped>) 
     v1::PrefillDone { visual: Some(prefilled.visual), transfer: Some(transfer) }
 }
 
-/// Sends the first token to the router as soon as it exists, without waiting for the shipment.
+/// Sends the first token to the router as soon as it exists, behind the scores of the prompt where they are asked for,
+/// without waiting for the shipment.
 async fn announce(
+    job: &Job,
     responses: &Responses<v1::PrefillEvent>,
     prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>,
 ) -> Result<Prefilled, ServiceError> {
-    let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
-    let prefilled = prefilled.await.map_err(stopped)??;
+    let mut prefilled = done(prefilled).await?;
+    if let Some(Reading::Scores(scores)) = prefilled.reading.take() {
+        for event in score_events(scores.of_tokens(&job.pieces)) {
+            send(responses, Event::Scores(event)).await?;
+        }
+    }
     send(responses, Event::FirstToken(prefilled.first_token.clone())).await?;
     Ok(prefilled)
+}
+
+/// Scores cut into messages that stay well below what a router takes.
+fn score_events(scores: Vec<v1::PromptScore>) -> impl Iterator<Item = v1::PromptScores> {
+    let mut scores = scores.into_iter();
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let part: Vec<v1::PromptScore> = scores.by_ref().take(SCORES_PER_EVENT).collect();
+        let event = v1::PromptScores { start, scores: part };
+        start += event.scores.len() as u32;
+        (!event.scores.is_empty()).then_some(event)
+    })
+}
+
+/// The engine's result.
+async fn done(prefilled: oneshot::Receiver<Result<Prefilled, ServiceError>>) -> Result<Prefilled, ServiceError> {
+    let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
+    prefilled.await.map_err(stopped)?
 }
 
 async fn send(responses: &Responses<v1::PrefillEvent>, event: Event) -> Result<(), ServiceError> {
@@ -186,6 +232,13 @@ impl prefill_server::Prefill for PrefillService {
         let terms = Terms { stage: "prefill", request_id: job.request_id.clone(), deadline: job.deadline, life };
         let prefiller = self.0.clone();
         Ok(respond(terms, EVENTS, |responses| async move { prefiller.run(job, responses).await }))
+    }
+
+    async fn embed(&self, request: Request<v1::EmbedRequest>) -> Result<Response<v1::EmbedReply>, Status> {
+        let job = Arc::new(Job::for_vector(request.into_inner(), &self.0.identity)?);
+        let life = self.0.life().clone();
+        let terms = Terms { stage: "embedding", request_id: job.request_id.clone(), deadline: job.deadline, life };
+        Ok(Response::new(terms.keep(self.0.embed(job)).await?))
     }
 }
 

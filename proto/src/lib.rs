@@ -20,5 +20,8 @@ pub const PROTOCOL_VERSION: u32 = 4;
 /// Largest request that a prefill node accepts, in bytes; it includes the pictures.
 pub const PREFILL_REQUEST_BYTES_MAX: usize = 256 << 20;
 
+/// Most likely tokens that a prefill node reports in the place of each token of a scored prompt, at most.
+pub const SCORE_TOP_MAX: u32 = 20;
+
 /// The encoded `FileDescriptorSet`, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/secateur_descriptor.bin"));

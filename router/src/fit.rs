@@ -72,6 +72,15 @@ pub fn fit(
     })
 }
 
+/// Checks that a text of `tokens` tokens fits into the context, without an answer. The error names `field`.
+pub fn fits(tokens: usize, facts: &Facts, field: &str) -> Result<(), ServiceError> {
+    if tokens as u64 <= u64::from(facts.max_positions) {
+        return Ok(());
+    }
+    let message = format!("{}; the text is {tokens}", maximum_context_length(facts));
+    Err(ServiceError::new(ErrorCode::ContextLengthExceeded, message).with_param(field))
+}
+
 /// The phrase by which clients recognize an error about length.
 const MAXIMUM_CONTEXT_LENGTH: &str = "maximum context length";
 
@@ -177,6 +186,20 @@ mod tests {
         assert_eq!(too_long_after_all(error.clone(), &facts(), "prompt"), error);
         let other = ServiceError::new(ErrorCode::InvalidImage, "broken");
         assert_eq!(too_long_after_all(other.clone(), &facts(), "prompt"), other);
+    }
+
+    #[test]
+    fn a_text_without_an_answer_may_fill_the_context() {
+        assert_eq!(fits(100, &facts(), "input"), Ok(()));
+        let error = fits(101, &facts(), "input[3]").unwrap_err();
+        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::ContextLengthExceeded, Some("input[3]")));
+        assert_eq!(error.message, "this model's maximum context length is 100 tokens; the text is 101");
+    }
+
+    #[test]
+    fn an_answer_may_be_empty() {
+        let fitted = fit((Some(0), 0), 12, &facts()).unwrap();
+        assert_eq!((fitted.max_new_tokens, fitted.positions_needed), (0, 12));
     }
 
     #[test]

@@ -10,7 +10,8 @@ import sys
 
 import openai
 
-from checks import answers, choices, completions, documents, many, refusals, responses, sampling, streams, structured
+from checks import answers, choices, completions, documents, embeddings, many, refusals, responses
+from checks import sampling, streams, structured
 from checks.common import CHECKS
 
 
@@ -30,8 +31,8 @@ def main():
     sys.exit(1 if failed else 0)
 
 
-assert answers and choices and completions and documents and many and refusals and responses and sampling and streams
-assert structured
+assert answers and choices and completions and documents and embeddings and many and refusals and responses
+assert sampling and streams and structured
 
 if __name__ == "__main__":
     main()

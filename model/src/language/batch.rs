@@ -1,4 +1,4 @@
-//! Feeds concatenated into one pass: the rows of each feed, and the rows whose logits are wanted.
+//! Feeds concatenated into one pass: the rows of each feed, and the rows of which something is wanted.
 
 use secateur_kernels::{BlockAddress, Run};
 
@@ -22,26 +22,40 @@ struct Stretch {
 pub(crate) struct Batch {
     stretches: Vec<Stretch>,
     rows: usize,
-    /// Rows whose logits are wanted, ascending.
+    /// Rows whose final state is wanted, ascending.
     wanted: Vec<usize>,
+    /// Those of them whose logits are wanted too, as places in `wanted`, ascending.
+    voiced: Vec<usize>,
 }
 
 impl Batch {
     /// Checks that each feed has room for its rows and that each prompt continues where its table ends.
     pub fn new(feeds: &[Feed<'_>], vocab: usize) -> Result<Batch> {
-        let mut batch = Batch { stretches: Vec::with_capacity(feeds.len()), rows: 0, wanted: Vec::new() };
+        let stretches = Vec::with_capacity(feeds.len());
+        let mut batch = Batch { stretches, rows: 0, wanted: Vec::new(), voiced: Vec::new() };
         for (index, feed) in feeds.iter().enumerate() {
             let (rows, slot) = (feed.input.len(), feed.table.len());
             check(feed, vocab)?;
             batch.stretches.push(Stretch { feed: index, row: batch.rows, rows, slot });
             batch.rows += rows;
-            match feed.wanted {
-                Wanted::Nothing => {}
-                Wanted::Last => batch.wanted.push(batch.rows - 1),
-                Wanted::All => batch.wanted.extend(batch.rows - rows..batch.rows),
-            }
+            batch.want(feed.wanted, rows);
         }
         Ok(batch)
+    }
+
+    /// Notes what is wanted of the last `rows` rows.
+    fn want(&mut self, wanted: Wanted, rows: usize) {
+        let before = self.wanted.len();
+        match wanted {
+            Wanted::Nothing => {}
+            Wanted::Last => self.wanted.push(self.rows - 1),
+            Wanted::All | Wanted::States | Wanted::StatesAndLast => self.wanted.extend(self.rows - rows..self.rows),
+        }
+        match wanted {
+            Wanted::Nothing | Wanted::States => {}
+            Wanted::Last | Wanted::All => self.voiced.extend(before..self.wanted.len()),
+            Wanted::StatesAndLast => self.voiced.push(self.wanted.len() - 1),
+        }
     }
 
     pub fn rows(&self) -> usize {
@@ -50,6 +64,10 @@ impl Batch {
 
     pub fn wanted(&self) -> &[usize] {
         &self.wanted
+    }
+
+    pub fn voiced(&self) -> &[usize] {
+        &self.voiced
     }
 
     /// A batch of only the wanted rows, renumbered to be contiguous.
@@ -61,7 +79,8 @@ impl Batch {
             let Stretch { feed, row: first, slot, .. } = self.stretches[at];
             stretches.push(Stretch { feed, row, rows: 1, slot: slot + from - first });
         }
-        Batch { stretches, rows: self.wanted.len(), wanted: (0..self.wanted.len()).collect() }
+        let wanted = (0..self.wanted.len()).collect();
+        Batch { stretches, rows: self.wanted.len(), wanted, voiced: self.voiced.clone() }
     }
 
     /// The batch's attention runs in one layer.
@@ -139,11 +158,29 @@ mod tests {
             Feed { input: Input::Token { id: 3, position: 9 }, table: second, wanted: Wanted::Last },
         ];
         let batch = Batch::new(&feeds, 10).unwrap();
-        assert_eq!((batch.rows(), batch.wanted()), (5, &[3, 4][..]));
+        assert_eq!((batch.rows(), batch.wanted(), batch.voiced()), (5, &[3, 4][..], &[0, 1][..]));
         let narrow = batch.only_wanted();
         let blocks = LayerBlocks::gather(&feeds, 0);
         let slots: Vec<_> = narrow.runs(&blocks).iter().map(|run| (run.row, run.slot)).collect();
         assert_eq!(slots, [(0, 3), (1, 9)]);
+    }
+
+    #[test]
+    fn states_of_all_rows_are_kept_and_logits_of_the_last_alone() {
+        let pool = pool(4);
+        let mut tables = [BlockTable::new(&pool), BlockTable::new(&pool), BlockTable::new(&pool)];
+        tables.iter_mut().for_each(|table| table.grow(pool.lease(1).unwrap()));
+        let prompt = Prompt::new(&[Segment::Text(&[1, 2, 3])], 10, false).unwrap();
+        let wanted = [Wanted::States, Wanted::Nothing, Wanted::StatesAndLast];
+        let feeds: Vec<Feed<'_>> = tables
+            .iter_mut()
+            .zip(wanted)
+            .map(|(table, wanted)| Feed { input: Input::Prompt(&prompt, 0..3), table, wanted })
+            .collect();
+        let batch = Batch::new(&feeds, 10).unwrap();
+        assert_eq!((batch.wanted(), batch.voiced()), (&[0, 1, 2, 6, 7, 8][..], &[5][..]));
+        let narrow = batch.only_wanted();
+        assert_eq!((narrow.rows(), narrow.wanted().len(), narrow.voiced()), (6, 6, &[5][..]));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Feed<'a> {
     pub input: Input<'a>,
     /// The sequence's KV. The table must have blocks for the new rows.
     pub table: &'a mut BlockTable,
-    /// The rows whose logits are wanted.
+    /// What the pass leaves of the rows.
     pub wanted: Wanted,
 }
 
@@ -65,15 +65,34 @@ pub enum Input<'a> {
     Prompt(&'a Prompt, Range<usize>),
 }
 
-/// The rows of a feed whose logits are wanted.
+/// What a pass leaves of a feed's rows: logits in [`Workspace::logits`], and the final hidden states of the same and of
+/// further rows in [`Workspace::states`].
+///
+/// [`Workspace::logits`]: super::Workspace::logits
+/// [`Workspace::states`]: super::Workspace::states
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// No logits are wanted: more of the prompt follows.
+    /// Nothing is wanted: more of the prompt follows.
     Nothing,
-    /// The logits of the last row.
+    /// The logits and the state of the last row.
     Last,
-    /// The logits of every row.
+    /// The logits and the state of every row.
     All,
+    /// The state of every row, and no logits.
+    States,
+    /// The state of every row, and the logits of the last one.
+    StatesAndLast,
+}
+
+impl Wanted {
+    /// How many rows of a feed of `rows` rows leave their final state.
+    pub fn states(self, rows: usize) -> usize {
+        match self {
+            Wanted::Nothing => 0,
+            Wanted::Last => 1,
+            Wanted::All | Wanted::States | Wanted::StatesAndLast => rows,
+        }
+    }
 }
 
 impl Prompt {

@@ -148,7 +148,7 @@ impl Language {
         self.embedding.row(token as usize, into);
     }
 
-    /// Runs a batch. Logits of the wanted rows are left in the workspace.
+    /// Runs a batch. States and logits of the wanted rows are left in the workspace.
     pub fn forward(
         &self,
         pool: &KvPool,
@@ -211,7 +211,8 @@ impl Language {
         hooks
             .residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
         batch = self.narrow(batch, space);
-        self.logits(batch.rows(), space);
+        self.states(batch.rows(), space);
+        self.logits(&batch, space);
         for feed in feeds {
             let len = feed.table.len() + feed.input.len();
             feed.table.set_len(len)?;
@@ -332,12 +333,30 @@ impl Language {
         self.cpu.project(inner, rows, &[&block.down], x, true);
     }
 
-    fn logits(&self, rows: usize, space: &mut Workspace) {
-        let Shape { hidden, vocab, norm_epsilon, .. } = self.shape;
+    /// The final states of all rows that are left.
+    fn states(&self, rows: usize, space: &mut Workspace) {
+        let Shape { hidden, norm_epsilon, .. } = self.shape;
         let normed = sized(&mut space.normed, rows * hidden);
         self.cpu.rms_norm(&space.x[..rows * hidden], &self.norm, norm_epsilon, normed);
-        space.logits.resize(rows * vocab, 0.0);
-        self.cpu.project(normed, rows, &[&self.head], &mut space.logits, false);
+        space.states = rows * hidden;
+    }
+
+    /// Logits of the rows whose logits are wanted.
+    fn logits(&self, batch: &Batch, space: &mut Workspace) {
+        let Shape { hidden, vocab, .. } = self.shape;
+        let voiced = batch.voiced();
+        space.logits.resize(voiced.len() * vocab, 0.0);
+        let states = &space.normed[..space.states];
+        if voiced.len() == batch.rows() {
+            return self.speak(states, &mut space.logits);
+        }
+        let picked: Vec<f32> = voiced.iter().flat_map(|row| &states[row * hidden..][..hidden]).copied().collect();
+        self.speak(&picked, &mut space.logits);
+    }
+
+    /// Projects final states, [rows, hidden], to logits, [rows, vocab].
+    pub fn speak(&self, states: &[f32], logits: &mut [f32]) {
+        self.cpu.project(states, states.len() / self.shape.hidden, &[&self.head], logits, false);
     }
 }
 

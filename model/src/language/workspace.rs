@@ -5,8 +5,10 @@
 pub struct Workspace {
     /// The residual stream, [rows, hidden].
     pub(crate) x: Vec<f32>,
-    /// Rows after a norm, [rows, hidden].
+    /// Rows after a norm, [rows, hidden]; after a pass it begins with the final states of the wanted rows.
     pub(crate) normed: Vec<f32>,
+    /// Numbers of `normed` that are final states, wanted rows times hidden.
+    pub(crate) states: usize,
     /// Queries, keys and values side by side, [rows, (heads + 2 kv_heads) head_dim].
     pub(crate) qkv: Vec<f32>,
     /// Attention output of all heads, [rows, heads * head_dim].
@@ -17,14 +19,21 @@ pub struct Workspace {
     pub(crate) cos: Vec<f32>,
     /// Rotary sines, [rows, head_dim / 2].
     pub(crate) sin: Vec<f32>,
-    /// Logits of the wanted rows, [wanted rows, vocab].
+    /// Logits of the rows whose logits are wanted, [rows, vocab].
     pub(crate) logits: Vec<f32>,
 }
 
 impl Workspace {
-    /// Logits of the last pass, [wanted rows, vocab], in the order of the feeds; callers may overwrite them.
+    /// Logits of the last pass, [rows whose logits are wanted, vocab], in the order of the feeds; callers may overwrite
+    /// them.
     pub fn logits(&mut self) -> &mut [f32] {
         &mut self.logits
+    }
+
+    /// Final hidden states of the last pass, after the last norm, [rows whose state is wanted, hidden], in the order of
+    /// the feeds.
+    pub fn states(&self) -> &[f32] {
+        &self.normed[..self.states]
     }
 }
 

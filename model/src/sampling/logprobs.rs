@@ -1,5 +1,7 @@
 //! Log probabilities of the model's own distribution: before bias, penalties and temperature.
 
+use crate::error::{ModelError, Result};
+
 /// Log probabilities (natural) of one drawn token.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLogprob {
@@ -7,6 +9,38 @@ pub struct TokenLogprob {
     pub logprob: f32,
     /// The most likely tokens, most likely first; equal ones in order of id.
     pub top: Vec<(u32, f32)>,
+}
+
+/// How likely the model finds a given token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    /// Log probability of the token, and the most likely tokens in its place.
+    pub logprob: TokenLogprob,
+    /// Place of the token among all by likelihood, from 1; equal ones in order of id, as in the list of the most likely
+    /// ones.
+    pub rank: u32,
+}
+
+impl Score {
+    /// The score of a token by the logits in front of it, with the `top` most likely tokens. Fails if the logits do not
+    /// define a distribution.
+    pub(crate) fn of(logits: &[f32], token: u32, top: usize) -> Result<Score> {
+        let own = *logits.get(token as usize).ok_or(ModelError::Token { token, vocab: logits.len() })?;
+        if !are_numbers(logits) || logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return Err(ModelError::Logits);
+        }
+        let (before, behind) = logits.split_at(token as usize);
+        let ahead = before.iter().filter(|logit| **logit >= own).count();
+        let ahead = ahead + behind.iter().filter(|logit| **logit > own).count();
+        Ok(Score { logprob: Reference::of(logits, top).report(own), rank: ahead as u32 + 1 })
+    }
+}
+
+/// Whether all logits are numbers or banned (-inf). One overflow (+inf) would take all probability from the other
+/// tokens.
+pub(crate) fn are_numbers(logits: &[f32]) -> bool {
+    // No early exit, so that the loop vectorises.
+    logits.iter().fold(true, |all, &logit| all & (logit < f32::INFINITY))
 }
 
 /// Normalisation and most likely tokens of the distribution, computed before logits are changed.
@@ -31,7 +65,9 @@ impl Reference {
             }
             numbered.sort_unstable_by(order);
         }
-        let top = numbered.into_iter().map(|(id, logit)| (id, logit - log_sum)).collect();
+        // A list of its own: collected in place it would keep room for the whole vocabulary.
+        let mut top = Vec::with_capacity(numbered.len());
+        top.extend(numbered.into_iter().map(|(id, logit)| (id, logit - log_sum)));
         Reference { log_sum, top }
     }
 
@@ -56,8 +92,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_is_as_long_as_the_list() {
+        let report = Reference::of(&[0.5; 4_096], 3).report(0.5);
+        assert_eq!((report.top.len(), report.top.capacity()), (3, 3));
+    }
+
+    #[test]
     fn more_than_the_vocabulary_and_none_are_fine() {
         assert_eq!(Reference::of(&[0.0, 1.0], 5).top.len(), 2);
         assert!(Reference::of(&[0.0, 1.0], 0).top.is_empty());
+    }
+
+    #[test]
+    fn a_score_is_the_report_of_its_token_and_its_place() {
+        let logits = [1.0, 3.0, 2.0, 3.0, f32::NEG_INFINITY];
+        for (token, rank) in [(1, 1), (3, 2), (2, 3), (0, 4), (4, 5)] {
+            let score = Score::of(&logits, token, 2).unwrap();
+            assert_eq!(score.rank, rank, "{token}");
+            assert_eq!(score.logprob, Reference::of(&logits, 2).report(logits[token as usize]));
+        }
+        assert!(matches!(Score::of(&logits, 5, 2), Err(ModelError::Token { token: 5, vocab: 5 })));
+        for broken in [[f32::NAN, 1.0], [f32::INFINITY, 1.0], [f32::NEG_INFINITY; 2]] {
+            assert!(matches!(Score::of(&broken, 1, 2), Err(ModelError::Logits)), "{broken:?}");
+        }
     }
 }

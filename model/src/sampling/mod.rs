@@ -4,7 +4,7 @@
 //! params.rs   sampling parameters of a request
 //! sampler.rs  one answer's sampler: bias ▸ penalties ▸ grammar ▸ temperature ▸ min_p ▸ top_k ▸ top_p ▸ draw
 //! nucleus.rs  the remaining candidates, without sorting the vocabulary
-//! logprobs.rs log probabilities of the model's own distribution
+//! logprobs.rs log probabilities of the model's own distribution, and scores of given tokens
 //! ```
 //!
 //! A draw depends only on the logits, the request's parameters, the tokens so far, the seed and the token's index in
@@ -15,6 +15,6 @@ mod nucleus;
 mod params;
 mod sampler;
 
-pub use logprobs::TokenLogprob;
+pub use logprobs::{Score, TokenLogprob};
 pub use params::Sampling;
 pub use sampler::{Drawn, Sampler};

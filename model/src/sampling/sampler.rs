@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use secateur_grammar::{Constraint, GrammarError};
 
 use crate::error::{ModelError, Result};
-use crate::sampling::logprobs::{Reference, TokenLogprob};
+use crate::sampling::logprobs::{Reference, TokenLogprob, are_numbers};
 use crate::sampling::nucleus::candidates;
 use crate::sampling::params::Sampling;
 
@@ -152,13 +152,6 @@ impl Sampler {
         // Rounding can leave a small rest of the draw after the last weight.
         Some(last)
     }
-}
-
-/// Whether all logits are numbers or banned (-inf). One overflow (+inf) would take all probability from the other
-/// tokens.
-fn are_numbers(logits: &[f32]) -> bool {
-    // No early exit, so that the loop vectorises.
-    logits.iter().fold(true, |all, &logit| all & (logit < f32::INFINITY))
 }
 
 /// The most likely token; the lower id if two are equal. `None` if all tokens are banned.

@@ -15,4 +15,5 @@ mod gguf;
 mod golden;
 mod merge;
 mod names;
+mod scores;
 mod stages;

@@ -10,7 +10,10 @@ use secateur_node::{
 use secateur_proto::v1;
 
 use super::work::Work;
-use crate::progress::{self, Reporter};
+use crate::{
+    progress::{self, Reporter},
+    reading::Reading,
+};
 
 /// A job and its phase.
 pub(super) struct Entry {
@@ -45,6 +48,8 @@ pub(super) struct Running {
     pub used: Arc<Used>,
     pub cached: usize,
     pub sampler: Sampler,
+    /// What is read off the prompt's rows besides the token that is drawn.
+    pub reading: Option<Reading>,
 }
 
 impl Entry {
@@ -71,8 +76,12 @@ impl Entry {
         let constraint = self.work.constraint.take();
         let (sampling, stop) = (job.sampling.clone(), job.stop_token_ids.clone());
         let sampler = Sampler::constrained(sampling, stop, &text, &job.emitted, constraint);
+        let (purpose, emitted) = (job.purpose, job.emitted.len());
         self.become_next(|phase| match phase {
-            Phase::LaidOut(laid, _place) => Phase::Running(Box::new(Running { laid, table, used, cached, sampler })),
+            Phase::LaidOut(laid, _place) => {
+                let reading = Reading::of(purpose, &laid.prompt, emitted);
+                Phase::Running(Box::new(Running { laid, table, used, cached, sampler, reading }))
+            }
             other => other,
         });
     }

@@ -5,9 +5,10 @@ use std::{sync::atomic::AtomicUsize, time::Duration};
 
 use super::*;
 use crate::{
-    job::{Job, tests::text_job},
+    job::{Job, Piece, Pooling, Purpose, tests::text_job},
     progress::{Follower, progress},
     prune::Seen,
+    reading::Reading,
 };
 use secateur_model::{FloatType, Picture, Prompt};
 use tokio::sync::oneshot;
@@ -42,15 +43,28 @@ impl Compute for Simulated {
             assert_eq!(chunk.rows.start, chunk.table.len());
             assert!(chunk.rows.end <= chunk.table.capacity());
             chunk.table.set_len(chunk.rows.end)?;
-            if chunk.is_last() {
-                let token = chunk.prompt.len() as u32;
-                chunk.drawn = Some(match token {
-                    OVERFLOWS => chunk.sampler.draw(&mut [f32::NAN; 4]),
-                    _ => Ok(Drawn { token, logprob: None }),
-                });
-            }
+            read(chunk);
+            let token = chunk.prompt.len() as u32;
+            chunk.ended = match (chunk.is_last(), chunk.draws()) {
+                (false, _) => None,
+                (true, false) => Some(Ok(None)),
+                (true, true) if token == OVERFLOWS => Some(chunk.sampler.draw(&mut [f32::NAN; 4]).map(Some)),
+                (true, true) => Some(Ok(Some(Drawn { token, logprob: None }))),
+            };
         }
         Ok(())
+    }
+}
+
+/// The state of a row is its number; the rank of a token is the token itself.
+fn read(chunk: &mut Chunk<'_>) {
+    match chunk.reading.as_deref_mut() {
+        Some(Reading::Vector(pooled)) => chunk.rows.clone().for_each(|row| pooled.add(&[row as f32])),
+        Some(Reading::Scores(scores)) => {
+            let behind = scores.behind(chunk.prompt, chunk.rows.clone());
+            scores.add(behind.into_iter().map(|(_, rank)| v1::PromptScore { logprob: None, rank }));
+        }
+        None => {}
     }
 }
 
@@ -74,10 +88,14 @@ struct Client {
 }
 
 fn submit(engine: &Engine, tokens: Vec<u32>) -> Result<Client, ServiceError> {
+    submit_for(engine, tokens, Purpose::Answer { score_top: None })
+}
+
+fn submit_for(engine: &Engine, tokens: Vec<u32>, purpose: Purpose) -> Result<Client, ServiceError> {
     let (reporter, progress) = progress();
     let (result, answer) = oneshot::channel();
     let (cancelled, leash) = engine.leash();
-    let job = Arc::new(text_job(tokens));
+    let job = Arc::new(Job { purpose, ..text_job(tokens) });
     let place = engine.take_permit()?;
     let work = Work {
         job,
@@ -147,6 +165,42 @@ async fn a_prompt_that_begins_like_another_computes_only_its_own_rows() {
     let gauges = engine.gauges();
     assert_eq!(gauges.prefix_queries.load(Ordering::Relaxed), 496);
     assert_eq!(gauges.prefix_hits.load(Ordering::Relaxed), 96 + 80 + 96);
+}
+
+#[tokio::test]
+async fn a_prompt_that_is_read_whole_is_computed_whole_and_still_remembered() {
+    let (simulated, pool) = (Simulated::default(), pool(100));
+    let engine = Engine::start(simulated.clone(), pool.clone(), LIMITS).unwrap();
+    let tokens = || (7..107).collect::<Vec<u32>>();
+    finish(submit(&engine, tokens()).unwrap()).await;
+    let scored = submit_for(&engine, tokens(), Purpose::Answer { score_top: Some(1) }).unwrap();
+    let prefilled = scored.result.await.unwrap().unwrap();
+    assert_eq!((prefilled.first_token.token, prefilled.first_token.cached_positions), (100, 0));
+    let Some(Reading::Scores(scores)) = prefilled.reading else { panic!("it is not scored") };
+    let ranks: Vec<u32> = scores.of_tokens(&[Piece::Text(0..100)]).iter().map(|score| score.rank).collect();
+    assert_eq!((ranks[0], &ranks[1..]), (0, &tokens()[1..]));
+    let vector = async |pooling| {
+        let client = submit_for(&engine, tokens(), Purpose::Vector(pooling)).unwrap();
+        let prefilled = client.result.await.unwrap().unwrap();
+        let Some(Reading::Vector(pooled)) = prefilled.reading else { panic!("there is no vector") };
+        (pooled.vector().unwrap(), prefilled.first_token.cached_positions)
+    };
+    assert_eq!(vector(Pooling::Mean).await, (vec![49.5], 0));
+    // The last row alone is read, so that the rows before it may come from the cache.
+    assert_eq!(vector(Pooling::Last).await, (vec![99.0], 96));
+    assert_eq!(simulated.rows.load(Ordering::Relaxed), 3 * 100 + 4);
+    assert_eq!(engine.gauges().prefix_queries.load(Ordering::Relaxed), 200, "no others are looked up");
+}
+
+#[tokio::test]
+async fn under_a_relaxed_plan_what_is_read_whole_is_not_remembered() {
+    let pool = pool(100);
+    let limits = Limits { last_row_apart: true, ..LIMITS };
+    let engine = Engine::start(Simulated::default(), pool.clone(), limits).unwrap();
+    let tokens = || (0..100).collect::<Vec<u32>>();
+    let scored = submit_for(&engine, tokens(), Purpose::Answer { score_top: Some(1) }).unwrap();
+    scored.result.await.unwrap().unwrap();
+    assert_eq!(finish(submit(&engine, tokens()).unwrap()).await.cached_positions, 0);
 }
 
 #[tokio::test]

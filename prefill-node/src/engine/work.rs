@@ -13,14 +13,17 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use secateur_node::prefix::PictureDigest;
 
-use crate::{job::Job, progress::Reporter};
+use crate::{job::Job, progress::Reporter, reading::Reading};
 
-/// Result of a prefill, sent when the first token exists.
+/// Result of a prefill, sent when the prompt is computed.
 pub struct Prefilled {
-    /// The first token, forwarded to the router at once.
+    /// The first token, forwarded to the router at once, with the figures of the prefill; where no token is drawn, the
+    /// figures alone count.
     pub first_token: v1::FirstToken,
     /// Report on visual pruning.
     pub visual: v1::VisualReport,
+    /// What was read off the prompt's rows besides.
+    pub reading: Option<Reading>,
 }
 
 /// A job on its way to the engine thread.

@@ -88,3 +88,14 @@ async fn requests_with_pictures_wait_in_the_bounded_queue_and_nowhere_else() {
     drop(goes_on);
     tokio::time::timeout(Duration::from_secs(20), left).await.expect("places are kept");
 }
+
+#[test]
+fn scores_are_cut_into_messages_that_go_on_where_the_last_one_ended() {
+    let sizes = |count: usize| -> Vec<(u32, usize)> {
+        let scores = vec![v1::PromptScore::default(); count];
+        score_events(scores).map(|event| (event.start, event.scores.len())).collect()
+    };
+    assert_eq!(sizes(0), []);
+    assert_eq!(sizes(SCORES_PER_EVENT), [(0, SCORES_PER_EVENT)]);
+    assert_eq!(sizes(SCORES_PER_EVENT + 1), [(0, SCORES_PER_EVENT), (SCORES_PER_EVENT as u32, 1)]);
+}

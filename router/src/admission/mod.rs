@@ -64,7 +64,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub struct RunPermit {
     _running: Turn,
-    _ticket: Ticket,
+    ticket: Ticket,
 }
 
 impl Admission {
@@ -147,6 +147,14 @@ impl Admission {
         Ok(tickets)
     }
 
+    /// Takes further admission permits for the request of `ticket`, as many of `most` in all as are free: for work that
+    /// is done in several places where there is room for it, and one after the other where there is none.
+    pub fn share_up_to(&self, ticket: Ticket, most: usize) -> Vec<Ticket> {
+        let held = ticket.held.clone();
+        let more = std::iter::repeat_with(|| self.ticket(held.clone()).ok()).take(most.saturating_sub(1));
+        std::iter::once(ticket).chain(more.map_while(|ticket| ticket)).collect()
+    }
+
     /// Number of requests that run at the nodes.
     pub fn running(&self) -> usize {
         self.running.taken()
@@ -182,7 +190,14 @@ impl Ticket {
     /// Waits for a permit to run at the nodes. Permits are given in order of arrival, which `rank` puts off or forward.
     pub async fn turn(self, rank: Rank, deadline: Instant) -> Result<RunPermit, ServiceError> {
         let permit = self.running.take(rank, deadline).await.ok_or_else(late)?;
-        Ok(RunPermit { _running: permit, _ticket: self })
+        Ok(RunPermit { _running: permit, ticket: self })
+    }
+}
+
+impl RunPermit {
+    /// The memory that the request holds.
+    pub fn held(&self) -> &Held {
+        &self.ticket.held
     }
 }
 
@@ -219,6 +234,9 @@ mod tests {
         drop(turn);
         let several = enter(&admission).unwrap();
         assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
+        let fewer = admission.share_up_to(enter(&admission).unwrap(), 5);
+        assert_eq!((fewer.len(), admission.entered()), (2, 2), "as many as are free");
+        drop(fewer);
         let shared = admission.share(enter(&admission).unwrap(), 2).unwrap();
         assert_eq!((shared.len(), admission.entered()), (2, 2));
         let again = enter(&admission);

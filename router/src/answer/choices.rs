@@ -9,6 +9,8 @@
 //! All choices run on the task that reads them: when the reader goes away they are dropped, which cancels the work at
 //! the nodes.
 
+use std::sync::Arc;
+
 use futures::{
     StreamExt,
     future::BoxFuture,
@@ -20,14 +22,14 @@ use secateur_proto::ServiceError;
 use super::{Answer, Piece};
 use crate::{
     admission::RunPermit,
-    request::{FinishReason, Usage, receipt::Receipt},
+    request::{FinishReason, PromptScores, Usage, receipt::Receipt},
 };
 
 /// An event of one choice.
 #[derive(Debug)]
 pub enum Event {
-    /// The first token has arrived; usage so far.
-    Begun(Usage),
+    /// The first token has arrived; usage so far, and the scores of the prompt if this choice brings them.
+    Begun(Usage, Option<Arc<PromptScores>>),
     /// The next piece, and usage so far.
     Piece(Piece, Usage),
     /// The answer has ended and the nodes are done; final usage and receipt.
@@ -40,6 +42,8 @@ pub struct Begun {
     pub answer: Answer,
     /// The permit to run at the nodes, released when the choice ends.
     pub turn: RunPermit,
+    /// Scores of the prompt's tokens, if this choice brings them.
+    pub scores: Option<Arc<PromptScores>>,
     /// Guard of the prompt's first choice (the leader): the other choices begin when it is dropped.
     pub lead: Option<DropGuard>,
 }
@@ -84,7 +88,10 @@ fn choice(index: usize, begin: Begin) -> impl stream::Stream<Item = (usize, Resu
 async fn step(stage: Phase) -> Option<(Result<Event, ServiceError>, Phase)> {
     match stage {
         Phase::Beginning(begin) => Some(match begin.await {
-            Ok(begun) => (Ok(Event::Begun(begun.answer.usage())), Phase::Running(begun)),
+            Ok(mut begun) => {
+                let scores = begun.scores.take();
+                (Ok(Event::Begun(begun.answer.usage(), scores)), Phase::Running(begun))
+            }
             Err(error) => (Err(error), Phase::Over),
         }),
         Phase::Running(mut begun) => Some(match begun.answer.next().await {

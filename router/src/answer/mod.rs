@@ -5,6 +5,7 @@ mod choices;
 mod held;
 mod piece;
 mod reader;
+mod scores;
 mod sum;
 mod text;
 mod total;
@@ -26,6 +27,7 @@ use crate::{
 pub use choices::{Begin, Begun, Choices, Event};
 pub use piece::Piece;
 pub use reader::AnswerReader;
+pub use scores::named;
 use text::AnswerText;
 pub use text::Style;
 pub use total::Total;
@@ -48,6 +50,11 @@ pub struct AnswerContext {
     pub reader: AnswerReader,
     /// How log probabilities are reported; `None` if they were not requested.
     pub logprobs: Option<Style>,
+    /// Whether an end token that prefill draws has log probabilities too, as those of a returned prompt's continuation:
+    /// clients that score prompts take the last entry for the one token that they asked for.
+    pub lists_end: bool,
+    /// Whether only the prompt is wanted: the answer is empty, and the token that prefill draws is not used.
+    pub is_empty: bool,
     /// Time spent waiting for a permit to run and, for a further choice, for the prompt's first choice.
     pub queued: Duration,
     /// When the router accepted the request.
@@ -90,6 +97,10 @@ impl Answer {
     pub async fn next(&mut self) -> Result<Option<Piece>, ServiceError> {
         if self.is_finished {
             return Ok(None);
+        }
+        if self.context.is_empty {
+            self.is_finished = true;
+            return Ok(Some(Piece { finish: Some(FinishReason::Length), ..self.text.piece() }));
         }
         let piece = match self.run.next().await.inspect_err(|error| self.clock.failed(error.code))? {
             Step::Tokens(tokens) => self.on_tokens(tokens),
@@ -139,6 +150,7 @@ impl Answer {
     /// not.
     fn on_tokens(&mut self, tokens: Vec<Token>) -> Piece {
         let end = tokens.iter().position(|token| self.context.stop_token_ids.contains(&token.id));
+        let end_token = end.and_then(|end| tokens.get(end)).filter(|_| self.context.lists_end);
         let tokens = &tokens[..end.unwrap_or(tokens.len())];
         let mut piece = self.text.piece();
         let stopped = tokens.iter().position(|token| self.text.push(&mut piece, token));
@@ -148,6 +160,7 @@ impl Answer {
         } else if end.is_some() {
             self.has_end_token = true;
             self.end(&mut piece, FinishReason::Stop);
+            self.text.list(&mut piece, end_token);
         }
         piece
     }

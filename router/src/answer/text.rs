@@ -74,6 +74,13 @@ impl AnswerText {
         false
     }
 
+    /// Adds log probabilities of a token without text to `piece`, if they were requested.
+    pub fn list(&self, piece: &mut Piece, token: Option<&Token>) {
+        if let (Some(entries), Some(token)) = (&mut piece.logprobs, token) {
+            entries.push(self.entry(token));
+        }
+    }
+
     fn show(&mut self, piece: &mut Piece, text: String) -> bool {
         let written = text.len();
         let Stopped { text, stop } =

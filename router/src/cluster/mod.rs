@@ -20,6 +20,7 @@ mod placement;
 pub mod policy;
 mod probe;
 mod roster;
+mod single;
 mod view;
 mod wish;
 
@@ -44,6 +45,7 @@ pub use discovery::{Name, Snapshot};
 pub use node::{Node, role_name};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
+pub use single::{Single, SingleWish};
 pub use view::NodeState;
 pub use wish::{Blame, Bulk, Failure, Pair, Wish};
 
@@ -182,6 +184,21 @@ impl Cluster {
         }
         let facts = Facts::of(&prefill[p], &decode[d]);
         Ok(Placement::new(nodes.prefill[p].clone(), nodes.decode[d].clone(), facts, decision, is_avoided))
+    }
+
+    /// Chooses a prefill node for a request that ships nothing, and counts the request on it; waits until `until` if there
+    /// is none.
+    pub async fn single_by(&self, wish: &SingleWish, until: Instant) -> Result<Single, ServiceError> {
+        waiting(until, || self.single(wish)).await
+    }
+
+    fn single(&self, wish: &SingleWish) -> Result<Single, ServiceError> {
+        let mut memory = self.memory();
+        let nodes = self.nodes();
+        let (prefill, _) = views(&nodes);
+        let (index, is_avoided) = single::choose(&prefill, &self.tokenizer_digest, wish, memory.turn)?;
+        memory.turn = memory.turn.wrapping_add(1);
+        Ok(Single::new(nodes.prefill[index].clone(), is_avoided))
     }
 
     /// The pair that served the longest known one of `prefixes` last.

@@ -7,12 +7,12 @@ use secateur_common::{
     ids,
     shutdown::{CancellationToken, DropGuard},
 };
-use secateur_proto::{ErrorCode, ServiceError};
+use secateur_proto::{ErrorCode, ServiceError, v1::PromptScore};
 use tokio::time::Instant;
 
 use crate::{
     admission::{Rank, Ticket},
-    answer::{Answer, AnswerContext, AnswerReader, Begin, Begun, Style},
+    answer::{self, Answer, AnswerContext, AnswerReader, Begin, Begun, Style},
     app::App,
     cluster::{Facts, Prefix},
     fit::{Fitted, too_long_after_all},
@@ -20,7 +20,7 @@ use crate::{
     legs::{Order, RequestIds, Run},
     metrics::{AnswerClock, Counted},
     prompt::{Prompt, window},
-    request::{Generation, Picture},
+    request::{Generation, Picture, PromptScores, SamplingChoice},
     served::penalizes_repetition,
     tools::ToolReader,
 };
@@ -41,16 +41,30 @@ pub struct Prepared {
     pub is_continued: bool,
 }
 
+/// Bytes of one token's log probability in a scored prompt: its text, and its place in the reply.
+const SCORE_BYTES: usize = 256;
+
 /// Copies of each token: in the prompt, in the request to either node, and in the tokens that penalties count.
 const TOKEN_COPIES: usize = 4;
 
 impl Prepared {
     /// Bytes that the prompt holds until its answers end. The copy of a picture in the request to prefill is not
     /// counted, since it is freed soon.
-    pub fn weight(&self) -> usize {
+    pub fn weight(&self, sampling: &SamplingChoice) -> usize {
         let pictures: usize = self.pictures.iter().map(|picture| picture.bytes.len()).sum();
-        let tokens = self.prompt.tokens.len() * size_of::<u32>();
-        pictures + tokens * TOKEN_COPIES + self.echo.as_ref().map_or(0, String::len)
+        let tokens = self.prompt.tokens.len();
+        let scores = self.score_top(sampling).map_or(0, |top| tokens * (top as usize + 1) * SCORE_BYTES);
+        pictures + tokens * size_of::<u32>() * TOKEN_COPIES + scores + self.echo.as_ref().map_or(0, String::len)
+    }
+
+    /// Number of most likely tokens that are needed with each token of the prompt; `None` if it need not be scored.
+    fn score_top(&self, sampling: &SamplingChoice) -> Option<u32> {
+        sampling.prompt_logprobs.max(self.echoed_logprobs(sampling))
+    }
+
+    /// The number of alternatives where a returned prompt has log probabilities like its answer.
+    fn echoed_logprobs(&self, sampling: &SamplingChoice) -> Option<u32> {
+        sampling.top_logprobs.filter(|_| self.echo.is_some())
     }
 }
 
@@ -145,6 +159,8 @@ impl Candidate {
             stop_token_ids: order.stop_token_ids.iter().copied().collect(),
             reader: reader(&shared, &prepared.prompt),
             logprobs: sampling.top_logprobs.map(|top| Style { top, as_ids: sampling.tokens_as_ids }),
+            lists_end: prepared.echoed_logprobs(sampling).is_some(),
+            is_empty: fitted.max_new_tokens == 0,
             queued: waiting.elapsed(),
             accepted: shared.accepted,
         };
@@ -156,12 +172,33 @@ impl Candidate {
             failure: shared.failure.clone(),
         };
         let clock = AnswerClock::new(app.metrics.clone(), counted, charge);
-        let run = Run::start(app.cluster.clone(), app.metrics.clone(), order).await.map_err(|error| {
+        let mut run = Run::start(app.cluster.clone(), app.metrics.clone(), order).await.map_err(|error| {
             clock.failed(error.code);
             in_client_terms(too_long_after_all(error, &shared.facts, &prepared.param), &prepared.pictures)
         })?;
-        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn, lead })
+        let scores = scores(app, &prepared, run.take_scores()).await.inspect_err(|error| clock.failed(error.code))?;
+        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn, scores, lead })
     }
+}
+
+/// The scores of a prompt's tokens with their texts, if there are any. Naming them takes time, so it has a thread of its
+/// own.
+async fn scores(
+    app: &App,
+    prepared: &Arc<Prepared>,
+    found: Vec<PromptScore>,
+) -> Result<Option<Arc<PromptScores>>, ServiceError> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let (model, prepared) = (app.model.clone(), prepared.clone());
+    let naming = tokio::task::spawn_blocking(move || {
+        Arc::new(answer::named(&model, &prepared.prompt.tokens, found, prepared.echo.as_deref()))
+    });
+    naming.await.map(Some).map_err(|error| {
+        tracing::error!(%error, "naming the tokens of a prompt failed");
+        ServiceError::new(ErrorCode::Internal, "the prompt's scores could not be written; the failure is logged")
+    })
 }
 
 fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoch: String) -> Order {
@@ -170,6 +207,8 @@ fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoc
     // Choices differ from each other, and the same request with the same seed still gives the same answers again.
     choice.seed = choice.seed.map(|seed| seed.wrapping_add(number.into()));
     let sampling = app.model.defaults.complete(&choice, asked.stop.min_tokens);
+    // The choices of a prompt share its scores.
+    let score_top = prepared.score_top(&choice).filter(|_| number == 0);
     Order {
         epoch,
         ids: shared.ids.clone(),
@@ -179,7 +218,9 @@ fn order(shared: &Shared, prepared: &Prepared, fitted: Fitted, number: u32, epoc
         user_spans: prepared.prompt.user_spans.clone(),
         images: prepared.pictures.iter().map(|picture| picture.bytes.clone()).collect(),
         sampling,
-        max_new_tokens: fitted.max_new_tokens,
+        score_top,
+        // Prefill draws a token, whether it is wanted or not.
+        max_new_tokens: fitted.max_new_tokens.max(1),
         prompt_positions_max: fitted.prompt_positions_max,
         positions_needed: fitted.positions_needed,
         stop_token_ids: stop_token_ids(shared),

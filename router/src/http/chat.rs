@@ -10,7 +10,7 @@ use crate::{
     openai::{
         chat::{self, REASONING_EFFORT},
         reply::OpenAiReply,
-        response::Shape,
+        response::{ScoreStyle, Shape},
     },
     prompt,
     reply::{Format, ReplyId},
@@ -57,7 +57,8 @@ impl Job for ChatJob {
     }
 
     fn format(&self, reply: ReplyId) -> Box<dyn Format> {
-        Box::new(OpenAiReply::new(Shape::Chat, reply, self.generation.stream))
+        let scores = ScoreStyle { listed: self.generation.sampling.prompt_logprobs, ..ScoreStyle::default() };
+        Box::new(OpenAiReply::new(Shape::Chat, reply, self.generation.stream).with_scores(scores))
     }
 
     fn urls(&self) -> Vec<PictureUrl> {

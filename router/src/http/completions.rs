@@ -10,7 +10,7 @@ use crate::{
     openai::{
         completion::{self, CompletionJob},
         reply::OpenAiReply,
-        response::Shape,
+        response::{ScoreStyle, Shape},
     },
     prompt,
     reply::{Format, ReplyId},
@@ -27,7 +27,13 @@ impl Job for CompletionJob {
     }
 
     fn format(&self, reply: ReplyId) -> Box<dyn Format> {
-        Box::new(OpenAiReply::new(Shape::Text, reply, self.generation.stream))
+        let sampling = &self.generation.sampling;
+        let scores = ScoreStyle {
+            echoed: sampling.top_logprobs.filter(|_| self.echoes),
+            listed: sampling.prompt_logprobs,
+            as_ids: sampling.tokens_as_ids,
+        };
+        Box::new(OpenAiReply::new(Shape::Text, reply, self.generation.stream).with_scores(scores))
     }
 
     fn prepare(self, app: &App, _: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {

@@ -193,7 +193,7 @@ fn prepare<J: Job>(app: &App, job: J, reply: ReplyId, fetched: &Fetched, held: &
     let format = job.format(reply);
     let (generation, prompts) = job.prepare(app, fetched)?;
     check_grammar(app, &generation)?;
-    held.resize(prompts.iter().map(Prepared::weight).sum())?;
+    held.resize(prompts.iter().map(|prompt| prompt.weight(&generation.sampling)).sum())?;
     Ok(Ready { generation, prompts, format })
 }
 
@@ -257,6 +257,17 @@ async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) 
         return sse::response(sse::Begin { choices, total, format, echoes, failure }, app).await;
     }
     let (contents, mut total) = whole::gather(choices, total, echoes, (&app.overdue, &failure)).await?;
-    let usage = total.usage();
-    Ok(error::json(StatusCode::OK, &format.whole(contents, usage, total.receipt())))
+    let is_scored = contents.iter().any(|content| content.prompt.is_some());
+    let write = move || {
+        let usage = total.usage();
+        error::json(StatusCode::OK, &format.whole(contents, usage, total.receipt()))
+    };
+    if !is_scored {
+        return Ok(write());
+    }
+    // The scores of a long prompt are megabytes of JSON.
+    tokio::task::spawn_blocking(write).await.map_err(|error| {
+        tracing::error!(%error, "writing an answer failed");
+        ServiceError::new(ErrorCode::Internal, "the answer could not be written; the failure is logged")
+    })
 }

@@ -10,6 +10,7 @@ mod connection;
 mod connections;
 mod cors;
 mod deadline;
+mod embeddings;
 mod error;
 mod generate;
 mod health;
@@ -23,6 +24,7 @@ mod rate_headers;
 mod request_ids;
 mod responses;
 mod rest;
+mod scoring;
 mod served;
 mod server;
 mod sse;
@@ -60,8 +62,12 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
     let answers = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
         .route("/v1/completions", post(generate::route::<CompletionJob>))
-        .route("/v1/responses", post(generate::route::<ResponsesJob>));
+        .route("/v1/responses", post(generate::route::<ResponsesJob>))
+        .route("/v1/embeddings", post(embeddings::embeddings));
     let requests = Router::new()
+        .route("/v1/score", post(scoring::no_head))
+        .route("/v1/rerank", post(scoring::no_head))
+        .route("/rerank", post(scoring::no_head))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/models", get(models::list))

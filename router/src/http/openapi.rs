@@ -32,7 +32,7 @@ mod tests {
     use super::*;
     use crate::{
         metrics::Metrics,
-        openai::{chat, completion},
+        openai::{chat, completion, embeddings},
         reply::{Content, ReplyId},
         request::{Limits, Usage, receipt::Receipt},
         responses::ResponsesJob,
@@ -112,6 +112,8 @@ mod tests {
                     if field != prompt {
                         body[field] = value.clone();
                     }
+                    // An answer without tokens is one to a prompt that comes back.
+                    body["echo"] = (prompt == "prompt" && field == "max_tokens").into();
                     if field == "logprobs" || (field == "top_logprobs" && value.is_null()) {
                         body["top_logprobs"] = Value::Null;
                     }
@@ -121,6 +123,12 @@ mod tests {
                     };
                     assert!(read.is_ok(), "{name}.{field} = {value}: {read:?}");
                 }
+            }
+        }
+        for (field, schema) in schemas["EmbeddingRequest"]["properties"].as_object().unwrap() {
+            for value in schema.get("minimum").into_iter().chain([&Value::Null]).filter(|_| field != "input") {
+                let body = serde_json::json!({"input": "hi", field: value});
+                assert!(embeddings::parse(&body, &limits).is_ok(), "EmbeddingRequest.{field} = {value}");
             }
         }
         let receipt = serde_json::to_value(Receipt::default()).unwrap();

@@ -121,7 +121,8 @@ impl Events {
     fn on(&mut self, index: usize, event: Event) {
         let Begin { total, format, echoes, .. } = &mut self.begin;
         match event {
-            Event::Begun(usage) => {
+            // Requests that ask for scores of their prompts are not streamed.
+            Event::Begun(usage, _) => {
                 total.used(index, usage);
                 let echo = echoes.get_mut(index).and_then(Option::take);
                 self.ready.extend(format.begun(index, echo, total.usage()));

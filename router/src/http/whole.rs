@@ -40,7 +40,12 @@ async fn all(
     let mut contents: Vec<Content> = echoes.into_iter().map(Content::begin).collect();
     while let Some((index, event)) = choices.next().await {
         match event? {
-            Event::Begun(usage) => total.used(index, usage),
+            Event::Begun(usage, scores) => {
+                total.used(index, usage);
+                if let Some(content) = contents.get_mut(index) {
+                    content.prompt = scores;
+                }
+            }
             Event::Piece(piece, usage) => {
                 total.used(index, usage);
                 if let Some(content) = contents.get_mut(index) {

@@ -12,8 +12,12 @@
 //! hands out tokens, or the failure of a node that has gone silent. [`Run`] starts a further attempt where one ends
 //! before its answer does: the [`Order`] stays the same, and [`SoFar`] says where to continue. Dropping any of them
 //! drops both streams, which cancels the work on both nodes.
+//!
+//! A vector has one leg, which ships nothing: [`embed()`] asks one prefill node after another for it.
 
 mod account;
+mod call;
+mod embed;
 mod failure;
 mod listen;
 mod node_error;
@@ -27,6 +31,7 @@ mod search;
 mod so_far;
 
 pub use account::Account;
+pub use embed::{EmbedOrder, embed, of_other_length};
 pub use failure::LegFailure;
 pub use open::open;
 pub use order::{Order, RequestIds};

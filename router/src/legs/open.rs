@@ -5,14 +5,15 @@ use std::{collections::VecDeque, time::Duration};
 use secateur_proto::{
     ErrorCode, PREFILL_REQUEST_BYTES_MAX, ServiceError,
     v1::{
-        FirstToken, GenerateEvent, PrefillEvent, Role, TransferReport, decode_client::DecodeClient, generate_event,
-        prefill_client::PrefillClient, prefill_event,
+        FirstToken, GenerateEvent, PrefillEvent, PromptScore, PromptScores, Role, TransferReport,
+        decode_client::DecodeClient, generate_event, prefill_client::PrefillClient, prefill_event,
     },
 };
 use tokio::time::{timeout, timeout_at};
-use tonic::{Request, Streaming, metadata::MetadataValue};
+use tonic::Streaming;
 
 use super::{
+    call::request,
     failure::{LegFailure, decode_failure, prefill_failure, timed_out},
     listen::{Trouble, hear},
     node_error,
@@ -35,15 +36,22 @@ struct DecodeLeg {
     early: VecDeque<GenerateEvent>,
 }
 
-/// A prefill leg's event stream and its first token.
-type PrefillLeg = (Streaming<PrefillEvent>, FirstToken);
+/// A prefill leg that has drawn its first token.
+struct PrefillLeg {
+    stream: Streaming<PrefillEvent>,
+    first: FirstToken,
+    /// Scores of the prompt's tokens; empty if they were not asked for.
+    scores: Vec<PromptScore>,
+}
 
 /// Opens both legs of the attempt that `so_far` has begun on `placement`, and waits for the first token.
 pub async fn open(placement: Placement, order: &Order, so_far: &SoFar) -> Result<Legs, LegFailure> {
     match timeout_at(order.deadline, open_both(&placement, order, so_far)).await {
-        Ok(Ok(((prefill, first), decode))) => {
+        Ok(Ok((PrefillLeg { stream: prefill, first, scores }, decode))) => {
             let (stream, early) = decode.map(|leg| (leg.stream, leg.early)).unzip();
-            Ok(Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default()))
+            let mut legs = Legs::new(placement, order, so_far, first, prefill, stream, early.unwrap_or_default());
+            legs.scores = scores;
+            Ok(legs)
         }
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(LegFailure::new(&placement, timed_out(), Blame::Nobody)),
@@ -75,15 +83,15 @@ async fn open_both(
 
 /// The bytes that a prefill leg had sent when its decode leg failed.
 async fn spent(opening: impl Future<Output = Result<PrefillLeg, LegFailure>>) -> Option<Box<TransferReport>> {
-    let (mut stream, _) = match opening.await {
-        Ok(leg) => leg,
+    let mut stream = match opening.await {
+        Ok(leg) => leg.stream,
         Err(failure) => return failure.spent,
     };
     while let Ok(Some(PrefillEvent { event: Some(event) })) = stream.message().await {
         match event {
             prefill_event::Event::Spent(report) => return Some(Box::new(report)),
             prefill_event::Event::Done(done) => return done.transfer.map(Box::new),
-            prefill_event::Event::FirstToken(_) => {}
+            prefill_event::Event::FirstToken(_) | prefill_event::Event::Scores(_) => {}
         }
     }
     None
@@ -91,7 +99,7 @@ async fn spent(opening: impl Future<Output = Result<PrefillLeg, LegFailure>>) ->
 
 async fn open_decode(placement: &Placement, order: &Order, so_far: &SoFar) -> Result<DecodeLeg, LegFailure> {
     let node = &placement.decode;
-    let message = request(order.generate_request(&placement.facts, placement.decision.policy, so_far), order);
+    let message = request(order.generate_request(&placement.facts, placement.decision.policy, so_far), &order.ids);
     let mut client = DecodeClient::new(node.channel.clone());
     let call = hear(node, client.generate(message)).await;
     let mut stream = call.map_err(|trouble| decode_failure(trouble, placement, false))?.into_inner();
@@ -118,15 +126,25 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
     if !run.decode_address.is_empty() {
         run.decode_name = placement.decode.name.clone().unwrap_or_default();
     }
-    let message = request(run, order);
+    let message = request(run, &order.ids);
     let mut client = PrefillClient::new(node.channel.clone());
     let call = hear(node, client.run(message)).await;
     let mut stream = call.map_err(|trouble| prefill_failure(trouble, placement))?.into_inner();
-    let mut spent = None;
+    let (mut spent, mut scores) = (None, Vec::new());
+    let expected = order.scores(so_far);
     loop {
         let failure = match hear(node, stream.message()).await {
             Ok(Some(PrefillEvent { event: Some(prefill_event::Event::FirstToken(first)) })) => {
-                return Ok((stream, first));
+                match check_scores(scores.len(), expected) {
+                    Ok(()) => return Ok(PrefillLeg { stream, first, scores }),
+                    Err(error) => LegFailure::new(placement, error, Blame::Prefill),
+                }
+            }
+            Ok(Some(PrefillEvent { event: Some(prefill_event::Event::Scores(part)) }))
+                if goes_on(&part, scores.len(), expected) =>
+            {
+                scores.extend(part.scores);
+                continue;
             }
             Ok(Some(PrefillEvent { event: Some(prefill_event::Event::Spent(report)) })) => {
                 spent = Some(Box::new(report));
@@ -140,6 +158,21 @@ async fn open_prefill(placement: &Placement, order: &Order, so_far: &SoFar) -> R
             Err(trouble) => prefill_failure(trouble, placement),
         };
         return Err(LegFailure { spent, ..failure });
+    }
+}
+
+/// Whether scores follow the `so_far` ones before them, and are no more than the `expected` ones.
+fn goes_on(part: &PromptScores, so_far: usize, expected: usize) -> bool {
+    part.start as usize == so_far && !part.scores.is_empty() && part.scores.len() <= expected - so_far
+}
+
+/// An error if scores are missing in front of the first token. A node that sends none is of a version that does not
+/// score prompts.
+fn check_scores(found: usize, expected: usize) -> Result<(), ServiceError> {
+    match found {
+        _ if found == expected => Ok(()),
+        0 => Err(ServiceError::new(ErrorCode::Incompatible, "the prefill node does not score prompts")),
+        _ => Err(node_error::confused(Role::Prefill, "scores of the prompt are missing")),
     }
 }
 
@@ -170,14 +203,20 @@ impl DecodeLeg {
     }
 }
 
-fn request<T>(message: T, order: &Order) -> Request<T> {
-    let mut request = Request::new(message);
-    for (key, value) in [("x-request-id", Some(&order.ids.request_id)), ("traceparent", order.ids.traceparent.as_ref())]
-    {
-        // Both were checked to be plain ASCII when they were taken from the client.
-        if let Some(value) = value.and_then(|value| MetadataValue::try_from(value.as_str()).ok()) {
-            request.metadata_mut().insert(key, value);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_come_in_order_without_gaps_and_all_of_them() {
+        let part = |start, count| PromptScores { start, scores: vec![PromptScore::default(); count] };
+        assert!(goes_on(&part(0, 3), 0, 5) && goes_on(&part(3, 2), 3, 5));
+        for (part, so_far) in [(part(1, 2), 0), (part(0, 6), 0), (part(3, 3), 3), (part(2, 1), 3), (part(3, 0), 3)] {
+            assert!(!goes_on(&part, so_far, 5), "{} after {so_far}", part.start);
         }
+        assert!(!goes_on(&part(0, 1), 0, 0), "none were asked for");
+        let code = |found, expected| check_scores(found, expected).err().map(|error| error.code);
+        assert_eq!((code(0, 0), code(5, 5)), (None, None));
+        assert_eq!((code(0, 5), code(4, 5)), (Some(ErrorCode::Incompatible), Some(ErrorCode::Internal)));
     }
-    request
 }

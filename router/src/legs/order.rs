@@ -41,6 +41,8 @@ pub struct Order {
     pub images: Vec<Bytes>,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Number of most likely tokens to report with each token of the prompt; `None` if the prompt is not scored.
+    pub score_top: Option<u32>,
     /// Most tokens of the answer, including the first one.
     pub max_new_tokens: u32,
     /// Text and visual tokens of the prompt before pruning, at most.
@@ -63,6 +65,15 @@ impl Order {
     pub fn positions_needed(&self, so_far: &SoFar) -> u32 {
         let next = self.prompt_positions_max.saturating_add(so_far.next_index()).saturating_add(1);
         self.positions_needed.max(next)
+    }
+
+    /// Scores that the next attempt brings: one for each token of the prompt if it is to be scored. A replay's client has
+    /// them already.
+    pub fn scores(&self, so_far: &SoFar) -> usize {
+        match self.score_top {
+            Some(_) if so_far.emitted.is_empty() => self.tokens.len(),
+            _ => 0,
+        }
     }
 
     /// Bytes of all pictures.
@@ -129,6 +140,7 @@ impl Order {
             decode_dtype: if needs_decode { facts.decode_dtype } else { 0 },
             // Set by `open`, which has the placement.
             decode_name: String::new(),
+            score_top: self.score_top.filter(|_| so_far.emitted.is_empty()),
         }
     }
 
@@ -157,6 +169,7 @@ mod tests {
             user_spans: Vec::new(),
             images: vec![Bytes::from_static(b"png")],
             sampling: Sampling { seed: 7, min_tokens: 2, ..Default::default() },
+            score_top: Some(3),
             max_new_tokens: 4,
             prompt_positions_max: 18,
             positions_needed: 20,
@@ -184,7 +197,10 @@ mod tests {
         assert_eq!(after.epoch, Some(Epoch { id: "e".into(), attempt: 2 }));
         assert_eq!((after.emitted, after.prompt_tokens), (vec![8, 9], vec![5, 6]));
         assert_eq!((before.sampling, before.stop_token_ids), (after.sampling, after.stop_token_ids));
+        let begun = order.prefill_request(&facts, TransferPolicy::Tiered, "d:1", &first);
+        assert_eq!((begun.score_top, order.scores(&first), order.scores(&replay)), (Some(3), 3, 0));
         let prefill = order.prefill_request(&facts, TransferPolicy::Tiered, "d:1", &replay);
+        assert_eq!(prefill.score_top, None, "its client has the scores");
         assert_eq!((prefill.transfer(), prefill.decode_dtype), (v1::TransferPolicy::Tiered, 2));
         assert_eq!((prefill.tokens, prefill.emitted), (vec![5, 3, 6], vec![8, 9]));
         assert_eq!((prefill.decode_address.as_str(), prefill.stop_token_ids), ("d:1", vec![1]));

@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 
 use secateur_proto::{
     ErrorCode, ServiceError,
-    v1::{TransferReport, VisualReport, decode_done::Reason},
+    v1::{PromptScore, TransferReport, VisualReport, decode_done::Reason},
 };
 use tokio::time::{Instant, sleep};
 
@@ -55,6 +55,8 @@ pub struct Run {
     so_far: SoFar,
     patience: Patience,
     account: Account,
+    /// Scores of the prompt's tokens, until they are taken; empty if they were not asked for.
+    scores: Vec<PromptScore>,
     /// Whether the cluster was told that this attempt's shipment arrived.
     has_reached: bool,
     /// The current attempt; `None` once it has ended.
@@ -77,6 +79,7 @@ impl Run {
             so_far: SoFar::default(),
             patience: Patience::default(),
             account: Account::default(),
+            scores: Vec::new(),
             has_reached: false,
             legs: None,
         };
@@ -133,6 +136,11 @@ impl Run {
     /// Whether the decode node of this attempt has drawn a token.
     pub fn has_decoded(&self) -> bool {
         self.legs.as_ref().is_some_and(Legs::has_decoded)
+    }
+
+    /// Takes the scores of the prompt's tokens; empty if they were not asked for.
+    pub fn take_scores(&mut self) -> Vec<PromptScore> {
+        std::mem::take(&mut self.scores)
     }
 
     /// Attempts that were begun.
@@ -206,7 +214,10 @@ impl Run {
             self.metrics.failed(&failure.error);
             failure.spent.into_iter().for_each(|report| self.count(*report));
         }
-        let legs = result?;
+        let mut legs = result?;
+        if self.order.scores(&self.so_far) > 0 {
+            self.scores = std::mem::take(&mut legs.scores);
+        }
         self.learn(&legs);
         self.account.begun(&legs.facts, &legs.decision, &legs.first, legs.has_decode());
         self.legs = Some(legs);

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, time::Duration};
 
 use secateur_proto::v1::{
-    DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, Role, TokenLogprob, Tokens, TransferReport,
-    decode_done::Reason, generate_event, prefill_event,
+    DecodeDone, FirstToken, GenerateEvent, PrefillDone, PrefillEvent, PromptScore, Role, TokenLogprob, Tokens,
+    TransferReport, decode_done::Reason, generate_event, prefill_event,
 };
 use tokio::time::{Instant, timeout};
 use tonic::Streaming;
@@ -40,6 +40,8 @@ pub enum Progress {
 pub struct Legs {
     /// The first token of this attempt, with prefill's timings.
     pub first: FirstToken,
+    /// Scores of the prompt's tokens; empty if they were not asked for.
+    pub scores: Vec<PromptScore>,
     /// Facts that both nodes agree on.
     pub facts: Facts,
     /// The transfer policy between the nodes, and its reason.
@@ -86,7 +88,7 @@ impl Reports {
         match event.event {
             Some(prefill_event::Event::Done(done)) => self.prefill = Some(done),
             Some(prefill_event::Event::Spent(report)) => self.spent = Some(report),
-            Some(prefill_event::Event::FirstToken(_)) | None => {}
+            Some(prefill_event::Event::FirstToken(_) | prefill_event::Event::Scores(_)) | None => {}
         }
     }
 }
@@ -109,6 +111,7 @@ impl Legs {
     ) -> Self {
         Self {
             first,
+            scores: Vec::new(),
             facts: placement.facts.clone(),
             decision: placement.decision.clone(),
             is_first_taken: false,
@@ -270,7 +273,9 @@ impl Legs {
                 self.spent = Some(report);
                 Ok(())
             }
-            Some(prefill_event::Event::FirstToken(_)) => Err(self.confused(Role::Prefill, "a second first token")),
+            Some(prefill_event::Event::FirstToken(_) | prefill_event::Event::Scores(_)) => {
+                Err(self.confused(Role::Prefill, "an event out of turn"))
+            }
             None => Err(prefill_failure(Trouble::Ended, &self.placement)),
         }
     }

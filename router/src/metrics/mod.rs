@@ -3,6 +3,7 @@
 
 mod builder;
 mod clock;
+mod embedded;
 mod keys;
 mod known;
 mod labels;

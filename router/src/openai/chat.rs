@@ -14,12 +14,13 @@ use super::{
 use crate::request::{ChatJob, Field, Generation, Limits, Opening, SentPicture, VisualChoice};
 
 /// Parameters of chat requests that other requests do not have.
-const SUPPORTED: [&str; 6] = [
+const SUPPORTED: [&str; 7] = [
     "chat_template_kwargs",
     "tools",
     "tool_choice",
     "add_generation_prompt",
     "continue_final_message",
+    "prompt_logprobs",
     REASONING_EFFORT,
 ];
 /// How much the model is to think before it answers; templates read it under the same name.
@@ -31,7 +32,7 @@ pub fn parse(body: &Value, limits: &Limits) -> Result<ChatJob, ServiceError> {
     let (messages, pictures) = messages::parse(&fields, limits)?;
     unsupported::refuse_besides(&fields, &SUPPORTED)?;
     let mut template_kwargs = template_kwargs::parse(&fields)?;
-    let dialect = Dialect { max_tokens_default: None, top_logprobs };
+    let dialect = Dialect { max_tokens_default: None, max_tokens_least: 1, top_logprobs };
     let tools = tools::parse(&fields)?;
     if let (Some(_), Some(list)) = (&tools, fields.get("tools")) {
         template_kwargs.push(Field { name: "tools".to_owned(), value: list.clone(), param: "tools".to_owned() });
@@ -185,6 +186,14 @@ mod tests {
         let job = parse(&json!({"messages": [{"role": "user", "content": content}]}), &LIMITS).unwrap();
         let params: Vec<_> = job.urls().into_iter().map(|wanted| wanted.param).collect();
         assert_eq!((job.pictures.len(), params), (2, vec!["messages[0].content[0].image_url".to_owned()]));
+    }
+
+    #[test]
+    fn prompts_are_scored_where_the_reply_is_not_streamed() {
+        let job = parse(&with(json!({"prompt_logprobs": 2})), &LIMITS).unwrap();
+        assert_eq!(job.generation.sampling.prompt_logprobs, Some(2));
+        let error = refused(json!({"prompt_logprobs": 0, "stream": true}));
+        assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some("prompt_logprobs")));
     }
 
     #[test]

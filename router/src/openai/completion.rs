@@ -4,12 +4,13 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
-    fields::{Fields, invalid, unsupported, whole},
+    fields::{Fields, unsupported},
     generation::{self, Dialect},
+    prompts,
     sampling::TOP_LOGPROBS_MAX,
     unsupported,
 };
-use crate::request::{CHOICES_MAX, Generation, Limits, RawPrompt, Words};
+use crate::request::{CHOICES_MAX, Generation, Limits, RawPrompt};
 
 /// Most tokens of an answer if the request gives no limit, as in OpenAI's API.
 const MAX_TOKENS_DEFAULT: u32 = 16;
@@ -30,19 +31,21 @@ pub struct CompletionJob {
 /// Reads and validates a request body.
 pub fn parse(body: &Value, limits: &Limits) -> Result<CompletionJob, ServiceError> {
     let fields = Fields::of(body, "")?;
-    unsupported::refuse_besides(&fields, &["echo", "add_special_tokens"])?;
+    unsupported::refuse_besides(&fields, &["echo", "add_special_tokens", "prompt_logprobs"])?;
     if fields.text("suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
         return Err(unsupported("suffix", "suffix is not supported; leave it out"));
     }
-    let dialect = Dialect { max_tokens_default: Some(MAX_TOKENS_DEFAULT), top_logprobs };
+    let echoes = fields.flag("echo")?.unwrap_or(false);
+    let max_tokens_least = u32::from(!echoes);
+    let dialect = Dialect { max_tokens_default: Some(MAX_TOKENS_DEFAULT), max_tokens_least, top_logprobs };
     let generation = generation::parse(&fields, limits, dialect)?;
-    let prompts = prompts(&fields, limits.vocab)?;
+    let prompts = prompts::parse(&fields, "prompt", limits.vocab, CHOICES_MAX as usize)?;
     if prompts.len() as u64 * u64::from(generation.choices) > u64::from(CHOICES_MAX) {
         return Err(fields.invalid("prompt", format!("times n must be at most {CHOICES_MAX} answers")));
     }
-    let echoes = fields.flag("echo")?.unwrap_or(false);
-    if echoes && generation.sampling.top_logprobs.is_some() {
-        return Err(unsupported("echo", "echo with logprobs is not supported: prompts are not scored"));
+    if echoes && generation.sampling.top_logprobs.is_some() && generation.stream.is_some() {
+        let message = "echo with logprobs cannot be combined with stream; leave one of them out";
+        return Err(unsupported("echo", message));
     }
     let adds_special_tokens = fields.flag("add_special_tokens")?.unwrap_or(true);
     Ok(CompletionJob { generation, prompts, adds_special_tokens, echoes })
@@ -58,47 +61,10 @@ fn top_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
     }
 }
 
-/// Reads `prompt`: a string, a list of token ids, or a list of either.
-fn prompts(fields: &Fields, vocab: u32) -> Result<Vec<RawPrompt>, ServiceError> {
-    let path = fields.path("prompt");
-    match fields.get("prompt") {
-        None => Err(fields.invalid("prompt", "is required")),
-        Some(Value::Array(values)) if values.is_empty() => Err(fields.invalid("prompt", "must not be empty")),
-        Some(Value::Array(values)) if values.iter().any(|value| value.is_string() || value.is_array()) => {
-            if values.len() > CHOICES_MAX as usize {
-                return Err(fields.invalid("prompt", format!("may hold at most {CHOICES_MAX} prompts")));
-            }
-            let one = |(index, value)| prompt(value, format!("{path}[{index}]"), vocab);
-            values.iter().enumerate().map(one).collect()
-        }
-        Some(value) => Ok(vec![prompt(value, path, vocab)?]),
-    }
-}
-
-fn prompt(value: &Value, param: String, vocab: u32) -> Result<RawPrompt, ServiceError> {
-    let words = match value {
-        Value::String(text) => Words::Text(text.clone()),
-        Value::Array(values) if values.is_empty() => {
-            return Err(invalid(param.clone(), format!("{param} must not be empty")));
-        }
-        Value::Array(values) => {
-            let id = |value: &Value| whole(value).and_then(|id| u32::try_from(id).ok()).filter(|id| *id < vocab);
-            let ids: Option<Vec<u32>> = values.iter().map(id).collect();
-            Words::Tokens(
-                ids.ok_or_else(|| invalid(param.clone(), format!("{param} must hold token ids below {vocab}")))?,
-            )
-        }
-        _ => {
-            let message = format!("{param} must be a string, a list of token ids, or a list of these");
-            return Err(invalid(param, message));
-        }
-    };
-    Ok(RawPrompt { words, param })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Words;
     use secateur_proto::ErrorCode;
     use serde_json::json;
 
@@ -141,7 +107,17 @@ mod tests {
             (json!({"prompt": "a", "logprobs": true}), "logprobs", ErrorCode::InvalidRequest),
             (json!({"prompt": "a", "suffix": "b"}), "suffix", ErrorCode::UnsupportedParameter),
             (json!({"prompt": "a", "best_of": 3, "n": 2}), "best_of", ErrorCode::UnsupportedParameter),
-            (json!({"prompt": "a", "echo": true, "logprobs": 1}), "echo", ErrorCode::UnsupportedParameter),
+            (
+                json!({"prompt": "a", "echo": true, "logprobs": 1, "stream": true}),
+                "echo",
+                ErrorCode::UnsupportedParameter,
+            ),
+            (json!({"prompt": "a", "max_tokens": 0}), "max_tokens", ErrorCode::InvalidRequest),
+            (
+                json!({"prompt": "a", "prompt_logprobs": 1, "stream": true}),
+                "prompt_logprobs",
+                ErrorCode::UnsupportedParameter,
+            ),
             (json!({"prompt": "a", "secateur": {"x": 1}}), "secateur.x", ErrorCode::InvalidRequest),
         ] {
             let error = read(body.clone()).unwrap_err();
@@ -157,5 +133,18 @@ mod tests {
         assert!(job.adds_special_tokens && !job.echoes);
         let job = read(json!({"prompt": "a", "n": 2, "best_of": 2, "logprobs": 0, "echo": false})).unwrap();
         assert_eq!((job.generation.choices, job.generation.sampling.top_logprobs), (2, Some(0)));
+    }
+
+    #[test]
+    fn a_returned_prompt_may_be_scored_and_may_be_all_there_is() {
+        let job = read(json!({"prompt": "a", "echo": true, "logprobs": 2, "max_tokens": 0})).unwrap();
+        assert_eq!(job.generation.max_tokens.tokens, Some(0));
+        assert!(job.echoes && job.generation.sampling.top_logprobs == Some(2));
+        assert_eq!(
+            read(json!({"prompt": "a", "echo": true, "max_tokens": 0, "stream": true})).unwrap().prompts.len(),
+            1
+        );
+        let job = read(json!({"prompt": "a", "prompt_logprobs": 20})).unwrap();
+        assert_eq!(job.generation.sampling.prompt_logprobs, Some(20));
     }
 }

@@ -14,13 +14,15 @@ use crate::request::{CHOICES_MAX, Generation, Limits, SamplingChoice, StreamOpti
 pub struct Dialect {
     /// Limit of the answer if the request gives none; `None` means the rest of the context.
     pub max_tokens_default: Option<u32>,
+    /// The smallest `max_tokens`: 0 where a request may want its prompt back and nothing more.
+    pub max_tokens_least: u32,
     /// Reads whether log probabilities are requested, and for how many alternatives to each drawn token.
     pub top_logprobs: fn(&Fields) -> Result<Option<u32>, ServiceError>,
 }
 
 /// Reads everything but the prompt.
 pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Generation, ServiceError> {
-    let max_tokens = max_tokens::parse(fields, dialect.max_tokens_default)?;
+    let max_tokens = max_tokens::parse(fields, dialect.max_tokens_default, dialect.max_tokens_least)?;
     let Extension { visual, transfer, forced } = extension::parse(fields, limits.vocab)?;
     let sampling = sampling::parse(fields, limits.vocab, (dialect.top_logprobs)(fields)?)?;
     if let (Some(structured), false) = (&sampling.structured, forced.is_empty()) {
@@ -29,13 +31,18 @@ pub fn parse(fields: &Fields, limits: &Limits, dialect: Dialect) -> Result<Gener
             "secateur.forced_token_ids cannot be combined with a form of the answer",
         ));
     }
+    let stream = stream(fields)?;
+    if stream.is_some() && sampling.prompt_logprobs.is_some() {
+        let message = "prompt_logprobs cannot be combined with stream; leave one of them out";
+        return Err(unsupported("prompt_logprobs", message));
+    }
     Ok(Generation {
         model: fields.text("model")?.map(str::to_owned),
         choices: choices(fields)?,
         sampling: SamplingChoice { forced, ..sampling },
         stop: stop::parse(fields, limits.vocab, &max_tokens)?,
         max_tokens,
-        stream: stream(fields)?,
+        stream,
         visual,
         transfer,
         hides_reasoning: fields.flag("include_reasoning")?.is_some_and(|includes| !includes),

@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod completion;
 pub mod detokenize;
+pub mod embeddings;
 pub mod error_body;
 pub mod extension;
 pub mod fields;
@@ -13,6 +14,8 @@ pub mod logprobs;
 mod max_tokens;
 mod messages;
 mod picture;
+mod prompt_logprobs;
+mod prompts;
 pub mod reply;
 pub mod response;
 mod sampling;

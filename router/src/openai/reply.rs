@@ -5,7 +5,7 @@ use secateur_proto::ServiceError;
 use serde_json::Value;
 
 use super::{
-    response::{Completion, Head, Shape},
+    response::{Completion, Head, ScoreStyle, Shape},
     stream::{self, ChunkWriter},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 /// Writes replies of `/v1/chat/completions` and `/v1/completions`.
 pub struct OpenAiReply {
     shape: Shape,
+    scores: ScoreStyle,
     head: Head,
     chunks: ChunkWriter,
     includes_usage: bool,
@@ -36,17 +37,23 @@ impl OpenAiReply {
         let options = stream.unwrap_or_default();
         Self {
             shape,
+            scores: ScoreStyle::default(),
             chunks: ChunkWriter::new(head.clone(), shape, options),
             head,
             includes_usage: options.include_usage,
             offsets: Vec::new(),
         }
     }
+
+    /// The same reply, which returns the scores of its prompts in this way.
+    pub fn with_scores(self, scores: ScoreStyle) -> Self {
+        Self { scores, ..self }
+    }
 }
 
 impl Format for OpenAiReply {
     fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value {
-        let completion = Completion::new(self.head.clone(), self.shape, contents, usage, receipt);
+        let completion = Completion::new((self.head.clone(), self.shape, self.scores), contents, usage, receipt);
         serde_json::to_value(completion).unwrap_or_default()
     }
 

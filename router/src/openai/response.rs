@@ -3,11 +3,24 @@
 
 use serde::Serialize;
 
-use super::{logprobs::Logprobs, text_logprobs::TextLogprobs};
+use std::sync::Arc;
+
+use super::{logprobs::Logprobs, prompt_logprobs::PromptLogprobs, text_logprobs::TextLogprobs};
 use crate::{
     reply::{Call, Content},
-    request::{FinishReason, Receipt, Usage},
+    request::{FinishReason, PromptScores, Receipt, Usage},
 };
+
+/// How a reply returns the scores of its prompts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScoreStyle {
+    /// Number of alternatives where the prompt stands in `logprobs` before its answer; `None` if it does not.
+    pub echoed: Option<u32>,
+    /// Number of alternatives of `prompt_logprobs`; `None` if it was not requested.
+    pub listed: Option<u32>,
+    /// Whether `logprobs` names tokens by their ids.
+    pub as_ids: bool,
+}
 
 /// The API whose format a reply has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +71,8 @@ pub struct Completion {
     system_fingerprint: Option<String>,
     choices: Vec<Choice>,
     usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs>,
     secateur: Receipt,
 }
 
@@ -67,6 +82,8 @@ struct Choice {
     #[serde(flatten)]
     said: Said,
     finish_reason: FinishReason,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prompt_logprobs: Option<PromptLogprobs>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,10 +127,21 @@ impl From<Call> for ToolCall {
 }
 
 impl Completion {
-    /// The reply with these choices.
-    pub fn new(head: Head, shape: Shape, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Self {
-        let choice = |(index, content): (usize, Content)| {
-            let Content { text, reasoning, calls, logprobs, finish_reason, stop_text: _ } = content;
+    /// The reply with these choices. The first answer to each prompt brings the scores of that prompt, if there are any.
+    pub fn new(
+        (head, shape, style): (Head, Shape, ScoreStyle),
+        contents: Vec<Content>,
+        usage: Usage,
+        receipt: Receipt,
+    ) -> Self {
+        let listed = |prompt: Option<&PromptScores>| Some(PromptLogprobs::new(prompt?, style.listed?));
+        let mut scores: Option<Arc<PromptScores>> = None;
+        let mut prompt_logprobs = None;
+        let mut choices = Vec::with_capacity(contents.len());
+        for (index, content) in contents.into_iter().enumerate() {
+            let Content { text, reasoning, calls, logprobs, prompt, finish_reason, stop_text: _ } = content;
+            scores = prompt.or(scores);
+            let prompt = scores.as_deref();
             let said = match shape {
                 Shape::Chat => Said::Chat {
                     message: AssistantMessage {
@@ -125,16 +153,23 @@ impl Completion {
                     },
                     logprobs: logprobs.map(Logprobs::from),
                 },
-                // A returned prompt is never scored (`echo` with `logprobs` is refused), so a scored text starts at
-                // offset 0.
                 Shape::Text => {
-                    Said::Text { text, logprobs: logprobs.map(|entries| TextLogprobs::new(&entries, &mut 0)) }
+                    let logprobs = logprobs.map(|entries| match (prompt, style.echoed) {
+                        (Some(prompt), Some(top)) => TextLogprobs::behind(prompt, top, style.as_ids, &entries),
+                        _ => TextLogprobs::new(&entries, &mut 0),
+                    });
+                    Said::Text { text, logprobs }
                 }
             };
-            Choice { index, said, finish_reason }
-        };
-        let choices = contents.into_iter().enumerate().map(choice).collect();
-        Self { head, system_fingerprint: None, choices, usage, secateur: receipt }
+            let mut choice = Choice { index, said, finish_reason, prompt_logprobs: None };
+            match shape {
+                Shape::Text => choice.prompt_logprobs = listed(prompt),
+                Shape::Chat if index == 0 => prompt_logprobs = listed(prompt),
+                Shape::Chat => {}
+            }
+            choices.push(choice);
+        }
+        Self { head, system_fingerprint: None, choices, usage, prompt_logprobs, secateur: receipt }
     }
 }
 
@@ -142,6 +177,7 @@ impl Completion {
 mod tests {
     use super::*;
     use crate::reply::Before;
+    use crate::request::PromptToken;
 
     #[test]
     fn calls_and_reasoning_are_said_where_there_are_any() {
@@ -158,7 +194,12 @@ mod tests {
             ..Content::begin(None)
         };
         let head = Head { id: "c".into(), object: "chat.completion", created: 1, model: "m".into() };
-        let reply = Completion::new(head, Shape::Chat, vec![content], Usage::new(1, 1, 0), Receipt::default());
+        let reply = Completion::new(
+            (head, Shape::Chat, ScoreStyle::default()),
+            vec![content],
+            Usage::new(1, 1, 0),
+            Receipt::default(),
+        );
         let choice = &serde_json::to_value(&reply).unwrap()["choices"][0];
         assert_eq!(choice["finish_reason"], "tool_calls");
         assert!(choice["message"]["content"].is_null());
@@ -173,11 +214,12 @@ mod tests {
         let head = Head { id: "chatcmpl-1".into(), object: "chat.completion", created: 1, model: "m".into() };
         let content = || Content::begin(Some("hi".into()));
         let usage = Usage::new(3, 2, 9);
-        let text = Completion::new(head.clone(), Shape::Text, vec![content(), content()], usage, Receipt::default());
+        let (style, receipt) = (ScoreStyle::default(), Receipt::default);
+        let text = Completion::new((head.clone(), Shape::Text, style), vec![content(), content()], usage, receipt());
         let json = serde_json::to_value(&text).unwrap();
         let expected = serde_json::json!({"index": 1, "text": "hi", "logprobs": null, "finish_reason": "stop"});
         assert_eq!(json["choices"][1], expected);
-        let reply = Completion::new(head, Shape::Chat, vec![content()], usage, Receipt::default());
+        let reply = Completion::new((head, Shape::Chat, style), vec![content()], usage, receipt());
         let json = serde_json::to_value(&reply).unwrap();
         for key in ["id", "object", "created", "model", "usage", "choices", "secateur", "system_fingerprint"] {
             assert!(json.get(key).is_some(), "{key}");
@@ -192,5 +234,34 @@ mod tests {
         for key in ["queue_ms", "prefill_ms", "ttft_ms", "decode_ms", "tpot_ms"] {
             assert!(json["secateur"]["timing"].get(key).is_some(), "{key}");
         }
+    }
+
+    #[test]
+    fn scores_of_a_prompt_stand_with_its_answers_or_beside_the_one_message() {
+        let prompt = |id| {
+            let tokens = vec![PromptToken { id, text: "a".into(), offset: 0, score: None }];
+            Some(Arc::new(PromptScores { tokens, characters: 1 }))
+        };
+        let contents = || {
+            let content = |prompt, logprobs| Content { prompt, logprobs, ..Content::begin(None) };
+            vec![content(prompt(1), Some(vec![])), content(None, Some(vec![])), content(prompt(2), Some(vec![]))]
+        };
+        let written = |shape, style| {
+            let head = Head { id: "c".into(), object: "o", created: 1, model: "m".into() };
+            let reply = Completion::new((head, shape, style), contents(), Usage::default(), Receipt::default());
+            serde_json::to_value(reply).unwrap()
+        };
+        let both = ScoreStyle { echoed: Some(1), listed: Some(1), as_ids: true };
+        let text = written(Shape::Text, both);
+        let tokens: Vec<_> = (0..3).map(|at| text["choices"][at]["logprobs"]["tokens"][0].clone()).collect();
+        assert_eq!(tokens, ["token_id:1", "token_id:1", "token_id:2"], "n answers share their prompt");
+        assert_eq!(text["choices"][2]["prompt_logprobs"], serde_json::json!([null]));
+        assert!(text.get("prompt_logprobs").is_none());
+        let chat = written(Shape::Chat, both);
+        assert_eq!(chat["prompt_logprobs"], serde_json::json!([null]));
+        assert!(chat["choices"][0].get("prompt_logprobs").is_none());
+        let plain = written(Shape::Text, ScoreStyle::default());
+        assert!(plain["choices"][0].get("prompt_logprobs").is_none());
+        assert_eq!(plain["choices"][0]["logprobs"]["tokens"], serde_json::json!([]));
     }
 }

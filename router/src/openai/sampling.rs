@@ -27,10 +27,22 @@ pub fn parse(fields: &Fields, vocab: u32, top_logprobs: Option<u32>) -> Result<S
         presence_penalty: penalty("presence_penalty")?,
         logit_bias: logit_bias::parse(fields, vocab)?,
         top_logprobs,
+        prompt_logprobs: prompt_logprobs(fields)?,
         tokens_as_ids: fields.flag("return_tokens_as_token_ids")?.unwrap_or(false),
         forced: Vec::new(),
         structured: structured::parse(fields)?,
     })
+}
+
+/// Reads vLLM's `prompt_logprobs`, the number of alternatives to each token of the prompt.
+fn prompt_logprobs(fields: &Fields) -> Result<Option<u32>, ServiceError> {
+    match fields.integer("prompt_logprobs")? {
+        None => Ok(None),
+        Some(top) => match u32::try_from(top) {
+            Ok(top) if top <= TOP_LOGPROBS_MAX => Ok(Some(top)),
+            _ => Err(fields.out_of_range("prompt_logprobs", format!("between 0 and {TOP_LOGPROBS_MAX}"))),
+        },
+    }
 }
 
 /// Reads `top_k`, which vLLM's clients switch off with -1 and others with 0.
@@ -71,6 +83,7 @@ mod tests {
     fn odd_numbers_survive() {
         assert_eq!(sampling(r#"{"temperature": 1e-300}"#).unwrap().temperature, Some(1e-300));
         assert_eq!(sampling(r#"{"seed": -1}"#).unwrap().seed, Some(u64::MAX));
+        assert_eq!(sampling(r#"{"prompt_logprobs": 0}"#).unwrap().prompt_logprobs, Some(0));
         let big = sampling(r#"{"seed": 123456789012345678901234567890}"#).unwrap().seed;
         assert!(big.is_some());
         assert_eq!(big, sampling(r#"{"seed": 123456789012345678901234567890}"#).unwrap().seed);
@@ -96,6 +109,9 @@ mod tests {
             (r#"{"frequency_penalty": 2.1}"#, "frequency_penalty"),
             (r#"{"presence_penalty": -2.1}"#, "presence_penalty"),
             (r#"{"logit_bias": {"300": 1}}"#, "logit_bias"),
+            (r#"{"prompt_logprobs": -1}"#, "prompt_logprobs"),
+            (r#"{"prompt_logprobs": 21}"#, "prompt_logprobs"),
+            (r#"{"prompt_logprobs": true}"#, "prompt_logprobs"),
         ] {
             assert_eq!(sampling(body).unwrap_err().param.as_deref(), Some(param), "{body}");
         }

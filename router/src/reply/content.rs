@@ -1,8 +1,10 @@
 //! The content of one choice, gathered from its pieces.
 
+use std::sync::Arc;
+
 use crate::{
     answer::Piece,
-    request::{FinishReason, TokenEntry},
+    request::{FinishReason, PromptScores, TokenEntry},
     tools::CallPart,
 };
 
@@ -17,6 +19,8 @@ pub struct Content {
     pub calls: Vec<Call>,
     /// Log probabilities; `None` if they were not requested.
     pub logprobs: Option<Vec<TokenEntry>>,
+    /// Scores of the prompt's tokens, with the first answer to each prompt whose scores were requested.
+    pub prompt: Option<Arc<PromptScores>>,
     /// Why the answer ended.
     pub finish_reason: FinishReason,
     /// The stop text that ended the answer, if one did.
@@ -60,6 +64,7 @@ impl Content {
             reasoning: String::new(),
             calls: Vec::new(),
             logprobs: None,
+            prompt: None,
             finish_reason: FinishReason::Stop,
             stop_text: None,
         }

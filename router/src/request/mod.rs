@@ -3,6 +3,7 @@
 //! The rooms that serve requests know these types; `openai` and the other APIs translate to and from them.
 
 mod chat;
+mod embedding;
 mod finish;
 mod generation;
 mod logprobs;
@@ -13,6 +14,7 @@ mod picture;
 mod raw;
 pub mod receipt;
 mod sampling;
+mod scores;
 mod stop;
 mod structured;
 mod urgency;
@@ -20,6 +22,7 @@ mod usage;
 mod visual;
 
 pub use chat::{ChatJob, Opening};
+pub use embedding::{EmbeddingJob, Pooling};
 pub use finish::FinishReason;
 pub use generation::{CHOICES_MAX, Generation, Limits, StreamOptions};
 pub use logprobs::{ScoredToken, TokenEntry};
@@ -32,6 +35,7 @@ pub use picture::{
 pub use raw::{RawPrompt, Words};
 pub use receipt::Receipt;
 pub use sampling::SamplingChoice;
+pub use scores::{PromptScores, PromptToken, TokenScore};
 pub use stop::StopConditions;
 pub use structured::Structured;
 pub use urgency::{Class, Urgency};

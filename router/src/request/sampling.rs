@@ -27,6 +27,9 @@ pub struct SamplingChoice {
     pub logit_bias: HashMap<u32, f32>,
     /// Number of most likely tokens reported with each drawn token; present if log probabilities are requested.
     pub top_logprobs: Option<u32>,
+    /// Number of most likely tokens reported with each token of the prompt (vLLM's `prompt_logprobs`); `None` if they are
+    /// not requested.
+    pub prompt_logprobs: Option<u32>,
     /// Whether log probabilities name tokens by their ids (vLLM's `return_tokens_as_token_ids`).
     pub tokens_as_ids: bool,
     /// First tokens of the answer, forced by the extension's `forced_token_ids`.

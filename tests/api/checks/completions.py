@@ -46,6 +46,25 @@ def echo_brings_the_prompt_back(client):
 
 
 @check
+def a_returned_prompt_is_scored(client):
+    choice = complete(client, PROMPT, max_tokens=0, echo=True, logprobs=2).choices[0]
+    lists = choice.logprobs
+    assert choice.text == PROMPT and choice.finish_reason == "length"
+    assert lists.token_logprobs[0] is None and all(number <= 0 for number in lists.token_logprobs[1:])
+    assert len(lists.tokens) == len(lists.token_logprobs) == len(lists.top_logprobs) == len(lists.text_offset)
+    both = complete(client, PROMPT, max_tokens=4, temperature=0, echo=True, logprobs=2, extra_body=LONG).choices[0]
+    assert both.logprobs.token_logprobs[: len(lists.tokens)] == lists.token_logprobs
+    assert len(both.logprobs.tokens) == len(lists.tokens) + 4
+
+
+@check
+def prompt_logprobs_are_vllms(client):
+    choice = complete(client, PROMPT, max_tokens=1, extra_body={"prompt_logprobs": 1}).choices[0]
+    scores = choice.model_extra["prompt_logprobs"]
+    assert scores[0] is None and all(set(entry) == {"logprob", "rank", "decoded_token"} for entry in scores[1].values())
+
+
+@check
 def n_and_lists_multiply(client):
     reply = complete(client, [PROMPT, "Hello!"], n=2, best_of=2, max_tokens=4, seed=1, extra_body=LONG)
     assert [choice.index for choice in reply.choices] == [0, 1, 2, 3]
@@ -82,7 +101,8 @@ def completions_refuse_by_field(client):
     for param, options in {
         "suffix": {"suffix": "x"},
         "best_of": {"best_of": 3},
-        "echo": {"echo": True, "logprobs": 1},
+        "echo": {"echo": True, "logprobs": 1, "stream": True},
+        "max_tokens": {"max_tokens": 0},
         "logprobs": {"logprobs": 21},
         "n": {"n": 129},
     }.items():

@@ -44,7 +44,8 @@ def unsupported_parameters_are_refused_by_name(client):
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     bad(client, "tools", "unsupported_parameter", tools=[tool])
     bad(client, "structured_outputs.structural_tag", "unsupported_parameter", extra_body={"structured_outputs": {"structural_tag": "x"}})
-    bad(client, "prompt_logprobs", "unsupported_parameter", extra_body={"prompt_logprobs": 1})
+    bad(client, "prompt_logprobs", "unsupported_parameter", stream=True, extra_body={"prompt_logprobs": 1})
+    bad(client, "prompt_logprobs", extra_body={"prompt_logprobs": 21})
 
 
 @check

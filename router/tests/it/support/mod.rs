@@ -27,5 +27,8 @@ pub fn answer_tokens(text: &str) -> Vec<u32> {
 /// `</s>`.
 pub const END_TOKEN: u32 = 1;
 
+/// `<image>`.
+pub const IMAGE_TOKEN: u32 = 3;
+
 /// A data URI that passes the router's look at its first bytes.
 pub const PNG: &str = "data:image/png;base64,iVBORw0KGgo=";

@@ -16,10 +16,10 @@ use futures::{Stream, StreamExt, stream};
 use secateur_proto::{
     PROTOCOL_VERSION, ServiceError,
     v1::{
-        DType, DecodeDone, DescribeRequest, Epoch, FirstToken, GenerateEvent, GenerateRequest, LinkReport,
-        MeasureLinkRequest, NodeDescription, Opened, PrefillDone, PrefillEvent, PrefillRequest, Probe, ProbeAck, Role,
-        Sampling, ShipCost, TokenLogprob, Tokens, TopLogprob, TransferPolicy, TransferReport, VisualMethod,
-        VisualPolicy, VisualReport, decode_done,
+        DType, DecodeDone, DescribeRequest, EmbedReply, EmbedRequest, Epoch, FirstToken, GenerateEvent,
+        GenerateRequest, LinkReport, MeasureLinkRequest, NodeDescription, Opened, PrefillDone, PrefillEvent,
+        PrefillRequest, Probe, ProbeAck, PromptScore, PromptScores, Role, Sampling, ShipCost, TokenLogprob, Tokens,
+        TopLogprob, TransferPolicy, TransferReport, VisualMethod, VisualPolicy, VisualReport, decode_done,
         decode_server::{Decode, DecodeServer},
         generate_event,
         node_server::{Node, NodeServer},
@@ -47,7 +47,7 @@ pub enum Act {
     Break(usize, ServiceError),
     /// Decode: so many tokens after the first one, then its KV blocks are taken.
     Preempt(usize),
-    /// Answers without the log probabilities that were asked for.
+    /// Answers without the log probabilities, the scores or the numbers that were asked for.
     Unscored,
     /// Decode: leaves out the token with this index.
     Skip(u32),
@@ -96,6 +96,7 @@ pub struct Script {
     pub prefill_requests: Mutex<Vec<PrefillRequest>>,
     pub generate_requests: Mutex<Vec<GenerateRequest>>,
     /// The last ones.
+    pub embed_requests: Mutex<Vec<EmbedRequest>>,
     pub prefill_request: Mutex<Option<PrefillRequest>>,
     pub generate_request: Mutex<Option<GenerateRequest>>,
 }
@@ -276,6 +277,7 @@ impl Prefill for FakePrefill {
         let bytes_sent = self.0.bytes_sent.load(Ordering::SeqCst);
         let report = report(&request, self.0.visual_tokens.load(Ordering::SeqCst), bytes_sent);
         let index = request.emitted.len();
+        let scores = if matches!(act, Act::Unscored) { Vec::new() } else { prompt_scores(&request) };
         assert_eq!(request.emitted, tokens[..index], "a replay goes on where the answer ended");
         let sampling = request.sampling.clone().unwrap();
         let dead_link = self.0.dead_links.lock().unwrap().get(&request.decode_address).cloned();
@@ -300,6 +302,7 @@ impl Prefill for FakePrefill {
             logprob: logprob(&act, &sampling, index, tokens[index]),
         };
         let first = prefill_event::Event::FirstToken(first);
+        let scores = scores.into_iter().map(|part| Ok(prefill_event::Event::Scores(part)));
         let events: Vec<Result<_, Status>> = match act {
             Act::Break(_, error) => vec![Ok(first), Err(error.into())],
             Act::Spend { bytes, after_first, error, millis } => {
@@ -312,6 +315,7 @@ impl Prefill for FakePrefill {
             _ if dead_after.is_some() => vec![Ok(first), Err(lost_link().into())],
             _ => vec![Ok(first), Ok(prefill_event::Event::Done(report))],
         };
+        let events: Vec<Result<_, Status>> = scores.chain(events).collect();
         let events = stream::iter(events).then(move |event| async move {
             if event.is_err() {
                 tokio::time::sleep(Duration::from_millis(dead_after.unwrap_or(0))).await;
@@ -321,6 +325,38 @@ impl Prefill for FakePrefill {
         let events = events.map(|event| event.map(|event| PrefillEvent { event: Some(event) }));
         Ok(Response::new(guarded(events, guard)))
     }
+
+    /// The vector of a text of n tokens that begins with t is (n, t, 0).
+    async fn embed(&self, request: Request<EmbedRequest>) -> Result<Response<EmbedReply>, Status> {
+        let (act, _, _guard) = self.0.begin();
+        let request = request.into_inner();
+        let values = vec![request.tokens.len() as f32, request.tokens[0] as f32, 0.0];
+        self.0.embed_requests.lock().unwrap().push(request);
+        match act {
+            Act::Refuse(error) => Err(error.into()),
+            Act::Bare(code) => Err(Status::new(code, "from the library")),
+            Act::Hang => std::future::pending().await,
+            Act::Unscored => Ok(Response::new(EmbedReply::default())),
+            _ => Ok(Response::new(EmbedReply { values, ..Default::default() })),
+        }
+    }
+}
+
+/// Scores of a request's tokens where it asks for them, in messages of five: the token at place n has a log probability
+/// of -n / 4 and the rank n, behind tokens 101, 102, ... of -1/8, -2/8, ...; the first one and pictures have none.
+fn prompt_scores(request: &PrefillRequest) -> Vec<PromptScores> {
+    let Some(top) = request.score_top else { return Vec::new() };
+    let score = |(place, token): (usize, &u32)| {
+        if place == 0 || *token == super::IMAGE_TOKEN {
+            return PromptScore::default();
+        }
+        let top = (1..=top).map(|rank| TopLogprob { id: 100 + rank, logprob: -(rank as f32) / 8.0 }).collect();
+        PromptScore { logprob: Some(TokenLogprob { logprob: -(place as f32) / 4.0, top }), rank: place as u32 }
+    };
+    let scores: Vec<PromptScore> = request.tokens.iter().enumerate().map(score).collect();
+    let part =
+        |(part, scores): (usize, &[PromptScore])| PromptScores { start: 5 * part as u32, scores: scores.to_vec() };
+    scores.chunks(5).enumerate().map(part).collect()
 }
 
 fn epoch(epoch: &Option<Epoch>) -> (String, u32) {
