@@ -8,6 +8,7 @@ mod generation;
 mod logprobs;
 mod max_tokens;
 mod message;
+mod origins;
 mod picture;
 mod raw;
 pub mod receipt;
@@ -24,6 +25,7 @@ pub use generation::{CHOICES_MAX, Generation, Limits, StreamOptions};
 pub use logprobs::{ScoredToken, TokenEntry};
 pub use max_tokens::MaxTokens;
 pub use message::{Field, Form, KeyPositions, Message, Part};
+pub use origins::Origins;
 pub use picture::{
     Fetched, NOT_FETCHED, Picture, PictureSource, PictureUrl, SentPicture, is_known_format, not_fetched,
 };
