@@ -3,32 +3,35 @@
 //! An API that is served by translating its body into another API's is validated there, and errors then name fields
 //! that the client never wrote. What is recorded here while translating gives them back the client's own names.
 
+use std::collections::HashMap;
+
 use secateur_proto::ServiceError;
+
+use super::{chat::ChatJob, message::Part};
 
 /// Paths in the translated body, each with the client's own path for the same thing. A path that has no entry, and
 /// stands below none, is the same in both.
-#[derive(Clone, Debug, Default)]
-pub struct Origins(Vec<Origin>);
-
-#[derive(Clone, Debug)]
-struct Origin {
-    translated: String,
-    original: String,
-}
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins(HashMap<String, String>);
 
 impl Origins {
     /// Records that whatever stands at or below `translated` is the client's `original`. What follows the longest
     /// recorded path is kept: with `tools[0].function` as `tools[0]`, `tools[0].function.name` is `tools[0].name`.
     pub fn record(&mut self, translated: impl Into<String>, original: impl Into<String>) {
-        self.0.push(Origin { translated: translated.into(), original: original.into() });
+        self.0.insert(translated.into(), original.into());
     }
 
     /// The client's own path of a translated field.
     pub fn path(&self, translated: &str) -> String {
-        let longest = self.0.iter().filter(|origin| origin.is_at_or_above(translated));
-        match longest.max_by_key(|origin| origin.translated.len()) {
-            Some(origin) => format!("{}{}", origin.original, &translated[origin.translated.len()..]),
-            None => translated.to_owned(),
+        let mut end = translated.len();
+        loop {
+            if let Some(original) = self.0.get(&translated[..end]) {
+                return format!("{original}{}", &translated[end..]);
+            }
+            match translated[..end].rfind(['.', '[']) {
+                Some(above) => end = above,
+                None => return translated.to_owned(),
+            }
         }
     }
 
@@ -41,11 +44,24 @@ impl Origins {
         let param = error.param.as_deref().map(|param| self.path(param));
         ServiceError { message, param, ..error }
     }
-}
 
-impl Origin {
-    fn is_at_or_above(&self, path: &str) -> bool {
-        path.strip_prefix(&*self.translated).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    /// Gives every part of a job that was read from the translated body the client's own name, for the errors that are
+    /// found later.
+    pub fn rename(&self, job: &mut ChatJob) {
+        let rename = |param: &mut String| *param = self.path(param);
+        for message in &mut job.messages {
+            for part in &mut message.parts {
+                if let Part::Text { param, .. } = part {
+                    rename(param);
+                }
+            }
+            message.fields.iter_mut().for_each(|field| rename(&mut field.param));
+        }
+        job.pictures.iter_mut().for_each(|picture| rename(&mut picture.param));
+        job.template_kwargs.iter_mut().for_each(|field| rename(&mut field.param));
+        if let Some(structured) = &mut job.generation.sampling.structured {
+            rename(&mut structured.param);
+        }
     }
 }
 
@@ -77,6 +93,7 @@ mod tests {
             ("messages[10].role", "messages[7].role"),
             ("tools[0].function.name", "tools[0].name"),
             ("temperature", "temperature"),
+            ("", ""),
         ] {
             assert_eq!(origins().path(translated), original);
         }
