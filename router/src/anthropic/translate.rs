@@ -1,0 +1,138 @@
+//! A body of Anthropic's API as a body of OpenAI's chat API that asks for the same.
+
+use secateur_proto::ServiceError;
+use serde_json::{Map, Value, json};
+
+use super::{
+    tools::{self, Tools},
+    turns, unsupported,
+};
+use crate::{
+    openai::fields::{self, Fields},
+    request::Origins,
+};
+
+/// Parameters that are the same in both APIs.
+const SAME: [&str; 7] = ["model", "max_tokens", "temperature", "top_p", "top_k", "stream", "secateur"];
+/// The variable by which chat templates switch thinking.
+const THINKING: &str = "enable_thinking";
+/// How much a model tries if a request says nothing about it.
+const EFFORT_DEFAULT: &str = "high";
+
+/// A translated body.
+#[derive(Debug)]
+pub struct Translated {
+    /// The body of OpenAI's chat API.
+    pub body: Value,
+    /// Where its fields come from.
+    pub origins: Origins,
+    /// Names of the tools whose input is to be streamed while it is written.
+    pub eager: Vec<String>,
+}
+
+/// Translates a body. What both APIs have is validated as OpenAI's, so that an error here is about what only
+/// Anthropic's has.
+pub fn translate(body: &Value) -> Result<Translated, ServiceError> {
+    let fields = Fields::of(body, "")?;
+    unsupported::refuse(&fields)?;
+    fields.number_where("temperature", "between 0 and 1", |value| (0.0..=1.0).contains(&value))?;
+    let mut origins = Origins::default();
+    let mut body = Map::new();
+    for name in SAME {
+        if let Some(value) = fields.get(name) {
+            body.insert(name.to_owned(), value.clone());
+        }
+    }
+    conversation(&fields, &mut body, &mut origins)?;
+    if fields.list("stop_sequences")?.is_some() {
+        rename(&fields, "stop_sequences", "stop", &mut body, &mut origins);
+    }
+    let Tools { fields: named, eager } = tools::parse(&fields, &mut origins)?;
+    body.extend(named);
+    if let Some(thinks) = thinking(&fields)? {
+        body.insert("chat_template_kwargs".to_owned(), json!({THINKING: thinks}));
+        origins.record("chat_template_kwargs", "thinking");
+        origins.record(format!("chat_template_kwargs.{THINKING}"), "thinking.type");
+    }
+    if let Some((format, path)) = output_format(&fields)? {
+        body.insert("response_format".to_owned(), format);
+        origins.record("response_format", path.clone());
+        origins.record("response_format.json_schema", path);
+    }
+    Ok(Translated { body: body.into(), origins, eager })
+}
+
+fn conversation(
+    fields: &Fields,
+    body: &mut Map<String, Value>,
+    origins: &mut Origins,
+) -> Result<(), ServiceError> {
+    let turns = turns::parse(fields)?;
+    let is_begun = turns.is_begun();
+    let turns = turns.into_turns();
+    if let (true, Some(last)) = (is_begun, turns.last()) {
+        for (name, value) in [("continue_final_message", true), ("add_generation_prompt", false)] {
+            body.insert(name.to_owned(), value.into());
+            origins.record(name, last.path());
+        }
+    }
+    let numbered = turns.into_iter().enumerate();
+    let messages: Vec<Value> = numbered.map(|(index, turn)| turn.into_message(index, origins)).collect();
+    body.insert("messages".to_owned(), messages.into());
+    Ok(())
+}
+
+fn rename(fields: &Fields, from: &str, to: &str, body: &mut Map<String, Value>, origins: &mut Origins) {
+    if let Some(value) = fields.get(from) {
+        body.insert(to.to_owned(), value.clone());
+        origins.record(to, from);
+    }
+}
+
+/// Whether the model is to think; `None` leaves it to its template. The budget is a target in Anthropic's API, and
+/// nothing here holds the model to it.
+fn thinking(fields: &Fields) -> Result<Option<bool>, ServiceError> {
+    let Some(thinking) = fields.object("thinking")? else { return Ok(None) };
+    thinking.integer_from("budget_tokens", 1)?;
+    match thinking.text("display")? {
+        None | Some("summarized") => {}
+        Some(_) => return Err(unsupported_value(&thinking, "display")),
+    }
+    match thinking.text("type")?.ok_or_else(|| thinking.invalid("type", "is required"))? {
+        "enabled" | "adaptive" => Ok(Some(true)),
+        "disabled" => Ok(Some(false)),
+        "between_tools" => Err(unsupported_value(&thinking, "type")),
+        _ => Err(thinking.invalid("type", "must be enabled, adaptive or disabled")),
+    }
+}
+
+/// The form that the answer must have, as OpenAI's `response_format`, and the path of the field that asks for it:
+/// `output_config.format`, or its earlier name `output_format`.
+fn output_format(fields: &Fields) -> Result<Option<(Value, String)>, ServiceError> {
+    let mut asked = fields.object("output_format")?.map(|format| (format, "output_format".to_owned()));
+    if let Some(config) = fields.object("output_config")? {
+        match config.text("effort")? {
+            None | Some(EFFORT_DEFAULT) => {}
+            Some(_) => return Err(unsupported_value(&config, "effort")),
+        }
+        if let Some(format) = config.object("format")? {
+            if asked.is_some() {
+                return Err(config.invalid("format", "cannot be combined with output_format"));
+            }
+            asked = Some((format, config.path("format")));
+        }
+    }
+    let Some((format, path)) = asked else { return Ok(None) };
+    match format.text("type")?.ok_or_else(|| format.invalid("type", "is required"))? {
+        "json_schema" => {
+            let schema = format.get("schema").ok_or_else(|| format.invalid("schema", "is required"))?;
+            Ok(Some((json!({"type": "json_schema", "json_schema": {"schema": schema}}), path)))
+        }
+        _ => Err(unsupported_value(&format, "type")),
+    }
+}
+
+fn unsupported_value(fields: &Fields, key: &str) -> ServiceError {
+    let path = fields.path(key);
+    fields::unsupported(path.clone(), format!("{path} with this value is not supported; leave it out"))
+}
