@@ -18,9 +18,7 @@ const ERROR: &str = "Error: ";
 pub fn content<'a>(fields: &Fields<'a>) -> Result<Option<Content<'a>>, ServiceError> {
     match fields.get("content") {
         None => Ok(None),
-        Some(Value::String(text)) => {
-            Ok(Some(Content::Text(Text { text: text.clone(), path: fields.path("content") })))
-        }
+        Some(Value::String(text)) => Ok(Some(Content::Text(Text { text: text.clone(), path: fields.path("content") }))),
         Some(Value::Array(values)) => {
             let block = |(index, value)| Fields::of(value, fields.path(&format!("content[{index}]")));
             Ok(Some(Content::Blocks(values.iter().enumerate().map(block).collect::<Result<_, _>>()?)))
@@ -77,9 +75,7 @@ pub fn image(block: &Fields) -> Result<Part, ServiceError> {
             Ok(Part::Picture { url: format!("data:{media_type};base64,{data}"), path, key: "data" })
         }
         "url" => Ok(Part::Picture { url: required(&source, "url")?.to_owned(), path, key: "url" }),
-        "file" => {
-            Err(unsupported(source.path("type"), "sources of type file are not supported; send base64"))
-        }
+        "file" => Err(unsupported(source.path("type"), "sources of type file are not supported; send base64")),
         _ => Err(source.invalid("type", "must be base64 or url")),
     }
 }

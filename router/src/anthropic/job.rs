@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::translate::{Translated, translate};
 use crate::{
-    openai::chat,
+    openai::{chat, fields::invalid},
     request::{ChatJob, Limits},
 };
 
@@ -24,7 +24,7 @@ impl MessagesJob {
         let job = Self::counted(body, limits)?;
         match job.chat.generation.max_tokens.tokens {
             Some(_) => Ok(job),
-            None => Err(crate::openai::fields::invalid("max_tokens", "max_tokens is required")),
+            None => Err(invalid("max_tokens", "max_tokens is required")),
         }
     }
 

@@ -10,6 +10,7 @@
 //! tools.rs        its tools
 //! unsupported.rs  what is refused by name
 //! format.rs       the reply, whole and streamed
+//! stream.rs       the blocks of a streamed reply
 //! events.rs       the objects that a reply is made of
 //! error_body.rs   the body of an error
 //! ```
@@ -19,6 +20,7 @@ pub mod error_body;
 mod events;
 mod format;
 mod job;
+mod stream;
 mod tools;
 mod translate;
 mod turn;

@@ -62,11 +62,7 @@ pub fn translate(body: &Value) -> Result<Translated, ServiceError> {
     Ok(Translated { body: body.into(), origins, eager })
 }
 
-fn conversation(
-    fields: &Fields,
-    body: &mut Map<String, Value>,
-    origins: &mut Origins,
-) -> Result<(), ServiceError> {
+fn conversation(fields: &Fields, body: &mut Map<String, Value>, origins: &mut Origins) -> Result<(), ServiceError> {
     let turns = turns::parse(fields)?;
     let is_begun = turns.is_begun();
     let turns = turns.into_turns();
@@ -136,3 +132,6 @@ fn unsupported_value(fields: &Fields, key: &str) -> ServiceError {
     let path = fields.path(key);
     fields::unsupported(path.clone(), format!("{path} with this value is not supported; leave it out"))
 }
+
+#[cfg(test)]
+mod tests;

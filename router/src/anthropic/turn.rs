@@ -24,8 +24,11 @@ pub struct Turn {
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// The operator's instructions.
     System,
+    /// The user.
     User,
+    /// The model.
     Assistant,
     /// A tool that was called, which Anthropic's API makes a part of the user's message.
     Tool,
@@ -43,13 +46,16 @@ pub enum Part {
 /// A text and its path.
 #[derive(Debug)]
 pub struct Text {
+    /// The text.
     pub text: String,
+    /// The field that it comes from.
     pub path: String,
 }
 
 /// A call of a tool.
 #[derive(Debug)]
 pub struct Call {
+    /// The call as an entry of OpenAI's `tool_calls`.
     pub value: Value,
     /// Path of its input.
     pub path: String,

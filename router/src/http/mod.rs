@@ -1,4 +1,5 @@
-//! HTTP: routes, request bodies, and answers in OpenAI's formats. Every failure is answered with OpenAI's error body.
+//! HTTP: routes, request bodies, and answers in OpenAI's and Anthropic's formats. Every failure is answered with
+//! OpenAI's error body, and with Anthropic's on the routes of its API.
 
 mod auth;
 mod begin;
@@ -14,6 +15,7 @@ mod error;
 mod generate;
 mod health;
 mod limit;
+mod messages;
 mod metrics_page;
 mod models;
 mod openapi;
@@ -45,6 +47,7 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
+use crate::{anthropic::MessagesJob, app::App, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
 
 pub use server::run;
 pub use tls::certificate;
@@ -56,8 +59,10 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
     };
     let answers = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
-        .route("/v1/completions", post(generate::route::<CompletionJob>));
+        .route("/v1/completions", post(generate::route::<CompletionJob>))
+        .route("/v1/messages", post(generate::route::<MessagesJob>));
     let requests = Router::new()
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
         .route("/tokenize", post(tokenize::tokenize))
         .route("/detokenize", post(tokenize::detokenize))
         .route("/v1/models", get(models::list))
@@ -83,6 +88,10 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
         None => routes,
     };
     routes.layer(middleware::from_fn(request_ids::carry)).layer(middleware::from_fn(rest::settle)).with_state(app)
+        .layer(middleware::from_fn(messages::in_its_words))
+        .layer(middleware::from_fn(request_ids::carry))
+        .layer(middleware::from_fn(rest::settle))
+        .with_state(app)
 }
 
 async fn no_such_route(uri: Uri) -> Response {

@@ -5,7 +5,7 @@ pub mod completion;
 pub mod detokenize;
 pub mod error_body;
 pub mod extension;
-mod fields;
+pub mod fields;
 pub mod generation;
 mod image_url;
 mod logit_bias;

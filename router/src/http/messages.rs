@@ -1,0 +1,100 @@
+//! `POST /v1/messages` and `POST /v1/messages/count_tokens`: Anthropic's Messages API.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderName, HeaderValue, StatusCode},
+    middleware::Next,
+    response::Response,
+};
+use secateur_proto::ServiceError;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    begin::Prepared,
+    body, error,
+    generate::{self, Job},
+};
+use crate::{
+    anthropic::{MessageFormat, MessagesJob, error_body::ErrorBody},
+    app::App,
+    legs::RequestIds,
+    reply::{Format, ReplyId},
+    request::{Generation, Limits},
+};
+
+/// The path of the API; everything below it belongs to the API too.
+const PATH: &str = "/v1/messages";
+/// Header by which Anthropic's clients know a request's id.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+impl Job for MessagesJob {
+    fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
+        MessagesJob::parse(body, limits)
+    }
+
+    fn generation(&self) -> &Generation {
+        &self.chat.generation
+    }
+
+    fn format(&self, reply: ReplyId) -> Box<dyn Format> {
+        Box::new(MessageFormat::new(reply, self.eager.clone()))
+    }
+
+    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+        self.chat.prepare(app)
+    }
+}
+
+/// Answers with the number of tokens of a conversation, tools and pictures included.
+pub async fn count_tokens(State(app): State<Arc<App>>, request: Request) -> Response {
+    match counted(&app, request).await {
+        Ok(tokens) => error::json(StatusCode::OK, &json!({"input_tokens": tokens})),
+        Err(failure) => error::response(&failure),
+    }
+}
+
+async fn counted(app: &Arc<App>, request: Request) -> Result<u64, ServiceError> {
+    let deadline = Instant::now() + app.request_timeout;
+    let (raw, held) = body::receive(app, request, deadline).await?;
+    let ticket = app.admission.enter(held)?;
+    let shared = app.clone();
+    let (_ticket, prompts) = app
+        .admission
+        .work(ticket, deadline, move |held| {
+            let job = MessagesJob::counted(&raw.json(held)?, &shared.limits)?;
+            generate::check_model(&shared, &job.chat.generation)?;
+            job.chat.prepare(&shared).map(|(_, prompts)| prompts)
+        })
+        .await?;
+    Ok(prompts?.iter().map(|prompt| tokens(app, prompt)).sum())
+}
+
+/// Tokens of a prompt with its pictures, as `usage` counts them. A picture counts as one token where their number
+/// depends on its size, which prefill alone knows, or where no prefill node has said anything yet.
+fn tokens(app: &App, prepared: &Prepared) -> u64 {
+    let facts = app.cluster.facts().ok().filter(|facts| !facts.visual_tokens_vary);
+    let a_picture = facts.map_or(1, |facts| u64::from(facts.visual_tokens_per_image).max(1));
+    prepared.prompt.tokens.len() as u64 + prepared.pictures.len() as u64 * (a_picture - 1)
+}
+
+/// Gives every answer of the API the id of its request, and every failure the API's own body, wherever it arose.
+pub async fn in_its_words(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if !path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return next.run(request).await;
+    }
+    let id = request.extensions().get::<RequestIds>().map(|ids| ids.request_id.clone());
+    let mut response = next.run(request).await;
+    if let Some(failure) = response.extensions_mut().remove::<ServiceError>() {
+        let (parts, _) = response.into_parts();
+        let body = error::json(parts.status, &ErrorBody::new(&failure, id.as_deref())).into_body();
+        response = Response::from_parts(parts, body);
+    }
+    if let Some(value) = id.and_then(|id| HeaderValue::from_str(&id).ok()) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
