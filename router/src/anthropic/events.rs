@@ -78,14 +78,17 @@ pub enum Event<'a> {
 
 /// What a block grows by.
 #[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 pub enum Delta<'a> {
     /// More text.
-    TextDelta { text: &'a str },
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
     /// More thoughts.
-    ThinkingDelta { thinking: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
     /// More of the JSON of a tool's input.
-    InputJsonDelta { partial_json: &'a str },
+    #[serde(rename = "input_json_delta")]
+    InputJson { partial_json: &'a str },
 }
 
 /// Token counts. Tokens of the prompt that were found in a cache are counted apart.

@@ -66,9 +66,7 @@ impl Blocks {
         let index = self.last();
         if let Open::Call(_, Input::Held { arguments, .. }) = open {
             let json = input(&arguments).to_string();
-            events.push(
-                Event::ContentBlockDelta { index, delta: Delta::InputJsonDelta { partial_json: &json } }.written(),
-            );
+            events.push(Event::ContentBlockDelta { index, delta: Delta::InputJson { partial_json: &json } }.written());
         }
         events.push(Event::ContentBlockStop { index }.written());
     }
@@ -80,7 +78,7 @@ impl Blocks {
         if !matches!(self.open, Some(Open::Thinking)) {
             self.begin(Open::Thinking, Block::thinking(String::new()), events);
         }
-        self.grow(Delta::ThinkingDelta { thinking }, events);
+        self.grow(Delta::Thinking { thinking }, events);
     }
 
     fn say(&mut self, text: &str, events: &mut Vec<Bytes>) {
@@ -90,7 +88,7 @@ impl Blocks {
         if !matches!(self.open, Some(Open::Text)) {
             self.begin(Open::Text, Block::Text { text: String::new() }, events);
         }
-        self.grow(Delta::TextDelta { text }, events);
+        self.grow(Delta::Text { text }, events);
     }
 
     fn call(&mut self, number: usize, name: &str, events: &mut Vec<Bytes>) {
@@ -106,7 +104,7 @@ impl Blocks {
         match &mut self.open {
             _ if part.arguments.is_empty() => {}
             Some(Open::Call(number, Input::Sent)) if *number == part.index => {
-                self.grow(Delta::InputJsonDelta { partial_json: &part.arguments }, events);
+                self.grow(Delta::InputJson { partial_json: &part.arguments }, events);
             }
             Some(Open::Call(number, Input::Held { arguments, parts })) if *number == part.index => {
                 arguments.push_str(&part.arguments);

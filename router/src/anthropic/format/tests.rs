@@ -35,7 +35,7 @@ fn streamed(mut format: MessageFormat, pieces: Vec<Piece>, stop: (&str, Value)) 
         events.extend(format.piece(0, piece, Usage::new(9, 1, 4)));
     }
     events.extend(format.end(Usage::new(9, 5, 4), Receipt::default()));
-    let mut events: Vec<Value> = events.iter().map(|event| read(event)).collect();
+    let mut events: Vec<Value> = events.iter().map(read).collect();
     assert_eq!(events.pop(), Some(json!({"type": "message_stop"})));
     let mut end = events.pop().unwrap();
     let receipt = end.as_object_mut().unwrap().remove("secateur").unwrap();
