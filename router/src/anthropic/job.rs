@@ -3,10 +3,10 @@
 use secateur_proto::ServiceError;
 use serde_json::Value;
 
-use super::translate::{Translated, translate};
+use super::translate::{CONTINUES, Translated, translate};
 use crate::{
     openai::{chat, fields::invalid},
-    request::{ChatJob, Limits},
+    request::{ChatJob, Limits, Origins},
 };
 
 /// A validated request.
@@ -16,6 +16,8 @@ pub struct MessagesJob {
     pub chat: ChatJob,
     /// Names of the tools whose input is streamed while it is written.
     pub eager: Vec<String>,
+    /// The client's names for what has no name of its own in `chat`.
+    pub later: Origins,
 }
 
 impl MessagesJob {
@@ -33,6 +35,8 @@ impl MessagesJob {
         let Translated { body, origins, eager } = translate(body)?;
         let mut chat = chat::parse(&body, limits).map_err(|error| origins.error(error))?;
         origins.rename(&mut chat);
-        Ok(Self { chat, eager })
+        let mut later = Origins::default();
+        later.record(CONTINUES, origins.path(CONTINUES));
+        Ok(Self { chat, eager, later })
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 
 /// Parameters that are the same in both APIs.
 const SAME: [&str; 7] = ["model", "max_tokens", "temperature", "top_p", "top_k", "stream", "secateur"];
+/// OpenAI's field by which the answer goes on where the last message ends.
+pub const CONTINUES: &str = "continue_final_message";
 /// The variable by which chat templates switch thinking.
 const THINKING: &str = "enable_thinking";
 /// How much a model tries if a request says nothing about it.
@@ -49,11 +51,7 @@ pub fn translate(body: &Value) -> Result<Translated, ServiceError> {
     }
     let Tools { fields: named, eager } = tools::parse(&fields, &mut origins)?;
     body.extend(named);
-    if let Some(thinks) = thinking(&fields)? {
-        body.insert("chat_template_kwargs".to_owned(), json!({THINKING: thinks}));
-        origins.record("chat_template_kwargs", "thinking");
-        origins.record(format!("chat_template_kwargs.{THINKING}"), "thinking.type");
-    }
+    thinking(&fields, &mut body, &mut origins)?;
     if let Some((format, path)) = output_format(&fields)? {
         body.insert("response_format".to_owned(), format);
         origins.record("response_format", path.clone());
@@ -67,9 +65,9 @@ fn conversation(fields: &Fields, body: &mut Map<String, Value>, origins: &mut Or
     let is_begun = turns.is_begun();
     let turns = turns.into_turns();
     if let (true, Some(last)) = (is_begun, turns.last()) {
-        for (name, value) in [("continue_final_message", true), ("add_generation_prompt", false)] {
+        for (name, value) in [(CONTINUES, true), ("add_generation_prompt", false)] {
             body.insert(name.to_owned(), value.into());
-            origins.record(name, last.path());
+            origins.record(name, format!("{}.content", last.path()));
         }
     }
     let numbered = turns.into_iter().enumerate();
@@ -85,21 +83,28 @@ fn rename(fields: &Fields, from: &str, to: &str, body: &mut Map<String, Value>, 
     }
 }
 
-/// Whether the model is to think; `None` leaves it to its template. The budget is a target in Anthropic's API, and
-/// nothing here holds the model to it.
-fn thinking(fields: &Fields) -> Result<Option<bool>, ServiceError> {
-    let Some(thinking) = fields.object("thinking")? else { return Ok(None) };
+/// Whether the model is to think, and whether its thoughts are shown; without `thinking` it is left to the template. The
+/// budget is a target in Anthropic's API, and nothing here holds the model to it.
+fn thinking(fields: &Fields, body: &mut Map<String, Value>, origins: &mut Origins) -> Result<(), ServiceError> {
+    let Some(thinking) = fields.object("thinking")? else { return Ok(()) };
     thinking.integer_from("budget_tokens", 1)?;
+    let thinks = match thinking.text("type")?.ok_or_else(|| thinking.invalid("type", "is required"))? {
+        "enabled" | "adaptive" => true,
+        "disabled" => false,
+        "between_tools" => return Err(unsupported_value(&thinking, "type")),
+        _ => return Err(thinking.invalid("type", "must be enabled, adaptive or disabled")),
+    };
+    body.insert("chat_template_kwargs".to_owned(), json!({THINKING: thinks}));
+    origins.record("chat_template_kwargs", "thinking");
+    origins.record(format!("chat_template_kwargs.{THINKING}"), "thinking.type");
     match thinking.text("display")? {
         None | Some("summarized") => {}
-        Some(_) => return Err(unsupported_value(&thinking, "display")),
+        Some("omitted") => {
+            body.insert("include_reasoning".to_owned(), false.into());
+        }
+        Some(_) => return Err(thinking.invalid("display", "must be summarized or omitted")),
     }
-    match thinking.text("type")?.ok_or_else(|| thinking.invalid("type", "is required"))? {
-        "enabled" | "adaptive" => Ok(Some(true)),
-        "disabled" => Ok(Some(false)),
-        "between_tools" => Err(unsupported_value(&thinking, "type")),
-        _ => Err(thinking.invalid("type", "must be enabled, adaptive or disabled")),
-    }
+    Ok(())
 }
 
 /// The form that the answer must have, as OpenAI's `response_format`, and the path of the field that asks for it:

@@ -44,7 +44,8 @@ impl Job for MessagesJob {
     }
 
     fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
-        self.chat.prepare(app)
+        let Self { chat, later, .. } = self;
+        chat.prepare(app).map_err(|error| later.error(error))
     }
 }
 
@@ -66,7 +67,7 @@ async fn counted(app: &Arc<App>, request: Request) -> Result<u64, ServiceError> 
         .work(ticket, deadline, move |held| {
             let job = MessagesJob::counted(&raw.json(held)?, &shared.limits)?;
             generate::check_model(&shared, &job.chat.generation)?;
-            job.chat.prepare(&shared).map(|(_, prompts)| prompts)
+            job.prepare(&shared).map(|(_, prompts)| prompts)
         })
         .await?;
     Ok(prompts?.iter().map(|prompt| tokens(app, prompt)).sum())
