@@ -33,24 +33,18 @@ impl<'a> ErrorBody<'a> {
     }
 }
 
-/// Anthropic's name for errors of this code.
+/// Anthropic's name for errors of this code, which follows from its HTTP status.
 fn kind(code: ErrorCode) -> &'static str {
-    match code {
-        ErrorCode::InvalidRequest
-        | ErrorCode::ContextLengthExceeded
-        | ErrorCode::InvalidImage
-        | ErrorCode::UnsupportedParameter
-        | ErrorCode::MethodNotAllowed
-        | ErrorCode::UnsupportedMediaType
-        | ErrorCode::UnsupportedEncoding
-        | ErrorCode::Cancelled => "invalid_request_error",
-        ErrorCode::InvalidApiKey => "authentication_error",
-        ErrorCode::NotFound | ErrorCode::ModelNotFound => "not_found_error",
-        ErrorCode::PayloadTooLarge => "request_too_large",
-        ErrorCode::Overloaded => "rate_limit_error",
-        ErrorCode::RequestTimeout | ErrorCode::Timeout => "timeout_error",
-        ErrorCode::Unavailable | ErrorCode::KvRefused => "overloaded_error",
-        ErrorCode::Internal | ErrorCode::UntrustedCaller | ErrorCode::Incompatible => "api_error",
+    match code.http() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        408 | 504 => "timeout_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
     }
 }
 
@@ -58,6 +52,23 @@ fn kind(code: ErrorCode) -> &'static str {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn every_code_has_its_kind() {
+        for (code, expected) in [
+            (ErrorCode::InvalidRequest, "invalid_request_error"),
+            (ErrorCode::MethodNotAllowed, "invalid_request_error"),
+            (ErrorCode::InvalidApiKey, "authentication_error"),
+            (ErrorCode::ModelNotFound, "not_found_error"),
+            (ErrorCode::PayloadTooLarge, "request_too_large"),
+            (ErrorCode::Overloaded, "rate_limit_error"),
+            (ErrorCode::Unavailable, "overloaded_error"),
+            (ErrorCode::Timeout, "timeout_error"),
+            (ErrorCode::Internal, "api_error"),
+        ] {
+            assert_eq!(kind(code), expected);
+        }
+    }
 
     #[test]
     fn errors_have_anthropics_shape() {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use reqwest::Response;
+use reqwest::{Method, Response};
 use secateur_proto::{ErrorCode, ServiceError, v1::grammar::Kind};
 use serde_json::{Value, json};
 
@@ -155,7 +155,9 @@ async fn a_message_is_answered_with_a_receipt() {
     let asked = body(json!({"model": "tiny", "system": system, "metadata": {"user_id": "u"}}));
     let response =
         cluster.client.post(cluster.url(URL)).header("x-request-id", "r7").json(&asked).send().await.unwrap();
-    assert_eq!((&response.headers()["request-id"], &response.headers()["x-request-id"]), (&"r7", &"r7"));
+    for header in ["request-id", "x-request-id"] {
+        assert_eq!(response.headers()[header], "r7");
+    }
     let reply: Value = response.json().await.unwrap();
     let epoch = reply["secateur"]["epoch"].as_str().unwrap();
     assert_eq!(
@@ -326,11 +328,10 @@ async fn a_count_takes_tools_and_system_into_account() {
 #[tokio::test]
 async fn every_failure_has_anthropics_body() {
     let cluster = Cluster::start(1, 1, &["--api-key", "k"]).await;
-    let send = async |method: reqwest::Method, path: &str, body: Value| {
+    let send = async |method: Method, path: &str, body: Value| {
         error(cluster.client.request(method, cluster.url(path)).bearer_auth("k").json(&body).send().await.unwrap())
             .await
     };
-    use reqwest::Method;
     for (method, path, extra, expected) in [
         (Method::POST, URL, json!({"temperature": 2}), (400, json!(["invalid_request_error", "temperature"]))),
         (Method::POST, URL, json!({"model": "x"}), (404, json!(["not_found_error", "model"]))),
