@@ -5,7 +5,10 @@ use serde_json::Value;
 
 use super::translate::{CONTINUES, Translated, translate};
 use crate::{
-    openai::{chat, fields::invalid},
+    openai::{
+        chat::{self, REASONING_EFFORT},
+        fields::invalid,
+    },
     request::{ChatJob, Limits, Origins},
 };
 
@@ -37,6 +40,7 @@ impl MessagesJob {
         origins.rename(&mut chat);
         let mut later = Origins::default();
         later.record(CONTINUES, origins.path(CONTINUES));
+        later.record(REASONING_EFFORT, "output_config.effort");
         Ok(Self { chat, eager, later })
     }
 }

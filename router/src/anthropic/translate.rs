@@ -8,7 +8,10 @@ use super::{
     turns, unsupported,
 };
 use crate::{
-    openai::fields::{self, Fields},
+    openai::{
+        chat::REASONING_EFFORT,
+        fields::{self, Fields},
+    },
     request::Origins,
 };
 
@@ -18,7 +21,7 @@ const SAME: [&str; 7] = ["model", "max_tokens", "temperature", "top_p", "top_k",
 pub const CONTINUES: &str = "continue_final_message";
 /// The variable by which chat templates switch thinking.
 const THINKING: &str = "enable_thinking";
-/// How much a model tries if a request says nothing about it.
+/// The effort that means the same as none: in Anthropic's API it is what a request without one gets.
 const EFFORT_DEFAULT: &str = "high";
 
 /// A translated body.
@@ -52,6 +55,9 @@ pub fn translate(body: &Value) -> Result<Translated, ServiceError> {
     let Tools { fields: named, eager } = tools::parse(&fields, &mut origins)?;
     body.extend(named);
     thinking(&fields, &mut body, &mut origins)?;
+    if let Some(effort) = effort(&fields)? {
+        body.insert(REASONING_EFFORT.to_owned(), effort.into());
+    }
     if let Some((format, path)) = output_format(&fields)? {
         body.insert("response_format".to_owned(), format);
         origins.record("response_format", path.clone());
@@ -107,15 +113,18 @@ fn thinking(fields: &Fields, body: &mut Map<String, Value>, origins: &mut Origin
     Ok(())
 }
 
+/// How much the model is to think, unless that is what it does anyway. The path is not recorded: the check whether the
+/// template knows of it goes by OpenAI's name.
+fn effort<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, ServiceError> {
+    let Some(config) = fields.object("output_config")? else { return Ok(None) };
+    Ok(config.text("effort")?.filter(|effort| *effort != EFFORT_DEFAULT))
+}
+
 /// The form that the answer must have, as OpenAI's `response_format`, and the path of the field that asks for it:
 /// `output_config.format`, or its earlier name `output_format`.
 fn output_format(fields: &Fields) -> Result<Option<(Value, String)>, ServiceError> {
     let mut asked = fields.object("output_format")?.map(|format| (format, "output_format".to_owned()));
     if let Some(config) = fields.object("output_config")? {
-        match config.text("effort")? {
-            None | Some(EFFORT_DEFAULT) => {}
-            Some(_) => return Err(unsupported_value(&config, "effort")),
-        }
         if let Some(format) = config.object("format")? {
             if asked.is_some() {
                 return Err(config.invalid("format", "cannot be combined with output_format"));

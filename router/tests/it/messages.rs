@@ -40,12 +40,8 @@ fn body(extra: Value) -> Value {
     body
 }
 
-async fn post(cluster: &Cluster, path: &str, body: &Value) -> Response {
-    cluster.client.post(cluster.url(path)).json(body).send().await.unwrap()
-}
-
 async fn ask(cluster: &Cluster, extra: Value) -> Value {
-    let response = post(cluster, URL, &body(extra)).await;
+    let response = cluster.post_to(URL, &body(extra)).await;
     let status = response.status();
     let reply: Value = response.json().await.unwrap();
     assert_eq!(status, 200, "{reply}");
@@ -56,7 +52,7 @@ async fn ask(cluster: &Cluster, extra: Value) -> Value {
 async fn stream(cluster: &Cluster, extra: Value) -> Vec<Value> {
     let mut body = body(extra);
     body["stream"] = true.into();
-    let response = post(cluster, URL, &body).await;
+    let response = cluster.post_to(URL, &body).await;
     assert_eq!(response.status(), 200);
     let text = response.text().await.unwrap();
     let event = |event: &str| {
@@ -285,7 +281,7 @@ async fn an_answer_goes_on_where_the_last_message_ends() {
     assert_eq!(reply["content"], json!([{"type": "text", "text": "hello world"}]));
     assert!(rendered(&cluster).ends_with("USER: hi\nASSISTANT: Sure, "), "{}", rendered(&cluster));
     let (shouts, _folder) = cluster_with("{% for m in messages %}{{ m.content | upper }}{% endfor %}", "x").await;
-    let response = post(&shouts, URL, &body(json!({"messages": messages}))).await;
+    let response = shouts.post_to(URL, &body(json!({"messages": messages}))).await;
     assert_eq!(error(response).await, (400, json!(["invalid_request_error", "messages[1].content"])));
 }
 
@@ -299,13 +295,13 @@ async fn pictures_are_sent_and_counted() {
     let request = cluster.prefill[0].script.prefill_request.lock().unwrap().clone().unwrap();
     assert_eq!(request.images.len(), 1);
     assert_eq!(reply["usage"]["input_tokens"], request.tokens.len() + 15);
-    let count = post(&cluster, "/v1/messages/count_tokens", &asked).await;
+    let count = cluster.post_to("/v1/messages/count_tokens", &asked).await;
     assert_eq!(count.status(), 200);
     assert_eq!(count.json::<Value>().await.unwrap(), json!({"input_tokens": request.tokens.len() + 15}));
     cluster.prefill[0].script.set(Act::Refuse(
         ServiceError::new(ErrorCode::InvalidImage, "the picture is cut short").with_param("images[0]"),
     ));
-    let refused = post(&cluster, URL, &body(asked)).await;
+    let refused = cluster.post_to(URL, &body(asked)).await;
     let param = "messages[0].content[0].source.data";
     assert_eq!(error(refused).await, (400, json!(["invalid_request_error", param])));
 }
@@ -315,13 +311,13 @@ async fn a_count_takes_tools_and_system_into_account() {
     let (cluster, _folder) = cluster_with(TEMPLATE, "x").await;
     let path = "/v1/messages/count_tokens";
     for asked in [question(json!({})), question(tools(json!({"system": "Be brief."})))] {
-        let count: Value = post(&cluster, path, &asked).await.json().await.unwrap();
+        let count: Value = cluster.post_to(path, &asked).await.json().await.unwrap();
         let usage = ask(&cluster, asked).await["usage"].clone();
         assert_eq!(count, json!({"input_tokens": usage["input_tokens"]}));
     }
-    let other = post(&cluster, path, &question(json!({"model": "other"}))).await;
+    let other = cluster.post_to(path, &question(json!({"model": "other"}))).await;
     assert_eq!(error(other).await, (404, json!(["not_found_error", "model"])));
-    let nothing = post(&cluster, path, &json!({})).await;
+    let nothing = cluster.post_to(path, &json!({})).await;
     assert_eq!(error(nothing).await, (400, json!(["invalid_request_error", "messages"])));
 }
 
@@ -337,6 +333,12 @@ async fn every_failure_has_anthropics_body() {
         (Method::POST, URL, json!({"model": "x"}), (404, json!(["not_found_error", "model"]))),
         (Method::POST, URL, json!({"max_tokens": 513}), (400, json!(["invalid_request_error", "max_tokens"]))),
         (Method::POST, URL, tools(json!({})), (400, json!(["invalid_request_error", "tools"]))),
+        (
+            Method::POST,
+            URL,
+            json!({"output_config": {"effort": "low"}}),
+            (400, json!(["invalid_request_error", "output_config.effort"])),
+        ),
         (Method::PUT, URL, json!({}), (405, json!(["invalid_request_error", null]))),
         (Method::POST, "/v1/messages/batches", json!({}), (404, json!(["not_found_error", null]))),
     ] {
@@ -344,7 +346,7 @@ async fn every_failure_has_anthropics_body() {
     }
     let missing = send(Method::POST, URL, json!({"messages": [{"role": "user", "content": "hi"}]})).await;
     assert_eq!(missing, (400, json!(["invalid_request_error", "max_tokens"])));
-    let locked = post(&cluster, URL, &body(json!({}))).await;
+    let locked = cluster.post_to(URL, &body(json!({}))).await;
     assert_eq!(error(locked).await, (401, json!(["authentication_error", null])));
     let other = cluster.client.post(cluster.url("/v1/messagesx")).send().await.unwrap();
     assert_eq!(other.json::<Value>().await.unwrap()["error"]["type"], "invalid_request_error", "another route");

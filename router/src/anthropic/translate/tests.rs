@@ -62,6 +62,7 @@ fn what_switches_thinking_and_the_form_of_the_answer() {
         (json!({"thinking": {"type": "adaptive"}}), "chat_template_kwargs", json!({"enable_thinking": true})),
         (json!({"thinking": {"type": "disabled"}}), "chat_template_kwargs", json!({"enable_thinking": false})),
         (json!({"thinking": {"type": "enabled", "display": "omitted"}}), "include_reasoning", json!(false)),
+        (json!({"output_config": {"effort": "low"}}), "reasoning_effort", json!("low")),
         (
             json!({"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}),
             "response_format",
@@ -234,7 +235,7 @@ fn errors_name_the_clients_own_field() {
         (json!({"thinking": {"type": "enabled", "display": "some"}}), "thinking.display", InvalidRequest),
         (json!({"thinking": {"type": "between_tools"}}), "thinking.type", UnsupportedParameter),
         (json!({"mcp_servers": [{}]}), "mcp_servers", UnsupportedParameter),
-        (json!({"output_config": {"effort": "low"}}), "output_config.effort", UnsupportedParameter),
+        (json!({"output_config": {"effort": 5}}), "output_config.effort", InvalidRequest),
         (json!({"output_format": {"type": "json_schema", "schema": 5}}), "output_format.schema", InvalidRequest),
         (json!({"output_config": {"format": {"type": "json_schema"}}}), "output_config.format.schema", InvalidRequest),
         (json!({"output_config": {"format": {"type": "xml"}}}), "output_config.format.type", UnsupportedParameter),
