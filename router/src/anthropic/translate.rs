@@ -124,13 +124,14 @@ fn effort<'a>(fields: &Fields<'a>) -> Result<Option<&'a str>, ServiceError> {
 /// `output_config.format`, or its earlier name `output_format`.
 fn output_format(fields: &Fields) -> Result<Option<(Value, String)>, ServiceError> {
     let mut asked = fields.object("output_format")?.map(|format| (format, "output_format".to_owned()));
-    if let Some(config) = fields.object("output_config")? {
-        if let Some(format) = config.object("format")? {
-            if asked.is_some() {
-                return Err(config.invalid("format", "cannot be combined with output_format"));
-            }
-            asked = Some((format, config.path("format")));
+    let config = fields.object("output_config")?;
+    if let Some(config) = &config
+        && let Some(format) = config.object("format")?
+    {
+        if asked.is_some() {
+            return Err(config.invalid("format", "cannot be combined with output_format"));
         }
+        asked = Some((format, config.path("format")));
     }
     let Some((format, path)) = asked else { return Ok(None) };
     match format.text("type")?.ok_or_else(|| format.invalid("type", "is required"))? {

@@ -350,7 +350,7 @@ async fn every_failure_has_anthropics_body() {
     assert_eq!(error(locked).await, (401, json!(["authentication_error", null])));
     let other = cluster.client.post(cluster.url("/v1/messagesx")).send().await.unwrap();
     assert_eq!(other.json::<Value>().await.unwrap()["error"]["type"], "invalid_request_error", "another route");
-    cluster.prefill[0].script.set(Act::Refuse(ServiceError::new(ErrorCode::Internal, "a bug")));
+    cluster.decode[0].script.set(Act::Skip(2));
     assert_eq!(send(Method::POST, URL, body(json!({}))).await, (500, json!(["api_error", null])));
 }
 
