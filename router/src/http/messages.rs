@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, StatusCode},
+    http::{HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
 use secateur_proto::ServiceError;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     begin::Prepared,
-    body, error,
+    chat, error,
     generate::{self, Job},
+    tokenize,
 };
 use crate::{
     anthropic::{MessageFormat, MessagesJob, error_body::ErrorBody},
     app::App,
     legs::RequestIds,
     reply::{Format, ReplyId},
-    request::{Generation, Limits},
+    request::{Fetched, Generation, Limits, PictureUrl},
 };
 
 /// The path of the API; everything below it belongs to the API too.
@@ -43,42 +43,34 @@ impl Job for MessagesJob {
         Box::new(MessageFormat::new(reply, self.eager.clone()))
     }
 
-    fn prepare(self, app: &App) -> Result<(Generation, Vec<Prepared>), ServiceError> {
+    fn urls(&self) -> Vec<PictureUrl> {
+        self.chat.urls()
+    }
+
+    fn prepare(self, app: &App, fetched: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
         let Self { chat, later, .. } = self;
-        chat.prepare(app).map_err(|error| later.error(error))
+        chat.prepare(app, fetched).map_err(|error| later.error(error))
     }
 }
 
 /// Answers with the number of tokens of a conversation, tools and pictures included.
 pub async fn count_tokens(State(app): State<Arc<App>>, request: Request) -> Response {
-    match counted(&app, request).await {
-        Ok(tokens) => error::json(StatusCode::OK, &json!({"input_tokens": tokens})),
-        Err(failure) => error::response(&failure),
-    }
+    let counted = |app: &App, body: &Value| {
+        let MessagesJob { mut chat, later, .. } = MessagesJob::counted(body, &app.limits)?;
+        generate::check_model(app, &chat.generation)?;
+        tokenize::check_urls(app, &chat)?;
+        let prompt = chat::prompt(app, &mut chat).map_err(|error| later.error(error))?;
+        Ok(json!({"input_tokens": tokens(app, prompt.tokens.len(), chat.pictures.len())}))
+    };
+    tokenize::answer(&app, request, counted).await
 }
 
-async fn counted(app: &Arc<App>, request: Request) -> Result<u64, ServiceError> {
-    let deadline = Instant::now() + app.request_timeout;
-    let (raw, held) = body::receive(app, request, deadline).await?;
-    let ticket = app.admission.enter(held)?;
-    let shared = app.clone();
-    let (_ticket, prompts) = app
-        .admission
-        .work(ticket, deadline, move |held| {
-            let job = MessagesJob::counted(&raw.json(held)?, &shared.limits)?;
-            generate::check_model(&shared, &job.chat.generation)?;
-            job.prepare(&shared).map(|(_, prompts)| prompts)
-        })
-        .await?;
-    Ok(prompts?.iter().map(|prompt| tokens(app, prompt)).sum())
-}
-
-/// Tokens of a prompt with its pictures, as `usage` counts them. A picture counts as one token where their number
-/// depends on its size, which prefill alone knows, or where no prefill node has said anything yet.
-fn tokens(app: &App, prepared: &Prepared) -> u64 {
+/// Tokens of a prompt with its pictures, as `usage` counts them. In `prompt` a picture is one token, and stays one where
+/// their number depends on its size, which prefill alone looks at, or where no node is there to say it.
+fn tokens(app: &App, prompt: usize, pictures: usize) -> u64 {
     let facts = app.cluster.facts().ok().filter(|facts| !facts.visual_tokens_vary);
     let a_picture = facts.map_or(1, |facts| u64::from(facts.visual_tokens_per_image).max(1));
-    prepared.prompt.tokens.len() as u64 + prepared.pictures.len() as u64 * (a_picture - 1)
+    prompt as u64 + pictures as u64 * (a_picture - 1)
 }
 
 /// Gives every answer of the API the id of its request, and every failure the API's own body, wherever it arose.
