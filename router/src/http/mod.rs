@@ -46,8 +46,9 @@ use axum::{
 use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
-use crate::{anthropic::MessagesJob, app::App, keys::Cost, openai::completion::CompletionJob, request::ChatJob};
+use crate::{
+    anthropic::MessagesJob, app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob,
+};
 
 pub use server::run;
 pub use tls::certificate;
@@ -82,16 +83,13 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(limit::check));
+        .layer(middleware::from_fn(limit::check))
+        .layer(middleware::from_fn(messages::in_its_words));
     let routes = match cors::layer(origins) {
         Some(cors) => routes.layer(cors),
         None => routes,
     };
     routes.layer(middleware::from_fn(request_ids::carry)).layer(middleware::from_fn(rest::settle)).with_state(app)
-        .layer(middleware::from_fn(messages::in_its_words))
-        .layer(middleware::from_fn(request_ids::carry))
-        .layer(middleware::from_fn(rest::settle))
-        .with_state(app)
 }
 
 async fn no_such_route(uri: Uri) -> Response {
