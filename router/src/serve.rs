@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 use crate::{
     admission::Admission,
     app::{App, Parts},
-    cluster::{Cluster, Sites, system_lookup},
+    cluster::{Cluster, Sites},
     config::RouterSettings,
     fetch::{self, Fetcher, HostRule, HostRuleError, Means, TrustError, system_trust},
     http,
     keys::{self, KeysError},
+    lookup::system_lookup,
     request::Limits,
     served::{self, LoadError, ServedModel},
 };

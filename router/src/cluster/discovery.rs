@@ -6,7 +6,6 @@
 
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
 use secateur_channel::{Channels, OpenError};
 use secateur_common::shutdown::CancellationToken;
 use secateur_proto::v1::Role;
@@ -20,6 +19,7 @@ use super::{
     probe,
     roster::{Changes, Joiner, Roster, Sight, Standing},
 };
+use crate::lookup::Lookup;
 
 /// Pause between the end of a lookup and the next lookup of the same name.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -27,14 +27,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(250);
 /// Capacity of the channel of lookup results.
 const ANSWERS_MAX: usize = 64;
-
-/// A function that resolves `host:port` to addresses.
-pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
-
-/// The operating system's resolver.
-pub fn system_lookup() -> Lookup {
-    Arc::new(|name| Box::pin(async move { Ok(tokio::net::lookup_host(name).await?.collect()) }))
-}
 
 /// Every node at one moment.
 #[derive(Default)]

@@ -40,14 +40,14 @@ use tokio::{
 };
 
 pub use affinity::{Near, Prefix, prefixes};
-pub use discovery::{Lookup, Name, Snapshot, system_lookup};
+pub use discovery::{Name, Snapshot};
 pub use node::{Node, role_name};
 pub use placement::{Facts, Placement};
 pub use policy::Decision;
 pub use view::NodeState;
 pub use wish::{Blame, Bulk, Failure, Pair, Wish};
 
-use crate::config::PlacementMode;
+use crate::{config::PlacementMode, lookup::Lookup};
 use affinity::Affinity;
 use discovery::Discovery;
 use faults::Faults;

@@ -14,7 +14,7 @@ use tokio_rustls::{
 };
 
 use super::{failure::Failure, target::Target};
-use crate::cluster::Lookup;
+use crate::lookup::Lookup;
 
 /// Most addresses of one host that are tried.
 const ADDRESSES_MAX: usize = 4;

@@ -26,7 +26,7 @@ use tokio_rustls::{
 use super::{Bounds, Fetcher, Means};
 use crate::{
     admission::{Admission, Held},
-    cluster::Lookup,
+    lookup::Lookup,
     request::{Fetched, PictureUrl},
 };
 

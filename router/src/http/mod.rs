@@ -23,6 +23,7 @@ mod page;
 mod protocol;
 mod rate_headers;
 mod request_ids;
+mod responses;
 mod rest;
 mod served;
 mod server;
@@ -48,6 +49,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     anthropic::MessagesJob, app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob,
+    responses::ResponsesJob,
 };
 
 pub use server::run;
@@ -61,6 +63,7 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
     let answers = Router::new()
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
         .route("/v1/completions", post(generate::route::<CompletionJob>))
+        .route("/v1/responses", post(generate::route::<ResponsesJob>))
         .route("/v1/messages", post(generate::route::<MessagesJob>));
     let requests = Router::new()
         .route("/v1/messages/count_tokens", post(messages::count_tokens))

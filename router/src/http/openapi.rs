@@ -34,7 +34,9 @@ mod tests {
         anthropic::MessagesJob,
         metrics::Metrics,
         openai::{chat, completion},
-        request::{Limits, receipt::Receipt},
+        reply::{Content, ReplyId},
+        request::{Limits, Usage, receipt::Receipt},
+        responses::ResponsesJob,
     };
 
     fn document() -> Value {
@@ -92,6 +94,29 @@ mod tests {
             body[&field] = Value::Null;
             assert_eq!(MessagesJob::parse(&body, &limits).unwrap_err().param, Some(field));
         }
+    }
+
+    /// The code accepts every bound of a request for a response, and writes the documented keys.
+    #[test]
+    fn the_code_agrees_on_responses() {
+        let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };
+        let schemas = document()["components"]["schemas"].clone();
+        for (field, schema) in schemas["ResponsesRequest"]["properties"].as_object().unwrap() {
+            let bounds = ["minimum", "maximum"].iter().filter_map(|bound| schema.get(*bound));
+            for value in bounds.chain([&Value::Null]).filter(|_| field != "input") {
+                let mut body = serde_json::json!({"input": "hi", "max_output_tokens": 200});
+                body[field] = value.clone();
+                let read = ResponsesJob::parse(&body, &limits);
+                assert!(read.is_ok(), "{field} = {value}: {read:?}");
+            }
+        }
+        let job = ResponsesJob::parse(&serde_json::json!({"input": "hi"}), &limits).unwrap();
+        let reply = ReplyId { epoch: "e".into(), created: 1, model: "m".into() };
+        let response = job.format(reply).whole(vec![Content::begin(None)], Usage::default(), Receipt::default());
+        let (mut found, mut written) = (keys(&response), keys(&schemas["Response"]["properties"]));
+        found.sort();
+        written.sort();
+        assert_eq!(found, written);
     }
 
     /// The code accepts every bound that the document allows, and the receipt has the documented keys.

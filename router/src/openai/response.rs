@@ -104,7 +104,7 @@ struct CalledFunction {
 }
 
 impl From<Call> for ToolCall {
-    fn from(Call { id, name, arguments }: Call) -> Self {
+    fn from(Call { id, name, arguments, .. }: Call) -> Self {
         Self { id, r#type: "function", function: CalledFunction { name, arguments } }
     }
 }
@@ -141,10 +141,16 @@ impl Completion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::Before;
 
     #[test]
     fn calls_and_reasoning_are_said_where_there_are_any() {
-        let call = |name: &str| Call { id: format!("call_{name}"), name: name.into(), arguments: "{}".into() };
+        let call = |name: &str| Call {
+            id: format!("call_{name}"),
+            name: name.into(),
+            arguments: "{}".into(),
+            before: Before::default(),
+        };
         let content = Content {
             calls: vec![call("f"), call("g")],
             reasoning: "hm".into(),

@@ -32,6 +32,17 @@ pub struct Call {
     pub name: String,
     /// The arguments as JSON, as the model wrote it.
     pub arguments: String,
+    /// What of the answer stands before the call.
+    pub before: Before,
+}
+
+/// What of an answer stands before a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// Bytes of the answer's text.
+    pub text: usize,
+    /// Tokens whose log probabilities were reported.
+    pub scored: usize,
 }
 
 impl Call {
@@ -59,17 +70,18 @@ impl Content {
         let Piece { text, reasoning, calls, logprobs, finish, stop_text } = piece;
         self.text.push_str(&text);
         self.reasoning.push_str(&reasoning);
-        calls.into_iter().for_each(|part| self.call(part));
         if let Some(entries) = logprobs {
             self.logprobs.get_or_insert_with(Vec::new).extend(entries);
         }
+        calls.into_iter().for_each(|part| self.call(part));
         self.finish_reason = finish.unwrap_or(self.finish_reason);
         self.stop_text = stop_text.or(self.stop_text.take());
     }
 
     fn call(&mut self, part: CallPart) {
         if let Some(name) = part.name {
-            self.calls.push(Call { id: Call::new_id(), name, arguments: String::new() });
+            let before = Before { text: self.text.len(), scored: self.logprobs.as_ref().map_or(0, Vec::len) };
+            self.calls.push(Call { id: Call::new_id(), name, arguments: String::new(), before });
         }
         if let Some(call) = self.calls.get_mut(part.index) {
             call.arguments.push_str(&part.arguments);
@@ -89,9 +101,11 @@ mod tests {
             arguments: arguments.into(),
         };
         let mut content = Content::begin(None);
-        for part in [part(0, Some("f"), "{"), part(0, None, "}"), part(1, Some("g"), "{}")] {
-            content.add(Piece { calls: vec![part], ..Piece::default() });
+        for (text, part) in [("a", part(0, Some("f"), "{")), ("", part(0, None, "}")), ("bc", part(1, Some("g"), "{}"))]
+        {
+            content.add(Piece { text: text.into(), calls: vec![part], ..Piece::default() });
         }
+        assert_eq!(content.calls.iter().map(|call| call.before.text).collect::<Vec<_>>(), [1, 3]);
         let calls: Vec<_> = content.calls.iter().map(|call| (&*call.name, &*call.arguments)).collect();
         assert_eq!(calls, [("f", "{}"), ("g", "{}")]);
         assert_ne!(content.calls[0].id, content.calls[1].id);

@@ -8,5 +8,5 @@
 mod content;
 mod format;
 
-pub use content::{Call, Content};
+pub use content::{Before, Call, Content};
 pub use format::{Format, ReplyId, event};

@@ -9,7 +9,10 @@ use std::{
 
 use secateur_channel::Channels;
 use secateur_proto::v1::Role;
-use secateur_router::cluster::{Bulk, Cluster, Lookup, Sites, Wish};
+use secateur_router::{
+    cluster::{Bulk, Cluster, Sites, Wish},
+    lookup::Lookup,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::support::{

@@ -20,6 +20,7 @@ mod pauses;
 mod placement;
 mod refusals;
 mod replays;
+mod responses;
 mod room;
 mod senders;
 mod support;

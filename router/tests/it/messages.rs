@@ -13,11 +13,10 @@ use crate::{
         router::{Cluster, question},
         text_of,
     },
-    tools::TEMPLATE,
+    tools::{CALL, TEMPLATE},
 };
 
 const URL: &str = "/v1/messages";
-const CALL: &str = "<tool_call>\n{\"name\": \"look_up\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
 /// A template whose model may think.
 const THINKING: &str = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}\
     assistant: {% if not enable_thinking %}<think></think>{% endif %}";

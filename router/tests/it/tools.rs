@@ -14,14 +14,16 @@ pub const TEMPLATE: &str = "{% if tools %}{% for tool in tools %}{{ tool | tojso
     {% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\
     {% for call in message.tool_calls or [] %}<tool_call>{{ call.function.name }}</tool_call>{% endfor %}\n{% endfor %}assistant: ";
 
-const CALL: &str = "<tool_call>\n{\"name\": \"look_up\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
+/// A call in the manner of that template.
+pub const CALL: &str = "<tool_call>\n{\"name\": \"look_up\", \"arguments\": {\"city\": \"Oslo\"}}\n</tool_call>";
 
 /// The tiny model with a template that takes tools; the folder lives as long as the test.
-fn model_with_tools() -> tempfile::TempDir {
+pub fn model_with_tools() -> tempfile::TempDir {
     model_with_template(TEMPLATE)
 }
 
-async fn cluster(folder: &tempfile::TempDir, says: &str) -> Cluster {
+/// One pair that serves the model in `folder` and answers so.
+pub async fn cluster(folder: &tempfile::TempDir, says: &str) -> Cluster {
     let cluster = Cluster::start(1, 1, &["--model", folder.path().to_str().unwrap()]).await;
     cluster.prefill[0].script.answer(answer_tokens(says));
     cluster.decode[0].script.answer(answer_tokens(says));

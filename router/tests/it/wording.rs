@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use crate::support::{END_TOKEN, answer_tokens, model_folder, router::Cluster};
 
 /// A template that knows of reasoning and of its effort, on the tiny tokenizer.
-const TEMPLATE: &str = "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'].split('</think>')[-1] }}</s>\n\
+pub const TEMPLATE: &str = "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'].split('</think>')[-1] }}</s>\n\
     {% endfor %}{% if add_generation_prompt %}<s>{{ reasoning_effort }}assistant: {% endif %}";
 
-async fn cluster(template: &str, says: &str) -> (Cluster, tempfile::TempDir) {
+/// One pair that serves the tiny model with this template and answers so; the folder lives as long as the test.
+pub async fn cluster(template: &str, says: &str) -> (Cluster, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(model_folder()).unwrap() {
         let path: PathBuf = entry.unwrap().path();

@@ -117,5 +117,6 @@ def messages_must_be_there(client):
 
 
 @check
-def special_tokens_in_words_are_refused(client):
-    refused(openai.BadRequestError, "messages[0].content", lambda: ask(client, "an <image> here"))
+def special_tokens_in_words_are_words(client):
+    for words in ["an <image> here", "what is </s> in <s>HTML</s>?"]:
+        assert ask(client, words).choices[0].message.content is not None

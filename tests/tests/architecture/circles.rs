@@ -28,11 +28,11 @@ const CRATES: [&str; 14] = [
 ];
 
 /// Path of a module inside its crate; empty for the root.
-type Module = Vec<String>;
+pub type Module = Vec<String>;
 
 /// The modules of one crate that are files, with what they import.
 #[derive(Default)]
-struct Crate {
+pub struct Crate {
     /// Text without comments, strings and tests.
     texts: BTreeMap<Module, String>,
     /// Names that a module passes on, and where they come from.
@@ -40,8 +40,10 @@ struct Crate {
 }
 
 impl Crate {
-    fn read(source: &Path) -> Crate {
+    pub fn read(source: &Path) -> Crate {
         let mut found = Crate::default();
+        let declared = Regex::new(r"#\[cfg\(test\)\]\n(?:pub )?mod (\w+);").unwrap();
+        let mut tests: Vec<Module> = Vec::new();
         for file in files(source) {
             let relative = file.strip_prefix(source).unwrap().with_extension("");
             let mut module: Module = relative.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
@@ -50,8 +52,11 @@ impl Crate {
                 Some("main" | "tests") => continue,
                 _ => {}
             }
-            found.texts.insert(module, bare(&std::fs::read_to_string(&file).unwrap()));
+            let text = std::fs::read_to_string(&file).unwrap();
+            tests.extend(declared.captures_iter(&text).map(|name| [module.as_slice(), &[name[1].to_owned()]].concat()));
+            found.texts.insert(module, bare(&text));
         }
+        found.texts.retain(|module, _| !tests.iter().any(|tests| module.starts_with(tests)));
         found
     }
 
@@ -88,7 +93,7 @@ impl Crate {
     }
 
     /// Each file's imports.
-    fn edges(&mut self) -> BTreeMap<Module, BTreeSet<Module>> {
+    pub fn edges(&mut self) -> BTreeMap<Module, BTreeSet<Module>> {
         let imports = Regex::new(r"(?ms)^\s*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);").unwrap();
         let inline = Regex::new(r"\b((?:crate|super|self)(?:::\w+)+)|\b([a-z_]\w*::\w+)").unwrap();
         let mut used: BTreeMap<Module, Vec<Vec<String>>> = BTreeMap::new();

@@ -4,6 +4,7 @@
 mod circles;
 mod licences;
 mod paths;
+mod rooms;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
