@@ -141,7 +141,7 @@ impl Block {
 
     /// A call of a tool.
     pub fn call(call: Call) -> Self {
-        let Call { id, name, arguments } = call;
+        let Call { id, name, arguments, before: _ } = call;
         Block::ToolUse { id: tool_use_id(&id), name, input: input(&arguments) }
     }
 }

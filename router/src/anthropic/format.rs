@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     answer::Piece,
-    reply::{Content, Format, ReplyId, event},
+    reply::{Call, Content, Format, ReplyId, event},
     request::{FinishReason, Receipt, Usage},
 };
 
@@ -42,9 +42,8 @@ impl Format for MessageFormat {
         // A message has one choice: its API asks for no more.
         let content = contents.into_iter().next().unwrap_or_else(|| Content::begin(None));
         let Content { text, reasoning, calls, logprobs: _, finish_reason, stop_text } = content;
-        let thinking = (!reasoning.is_empty()).then(|| Block::thinking(reasoning));
-        let text = (!text.is_empty()).then_some(Block::Text { text });
-        let blocks = thinking.into_iter().chain(text).chain(calls.into_iter().map(Block::call)).collect();
+        let mut blocks = Vec::from_iter((!reasoning.is_empty()).then(|| Block::thinking(reasoning)));
+        add_words(&mut blocks, text, calls);
         let end = End::of(finish_reason, stop_text.as_deref());
         let message = Message { secateur: Some(&receipt), ..self.message(blocks, end, usage) };
         // Plain structs with string keys: this does not fail.
@@ -76,6 +75,19 @@ impl Format for MessageFormat {
     fn failed(&mut self, failure: &ServiceError) -> Vec<Bytes> {
         vec![event(Some("error"), &ErrorBody::new(failure, None))]
     }
+}
+
+/// Adds text and calls in the order in which the model wrote them.
+fn add_words(blocks: &mut Vec<Block>, mut text: String, calls: Vec<Call>) {
+    let mut said = 0;
+    for call in calls {
+        let rest = text.split_off((call.before.text.saturating_sub(said)).min(text.len()));
+        let before = std::mem::replace(&mut text, rest);
+        said += before.len();
+        blocks.extend((!before.is_empty()).then_some(Block::Text { text: before }));
+        blocks.push(Block::call(call));
+    }
+    blocks.extend((!text.is_empty()).then_some(Block::Text { text }));
 }
 
 #[cfg(test)]

@@ -193,10 +193,11 @@ fn a_failure_is_an_event_of_its_own() {
 fn a_whole_reply_has_every_block() {
     let mut content = Content::begin(None);
     content.add(Piece { reasoning: "hm".into(), ..text("Let me see. ") });
-    content.add(calls(&[part(0, Some("f"), "{\"b\": 1, \"a\": 2}"), part(1, Some("g"), "{\"cut")]));
-    content.add(ends(Piece::default(), FinishReason::Length));
+    content.add(calls(&[part(0, Some("f"), "{\"b\": 1, \"a\": 2}")]));
+    content.add(Piece { text: "Ünd ".into(), ..calls(&[part(1, Some("g"), "{\"cut")]) });
+    content.add(ends(text("."), FinishReason::Length));
     let mut reply = format(&[]).whole(vec![content], Usage::new(9, 5, 4), Receipt::default());
-    for index in [2, 3] {
+    for index in [2, 4] {
         let id = reply["content"][index]["id"].take();
         assert!(id.as_str().unwrap().starts_with("toolu_"));
     }
@@ -206,7 +207,9 @@ fn a_whole_reply_has_every_block() {
             {"type": "thinking", "thinking": "hm", "signature": ""},
             {"type": "text", "text": "Let me see. "},
             {"type": "tool_use", "id": null, "name": "f", "input": {"b": 1, "a": 2}},
+            {"type": "text", "text": "Ünd "},
             {"type": "tool_use", "id": null, "name": "g", "input": {"INVALID_JSON": "{\"cut"}},
+            {"type": "text", "text": "."},
         ],
         "stop_reason": "max_tokens", "stop_sequence": null,
         "usage": {"input_tokens": 5, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 4, "output_tokens": 5},
