@@ -63,7 +63,8 @@ mod tests {
     fn the_code_takes_the_examples() {
         let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };
         let paths = document()["paths"].clone();
-        let examples = |path: &str| paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"].clone();
+        let examples =
+            |path: &str| paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"].clone();
         for (name, example) in examples("/v1/chat/completions").as_object().unwrap() {
             chat::parse(&example["value"], &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
