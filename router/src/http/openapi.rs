@@ -1,7 +1,8 @@
 //! `GET /openapi.json`: the API as an OpenAPI 3.1 document, written by hand beside the code that it describes.
 //!
 //! Tests send what its schemas allow (`tests/api/schema.py`) and accept no 5xx. So the field `timeout` and the header
-//! `x-request-timeout` stand in descriptions alone: drawn at random, they make a 504 of any request.
+//! `x-request-timeout` stand in descriptions alone: drawn at random, they make a 504 of any request. What a stream is
+//! made of stands in a description too: OpenAPI 3.1 leaves open whether a schema is that of the stream or of one event.
 
 use std::sync::LazyLock;
 
