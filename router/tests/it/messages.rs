@@ -197,19 +197,20 @@ async fn a_stream_adds_up_to_the_message_in_one_piece() {
 #[tokio::test]
 async fn calls_are_blocks_of_their_own() {
     let (cluster, _folder) = cluster_with(TEMPLATE, &format!("Let me see. {CALL}\n{CALL}")).await;
-    let whole = ask(&cluster, tools(json!({}))).await;
+    let long = || tools(json!({"max_tokens": 300}));
+    let whole = ask(&cluster, long()).await;
     assert_eq!(whole["stop_reason"], "tool_use");
     assert_ne!(whole["content"][1]["id"], whole["content"][2]["id"]);
     let call = json!({"type": "tool_use", "id": null, "name": "look_up", "input": {"city": "Oslo"}});
     let expected = json!([{"type": "text", "text": "Let me see. "}, call, call]);
     assert_eq!(settled(whole.clone())["content"], expected);
-    assert_eq!(settled(added_up(&stream(&cluster, tools(json!({}))).await)), settled(whole));
-    let single = tools(json!({"tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}));
+    assert_eq!(settled(added_up(&stream(&cluster, long()).await)), settled(whole));
+    let single = tools(json!({"max_tokens": 300, "tool_choice": {"type": "auto", "disable_parallel_tool_use": true}}));
     assert_eq!(ask(&cluster, single).await["content"].as_array().unwrap().len(), 2);
 
     let inputs = |events: &[Value]| events.iter().filter(|event| event["delta"]["type"] == "input_json_delta").count();
-    assert_eq!(inputs(&stream(&cluster, tools(json!({}))).await), 2, "an input is sent when it is complete");
-    let mut eager = tools(json!({}));
+    assert_eq!(inputs(&stream(&cluster, long()).await), 2, "an input is sent when it is complete");
+    let mut eager = long();
     eager["tools"][0]["eager_input_streaming"] = true.into();
     let events = stream(&cluster, eager).await;
     assert!(inputs(&events) > 4, "and while it is written where that is asked for");
@@ -248,7 +249,7 @@ async fn a_history_with_calls_is_rendered() {
     let reply = ask(&cluster, tools(json!({"messages": messages}))).await;
     assert_eq!(reply["content"][0]["text"], "It rains.");
     let rendered = rendered(&cluster);
-    let expected = "<tool_call>look_up</tool_call>\ntool: Error: no such city\nuser: And?\nassistant: ";
+    let expected = "<tool_call>look_up</tool_call>tool: Error: no such cityuser: And?assistant: ";
     assert!(rendered.ends_with(expected), "{rendered}");
 }
 
