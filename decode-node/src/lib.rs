@@ -7,6 +7,7 @@
 //! kept.rs        KV of finished prompts, for a conversation's next turn
 //! epochs.rs      which epochs are open, and what each may still receive (plain data)
 //! space.rs       KV blocks and the prompts that wait for them
+//! sync.rs        what their queue is built from, for `tests/loom`
 //! rehearsal.rs   receiving without a model, for measurements
 //! engine.rs      one thread owns the computation: take in, schedule, compute, publish
 //! schedule.rs    which answers step, get a block, stall or are preempted (plain data)
@@ -26,6 +27,7 @@ mod schedule;
 mod sequence;
 pub mod settings;
 mod space;
+mod sync;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 

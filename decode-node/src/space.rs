@@ -1,15 +1,11 @@
 //! KV blocks for arriving prompts, which wait for them first come, first served.
 //!
 //! Running answers take further blocks past this queue ([`BlockSpace::grow`]): an answer that has begun is finished
-//! first. A few blocks are kept free for them when prompts are admitted.
+//! first. A few blocks are kept free for them when prompts are admitted. `queue` has the rules by which it is served.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+mod queue;
+
+use std::sync::Arc;
 
 use secateur_model::{Block, KvPool, blocks_for};
 use secateur_node::Bell;
@@ -17,68 +13,49 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tokio::sync::oneshot;
 
 use crate::kept::{HeldKv, Kept};
-
-/// At least one in this many blocks is kept free for running answers.
-const KEPT_FREE: usize = 100;
+use queue::{Asker, Queue, Stock};
 
 /// The KV pool of a decode node and the prompts that wait for its blocks.
 pub struct BlockSpace {
-    pool: KvPool,
-    kept: Kept,
-    // The lock is held for access to the queue only: never across an await, and never while a block is dropped, since
-    // that serves the queue again.
-    waiting: Mutex<VecDeque<Waiter>>,
-    /// Number of running answers, each of which may need a block soon.
-    running: AtomicUsize,
-    /// Set while the engine gives out blocks: blocks that it frees meanwhile are for running answers, not for waiting
-    /// prompts.
-    held_off: AtomicBool,
-    /// Set while a thread evicts blocks of finished prompts; that thread then serves the waiting prompts.
-    evicting: AtomicBool,
+    queue: Queue<Blocks, oneshot::Sender<Vec<Block>>>,
     /// Rung when blocks become free, for an engine whose answers all wait for blocks.
     bell: Bell,
 }
 
-struct Waiter {
-    blocks: usize,
-    granted: oneshot::Sender<Vec<Block>>,
+/// The pool's blocks, some of which have KV of finished prompts.
+struct Blocks {
+    pool: KvPool,
+    kept: Kept,
 }
 
 impl BlockSpace {
     /// Takes over `pool`; finished prompts' KV is kept in it if `keeps`.
     pub fn new(pool: KvPool, keeps: bool) -> Arc<Self> {
-        let space = Arc::new(Self {
-            pool,
-            kept: Kept::new(keeps),
-            waiting: Mutex::default(),
-            running: AtomicUsize::new(0),
-            held_off: AtomicBool::new(false),
-            evicting: AtomicBool::new(false),
-            bell: Bell::default(),
-        });
+        let blocks = Blocks { pool, kept: Kept::new(keeps) };
+        let space = Arc::new(Self { queue: Queue::new(blocks), bell: Bell::default() });
         let weak = Arc::downgrade(&space);
         let serve = move || {
             if let Some(space) = weak.upgrade() {
-                space.serve();
+                space.queue.serve();
                 space.bell.ring();
             }
         };
-        space.pool.on_release(serve.clone());
-        space.kept.on_idle(serve);
+        space.pool().on_release(serve.clone());
+        space.kept().on_idle(serve);
         space
     }
 
     /// Leases `blocks` blocks, waiting for their release if need be. More blocks than the pool has are refused at once.
     pub async fn lease(&self, blocks: usize) -> Result<Vec<Block>, ServiceError> {
-        if blocks > self.pool.blocks() {
-            let text = format!("the prompt needs {blocks} KV blocks; the node has {} in all", self.pool.blocks());
+        if blocks > self.pool().blocks() {
+            let text = format!("the prompt needs {blocks} KV blocks; the node has {} in all", self.pool().blocks());
             return Err(ServiceError::new(ErrorCode::ContextLengthExceeded, text));
         }
         let (granted, answer) = oneshot::channel();
-        self.queue().push_back(Waiter { blocks, granted });
+        self.queue.join(blocks, granted);
         // Serves the queue also when this future is dropped: a waiter that leaves may have blocked others behind it.
         let _served_after = ServedAfter(self);
-        self.serve();
+        self.queue.serve();
         answer.await.map_err(|_| ServiceError::new(ErrorCode::Unavailable, "the node is stopping"))
     }
 
@@ -89,7 +66,7 @@ impl BlockSpace {
     /// releases what it holds, waits until the whole amount is free, and calls `begin` again.
     pub async fn room_for(&self, positions: usize, begin: impl Fn() -> HeldKv) -> Result<HeldKv, ServiceError> {
         let mut kv = begin();
-        if let Some(blocks) = self.try_lease(kv.missing(positions)) {
+        if let Some(blocks) = self.queue.try_lease(kv.missing(positions)) {
             kv.grow(blocks);
             return Ok(kv);
         }
@@ -102,47 +79,24 @@ impl BlockSpace {
         Ok(kv)
     }
 
-    /// Leases blocks without waiting; `None` if there are not enough or other prompts wait.
-    fn try_lease(&self, blocks: usize) -> Option<Vec<Block>> {
-        if !self.queue().is_empty() || self.available() < blocks + self.kept_free() {
-            return None;
-        }
-        while let missing @ 1.. = blocks.saturating_sub(self.pool.free_blocks()) {
-            if !self.kept.evict(missing) {
-                break;
-            }
-        }
-        self.pool.lease(blocks)
-    }
-
     /// Runs `work`, in which the engine gives out blocks to `running` answers; no waiting prompt is served meanwhile.
     pub fn hold_off<T>(&self, running: usize, work: impl FnOnce() -> T) -> T {
-        self.running.store(running, Ordering::Relaxed);
-        self.held_off.store(true, Ordering::Release);
-        let _served_after = HeldOff(self);
-        work()
+        self.queue.hold_off(running, work)
     }
 
     /// Leases one more block for a running answer; `None` if none is free or can be evicted.
     pub fn grow(&self) -> Option<Block> {
-        loop {
-            if let Some(block) = self.pool.lease(1) {
-                return block.into_iter().next();
-            }
-            if !self.kept.evict(1) {
-                return None;
-            }
-        }
+        self.queue.grow()
     }
 
     /// Number of blocks that are free or can be evicted.
     pub fn available(&self) -> usize {
-        self.pool.free_blocks() + self.kept.reclaimable()
+        self.queue.available()
     }
 
     /// The cache of finished prompts' blocks.
     pub fn kept(&self) -> &Kept {
-        &self.kept
+        &self.queue.stock().kept
     }
 
     /// The bell that is rung whenever more blocks are free or can be evicted.
@@ -152,88 +106,51 @@ impl BlockSpace {
 
     /// The KV pool.
     pub fn pool(&self) -> &KvPool {
-        &self.pool
+        &self.queue.stock().pool
     }
 
     /// Number of waiting prompts.
     #[cfg(test)]
     fn waiting(&self) -> usize {
-        self.queue().len()
-    }
-
-    /// Grants blocks to waiting prompts from the front of the queue, as long as there are enough.
-    fn serve(&self) {
-        while !self.held_off.load(Ordering::Acquire) {
-            if !self.make_room() {
-                return;
-            }
-            let mut queue = self.queue();
-            let Some(granted) = self.grant_first(&mut queue) else { return };
-            drop(queue);
-            // The waiter has left in the meantime; its blocks are freed here, without the queue's lock, for the next
-            // one.
-            if let Err(unwanted) = granted {
-                Block::free_together(unwanted);
-            }
-        }
-    }
-
-    /// Grants blocks to the first prompt that still waits. `None` if no prompt can be served; `Some(Err)` returns the
-    /// blocks of a waiter that left meanwhile.
-    fn grant_first(&self, queue: &mut VecDeque<Waiter>) -> Option<Result<(), Vec<Block>>> {
-        while queue.front().is_some_and(|first| first.granted.is_closed()) {
-            queue.pop_front();
-        }
-        let first = queue.front()?;
-        if self.available() < first.blocks + self.kept_free() {
-            return None;
-        }
-        let blocks = self.pool.lease(first.blocks)?;
-        let first = queue.pop_front()?;
-        Some(first.granted.send(blocks))
-    }
-
-    /// Number of blocks that stay free for running answers when a prompt is admitted.
-    fn kept_free(&self) -> usize {
-        let all = self.pool.blocks();
-        if self.available() == all { 0 } else { (all / KEPT_FREE).max(self.running.load(Ordering::Relaxed)) }
-    }
-
-    /// Evicts blocks of finished prompts until the first waiting prompt can be served, if eviction can achieve that.
-    /// Returns false if another thread is evicting: that thread then serves the queue.
-    fn make_room(&self) -> bool {
-        loop {
-            // Read again in each round: freed blocks may have served the first waiter already.
-            let Some(needed) = self.queue().front().map(|first| first.blocks) else { return true };
-            let missing = needed.saturating_sub(self.pool.free_blocks());
-            if missing == 0 || self.available() < needed + self.kept_free() {
-                return true;
-            }
-            if self.evicting.swap(true, Ordering::AcqRel) {
-                return false;
-            }
-            // Evicted blocks are dropped here, without the queue's lock; their release calls `serve` again, which finds
-            // the flag set and returns.
-            let was_there = self.kept.evict(missing);
-            self.evicting.store(false, Ordering::Release);
-            if !was_there {
-                return true;
-            }
-        }
-    }
-
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiter>> {
-        self.waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.queue.len()
     }
 }
 
-/// Guard that clears `held_off` and serves the queue when it is dropped, so also when the engine panics.
-struct HeldOff<'a>(&'a BlockSpace);
+impl Stock for Blocks {
+    type Block = Block;
 
-impl Drop for HeldOff<'_> {
-    fn drop(&mut self) {
-        self.0.held_off.store(false, Ordering::Release);
-        self.0.serve();
+    fn all(&self) -> usize {
+        self.pool.blocks()
+    }
+
+    fn free(&self) -> usize {
+        self.pool.free_blocks()
+    }
+
+    fn reclaimable(&self) -> usize {
+        self.kept.reclaimable()
+    }
+
+    fn lease(&self, count: usize) -> Option<Vec<Block>> {
+        self.pool.lease(count)
+    }
+
+    fn evict(&self, count: usize) -> bool {
+        self.kept.evict(count)
+    }
+
+    fn take_back(&self, blocks: Vec<Block>) {
+        Block::free_together(blocks);
+    }
+}
+
+impl Asker<Block> for oneshot::Sender<Vec<Block>> {
+    fn has_left(&self) -> bool {
+        self.is_closed()
+    }
+
+    fn hand(self, blocks: Vec<Block>) -> Result<(), Vec<Block>> {
+        self.send(blocks)
     }
 }
 
@@ -242,7 +159,7 @@ struct ServedAfter<'a>(&'a BlockSpace);
 
 impl Drop for ServedAfter<'_> {
     fn drop(&mut self) {
-        self.0.serve();
+        self.0.queue.serve();
     }
 }
 
@@ -337,6 +254,29 @@ mod tests {
         drop(held);
         assert_eq!(space.pool().free_blocks(), 2);
         assert_eq!(space.lease(2).await.unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn who_waits_behind_one_that_leaves_gets_blocks_that_have_to_be_evicted() {
+        let space = space(10);
+        drop(left_behind(&space, 5, 1));
+        let _running = space.lease(3).await.unwrap();
+        let wait = |blocks| {
+            let space = space.clone();
+            tokio::spawn(async move { space.lease(blocks).await })
+        };
+        let large = wait(8);
+        while space.waiting() < 1 {
+            tokio::task::yield_now().await;
+        }
+        let small = wait(5);
+        while space.waiting() < 2 {
+            tokio::task::yield_now().await;
+        }
+        large.abort();
+        assert!(large.await.is_err());
+        let got = tokio::time::timeout(std::time::Duration::from_secs(5), small).await;
+        assert_eq!(got.expect("nobody makes room for it").unwrap().unwrap().len(), 5);
     }
 
     #[tokio::test]

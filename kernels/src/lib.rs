@@ -36,6 +36,7 @@ mod quantized;
 mod rope;
 mod scratch;
 mod simd;
+mod sync;
 #[cfg(test)]
 mod testing;
 mod threads;

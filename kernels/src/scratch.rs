@@ -29,7 +29,7 @@ impl Buffer {
     /// Makes room for at least `bytes` bytes, aligned to 64, and returns the start; the content is lost when the buffer
     /// grows.
     pub(crate) fn reserve(&mut self, bytes: usize) -> *mut u8 {
-        if self.capacity < bytes || self.start.is_null() {
+        if self.capacity < bytes.saturating_add(SLACK) {
             self.free();
             let capacity = (bytes + SLACK).next_multiple_of(4096);
             let Ok(layout) = Layout::from_size_align(capacity, ALIGN) else { panic!("scratch of {bytes} bytes") };
@@ -113,4 +113,19 @@ pub(crate) fn with_local<R>(bytes: usize, work: impl FnOnce(*mut u8) -> R) -> R 
     let result = work(buffer.reserve(bytes));
     LOCAL.set(buffer);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page has room for the first use and its slack, but not for the slack of the second one.
+    #[test]
+    fn every_use_has_its_slack() {
+        let mut buffer = Buffer::empty();
+        for bytes in [0, 100, 4096 - SLACK, 4096 - SLACK + 1, 4096, 1, 8192] {
+            let start = buffer.reserve(bytes);
+            assert!(start.addr().is_multiple_of(ALIGN) && buffer.capacity >= bytes + SLACK, "{bytes}");
+        }
+    }
 }

@@ -6,15 +6,13 @@
 //! only while the caller has not closed the region.
 
 use std::any::Any;
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
 
-/// How long a worker spins for the next region before it parks.
-const SPIN: Duration = Duration::from_micros(40);
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, Spinning, UnsafeCell, fence, spin_loop};
+
 /// Bit of the state that says that the region accepts workers. The bits below it are the number of active workers; bits
 /// 32 and up are the region's number.
 const OPEN: u64 = 1 << 31;
@@ -87,7 +85,7 @@ impl Team {
     }
 
     pub(crate) fn run(&self, pieces: usize, work: Work<'_>) {
-        if pieces <= 1 || self.workers.is_empty() || INSIDE.get() {
+        if pieces <= 1 || self.workers.is_empty() || INSIDE.with(Cell::get) {
             (0..pieces).for_each(work);
             return;
         }
@@ -99,7 +97,7 @@ impl Team {
         let shared = &*self.shared;
         // SAFETY: this thread holds the caller mutex, and the previous region is closed with no worker active, so
         // nobody else accesses the pointer.
-        unsafe { *shared.region.get() = &raw const region };
+        shared.region.with_mut(|place| unsafe { *place = &raw const region });
         shared.next.0.store(0, Ordering::Relaxed);
         let number = (shared.state.0.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xffff_ffff;
         shared.state.0.store(number << 32 | OPEN, Ordering::Release);
@@ -144,7 +142,7 @@ impl Drop for Close<'_> {
         while state.load(Ordering::Acquire) & ACTIVE != 0 {
             spins += 1;
             if spins < 2000 {
-                std::hint::spin_loop();
+                spin_loop();
             } else {
                 // The worker may be waiting for the core that this thread spins on.
                 thread::yield_now();
@@ -157,13 +155,13 @@ struct Inside(bool);
 
 impl Inside {
     fn enter() -> Inside {
-        Inside(INSIDE.replace(true))
+        Inside(INSIDE.with(|inside| inside.replace(true)))
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.set(self.0);
+        INSIDE.with(|inside| inside.set(self.0));
     }
 }
 
@@ -179,21 +177,18 @@ impl Shared {
     }
 
     fn serve(&self, index: usize) {
-        INSIDE.set(true);
+        INSIDE.with(|inside| inside.set(true));
         let mut last = 0;
-        let mut idle = Instant::now();
+        let mut spinning = Spinning::begin();
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 return;
             }
             if self.enter(&mut last) {
-                idle = Instant::now();
+                spinning = Spinning::begin();
                 continue;
             }
-            for _ in 0..8 {
-                std::hint::spin_loop();
-            }
-            if idle.elapsed() < SPIN {
+            if spinning.goes_on() {
                 continue;
             }
             let parked = &self.parked[index].0;
@@ -203,7 +198,7 @@ impl Shared {
                 thread::park();
             }
             parked.store(false, Ordering::Relaxed);
-            idle = Instant::now();
+            spinning = Spinning::begin();
         }
     }
 
@@ -226,7 +221,7 @@ impl Shared {
         *last = state >> 32;
         // SAFETY: this worker is counted as active, so the caller keeps the region alive until the count is lowered
         // below.
-        let region = unsafe { &**self.region.get() };
+        let region = self.region.with(|place| unsafe { &**place });
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.take_pieces(region))) {
             *region.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
@@ -238,6 +233,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
     #[test]
     fn every_piece_runs_once() {

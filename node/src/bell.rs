@@ -1,6 +1,8 @@
 //! A wake-up call for the one thread that computes.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
+
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// A bell that one thread waits on and any number of threads ring. Clones are the same bell.
 ///
@@ -28,8 +30,11 @@ impl Bell {
 
     /// Blocks until the bell has been rung since the previous wait.
     pub fn wait(&self) {
-        let woken = self.0.changed.wait_while(self.locked(), |was_rung| !*was_rung);
-        *woken.unwrap_or_else(|poisoned| poisoned.into_inner()) = false;
+        let mut was_rung = self.locked();
+        while !*was_rung {
+            was_rung = self.0.changed.wait(was_rung).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *was_rung = false;
     }
 
     /// Returns a value that rings this bell when it is dropped.

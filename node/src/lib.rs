@@ -7,7 +7,8 @@
 //! arguments to a serving process), [`life`] (the engine thread, whose end is the node's), [`bell`] (the engine's
 //! wake-up call), [`steps`] (quantization steps of KV that is shipped with loss), [`leash`] (cancel on drop),
 //! [`permits`] (a queue's bound), [`link`] (measured speed of the link to another node), [`intake`] (limits on what
-//! callers may have in flight). Private is `tokenizer` (the file and the digest of the checkpoint's tokenizer).
+//! callers may have in flight). Private are `sync` (what the bell is built from) and `tokenizer` (the file and the digest
+//! of the checkpoint's tokenizer).
 
 pub mod advice;
 pub mod bell;
@@ -27,6 +28,7 @@ pub mod program;
 pub mod respond;
 pub mod settings;
 pub mod steps;
+mod sync;
 mod tokenizer;
 
 pub use advice::Precision;

@@ -39,9 +39,8 @@ impl Cpu {
         let bytes = geometry.token_bytes();
         assert!(k_offset.max(v_offset) + width <= stride, "K or V reaches past the row");
         for run in runs {
-            assert!((run.row + run.rows) * stride <= x.len(), "a run reaches past the rows");
-            let end = run.slot + run.rows;
-            assert!(end <= run.blocks.len() * geometry.block_tokens, "a run reaches past its blocks");
+            assert!(run.rows_end().saturating_mul(stride) <= x.len(), "a run reaches past the rows");
+            assert!(run.slots_end() <= run.blocks.len() * geometry.block_tokens, "a run reaches past its blocks");
             self.rows(run.rows, 2 * width, 32 * 1024, &|row| {
                 let slot = run.slot + row;
                 let block = &run.blocks[slot / geometry.block_tokens];
@@ -74,9 +73,9 @@ impl Cpu {
         assert_eq!(group * geometry.kv_heads, heads, "heads are a multiple of kv_heads");
         let mut work = 0;
         for run in runs {
-            assert!((run.row + run.rows) * stride <= q.len(), "a run reaches past the rows of q");
-            assert!((run.row + run.rows) * heads * dim <= out.len(), "a run reaches past the rows of out");
-            let end = run.slot + run.rows;
+            let (rows, end) = (run.rows_end(), run.slots_end());
+            assert!(rows.saturating_mul(stride) <= q.len(), "a run reaches past the rows of q");
+            assert!(rows.saturating_mul(heads * dim) <= out.len(), "a run reaches past the rows of out");
             assert!(end <= run.blocks.len() * geometry.block_tokens, "a run reaches past its blocks");
             work += 2 * run.rows * end * heads * dim;
         }

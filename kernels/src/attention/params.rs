@@ -42,6 +42,18 @@ pub struct Run<'a> {
     pub blocks: &'a [BlockAddress],
 }
 
+impl Run<'_> {
+    /// Index after the last row.
+    pub(super) fn rows_end(&self) -> usize {
+        self.row.saturating_add(self.rows)
+    }
+
+    /// Slot after that of the last row.
+    pub(super) fn slots_end(&self) -> usize {
+        self.slot.saturating_add(self.rows)
+    }
+}
+
 /// Parameters of [`Cpu::attend`](crate::Cpu::attend).
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {

@@ -1,3 +1,5 @@
+use std::panic::AssertUnwindSafe;
+
 use super::*;
 use crate::testing::{close, numbers};
 use crate::{Format, Isa, to_f32};
@@ -189,6 +191,28 @@ fn short_long_and_empty_runs_in_any_order_give_the_same_bits() {
             sequences.iter().zip(parts).map(|(sequence, (slot, rows))| (sequence, slot, rows)).collect();
         assert_eq!(model.step(&cpu, &together), expected, "{:?}", model.geometry);
     }
+}
+
+#[test]
+fn a_run_whose_end_wraps_is_refused() {
+    let geometry = KvGeometry { format: Format::F32, kv_heads: 1, head_dim: 2, block_tokens: 4 };
+    let mut memory = [[0f32; 8]; 2];
+    let [k, v] = memory.each_mut().map(|plane| plane.as_mut_ptr().cast());
+    let blocks = [BlockAddress { k, v }];
+    let cpu = Cpu::new(1);
+    let is_refused = |row: usize, slot: usize| {
+        let runs = [Run { row, rows: 1, slot, blocks: &blocks }];
+        let attention = Attention { geometry, heads: 1, scale: 1.0, window: None, runs: &runs };
+        std::panic::catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: the block has its memory, which this thread alone uses.
+            unsafe {
+                cpu.store_kv(geometry, &[0.0; 4], 4, 0, 2, &runs);
+                cpu.attend(&attention, &[0.0; 2], 2, 0, &mut [0.0; 2]);
+            }
+        }))
+        .is_err()
+    };
+    assert!(!is_refused(0, 3) && is_refused(usize::MAX, 0) && is_refused(0, usize::MAX));
 }
 
 #[test]

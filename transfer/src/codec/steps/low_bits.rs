@@ -54,8 +54,7 @@ impl LowBits {
         }
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            // SAFETY: the processor has AVX-512 F and BW and BMI2, checked by `is_there`, and every such processor has
-            // POPCNT.
+            // SAFETY: the processor has all features of `write`, checked by `is_there`.
             return unsafe { avx512::write(self, codes, centers, writer) };
         }
         self.write_by(codes, centers, writer, bit_of, extract);
@@ -68,8 +67,7 @@ impl LowBits {
         }
         #[cfg(target_arch = "x86_64")]
         if avx512::is_there() {
-            // SAFETY: the processor has AVX-512 F and BW and BMI2, checked by `is_there`, and every such processor has
-            // POPCNT.
+            // SAFETY: the processor has all features of `read`, checked by `is_there`.
             return unsafe { avx512::read(self, codes, width, reader) };
         }
         self.read_by(codes, width, reader, deposit, add_bit);
@@ -217,7 +215,10 @@ mod avx512 {
     const WIDE: usize = 32;
 
     pub fn is_there() -> bool {
-        is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("bmi2")
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("bmi2")
+            && is_x86_feature_detected!("popcnt")
     }
 
     /// The codes of one half of a group, and a mask of those that exist.

@@ -90,6 +90,29 @@ mod tests {
         into
     }
 
+    /// Vectors gather from the tables, which would read whatever lies behind them.
+    #[test]
+    fn a_class_or_a_symbol_that_has_no_table_is_not_looked_up() {
+        let is_refused = |symbols: Vec<u8>, classes: Vec<u32>| {
+            std::panic::catch_unwind(move || {
+                let (mut states, mut words) = ([LOWEST; LANES], vec![0; symbols.len()]);
+                let run = Run { symbols: &symbols, classes: &repeated(&classes) };
+                simd::encode(&run, &mut states, &mut words, symbols.len())
+            })
+            .is_err()
+        };
+        assert!(!is_refused(vec![63; 40], vec![CLASSES as u32 - 1]));
+        assert!(is_refused(vec![63; 40], vec![CLASSES as u32]));
+        assert!(is_refused(vec![64; 40], vec![CLASSES as u32 - 1]));
+        let is_decoded = |class: u32| {
+            std::panic::catch_unwind(|| {
+                let (mut states, classes) = ([LOWEST; LANES], repeated(&[class]));
+                simd::decode(&mut [0; 40], &classes, &mut states, &[0; 2 * LANES], LANES, 0).is_ok()
+            })
+        };
+        assert!(is_decoded(CLASSES as u32 - 1).is_ok() && is_decoded(CLASSES as u32).is_err());
+    }
+
     proptest! {
         #[test]
         fn runs_round_trip_and_vectors_do_what_the_portable_code_does(

@@ -2,7 +2,7 @@
 
 use super::{
     portable::{Run, decode_portable, encode_portable},
-    tables::LANES,
+    tables::{CLASSES, LANES, SYMBOLS},
 };
 use crate::codec::error::CodeError;
 
@@ -11,8 +11,9 @@ pub fn encode(run: &Run<'_>, states: &mut [u32; LANES], words: &mut [u16], end: 
     #[cfg(target_arch = "x86_64")]
     if avx512::is_there() {
         assert!(run.symbols.len() <= end && end <= words.len());
-        // SAFETY: the processor has the instructions, checked by `is_there`; the assertion guarantees one word before
-        // `end` for each symbol.
+        assert!(has_tables(run.classes) && run.symbols.iter().fold(0, |all, &symbol| all | symbol) < SYMBOLS as u8);
+        // SAFETY: the processor has the instructions, checked by `is_there`; the assertions guarantee one word before
+        // `end` for each symbol, and that the tables have an entry for every class and symbol.
         return unsafe { avx512::encode(run, states, words, end) };
     }
     encode_portable(run, states, words, end)
@@ -29,12 +30,18 @@ pub fn decode(
 ) -> Result<usize, CodeError> {
     #[cfg(target_arch = "x86_64")]
     if avx512::is_there() {
-        assert!(at <= count && words.len() >= count + LANES);
+        assert!(at <= count && words.len() >= count + LANES && has_tables(classes));
         // SAFETY: the processor has the instructions, checked by `is_there`; the assertion guarantees `LANES` words
-        // after the first `count`, as many as a group could read.
+        // after the first `count`, as many as a group could read, and that the tables have every class.
         return unsafe { avx512::decode(symbols, classes, states, words, count, at) };
     }
     decode_portable(symbols, classes, states, words, count, at)
+}
+
+/// Whether the tables have all of the classes. Gathers do not check it.
+#[cfg(target_arch = "x86_64")]
+fn has_tables(classes: &[u32]) -> bool {
+    classes.iter().fold(0, |most, &class| most.max(class)) < CLASSES as u32
 }
 
 #[cfg(target_arch = "x86_64")]
