@@ -11,8 +11,7 @@ use crate::command;
 
 /// Programs that can also be configured by environment and file.
 const ROLES: [&str; 3] = ["router", "prefill", "decode"];
-const COMMANDS: [&str; 10] =
-    ["up", "chat", "plan", "eval", "bench", "doctor", "synth", "completions", "health", "key"];
+const COMMANDS: [&str; 10] = ["up", "chat", "plan", "eval", "bench", "doctor", "synth", "completions", "health", "key"];
 const INTRODUCTION: &str = "# Configuration
 
 Written by `secateur reference` from the definitions that the programs read their settings by; not to be edited. To renew it:
