@@ -1,4 +1,4 @@
-//! Secateur's router: OpenAI's HTTP API in, gRPC out. It never touches a tensor.
+//! Secateur's router: OpenAI's and Anthropic's HTTP APIs in, gRPC out. It never touches a tensor.
 //!
 //! One request, by file: [`http`]`/auth.rs` looks at its key ([`keys`]), and [`http`]`/chat.rs` reads and validates it
 //! ([`openai`]), fetches its pictures where they are given by URL ([`fetch`]), tokenizes it ([`prompt`], [`served`]),
@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod answer;
+pub mod anthropic;
 pub mod app;
 pub mod cluster;
 pub mod config;

@@ -12,7 +12,7 @@ use crate::{
         reply::OpenAiReply,
         response::{ScoreStyle, Shape},
     },
-    prompt,
+    prompt::{self, Prompt},
     reply::{Format, ReplyId},
     request::{ChatJob, Fetched, Generation, Limits, Opening, Picture, PictureUrl, Structured},
     template::ChatTemplate,
@@ -47,6 +47,13 @@ fn check_effort(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
     Err(ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param(REASONING_EFFORT))
 }
 
+/// The prompt of a conversation, if the model can do what its request asks for.
+pub fn prompt(app: &App, job: &mut ChatJob) -> Result<Prompt, ServiceError> {
+    force_calls(app, &mut job.generation)?;
+    check_effort(app, job)?;
+    prompt::build(&app.model, job, app.max_positions())
+}
+
 impl Job for ChatJob {
     fn parse(body: &Value, limits: &Limits) -> Result<Self, ServiceError> {
         chat::parse(body, limits)
@@ -66,9 +73,7 @@ impl Job for ChatJob {
     }
 
     fn prepare(mut self, app: &App, fetched: &Fetched) -> Result<(Generation, Vec<Prepared>), ServiceError> {
-        force_calls(app, &mut self.generation)?;
-        check_effort(app, &self)?;
-        let prompt = prompt::build(&app.model, &self, app.max_positions())?;
+        let prompt = prompt(app, &mut self)?;
         let image_token = app.model.image_token.as_ref().map(|token| token.id);
         let pictures = self.pictures.into_iter().map(|sent| sent.with_bytes(fetched));
         let pictures: Vec<Picture> = pictures.collect::<Result<_, _>>()?;

@@ -12,8 +12,9 @@ use crate::config::Origin;
 /// Time for which a browser may remember the answer to a preflight request.
 const REMEMBERED: Duration = Duration::from_secs(60 * 60);
 /// Headers of answers that scripts may read, besides those that they always may.
-const EXPOSED: [HeaderName; 9] = [
+const EXPOSED: [HeaderName; 10] = [
     HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
     header::RETRY_AFTER,
     HeaderName::from_static("x-should-retry"),
     HeaderName::from_static("x-ratelimit-limit-requests"),

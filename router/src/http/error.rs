@@ -16,10 +16,11 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Header by which OpenAI's clients decide whether to retry.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
-/// Status, body and headers of an error.
+/// Status, body and headers of an error. The error itself is an extension of the answer, for APIs with another body.
 pub fn response(error: &ServiceError) -> Response {
     let status = StatusCode::from_u16(error.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = json(status, &ErrorBody::from(error));
+    response.extensions_mut().insert(error.clone());
     let headers = response.headers_mut();
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);

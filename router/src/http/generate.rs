@@ -198,7 +198,7 @@ fn prepare<J: Job>(app: &App, job: J, reply: ReplyId, fetched: &Fetched, held: &
 }
 
 /// Refuses a request for another model.
-fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
+pub fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
     match &generation.model {
         Some(model) if *model != app.model.name => Err(models::unknown(app, model)),
         _ => Ok(()),

@@ -1,4 +1,5 @@
-//! HTTP: routes, request bodies, and answers in OpenAI's formats. Every failure is answered with OpenAI's error body.
+//! HTTP: routes, request bodies, and answers in OpenAI's and Anthropic's formats. Every failure is answered with
+//! OpenAI's error body, and with Anthropic's on the routes of its API.
 
 mod auth;
 mod begin;
@@ -15,6 +16,7 @@ mod error;
 mod generate;
 mod health;
 mod limit;
+mod messages;
 mod metrics_page;
 mod models;
 mod openapi;
@@ -48,7 +50,8 @@ use secateur_proto::{ErrorCode, ServiceError};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
-    app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob, responses::ResponsesJob,
+    anthropic::MessagesJob, app::App, config::Origin, keys::Cost, openai::completion::CompletionJob, request::ChatJob,
+    responses::ResponsesJob,
 };
 
 pub use server::run;
@@ -63,8 +66,10 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
         .route("/v1/chat/completions", post(generate::route::<ChatJob>))
         .route("/v1/completions", post(generate::route::<CompletionJob>))
         .route("/v1/responses", post(generate::route::<ResponsesJob>))
+        .route("/v1/messages", post(generate::route::<MessagesJob>))
         .route("/v1/embeddings", post(embeddings::embeddings));
     let requests = Router::new()
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
         .route("/v1/score", post(scoring::no_head))
         .route("/v1/rerank", post(scoring::no_head))
         .route("/rerank", post(scoring::no_head))
@@ -87,7 +92,8 @@ pub fn routes(app: Arc<App>, origins: &[Origin]) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(limit::check));
+        .layer(middleware::from_fn(limit::check))
+        .layer(middleware::from_fn(messages::in_its_words));
     let routes = match cors::layer(origins) {
         Some(cors) => routes.layer(cors),
         None => routes,

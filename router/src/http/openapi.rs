@@ -31,6 +31,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        anthropic::MessagesJob,
         metrics::Metrics,
         openai::{chat, completion, embeddings},
         reply::{Content, ReplyId},
@@ -70,6 +71,29 @@ mod tests {
             }
         }
         check(&document(), &document());
+    }
+
+    /// Every bound that the document allows in a message's request is taken, and every null.
+    #[test]
+    fn the_code_takes_messages_within_their_bounds() {
+        let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };
+        let schema = document()["components"]["schemas"]["MessagesRequest"].clone();
+        let required: Vec<String> = serde_json::from_value(schema["required"].clone()).unwrap();
+        for (field, described) in schema["properties"].as_object().unwrap() {
+            let bounds = ["minimum", "maximum"].iter().filter_map(|bound| described.get(*bound));
+            let null = Some(&Value::Null).filter(|_| !required.contains(field));
+            for value in bounds.chain(null) {
+                let mut body = serde_json::json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 200});
+                body[field] = value.clone();
+                let read = MessagesJob::parse(&body, &limits);
+                assert!(read.is_ok(), "{field} = {value}: {read:?}");
+            }
+        }
+        for field in required {
+            let mut body = serde_json::json!({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 200});
+            body[&field] = Value::Null;
+            assert_eq!(MessagesJob::parse(&body, &limits).unwrap_err().param, Some(field));
+        }
     }
 
     /// The code accepts every bound of a request for a response, and writes the documented keys.

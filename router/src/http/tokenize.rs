@@ -41,7 +41,7 @@ pub async fn detokenize(State(app): State<Arc<App>>, request: Request) -> Respon
 }
 
 /// Answers a request with what `work` makes of its body, away from the async threads.
-async fn answer(
+pub async fn answer(
     app: &Arc<App>,
     request: Request,
     work: impl FnOnce(&App, &Value) -> Result<Value, ServiceError> + Send + 'static,
@@ -80,7 +80,7 @@ fn tokenized(app: &App, job: TokenizeJob) -> Result<Vec<u32>, ServiceError> {
 
 /// Refuses URLs of pictures that a chat request would not fetch. The others are not fetched here either: whatever is
 /// there becomes one token.
-fn check_urls(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
+pub fn check_urls(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
     let urls = job.urls();
     match (&app.fetcher, urls.first()) {
         (Some(fetcher), _) => fetcher.check(&urls),

@@ -9,7 +9,7 @@ use crate::tools::{Choice, Function, ToolUse};
 /// Most tools of one request.
 const TOOLS_MAX: usize = 128;
 /// Most characters of a function's name.
-const NAME_MAX: usize = 64;
+const NAME_MAX: usize = 128;
 
 /// Reads what a request says about tools; `None` if it has none, or asks that none be called.
 pub fn parse(fields: &Fields) -> Result<Option<ToolUse>, ServiceError> {

@@ -163,7 +163,7 @@ mod tests {
             (
                 json!({"tools": [tool("a b")]}),
                 "tools[0].name",
-                "tools[0].name must be 1 to 64 letters, digits, underscores, hyphens or dots",
+                "tools[0].name must be 1 to 128 letters, digits, underscores, hyphens or dots",
             ),
             (
                 json!({"tools": [tool("f")], "tool_choice": {"type": "function", "name": "g"}}),

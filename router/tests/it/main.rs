@@ -15,6 +15,7 @@ mod https;
 mod keys;
 mod live_page;
 mod logprobs;
+mod messages;
 mod pages;
 mod pauses;
 mod placement;

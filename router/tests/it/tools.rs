@@ -1,17 +1,15 @@
 //! Tools and structured output, from the body to the nodes and from the tokens to the client.
 
-use std::path::PathBuf;
-
 use secateur_proto::v1::grammar::Kind;
 use serde_json::{Value, json};
 
 use crate::support::{
-    answer_tokens, model_folder,
+    answer_tokens, model_with_template,
     router::{Cluster, question},
 };
 
 /// A template in the manner of Qwen2.5's, on the tiny tokenizer.
-const TEMPLATE: &str = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}\
+pub const TEMPLATE: &str = "{% if tools %}{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}\
     Answer within <tool_call></tool_call>.\n{% endif %}\
     {% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\
     {% for call in message.tool_calls or [] %}<tool_call>{{ call.function.name }}</tool_call>{% endfor %}\n{% endfor %}assistant: ";
@@ -21,16 +19,7 @@ pub const CALL: &str = "<tool_call>\n{\"name\": \"look_up\", \"arguments\": {\"c
 
 /// The tiny model with a template that takes tools; the folder lives as long as the test.
 pub fn model_with_tools() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(model_folder()).unwrap() {
-        let path: PathBuf = entry.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let file = folder.path().join("tokenizer_config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    config["chat_template"] = TEMPLATE.into();
-    std::fs::write(file, config.to_string()).unwrap();
-    folder
+    model_with_template(TEMPLATE)
 }
 
 /// One pair that serves the model in `folder` and answers so.
