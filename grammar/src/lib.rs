@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! grammar.rs      what is asked for
+//! space.rs        white space between the parts of a JSON document
 //! spelling.rs     how a vocabulary spells the bytes of a token
 //! vocabulary.rs   the bytes of every token, and grammars compiled against them
 //! constraint.rs   one answer's state: which tokens may follow
@@ -12,11 +13,13 @@
 
 mod constraint;
 mod grammar;
+mod space;
 mod spelling;
 mod vocabulary;
 
 pub use constraint::Constraint;
 pub use grammar::Grammar;
+pub use space::with_bounded_space;
 pub use spelling::Spelling;
 pub use vocabulary::Vocabulary;
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use llguidance::{
-    JsonCompileOptions, ParserFactory,
+    ParserFactory,
     api::TopLevelGrammar,
     toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie},
 };
 use serde_json::Value;
 
-use crate::{Constraint, Grammar, GrammarError, Spelling};
+use crate::{Constraint, Grammar, GrammarError, Spelling, space::with_bounded_space};
 
 /// Levels of nesting and productions are bounded by llguidance's defaults; this bounds what is parsed at all, in bytes.
 const SOURCE_MAX: usize = 1 << 20;
@@ -110,16 +110,6 @@ impl Vocabulary {
         }
         Ok(constraint)
     }
-}
-
-/// White space between a document's parts is free, as models write it, but not endless. A schema that says itself what it
-/// allows keeps that.
-fn with_bounded_space(mut schema: Value) -> Value {
-    if schema.is_object() && schema.get("x-guidance").is_none() {
-        let whitespace_pattern = Some(r"[\x20\x0A\x0D\x09]{1,24}".to_owned());
-        JsonCompileOptions { whitespace_pattern, ..JsonCompileOptions::default() }.apply_to(&mut schema);
-    }
-    schema
 }
 
 /// The text of a panic is not for clients, and an error of the same kind is all that can be said of it.

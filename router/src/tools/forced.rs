@@ -1,6 +1,6 @@
 //! The grammar of an answer that has to be a call.
 
-use secateur_grammar::Grammar;
+use secateur_grammar::{Grammar, with_bounded_space};
 use serde_json::Value;
 
 use super::{Choice, Dialect, Function, ToolUse};
@@ -20,7 +20,7 @@ pub fn grammar(dialect: Dialect, tools: &ToolUse) -> Option<Grammar> {
     for (at, function) in functions.into_iter().enumerate() {
         let head = format!(r#"{{"name": {}, "{}": "#, Value::from(function.name.as_str()), dialect.arguments_key());
         lines.push(format!(r#"call_{at}: {} arguments_{at} "}}""#, Value::from(head)));
-        lines.push(format!("arguments_{at}: %json {}", function.parameters));
+        lines.push(format!("arguments_{at}: %json {}", with_bounded_space(function.parameters.clone())));
     }
     Some(Grammar::Lark(lines.join("\n")))
 }
@@ -60,6 +60,7 @@ mod tests {
         };
         assert!(named.contains(r#"call_0: "{\"name\": \"g\", \"parameters\": " arguments_0 "}""#), "{named}");
         assert!(!named.contains("call_1"));
+        assert!(named.contains("whitespace_pattern"), "white space in arguments has an end: {named}");
         let Some(Grammar::Lark(any)) = grammar(Dialect::Hermes, &tools(Choice::Required, true)) else { panic!() };
         assert!(any.contains("call: call_0 | call_1") && any.contains("tagged)*"), "{any}");
     }

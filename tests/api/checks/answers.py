@@ -156,3 +156,47 @@ def probes_are_answered(client):
         assert http.get(root + "/server_info").status_code == 404
         tokens = http.post(root + "/tokenize", json={"prompt": "Hello!"}).json()
         assert tokens["count"] == len(tokens["tokens"]) > 0
+
+
+@check
+def a_model_is_described(client):
+    card = model(client)
+    assert card.owned_by == "secateur" and card.created > 1_700_000_000 and card.model_extra["parent"] is None
+    assert [each.id for each in client.models.list()] == [card.id]
+    reply = ask(client, "Hello!", max_tokens=1)
+    assert reply.model == card.id and abs(reply.created - card.created) < 10**9
+
+
+@check
+def a_prompt_that_was_seen_before_is_cached(client):
+    content = "The red square is left of the blue circle. " * 20
+    first, second = (ask(client, content, max_tokens=1).usage for _ in range(2))
+    cached = second.prompt_tokens_details.cached_tokens
+    assert second.prompt_tokens == first.prompt_tokens and 0 < cached <= second.prompt_tokens, second
+
+
+@check
+def tokens_of_whole_answers_and_streams_are_the_same(client):
+    for content in ("Hello!", SAMPLE_CONTENT):
+        whole = ask(client, content, temperature=0, max_tokens=24).usage
+        chunks = list(ask(client, content, temperature=0, max_tokens=24, stream=True, stream_options={"include_usage": True}))
+        streamed = chunks[-1].usage
+        assert (whole.prompt_tokens, whole.completion_tokens) == (streamed.prompt_tokens, streamed.completion_tokens)
+        assert whole.total_tokens == whole.prompt_tokens + whole.completion_tokens == streamed.total_tokens
+
+
+@check
+def names_in_messages_are_taken(client):
+    messages = [{"role": "system", "content": "Be brief.", "name": "boss"}, {"role": "user", "content": "Hello!", "name": "ann"}]
+    assert client.chat.completions.create(model=model(client).id, messages=messages, max_tokens=2).choices
+
+
+@check
+def requests_of_the_page_are_seen_in_the_cluster(client):
+    raw = client.chat.completions.with_raw_response.create(
+        model=model(client).id, messages=user("Hello!"), max_tokens=2, extra_headers={"x-request-id": "check-of-the-view"})
+    usage = raw.parse().usage
+    recent = httpx.get(f"{client.base_url}cluster").json()["recent"]
+    found = [entry for entry in recent if entry["id"] == "check-of-the-view"]
+    assert len(found) == 1 and found[0]["usage"]["prompt_tokens"] == usage.prompt_tokens, found
+    assert "Hello!" not in str(recent), "no word of a prompt is kept"

@@ -63,3 +63,33 @@ def n_streams_are_told_apart(client):
 def n_with_log_probabilities(client):
     reply = ask(client, "Hello!", n=2, max_tokens=3, logprobs=True, top_logprobs=2, extra_body=LONG)
     assert all(len(choice.logprobs.content) == 3 for choice in reply.choices)
+
+
+@check
+def each_choice_has_the_next_seed(client):
+    options = {"max_tokens": 12, "temperature": 2, "extra_body": LONG}
+    several = [choice.message.content for choice in ask(client, "Hello!", n=3, seed=5, **options).choices]
+    alone = [ask(client, "Hello!", seed=5 + index, **options).choices[0].message.content for index in range(3)]
+    assert several == alone and len(set(alone)) == 3
+
+
+@check
+def tokens_of_all_choices_are_counted(client):
+    reply = ask(client, SAMPLE_CONTENT, n=3, temperature=0)
+    one = ask(client, SAMPLE_CONTENT, temperature=0)
+    assert reply.usage.completion_tokens == 3 * one.usage.completion_tokens
+    assert reply.usage.total_tokens == one.usage.prompt_tokens + reply.usage.completion_tokens
+
+
+@check
+def choices_end_each_for_itself(client):
+    options = {"temperature": 2, "seed": 1, "max_tokens": 60}
+    whole = ask(client, "Hello!", n=6, **options)
+    ends = {choice.index: choice.finish_reason for choice in whole.choices}
+    seen = {}
+    for chunk in ask(client, "Hello!", n=6, stream=True, **options):
+        for choice in chunk.choices:
+            assert choice.index not in seen, "nothing follows a finish reason"
+            if choice.finish_reason:
+                seen[choice.index] = choice.finish_reason
+    assert seen == ends and set(ends) == set(range(6))

@@ -16,6 +16,12 @@ def check(function):
     return function
 
 
+def front_check(function):
+    """A check of the second router (front.py), whose template tells of tools and of thinking, and which asks for keys."""
+    function.is_of_front = True
+    return check(function)
+
+
 def data_uri(path):
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
@@ -41,6 +47,32 @@ def ask(client, content, **options):
 
 def text(reply):
     return reply.choices[0].message.content
+
+
+def joined(chunks):
+    """The text of a stream's only choice."""
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def tokens(client, prompt, **options):
+    """The tokens of a text, without those that begin a prompt."""
+    body = {"prompt": prompt, "add_special_tokens": False, **options}
+    return client.post("/../tokenize", body=body, cast_to=object)["tokens"]
+
+
+def conversation_tokens(client, messages, **options):
+    return client.post("/../tokenize", body={"messages": messages, **options}, cast_to=object)["tokens"]
+
+
+def text_of(client, ids):
+    """The text of tokens, special tokens included."""
+    return client.post("/../detokenize", body={"tokens": ids}, cast_to=object)["prompt"]
+
+
+def words_and_end(client, words):
+    """The field that makes the model say `words` and end, whatever it would have said."""
+    end = tokens(client, "</s>")
+    return {"secateur": {"forced_token_ids": tokens(client, words) + end}}
 
 
 def complete(client, prompt, **options):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
+import openai
 
 from .common import SAMPLE, SAMPLE_CONTENT, ask, check, model, user
 
@@ -14,7 +15,7 @@ FREE_WITHIN_S = 2.0
 
 
 def cluster(client):
-    return httpx.get(f"{client.base_url}cluster").json()
+    return httpx.get(f"{client.base_url}cluster", headers=client.auth_headers).json()
 
 
 def is_free(view):
@@ -107,3 +108,58 @@ def a_reader_that_takes_nothing_loses_its_places(client):
             assert time.monotonic() - begun < 10, "not all eight began"
             time.sleep(0.02)
         assert freed_after(client, patience=60) > 20, "it was the patience that ended it"
+
+
+MIXED = [
+    {"content": "Hello!", "temperature": 2, "max_tokens": 32, "extra_body": {"ignore_eos": True}},
+    {"content": SAMPLE_CONTENT, "temperature": 0},
+    {"content": "A digit.", "temperature": 1, "extra_body": {"guided_regex": "[0-9]{12}"}},
+    {"content": "word " * 300, "temperature": 1, "max_tokens": 8, "stop": ["never there"]},
+    {"content": "A record.", "temperature": 1.5, "max_tokens": 120, "response_format": {"type": "json_object"}},
+]
+
+
+@check
+def twenty_mixed_streams_are_their_whole_answers(client):
+    asked = [{**MIXED[number % len(MIXED)], "seed": number} for number in range(20)]
+    whole = [ask(client, **options).choices[0] for options in asked]
+
+    def stream(options):
+        said, end = "", None
+        for chunk in ask(client, stream=True, **options):
+            said += chunk.choices[0].delta.content or ""
+            end = chunk.choices[0].finish_reason or end
+        return said, end
+
+    with ThreadPoolExecutor(20) as pool:
+        streams = list(pool.map(stream, asked))
+    assert streams == [(choice.message.content, choice.finish_reason) for choice in whole]
+
+
+def running(client):
+    shown = httpx.get(str(client.base_url).removesuffix("v1/") + "metrics").text
+    return next(float(line.rpartition(" ")[2]) for line in shown.splitlines() if line.startswith("vllm:num_requests_running"))
+
+
+@check
+def a_stream_that_its_client_closes_frees_its_place(client):
+    for _ in range(5):
+        stream = ask(client, "Hello!", stream=True, temperature=0, extra_body={"ignore_eos": True})
+        next(iter(stream))
+        assert running(client) == 1
+        stream.close()
+        assert freed_after(client) <= FREE_WITHIN_S and running(client) == 0
+
+
+@check
+def an_answer_that_its_client_gives_up_frees_its_place(client):
+    hasty = client.with_options(timeout=0.2)
+    for _ in range(3):
+        try:
+            hasty.chat.completions.create(
+                model="", messages=user("Hello!"), temperature=0, max_tokens=4_000, extra_body={"ignore_eos": True, "model": None})
+        except openai.APITimeoutError:
+            pass
+        else:
+            raise AssertionError("4000 tokens in 0.2 s")
+        assert freed_after(client) <= FREE_WITHIN_S

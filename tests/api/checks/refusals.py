@@ -121,3 +121,52 @@ def messages_must_be_there(client):
 def special_tokens_in_words_are_words(client):
     for words in ["an <image> here", "what is </s> in <s>HTML</s>?"]:
         assert ask(client, words).choices[0].message.content is not None
+
+
+@check
+def errors_have_their_parts_as_the_client_names_them(client):
+    error = bad(client, "temperature", temperature=3, extra_headers={"x-request-id": "check-of-errors"})
+    assert (error.status_code, error.param, error.code, error.type) == (400, "temperature", "invalid_request", "invalid_request_error")
+    assert error.request_id == "check-of-errors" and "2" in error.body["message"]
+
+
+@check
+def each_status_has_the_clients_own_type(client):
+    kinds = {
+        openai.BadRequestError: lambda: ask(client, "Hello!", n=0),
+        openai.NotFoundError: lambda: client.post("/nothing", body={}, cast_to=object),
+        openai.APIStatusError: lambda: client.get("/chat/completions", cast_to=object),
+    }
+    found = [refused(kind, None if kind is not openai.BadRequestError else "n", call) for kind, call in kinds.items()]
+    assert [error.status_code for error in found] == [400, 404, 405]
+    assert [error.code for error in found] == ["invalid_request", "not_found", "method_not_allowed"]
+
+
+@check
+def refusals_cost_nothing_and_the_next_request_is_answered(client):
+    before = httpx.get(f"{client.base_url}cluster").json()["totals"]["generation_tokens"]
+    for _ in range(50):
+        bad(client, "temperature", temperature=5)
+    assert httpx.get(f"{client.base_url}cluster").json()["totals"]["generation_tokens"] == before
+    assert ask(client, "Hello!", max_tokens=1).choices
+
+
+@check
+def samplers_of_other_servers_are_refused_by_name(client):
+    for field, value in {
+        "mirostat": 2, "dry_multiplier": 0.8, "xtc_probability": 0.5, "typical_p": 0.5, "use_beam_search": True, "bad_words": ["x"],
+        "allowed_token_ids": [1], "grammar": "root ::= x", "ebnf": "root ::= x", "logits_processors": ["x"], "lora": [{"id": 0}],
+        "stop_regex": "x", "min_keep": 3, "n_predict": 5, "top_n_sigma": 1, "return_token_ids": True, "audio": {"voice": "x"},
+        "skip_special_tokens": False, "modalities": ["audio"], "verbosity": "low", "repeat_penalty": 1.1, "custom_logit_processor": "x",
+    }.items():
+        bad(client, field, "unsupported_parameter", extra_body={field: value})
+
+
+@check
+def values_that_mean_off_are_taken(client):
+    off = {
+        "mirostat": 0, "dry_multiplier": 0, "xtc_probability": 0, "typical_p": 1, "use_beam_search": False, "bad_words": [],
+        "grammar": "", "top_n_sigma": -1, "repeat_penalty": 1, "skip_special_tokens": True, "modalities": ["text"], "verbosity": "medium",
+        "top_k": -1, "min_p": 0, "best_of": 1, "tool_choice": "none", "tools": [], "response_format": {"type": "text"}, "echo": False,
+    }
+    assert ask(client, "Hello!", max_tokens=1, extra_body=off).choices

@@ -1,6 +1,6 @@
 """Parameters that say how tokens are drawn and what ends an answer."""
 
-from .common import SAMPLE_CONTENT, ask, check, text
+from .common import SAMPLE_CONTENT, ask, bad, check, complete, joined, text, tokens, words_and_end
 
 LONG = {"ignore_eos": True}
 
@@ -146,3 +146,59 @@ def log_probabilities_are_there_and_true(client):
 def logprobs_without_alternatives(client):
     entry = words(client, 1, logprobs=True).choices[0].logprobs.content[0]
     assert entry.top_logprobs == []
+
+
+@check
+def a_stop_text_may_be_shown(client):
+    whole = text(words(client, 40, temperature=0))
+    for start in range(1, len(whole) - 4, 9):
+        stop = whole[start : start + 4]
+        options = {"temperature": 0, "stop": [stop, "never there"], "extra_body": {"include_stop_str_in_output": True}}
+        reply = words(client, 40, **options)
+        assert text(reply) == whole[: whole.index(stop) + 4] and reply.choices[0].finish_reason == "stop"
+        assert joined(words(client, 40, stream=True, **options)) == text(reply)
+    bad(client, "include_stop_str_in_output", extra_body={"include_stop_str_in_output": "yes"})
+
+
+@check
+def a_stop_text_may_be_shown_in_completions(client):
+    whole = complete(client, "The red square", temperature=0, max_tokens=24, extra_body=LONG).choices[0].text
+    stop = whole[5:9]
+    shown = {**LONG, "include_stop_str_in_output": True}
+    reply = complete(client, "The red square", temperature=0, max_tokens=24, stop=stop, extra_body=shown)
+    assert reply.choices[0].text == whole[: whole.index(stop) + 4]
+
+
+@check
+def bytes_of_tokens_join_to_the_answer(client):
+    said = "é 👩‍👧 你好, a red square"
+    options = {"temperature": 0, "max_tokens": 100, "logprobs": True, "top_logprobs": 3}
+    reply = ask(client, "Hello!", extra_body=words_and_end(client, said), **options)
+    entries = reply.choices[0].logprobs.content
+    assert b"".join(bytes(entry.bytes) for entry in entries).decode() == text(reply) == said
+    assert len(entries) == reply.usage.completion_tokens == len(tokens(client, said))
+    assert all(len(entry.top_logprobs) == 3 and all(top.bytes for top in entry.top_logprobs) for entry in entries)
+
+
+@check
+def given_tokens_come_first(client):
+    ids = tokens(client, "a red square")
+    field = {"secateur": {"forced_token_ids": ids}}
+    entries = words(client, len(ids) + 4, temperature=0, logprobs=True, extra_body=field).choices[0].logprobs.content
+    assert "".join(entry.token for entry in entries).startswith("a red square") and len(entries) == len(ids) + 4
+    bad(client, "secateur.forced_token_ids", extra_body={"secateur": {"forced_token_ids": [99_999_999]}})
+
+
+@check
+def tokens_may_be_told_as_ids(client):
+    entries = words(client, 4, temperature=0, logprobs=True, extra_body={"return_tokens_as_token_ids": True}).choices[0].logprobs.content
+    plain = words(client, 4, temperature=0, logprobs=True).choices[0].logprobs.content
+    assert all(entry.token.startswith("token_id:") for entry in entries)
+    assert [entry.bytes for entry in entries] == [entry.bytes for entry in plain]
+
+
+@check
+def alternatives_come_in_order(client):
+    for entry in words(client, 6, temperature=1, seed=2, logprobs=True, top_logprobs=20).choices[0].logprobs.content:
+        numbers = [top.logprob for top in entry.top_logprobs]
+        assert numbers == sorted(numbers, reverse=True) and len({top.token for top in entry.top_logprobs}) >= 19

@@ -1,10 +1,12 @@
 """Streams: order of chunks, whole characters, joined text."""
 
+import asyncio
 import json
 
 import httpx
+import openai
 
-from .common import SAMPLE, SAMPLE_CONTENT, ask, check, model, text, user
+from .common import SAMPLE, SAMPLE_CONTENT, ask, check, model, text, user, words_and_end
 
 LONG = {"ignore_eos": True}
 
@@ -111,3 +113,37 @@ def the_helper_for_streams_works(client):
     with client.chat.completions.stream(model=model(client).id, messages=user(SAMPLE_CONTENT), temperature=0) as stream:
         final = stream.get_final_completion()
     assert final.choices[0].message.content == SAMPLE["answer"]
+
+
+@check
+def an_answer_of_no_text_is_a_stream_all_the_same(client):
+    options = {"temperature": 0, "max_tokens": 4, "extra_body": words_and_end(client, "")}
+    whole = ask(client, "Hello!", **options)
+    chunks = list(ask(client, "Hello!", stream=True, **options))
+    assert text(whole) == "" and whole.usage.completion_tokens == 0 and whole.choices[0].finish_reason == "stop"
+    assert chunks[0].choices[0].delta.role == "assistant" and chunks[-1].choices[0].finish_reason == "stop"
+
+
+@check
+def characters_of_several_tokens_come_whole(client):
+    said = "👩‍👩‍👧 é 你好 ﷺ"
+    pieces = [
+        chunk.choices[0].delta.content or ""
+        for chunk in ask(client, "Hello!", stream=True, temperature=0, max_tokens=100, extra_body=words_and_end(client, said))
+    ]
+    assert "".join(pieces) == said and not any("\ufffd" in piece for piece in pieces), pieces
+
+
+@check
+def the_async_client_reads_streams(client):
+    async def read(other, seed):
+        stream = await other.chat.completions.create(
+            model="", messages=user("Hello!"), stream=True, temperature=1.5, seed=seed, max_tokens=16, extra_body={**LONG, "model": None})
+        return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    async def many():
+        async with openai.AsyncOpenAI(base_url=str(client.base_url), api_key="none") as other:
+            return await asyncio.gather(*(read(other, seed) for seed in range(6)))
+
+    for seed, said in enumerate(asyncio.run(many())):
+        assert said == text(ask(client, "Hello!", temperature=1.5, seed=seed, max_tokens=16, extra_body=LONG))
