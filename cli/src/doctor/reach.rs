@@ -110,10 +110,18 @@ async fn trouble(status: &Status, address: &str) -> Trouble {
     }
     match status.code() {
         Code::Unauthenticated => Trouble::Secret,
-        Code::Unimplemented => Trouble::NotANode,
+        Code::Unimplemented => no_node(address).await,
         // The transport failed although a connection is possible, so the protocol of the other side is probed.
-        _ => greeting(address).await,
+        _ => match greeting(address).await {
+            Trouble::NotANode => no_node(address).await,
+            trouble => trouble,
+        },
     }
+}
+
+/// Tells a server of another gRPC service from a web server that speaks HTTP/2, as a router does.
+async fn no_node(address: &str) -> Trouble {
+    if speaks_http(address).await { Trouble::Http } else { Trouble::NotANode }
 }
 
 /// Classifies the other side by its answer to the beginning of HTTP/2.
