@@ -44,6 +44,11 @@ def passages(count: int, seed: int) -> list[str]:
     return found
 
 
+def named(token: dict) -> tuple:
+    """What tells a token from others: parts of a character have the same name, special tokens no bytes."""
+    return (token["token"], *token["bytes"])
+
+
 def ask(url: str, prompt: str, policy: str, tokens: int) -> dict:
     body = {
         "messages": [{"role": "user", "content": prompt}], "temperature": 0, "max_tokens": tokens,
@@ -52,9 +57,9 @@ def ask(url: str, prompt: str, policy: str, tokens: int) -> dict:
     }
     answer = post(f"{url}/chat/completions", body)
     content = answer["choices"][0]["logprobs"]["content"]
-    tops = [{tuple(top["bytes"]): top["logprob"] for top in token["top_logprobs"]} for token in content]
+    tops = [{named(top): top["logprob"] for top in token["top_logprobs"]} for token in content]
     return {
-        "tokens": [tuple(token["bytes"]) for token in content], "tops": tops,
+        "tokens": [named(token) for token in content], "tops": tops,
         "text": answer["choices"][0]["message"]["content"], "transfer": answer["secateur"]["transfer"],
     }
 

@@ -88,6 +88,10 @@ impl Sampler {
             (Some(token), _) => token,
             (None, Some(constraint)) => {
                 constraint.apply(logits)?;
+                // An answer that is complete by its grammar can only end, however short it is.
+                if !self.may_end() && self.can_go_on(logits) {
+                    self.ban_stops(logits);
+                }
                 self.pick(logits).ok_or(ModelError::Logits)?
             }
             (None, None) => self.pick(logits).ok_or(ModelError::Logits)?,
@@ -110,13 +114,8 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        // An answer that is complete by its grammar can only end, however short it is.
-        if self.index < u64::from(self.sampling.min_tokens) && self.constraint.is_none() {
-            for &token in &self.stop_token_ids {
-                if let Some(logit) = logits.get_mut(token as usize) {
-                    *logit = f32::NEG_INFINITY;
-                }
-            }
+        if !self.may_end() && self.constraint.is_none() {
+            self.ban_stops(logits);
         }
         if self.sampling.repels_prompt() {
             for &token in self.prompt.iter().chain(self.counts.keys().filter(|token| !self.prompt.contains(token))) {
@@ -129,6 +128,27 @@ impl Sampler {
         for (&token, &count) in &self.counts {
             if let Some(logit) = logits.get_mut(token as usize) {
                 *logit -= count as f32 * self.sampling.frequency_penalty + self.sampling.presence_penalty;
+            }
+        }
+    }
+
+    /// Whether the answer has as many tokens as it must have.
+    fn may_end(&self) -> bool {
+        self.index >= u64::from(self.sampling.min_tokens)
+    }
+
+    /// Whether some token that does not end the answer is not banned.
+    fn can_go_on(&self, logits: &[f32]) -> bool {
+        let goes_on = |(token, logit): (usize, &f32)| {
+            *logit > f32::NEG_INFINITY && !self.stop_token_ids.iter().any(|&stop| stop as usize == token)
+        };
+        logits.iter().enumerate().any(goes_on)
+    }
+
+    fn ban_stops(&self, logits: &mut [f32]) {
+        for &token in &self.stop_token_ids {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit = f32::NEG_INFINITY;
             }
         }
     }
@@ -223,6 +243,25 @@ mod tests {
     fn stop_tokens_are_banned_until_there_are_enough() {
         let sampling = Sampling { logit_bias: vec![(3, 50.0), (99, 1.0)], min_tokens: 2, ..Sampling::default() };
         assert_eq!(draws(sampling, &[], 3), [1, 1, 3]);
+    }
+
+    /// The end is the likeliest, and is put off as long as the grammar leaves another token.
+    #[test]
+    fn stop_tokens_are_banned_where_a_grammar_goes_on() {
+        let tokenizer = serde_json::json!({
+            "decoder": {"type": "ByteLevel"}, "added_tokens": [{"id": 3, "content": "<end>", "special": true}],
+            "model": {"vocab": {"a": 0, "b": 1, "c": 2}},
+        });
+        let vocabulary = secateur_grammar::Vocabulary::of_tokenizer(&tokenizer, Some(3)).unwrap();
+        let drawn = |regex: &str, min_tokens| {
+            let constraint = vocabulary.compile(&secateur_grammar::Grammar::regex(regex), &[3]).unwrap();
+            let sampling = Sampling { min_tokens, ..Sampling::default() };
+            let mut sampler = Sampler::constrained(sampling, vec![3], &[], &[], Some(constraint));
+            (0..3).map(|_| sampler.draw(&mut [0.0, 1.0, 2.0, 9.0]).unwrap().token).collect::<Vec<_>>()
+        };
+        assert_eq!(drawn("[abc]*", 0), [3, 3, 3]);
+        assert_eq!(drawn("[abc]*", 2), [2, 2, 3]);
+        assert_eq!(drawn("a?", 2), [0, 3, 3], "nothing may follow");
     }
 
     #[test]

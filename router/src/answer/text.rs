@@ -60,13 +60,14 @@ impl AnswerText {
             self.with_held(piece, |held, _| held.token(entry));
         }
         let text = self.detokenizer.push(token.id);
-        self.show(piece, text)
+        let is_unfinished = self.held.is_some() && self.detokenizer.is_unfinished();
+        self.show(piece, text, is_unfinished)
     }
 
     /// Adds the text that was held back to `piece`; returns whether it contained a stop text.
     pub fn end(&mut self, piece: &mut Piece) -> bool {
         let rest = self.detokenizer.flush();
-        if self.show(piece, rest) {
+        if self.show(piece, rest, false) {
             return true;
         }
         piece.text.push_str(&self.stops.flush());
@@ -81,15 +82,19 @@ impl AnswerText {
         }
     }
 
-    fn show(&mut self, piece: &mut Piece, text: String) -> bool {
+    /// Adds what may be shown of `text`. `is_unfinished`: its last token also begins a character that is not in it.
+    fn show(&mut self, piece: &mut Piece, text: String, is_unfinished: bool) -> bool {
         let written = text.len();
-        let Stopped { text, stop } =
-            if self.tokens <= self.min_tokens { Stopped { text, stop: None } } else { self.stops.push(&text) };
+        let Stopped { text, stop } = if self.tokens <= self.min_tokens {
+            Stopped { text: self.stops.pass(&text), stop: None }
+        } else {
+            self.stops.push(&text)
+        };
         let is_stopped = stop.is_some();
         piece.stop_text = stop;
         piece.text.push_str(&text);
         self.with_held(piece, |held, out| {
-            held.text(written);
+            held.text(written, is_unfinished);
             out.extend(held.shown(text.len()));
             if is_stopped {
                 out.extend(held.cut_off());
@@ -106,7 +111,12 @@ impl AnswerText {
 
     fn entry(&self, token: &Token) -> TokenEntry {
         let scored = |id, logprob| {
-            let token = ScoredToken::new(self.model.token_bytes(id), logprob);
+            let bytes = self.detokenizer.bytes_of(id);
+            let token = if bytes.is_empty() {
+                ScoredToken::new(self.model.token_bytes(id), logprob).unwritten()
+            } else {
+                ScoredToken::new(bytes, logprob)
+            };
             if self.style.as_ids { token.named_by_id(id) } else { token }
         };
         let logprob = token.logprob.clone().unwrap_or_default();
@@ -117,6 +127,9 @@ impl AnswerText {
         }
     }
 }
+
+#[cfg(test)]
+mod streams;
 
 #[cfg(test)]
 mod tests {

@@ -152,7 +152,7 @@ impl Candidate {
         let sampling = &shared.generation.sampling;
         let context = AnswerContext {
             epoch: order.epoch.clone(),
-            before: if prepared.is_continued { window(&order.tokens).to_vec() } else { Vec::new() },
+            before: if prepared.is_continued { window(&shared.app.model, &order.tokens) } else { Vec::new() },
             text_tokens: fitted.text_tokens,
             prompt_tokens_max: fitted.prompt_positions_max,
             stop: shared.generation.stop.clone(),

@@ -2,33 +2,35 @@
 //!
 //! Decoders look at neighbours (a leading space is dropped at the start, bytes of one character span tokens), so a
 //! token cannot be decoded alone. As in vLLM and TGI, a short window of earlier tokens is decoded with and without the
-//! new ones, and the difference is the new text. Text that ends in the replacement character is an unfinished character
-//! and waits for its remaining bytes.
+//! new ones, and the difference is the new text. Only the bytes of an unfinished character at its end wait: tokens may
+//! begin and end within characters, so to wait for a token that ends with one could take for ever.
 
 use std::sync::Arc;
 
 use crate::served::ServedModel;
 
-/// Longest run of tokens that may wait as an unfinished character. A character has at most four bytes, each at most one
-/// token, so a longer run is not a character: it is shown as it is, so that garbage grows neither the window nor the
-/// delay.
-const UNFINISHED_TOKENS_MAX: usize = 64;
-
 /// Number of tokens before the answer that decide how its first tokens are written.
 const BEFORE_TOKENS: usize = 8;
 
-/// Most tokens without text that a window may hold.
-const SILENT_TOKENS_MAX: usize = 128;
+/// Most tokens that may wait. Those of one character are at most four; the bound is for decoders that drop tokens.
+const WAITING_TOKENS_MAX: usize = 16;
 
-/// The last tokens of `before`, which decide how the next tokens are written.
-pub fn window(before: &[u32]) -> &[u32] {
-    &before[before.len().saturating_sub(BEFORE_TOKENS)..]
+/// The last tokens of `before` that decide how the next tokens are written: those with text, from the beginning of a
+/// character on, since a decoder may take all bytes in a row for unreadable where the first of them are missing.
+pub fn window(model: &ServedModel, before: &[u32]) -> Vec<u32> {
+    let with_text = before.iter().rev().copied().filter(|token| has_text(model, *token));
+    let mut last: Vec<u32> = with_text.take(BEFORE_TOKENS).collect();
+    last.reverse();
+    let begins_within = |token: &&u32| model.token_bytes(**token).first().copied().is_some_and(is_continuation);
+    let within = last.iter().take_while(begins_within).count();
+    last.drain(..within);
+    last
 }
 
 /// The growing text of one answer.
 pub struct Detokenizer {
     model: Arc<ServedModel>,
-    /// The window: tokens already shown up to `read`, then tokens that wait.
+    /// The window: tokens whose finished characters were shown, up to `read`, then tokens that wait. All have text.
     tokens: Vec<u32>,
     read: usize,
 }
@@ -37,54 +39,113 @@ impl Detokenizer {
     /// An empty answer whose text continues that of the tokens `before`, so that its first word keeps its leading
     /// space.
     pub fn after(model: Arc<ServedModel>, before: &[u32]) -> Self {
-        let tokens = window(before).to_vec();
+        let tokens = window(&model, before);
         Self { model, read: tokens.len(), tokens }
     }
 
     /// The text that `token` completes; empty while a character is unfinished.
     pub fn push(&mut self, token: u32) -> String {
-        self.tokens.push(token);
-        let text = self.decode(&self.tokens);
-        let is_unfinished = text.ends_with(char::REPLACEMENT_CHARACTER);
-        if is_unfinished && self.tokens.len() - self.read < UNFINISHED_TOKENS_MAX {
+        if !has_text(&self.model, token) {
             return String::new();
         }
-        self.advance(&text)
+        self.tokens.push(token);
+        self.advance(&self.finished(&self.tokens))
     }
 
     /// The remaining text when the answer ends; an unfinished character becomes the replacement character.
     pub fn flush(&mut self) -> String {
-        if self.read == self.tokens.len() {
-            return String::new();
-        }
-        let text = self.decode(&self.tokens);
-        self.advance(&text)
+        self.advance(&self.decode(&self.tokens))
     }
 
-    /// Returns the new text of the window, whose whole text is `text`, and moves the window forward.
+    /// Whether the last token with text ends within a character.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished(&self.tokens).is_some()
+    }
+
+    /// The bytes that `token` adds to the text if it comes next: none for a special token, and none of the space that
+    /// the decoder drops at the beginning.
+    pub fn bytes_of(&self, token: u32) -> Vec<u8> {
+        if !has_text(&self.model, token) {
+            return Vec::new();
+        }
+        let bytes = self.model.token_bytes(token);
+        let may_lose_space = self.tokens.is_empty() && bytes.first() == Some(&b' ');
+        if may_lose_space { self.decode(&[token]).into_bytes() } else { bytes }
+    }
+
+    /// Returns the new text of the window, whose text is `text`, and moves the window forward.
     fn advance(&mut self, text: &str) -> String {
-        let shown = self.decode(&self.tokens[..self.read]);
+        let shown = self.finished(&self.tokens[..self.read]);
         let new = match text.strip_prefix(shown.as_str()) {
             Some(new) => new.to_owned(),
             // The new tokens changed the decoding of earlier ones: a run of bytes turned out to be invalid.
-            None => self.decode(&self.tokens[self.read..]),
+            None => self.lossy(&self.tokens[self.read..]),
         };
-        // After tokens without text (special tokens) the window stays: on a window without text the decoder would drop
-        // the next word's leading space.
-        let is_worth_a_window = !new.is_empty();
-        if is_worth_a_window {
+        if !new.is_empty() {
             self.tokens.drain(..self.read);
-        } else if self.tokens.len() > SILENT_TOKENS_MAX {
-            // Bounds the window, so that an answer of only special tokens is not decoded from its start at each token.
-            self.tokens.drain(..self.tokens.len() - BEFORE_TOKENS);
+            self.read = self.tokens.len();
+        } else if self.tokens.len() - self.read > WAITING_TOKENS_MAX {
+            self.tokens.truncate(self.read);
         }
-        self.read = self.tokens.len();
         new
+    }
+
+    /// The text of `tokens` without an unfinished character at its end.
+    fn finished(&self, tokens: &[u32]) -> String {
+        match self.unfinished(tokens) {
+            None => self.decode(tokens),
+            // A decoder with byte fallback takes all bytes in a row for unreadable while one character is unfinished.
+            Some((first, 0)) => self.decode(&tokens[..first]),
+            Some((first, _)) => {
+                let mut text = self.decode(&tokens[..=first]);
+                if text.ends_with(char::REPLACEMENT_CHARACTER) {
+                    text.pop();
+                }
+                text
+            }
+        }
+    }
+
+    /// Where the unfinished character at the end of `tokens` begins, if there is one: the index of its first token, and
+    /// the number of that token's bytes before it.
+    fn unfinished(&self, tokens: &[u32]) -> Option<(usize, usize)> {
+        let mut tail = Vec::new();
+        for (index, token) in tokens.iter().enumerate().rev() {
+            let mut bytes = self.model.token_bytes(*token);
+            let start = bytes.iter().rposition(|byte| !is_continuation(*byte));
+            bytes.append(&mut tail);
+            if let Some(start) = start {
+                let error = std::str::from_utf8(&bytes[start..]).err();
+                return error.filter(|error| error.error_len().is_none()).map(|_| (index, start));
+            }
+            // A character has at most three bytes after its first one.
+            if bytes.len() > 3 {
+                return None;
+            }
+            tail = bytes;
+        }
+        None
+    }
+
+    fn lossy(&self, tokens: &[u32]) -> String {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.model.token_bytes(*token)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     fn decode(&self, tokens: &[u32]) -> String {
         text_of(&self.model, tokens)
     }
+}
+
+/// Whether `byte` is not the first one of its character.
+fn is_continuation(byte: u8) -> bool {
+    byte & 0xC0 == 0x80
+}
+
+/// Whether `token` is written at all: it has a text, and is not special. The decoder never sees the others.
+fn has_text(model: &ServedModel, token: u32) -> bool {
+    let is_special = |text: &str| model.tokenizer.get_added_vocabulary().is_special_token(text);
+    model.tokenizer.id_to_token(token).is_some_and(|text| !text.is_empty() && !is_special(&text))
 }
 
 /// The text of `tokens` without special tokens. Decoding fails only for decoders that refuse their own vocabulary; the
@@ -106,62 +167,4 @@ fn decoded(model: &ServedModel, tokens: &[u32], skips_special: bool) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::served;
-
-    fn model() -> Arc<ServedModel> {
-        Arc::new(served::load(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/model"), None).unwrap())
-    }
-
-    fn joined(model: &Arc<ServedModel>, tokens: &[u32]) -> (String, Vec<String>) {
-        let mut detokenizer = Detokenizer::after(model.clone(), &[]);
-        let mut pieces: Vec<String> = tokens.iter().map(|token| detokenizer.push(*token)).collect();
-        pieces.push(detokenizer.flush());
-        (pieces.concat(), pieces)
-    }
-
-    #[test]
-    fn characters_come_whole() {
-        let model = model();
-        let tokens = model.tokenizer.encode("héllo 👩‍👧 你好", false).unwrap().get_ids().to_vec();
-        let (text, pieces) = joined(&model, &tokens);
-        assert_eq!(text, "héllo 👩‍👧 你好");
-        assert!(pieces.iter().all(|piece| !piece.contains('\u{FFFD}')));
-    }
-
-    #[test]
-    fn an_unfinished_end_is_flushed_and_garbage_is_bounded() {
-        let model = model();
-        let emoji = model.tokenizer.encode("👩", false).unwrap().get_ids().to_vec();
-        let (text, _) = joined(&model, &emoji[..2]);
-        assert_eq!(text, "\u{FFFD}");
-        let garbage: Vec<u32> = std::iter::repeat_n(emoji[1], 1_000).collect();
-        let mut detokenizer = Detokenizer::after(model.clone(), &[]);
-        for token in garbage {
-            detokenizer.push(token);
-            assert!(detokenizer.tokens.len() <= 2 * UNFINISHED_TOKENS_MAX);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn joined_pieces_are_the_whole_text(text in "\\PC{0,40}") {
-            let model = model();
-            let tokens = model.tokenizer.encode(text.as_str(), false).unwrap().get_ids().to_vec();
-            let whole = model.tokenizer.decode(&tokens, true).unwrap();
-            prop_assert_eq!(joined(&model, &tokens).0, whole);
-        }
-
-        #[test]
-        fn joined_pieces_are_the_whole_text_for_any_tokens(tokens in prop::collection::vec(0u32..270, 0..60)) {
-            let model = model();
-            let whole = model.tokenizer.decode(&tokens, true).unwrap();
-            prop_assert_eq!(joined(&model, &tokens).0, whole);
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,8 @@ mod encode;
 mod marks;
 mod opening;
 mod stop;
+#[cfg(test)]
+pub mod streams;
 mod texts;
 
 pub use build::{Prompt, build, raw, tokenize};

@@ -7,6 +7,8 @@ pub struct StopMatcher {
     /// Whether the stop text that is found is shown.
     shows_stop: bool,
     held: String,
+    /// Number of first bytes of `held` in which no stop text may end.
+    passed: usize,
 }
 
 /// The result of adding a piece of text.
@@ -21,7 +23,7 @@ pub struct Stopped {
 impl StopMatcher {
     /// Looks for `stops`, none of which is empty.
     pub fn new(stops: Vec<String>, shows_stop: bool) -> Self {
-        Self { stops, shows_stop, held: String::new() }
+        Self { stops, shows_stop, held: String::new(), passed: 0 }
     }
 
     /// Takes the next piece of the answer.
@@ -32,9 +34,15 @@ impl StopMatcher {
             self.held.truncate(if self.shows_stop { start + stop.len() } else { start });
             return Stopped { text: std::mem::take(&mut self.held), stop: Some(stop) };
         }
-        let safe = self.safe_length();
-        let rest = self.held.split_off(safe);
-        Stopped { text: std::mem::replace(&mut self.held, rest), stop: None }
+        Stopped { text: self.release(), stop: None }
+    }
+
+    /// Takes the next piece of the answer, in which no stop text counts that ends there; one may begin there. Returns
+    /// the text that is safe to show.
+    pub fn pass(&mut self, piece: &str) -> String {
+        self.held.push_str(piece);
+        self.passed = self.held.len();
+        self.release()
     }
 
     /// The text still held back, when the answer ends for another reason.
@@ -44,15 +52,31 @@ impl StopMatcher {
 
     /// The stop text that is complete first, and its start, so that the result does not depend on how the text was cut.
     fn first_match(&self) -> Option<(usize, &str)> {
-        let matches = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|start| (start, stop.as_str())));
+        let matches = self.stops.iter().filter_map(|stop| self.find(stop).map(|start| (start, stop.as_str())));
         matches.min_by_key(|(start, stop)| (start + stop.len(), *start))
+    }
+
+    /// The start of the first `stop` that ends behind what was passed.
+    fn find(&self, stop: &str) -> Option<usize> {
+        let from = (self.passed + 1).saturating_sub(stop.len());
+        let from = (from..self.held.len()).find(|at| self.held.is_char_boundary(*at))?;
+        self.held[from..].find(stop).map(|start| from + start)
+    }
+
+    /// Takes out the text in which no stop text can have begun.
+    fn release(&mut self) -> String {
+        let rest = self.held.split_off(self.safe_length());
+        let text = std::mem::replace(&mut self.held, rest);
+        self.passed = self.passed.saturating_sub(text.len());
+        text
     }
 
     /// Length of the text in which no stop text can have begun.
     fn safe_length(&self) -> usize {
         let longest = self.stops.iter().map(String::len).max().unwrap_or(0);
         let from = self.held.len().saturating_sub(longest);
-        let may_begin = |start: usize| self.stops.iter().any(|stop| stop.starts_with(&self.held[start..]));
+        let begins = |stop: &String, rest: &str| stop.len() > rest.len() && stop.starts_with(rest);
+        let may_begin = |start: usize| self.stops.iter().any(|stop| begins(stop, &self.held[start..]));
         (from..self.held.len())
             .filter(|start| self.held.is_char_boundary(*start))
             .find(|start| may_begin(*start))
@@ -92,6 +116,17 @@ mod tests {
     fn the_stop_that_is_complete_first_wins() {
         assert_eq!(run(&["abcd", "bc"], &["abcd"]), ("a".into(), true));
         assert_eq!(run(&["abcd", "bc"], &["abc", "d"]), ("a".into(), true));
+    }
+
+    #[test]
+    fn a_stop_text_may_begin_where_none_counts() {
+        let mut matcher = StopMatcher::new(vec!["END".into(), "aa".into(), "xaay".into()], false);
+        assert_eq!(matcher.pass("END aab xaa"), "END aab ");
+        assert_eq!(matcher.push("z E"), Stopped { text: "xaaz ".into(), stop: None }, "aa has ended before");
+        assert_eq!(matcher.pass("N"), "");
+        assert_eq!(matcher.push("D"), Stopped { text: String::new(), stop: Some("END".into()) });
+        let mut matcher = StopMatcher::new(vec!["aa".into()], false);
+        assert_eq!((matcher.pass("aaa"), matcher.push("a").stop.as_deref()), ("aa".into(), Some("aa")));
     }
 
     #[test]

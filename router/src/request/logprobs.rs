@@ -20,6 +20,7 @@ pub struct TokenEntry {
 pub struct ScoredToken {
     token: String,
     logprob: f32,
+    /// Bytes of the text. Those of all tokens of an answer, one after the other, are the answer's text.
     bytes: Vec<u8>,
 }
 
@@ -34,9 +35,14 @@ impl ScoredToken {
         self.logprob
     }
 
-    /// Length of the token's text in characters.
+    /// Number of characters that begin in the token, so that the tokens of one character count it once.
     pub fn length(&self) -> usize {
-        String::from_utf8_lossy(&self.bytes).chars().count()
+        self.bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
+    }
+
+    /// The token without bytes: it is no part of the text.
+    pub fn unwritten(self) -> Self {
+        Self { bytes: Vec::new(), ..self }
     }
 
     /// The token named by its id, as vLLM writes it.
@@ -49,5 +55,20 @@ impl ScoredToken {
         let token = String::from_utf8_lossy(&bytes).into_owned();
         // `max` also replaces NaN by the minimum.
         Self { token, logprob: logprob.max(LOGPROB_MIN), bytes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_count_the_characters_that_begin_in_them() {
+        let length = |bytes: &[u8]| ScoredToken::new(bytes.to_vec(), 0.0).length();
+        assert_eq!(("né".len(), length("né".as_bytes())), (3, 2));
+        assert_eq!([&[0xEC][..], &[0x95], &[0x88]].map(length), [1, 0, 0], "a character in three tokens");
+        assert_eq!(length(&[0x88, b'a', 0xEC]), 2);
+        let special = ScoredToken::new(b"</s>".to_vec(), 0.0).unwritten();
+        assert_eq!((special.text(), special.length()), ("</s>", 0));
     }
 }

@@ -98,3 +98,12 @@ async fn a_node_that_leaves_them_out_is_no_answer() {
     assert_eq!(cluster.post(&question(json!({"logprobs": true}))).await.status(), 500);
     cluster.ask(json!({})).await;
 }
+
+#[tokio::test]
+async fn offsets_count_a_character_of_several_tokens_once() {
+    // The tokens of three bytes, `a`, the space, and two bytes.
+    let cluster = answering("你a é").await;
+    let body = json!({"prompt": "hello", "logprobs": 0});
+    let reply: Value = cluster.post_to("/v1/completions", &body).await.json().await.unwrap();
+    assert_eq!(reply["choices"][0]["logprobs"]["text_offset"], json!([0, 1, 1, 1, 2, 3, 4]));
+}

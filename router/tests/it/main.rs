@@ -10,6 +10,7 @@ mod embeddings;
 mod encodings;
 mod failures;
 mod fetch;
+mod first_token;
 mod http2;
 mod https;
 mod keys;

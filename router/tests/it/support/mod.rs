@@ -3,6 +3,7 @@
 pub mod http2;
 pub mod nodes;
 pub mod raw;
+pub mod replies;
 pub mod router;
 pub mod tls;
 pub mod web;
