@@ -36,17 +36,26 @@ fn main() {}
 ```
 [web](https://example.org/a_(b)) [script](javascript:alert(1)) [data](data:text/html,x)
 """
+# What no column is wide enough for: it scrolls or breaks there, and the conversation itself never scrolls sideways.
+WIDE = "\n\n".join([
+    "x" * 300, "```\n" + "y = f(x) + " * 40 + "\n```", "- https://example.org/" + "a" * 200,
+    "\n".join("|" + f" {cell} |" * 20 for cell in ("head", "---", "a cell")),
+])
 # Takes the place of the next fetch of an answer: a stream of one answer, its thinking and a call.
 STUB = """
-const [text, rest] = [arguments[0], window.fetch];
+const [text, breaksOff, rest] = [arguments[0], arguments[1], window.fetch];
 window.fetch = (url, options) => {
   if (!String(url).includes("chat")) return rest(url, options);
   window.fetch = rest;
   const event = (delta, more) => "data: " + JSON.stringify({ choices: [{ index: 0, delta }], ...more }) + "\\n\\n";
-  const call = { index: 0, function: { name: "prune", arguments: '{"twig": 3}' } };
+  const call = { index: 0, function: { name: "prune", arguments: `{"twig": "${"z".repeat(200)}"}` } };
   const parts = text.match(/[^]{1,7}/g).map((content) => event({ content }));
   const body = [event({ reasoning_content: "Which tool is it?" }), ...parts, event({ tool_calls: [call] }), "data: [DONE]\\n\\n"].join("");
-  return Promise.resolve(new Response(body, { headers: { "content-type": "text/event-stream" } }));
+  const broken = new ReadableStream({
+    start: (stream) => stream.enqueue(new TextEncoder().encode(event({ content: text }))),
+    pull: (stream) => stream.error(new TypeError("network error")),
+  });
+  return Promise.resolve(new Response(breaksOff ? broken : body, { headers: { "content-type": "text/event-stream" } }));
 };
 """
 
@@ -136,7 +145,8 @@ def keyboard(look):
     for _ in range(40):
         ActionChains(browser.driver).send_keys(Keys.TAB).perform()
         name, outline, style = browser.script(
-            "const e = document.activeElement, mark = e.id === 'file' ? document.querySelector('label[for=file]') : e;"
+            "const e = document.activeElement, marks = { file: 'label[for=file]', question: '.composer' };"
+            "const mark = marks[e.id] ? document.querySelector(marks[e.id]) : e;"
             "const s = getComputedStyle(mark);"
             "return [e.id || e.tagName + '.' + e.className, parseFloat(s.outlineWidth), s.outlineStyle]")
         if name in reached or name.startswith("BODY"):
@@ -221,6 +231,24 @@ def marked_up(look, cluster):
     look.check(links == [["https://example.org/a_(b)", "noopener noreferrer nofollow"]], f"marked up: {links}")
     look.check(browser.script("return document.querySelector('#turns > li:last-child .thinking').open") is False, "marked up: thinking is folded")
     look.state("marked-up")
+    browser.script(STUB, WIDE)
+    ask(browser, "z" * 200)
+    browser.until("the wide one is written", lambda: count(browser, "#turns .calls:not([hidden])") == 2)
+    for width, scheme in LOOKS[::2]:
+        browser.look_as(width, scheme)
+        wide = browser.script("const log = document.getElementById('log'); return log.scrollWidth - log.clientWidth")
+        look.check(wide <= 0, f"marked up: at {width} the conversation is {wide} pixels too wide")
+    browser.look_as(1440, "light")
+    browser.script(STUB, "Half", True)
+    ask(browser, "And if the connection ends?")
+    browser.until("the loss is told", lambda: "broke off" in last(browser, "#turns .trouble"))
+    look.check(last(browser, "#turns .answer > .prose") == "Half", "marked up: what came before the loss stays")
+    browser.script("document.getElementById('max-tokens').value = '99999999'")
+    browser.script(STUB, "Whole")
+    browser.find("question").send_keys("With more tokens than the field takes?")
+    browser.find("ask-button").click()
+    browser.until("a folded option holds no question back", lambda: "Whole" in last(browser, "#turns .answer > .prose"))
+    browser.script("document.getElementById('max-tokens').value = '512'")
     browser.find("new-button").click()
     look.check(count(browser, "#turns > li") == 0 and browser.find("hello").is_displayed(), "marked up: a new conversation is empty")
 

@@ -33,5 +33,5 @@ const showChart = (chart, { name, slots, values, highs = values, shown }) => {
   svg.replaceChildren(...values.map((_, at) => column(at)).filter(Boolean));
   const [from, top] = chart.querySelectorAll(".axis span");
   say(from, `${words.number((SLOTS * slots.seconds) / 60)} min ago`);
-  say(top, most ? `highest ${shown(most)}` : "");
+  say(top, most ? `max ${shown(most)}` : "");
 };

@@ -9,6 +9,8 @@ const growth = (key, count, now, span) => {
   const seen = seenCounts.get(key) ?? [];
   // A counter that went back is another process's.
   if (seen.length && seen.at(-1).count > count) seen.length = 0;
+  // What was seen before a pause, as while the page was hidden, says nothing of this moment.
+  if (seen.length && now - seen.at(-1).at > span) seen.length = 0;
   seen.push({ at: now, count });
   while (seen.length > 2 && now - seen[1].at >= span) seen.shift();
   seenCounts.set(key, seen);

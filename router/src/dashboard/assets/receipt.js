@@ -3,9 +3,9 @@
 // From the whole prompts to what was sent, cause by cause. A cause may also add: framing, or a shipment that was tried again.
 const causesOf = ({ unpruned, kept, planned, raw, sent }, coded) => [
   { key: "visual", name: "pictures pruned", from: unpruned, to: kept },
-  { key: "blocks", name: "left out by plan or policy", from: kept, to: planned },
+  { key: "blocks", name: kept < planned ? "shipped again after a failure" : "left out by plan or policy", from: kept, to: planned },
   { key: "held", name: "already at decode", from: planned, to: raw },
-  { key: "precision", name: coded, from: raw, to: sent },
+  { key: "precision", name: raw < sent ? "frames and tables weigh more than coding saves" : coded, from: raw, to: sent },
 ].filter(({ from, to }) => from > 0 && to > 0 && Math.abs(from / to - 1) >= 0.005);
 
 // The receipt has the factors; the bytes between them follow.
@@ -30,10 +30,9 @@ const savedBar = (bytes, coded) => {
   };
   const entry = (key, name, value) => make("li", { class: key }, make("span", { class: "swatch", "aria-hidden": "true" }), `${name} `, make("b", {}, value));
   const text = ({ from, to }) => (from >= to ? `−${words.bytes(from - to)}, ${words.times(from / to)}` : `+${words.bytes(to - from)}`);
-  const name = ({ key, name: cause, from, to }) => (key === "precision" && from < to ? "frames and tables weigh more than coding saves" : cause);
   return make("div", { class: "saved-bar" },
     make("div", { class: "stack", "aria-hidden": "true" }, part("sent", bytes.sent), ...[...causes].reverse().map(({ key, from, to }) => part(key, from - to))),
-    make("ul", { class: "legend" }, entry("sent", "sent", words.bytes(bytes.sent)), ...causes.map((cause) => entry(cause.key, name(cause), text(cause)))));
+    make("ul", { class: "legend" }, entry("sent", "sent", words.bytes(bytes.sent)), ...causes.map((cause) => entry(cause.key, cause.name, text(cause)))));
 };
 
 // The figures that matter at a glance.

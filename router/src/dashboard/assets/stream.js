@@ -1,14 +1,23 @@
 // One question over HTTP: its answer as it streams, or why there is none.
 
+// The next bytes. Where a connection ends in the middle, browsers throw as if none had been made.
+const readOn = async (reader) => {
+  try {
+    const { done, value } = await reader.read();
+    if (!done) return value;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+  }
+  throw new Error("The answer broke off before its end.");
+};
+
 // Events of a stream of server-sent events, as JSON; ends at [DONE].
 async function* eventsOf(response) {
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
-    if (done) throw new Error("The answer broke off before its end.");
-    rest += decoder.decode(value, { stream: true });
+    rest += decoder.decode(await readOn(reader), { stream: true });
     const events = rest.split("\n\n");
     rest = events.pop();
     for (const event of events) {
