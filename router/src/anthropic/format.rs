@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use secateur_proto::ServiceError;
-use serde_json::Value;
 
 use super::{
     error_body::ErrorBody,
@@ -11,7 +10,7 @@ use super::{
 };
 use crate::{
     answer::Piece,
-    reply::{Call, Content, Format, ReplyId, event},
+    reply::{self, Call, Content, Format, ReplyId, event},
     request::{FinishReason, Receipt, Usage},
 };
 
@@ -38,7 +37,7 @@ impl MessageFormat {
 }
 
 impl Format for MessageFormat {
-    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value {
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Bytes {
         // A message has one choice: its API asks for no more.
         let content = contents.into_iter().next().unwrap_or_else(|| Content::begin(None));
         let Content { text, reasoning, calls, logprobs: _, finish_reason, stop_text, prompt: _ } = content;
@@ -46,8 +45,7 @@ impl Format for MessageFormat {
         add_words(&mut blocks, text, calls);
         let end = End::of(finish_reason, stop_text.as_deref());
         let message = Message { secateur: Some(&receipt), ..self.message(blocks, end, usage) };
-        // Plain structs with string keys: this does not fail.
-        serde_json::to_value(message).unwrap_or_default()
+        reply::body(&message)
     }
 
     fn begun(&mut self, _index: usize, _echo: Option<String>, usage: Usage) -> Vec<Bytes> {

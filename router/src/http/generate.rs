@@ -17,10 +17,12 @@ use std::{
 
 use axum::{
     Extension,
+    body::Body,
     extract::{Request, State},
-    http::StatusCode,
+    http::{HeaderValue, header},
     response::Response,
 };
+use bytes::Bytes;
 use secateur_common::ids;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
@@ -197,6 +199,13 @@ fn prepare<J: Job>(app: &App, job: J, reply: ReplyId, fetched: &Fetched, held: &
     Ok(Ready { generation, prompts, format })
 }
 
+/// The answer with this body.
+fn written(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
 /// Refuses a request for another model.
 pub fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
     match &generation.model {
@@ -260,7 +269,7 @@ async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) 
     let is_scored = contents.iter().any(|content| content.prompt.is_some());
     let write = move || {
         let usage = total.usage();
-        error::json(StatusCode::OK, &format.whole(contents, usage, total.receipt()))
+        written(format.whole(contents, usage, total.receipt()))
     };
     if !is_scored {
         return Ok(write());

@@ -130,7 +130,8 @@ mod tests {
         }
         let job = ResponsesJob::parse(&serde_json::json!({"input": "hi"}), &limits).unwrap();
         let reply = ReplyId { epoch: "e".into(), created: 1, model: "m".into() };
-        let response = job.format(reply).whole(vec![Content::begin(None)], Usage::default(), Receipt::default());
+        let written = job.format(reply).whole(vec![Content::begin(None)], Usage::default(), Receipt::default());
+        let response: Value = serde_json::from_slice(&written).unwrap();
         let (mut found, mut written) = (keys(&response), keys(&schemas["Response"]["properties"]));
         found.sort();
         written.sort();

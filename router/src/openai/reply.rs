@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use secateur_proto::ServiceError;
-use serde_json::Value;
 
 use super::{
     response::{Completion, Head, ScoreStyle, Shape},
@@ -10,7 +9,7 @@ use super::{
 };
 use crate::{
     answer::Piece,
-    reply::{Content, Format, ReplyId},
+    reply::{self, Content, Format, ReplyId},
     request::{Receipt, StreamOptions, Usage},
 };
 
@@ -52,9 +51,9 @@ impl OpenAiReply {
 }
 
 impl Format for OpenAiReply {
-    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value {
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Bytes {
         let completion = Completion::new((self.head.clone(), self.shape, self.scores), contents, usage, receipt);
-        serde_json::to_value(completion).unwrap_or_default()
+        reply::body(&completion)
     }
 
     fn begun(&mut self, index: usize, echo: Option<String>, usage: Usage) -> Vec<Bytes> {
@@ -86,5 +85,36 @@ impl Format for OpenAiReply {
 
     fn failed(&mut self, failure: &ServiceError) -> Vec<Bytes> {
         vec![stream::error(failure)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::request::{ScoredToken, TokenEntry};
+
+    #[test]
+    fn a_number_is_the_same_whole_and_streamed() {
+        // Not among the numbers of 64 bits: widened, it is written with more digits.
+        let token = ScoredToken::new(b"a".to_vec(), -33.679_253);
+        let entry = TokenEntry { token: token.clone(), top_logprobs: vec![token] };
+        let said = || Piece { text: "a".into(), logprobs: Some(vec![entry.clone()]), ..Piece::default() };
+        let reply = |stream| {
+            let id = ReplyId { epoch: "e".into(), created: 1, model: "m".into() };
+            OpenAiReply::new(Shape::Chat, id, stream)
+        };
+        let mut content = Content::begin(None);
+        content.add(said());
+        let whole = reply(None).whole(vec![content], Usage::default(), Receipt::default());
+        let events = reply(Some(StreamOptions::default())).piece(0, said(), Usage::default());
+        let event = events[0].strip_prefix(b"data: ").unwrap();
+        let scores = |body: &[u8]| {
+            let body: Value = serde_json::from_slice(body).unwrap();
+            body["choices"][0]["logprobs"]["content"].clone()
+        };
+        assert_eq!(scores(&whole), scores(event));
+        assert_eq!(scores(event)[0]["logprob"].to_string(), "-33.679253");
     }
 }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use secateur_proto::ServiceError;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::Content;
 use crate::{
@@ -25,8 +24,8 @@ pub struct ReplyId {
 /// Writes one reply, whole or as server-sent events. Choices are numbered from 0; `usage` is that of the whole request
 /// so far.
 pub trait Format: Send + 'static {
-    /// The body of a reply that is not streamed.
-    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value;
+    /// The body of a reply that is not streamed, made by [`body`].
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Bytes;
 
     /// The events of a choice that has begun; `echo` is the prompt that is returned before its answer.
     fn begun(&mut self, index: usize, echo: Option<String>, usage: Usage) -> Vec<Bytes>;
@@ -39,6 +38,15 @@ pub trait Format: Send + 'static {
 
     /// The events of a failure in the stream, whose HTTP status has already been sent. Nothing follows them.
     fn failed(&mut self, failure: &ServiceError) -> Vec<Bytes>;
+}
+
+/// The JSON of a reply that is not streamed. It is written as that of events is, and not by way of a
+/// [`Value`](serde_json::Value), which widens numbers of 32 bits: `-33.679253` would be `-33.67925262451172` here alone.
+pub fn body(reply: &impl Serialize) -> Bytes {
+    // Plain structs with string keys: writing them to memory does not fail.
+    let written = serde_json::to_vec(reply);
+    debug_assert!(written.is_ok());
+    written.unwrap_or_default().into()
 }
 
 /// A server-sent event, named if `name` is given, whose data is `data` as JSON.

@@ -9,4 +9,4 @@ mod content;
 mod format;
 
 pub use content::{Before, Call, Content};
-pub use format::{Format, ReplyId, event};
+pub use format::{Format, ReplyId, body, event};

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{events::Events, object::ResponseObject, output::Output};
 use crate::{
     answer::Piece,
-    reply::{Content, Format, ReplyId},
+    reply::{self, Content, Format, ReplyId},
     request::{Receipt, TokenEntry, Usage},
 };
 
@@ -56,13 +56,12 @@ impl ResponseFormat {
 }
 
 impl Format for ResponseFormat {
-    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Value {
+    fn whole(&mut self, contents: Vec<Content>, usage: Usage, receipt: Receipt) -> Bytes {
         for content in contents.into_iter().take(1) {
             retell(content, &mut self.output, &mut self.events);
         }
         self.events.take();
-        // Plain structs with string keys: turning them into a value does not fail.
-        serde_json::to_value(self.ended(usage, &receipt)).unwrap_or_default()
+        reply::body(&self.ended(usage, &receipt))
     }
 
     fn begun(&mut self, _index: usize, _echo: Option<String>, _usage: Usage) -> Vec<Bytes> {

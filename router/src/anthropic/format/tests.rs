@@ -1,7 +1,7 @@
 //! Replies and the events of streams, exactly.
 
 use secateur_proto::ErrorCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::tools::CallPart;
@@ -189,6 +189,10 @@ fn a_failure_is_an_event_of_its_own() {
     assert_eq!(events.iter().map(read).collect::<Vec<_>>(), [json!({"type": "error", "error": inner})]);
 }
 
+fn whole(content: Content, usage: Usage) -> Value {
+    serde_json::from_slice(&format(&[]).whole(vec![content], usage, Receipt::default())).unwrap()
+}
+
 #[test]
 fn a_whole_reply_has_every_block() {
     let mut content = Content::begin(None);
@@ -196,7 +200,7 @@ fn a_whole_reply_has_every_block() {
     content.add(calls(&[part(0, Some("f"), "{\"b\": 1, \"a\": 2}")]));
     content.add(Piece { text: "Ünd ".into(), ..calls(&[part(1, Some("g"), "{\"cut")]) });
     content.add(ends(text("."), FinishReason::Length));
-    let mut reply = format(&[]).whole(vec![content], Usage::new(9, 5, 4), Receipt::default());
+    let mut reply = whole(content, Usage::new(9, 5, 4));
     for index in [2, 4] {
         let id = reply["content"][index]["id"].take();
         assert!(id.as_str().unwrap().starts_with("toolu_"));
@@ -216,6 +220,6 @@ fn a_whole_reply_has_every_block() {
         "secateur": serde_json::to_value(Receipt::default()).unwrap(),
     });
     assert_eq!(reply, expected);
-    let empty = format(&[]).whole(vec![Content::begin(None)], Usage::new(1, 0, 0), Receipt::default());
+    let empty = whole(Content::begin(None), Usage::new(1, 0, 0));
     assert_eq!((&empty["content"], &empty["stop_reason"]), (&json!([]), &json!("end_turn")));
 }

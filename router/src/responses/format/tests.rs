@@ -70,7 +70,8 @@ fn streamed(pieces: impl IntoIterator<Item = Piece>) -> Vec<Value> {
         assert_eq!(event["sequence_number"], number);
     }
     let mut last = events.last().unwrap()["response"].clone();
-    let mut whole = writer().whole(vec![content], usage, Receipt::default());
+    let whole = writer().whole(vec![content], usage, Receipt::default());
+    let mut whole: Value = serde_json::from_slice(&whole).unwrap();
     for response in [&mut last, &mut whole] {
         let items = response["output"].as_array_mut().unwrap();
         items.iter_mut().filter(|item| item["type"] == "function_call").for_each(|item| item["call_id"] = "c".into());
