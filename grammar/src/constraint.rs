@@ -2,20 +2,32 @@
 
 use std::sync::Arc;
 
-use llguidance::{Matcher, TokenParser};
+use llguidance::{
+    Matcher, TokenParser,
+    toktrie::{SimpleVob, TokTrie},
+};
 
 use crate::GrammarError;
+
+/// Most tokens in a row that are accepted without a mask. A mask gives the parser its means (steps of its lexer) anew; so
+/// many tokens use a small part of them.
+const UNMASKED_MAX: u32 = 16;
 
 /// A compiled grammar and how far an answer has come in it.
 pub struct Constraint {
     matcher: Matcher,
     /// The token that the parser ends with, and all others that may stand in its place.
     ends: Arc<[u32]>,
+    /// The tokens that may follow the answer so far; `None` until they are asked for.
+    mask: Option<Result<SimpleVob, GrammarError>>,
+    /// Tokens that were accepted since the last mask.
+    unmasked: u32,
 }
 
 impl Clone for Constraint {
     fn clone(&self) -> Self {
-        Self { matcher: self.matcher.deep_clone(), ends: self.ends.clone() }
+        let Self { matcher, ends, mask, unmasked } = self;
+        Self { matcher: matcher.deep_clone(), ends: ends.clone(), mask: mask.clone(), unmasked: *unmasked }
     }
 }
 
@@ -28,7 +40,7 @@ impl std::fmt::Debug for Constraint {
 impl Constraint {
     pub(crate) fn new(parser: TokenParser, end: u32, stops: &[u32]) -> Constraint {
         let ends = std::iter::once(end).chain(stops.iter().copied()).collect();
-        Constraint { matcher: Matcher::new(Ok(parser)), ends }
+        Constraint { matcher: Matcher::new(Ok(parser)), ends, mask: None, unmasked: 0 }
     }
 
     /// Whether some token may follow. A grammar that describes no text at all shows it in front of its first token.
@@ -37,24 +49,63 @@ impl Constraint {
         Ok(!mask.is_zero())
     }
 
+    /// Works out which tokens may follow, so that [`Constraint::apply`] has it at hand. It needs the answer's tokens so far
+    /// and no logits, so it may run while those are computed.
+    pub fn prepare(&mut self) {
+        // An error is kept, and returned by `apply`.
+        let _ = self.mask();
+    }
+
+    /// Whether the next token will be judged by a whole mask, whatever [`Constraint::certainly_allows`] is asked.
+    pub fn needs_mask(&self) -> bool {
+        self.unmasked >= UNMASKED_MAX
+    }
+
+    /// Whether `token` may follow, as far as that can be told without the tokens beside it, which takes a fraction of the
+    /// time. It may also follow where this is false: that is for [`Constraint::apply`] to say.
+    pub fn certainly_allows(&mut self, token: u32) -> bool {
+        if self.ends.contains(&token) {
+            return false;
+        }
+        if let Some(mask) = &self.mask {
+            return mask.as_ref().is_ok_and(|mask| (token as usize) < mask.len() && mask.is_allowed(token));
+        }
+        if self.needs_mask() || !self.is_spelled(token) {
+            return false;
+        }
+        self.matcher.validate_tokens(&[token]).is_ok_and(|valid| valid == 1)
+    }
+
+    /// Whether `token` is the one by which masks know its bytes: not one of several with the same, nor one without.
+    fn is_spelled(&self, token: u32) -> bool {
+        let Ok(tokens) = self.matcher.tok_env() else { return false };
+        let tokens = tokens.tok_trie();
+        let bytes = tokens.token(token);
+        let is_text = bytes.first().is_some_and(|first| *first != TokTrie::SPECIAL_TOKEN_MARKER);
+        is_text && tokens.token_id_at_bytes(bytes) == Some(token)
+    }
+
     /// Makes the logits of all tokens that may not follow negative infinity. Tokens that end an answer are allowed where
     /// the answer is complete.
     pub fn apply(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {
-        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Left(error.to_string()))?;
-        let may_end = self.ends.first().is_some_and(|&end| mask.is_allowed(end));
+        let ends = self.ends.clone();
+        let mask = self.mask()?;
+        let may_end = ends.first().is_some_and(|&end| mask.is_allowed(end));
+        let logit_of = |&end: &u32| Some((end, *logits.get(end as usize)?));
+        let kept: Vec<(u32, f32)> = if may_end { ends.iter().filter_map(logit_of).collect() } else { Vec::new() };
         let words = mask.as_slice();
         for (chunk, logits) in logits.chunks_mut(32).enumerate() {
-            let word = words.get(chunk).copied().unwrap_or(0);
-            if word == u32::MAX {
-                continue;
-            }
-            for (bit, logit) in logits.iter_mut().enumerate() {
-                let token = (chunk * 32 + bit) as u32;
-                let is_allowed = word >> bit & 1 == 1 || may_end && self.ends.contains(&token);
-                if !is_allowed {
-                    *logit = f32::NEG_INFINITY;
+            match words.get(chunk).copied().unwrap_or(0) {
+                u32::MAX => {}
+                0 => logits.fill(f32::NEG_INFINITY),
+                word => {
+                    let banned = logits.iter_mut().enumerate().filter(|(bit, _)| word >> bit & 1 == 0);
+                    banned.for_each(|(_, logit)| *logit = f32::NEG_INFINITY);
                 }
             }
+        }
+        for (end, logit) in kept {
+            logits[end as usize] = logit;
         }
         Ok(())
     }
@@ -64,7 +115,23 @@ impl Constraint {
         if self.ends.contains(&token) {
             return Ok(());
         }
-        self.matcher.consume_token(token).map_err(|error| GrammarError::Left(error.to_string()))
+        self.mask = None;
+        self.matcher.consume_token(token).map_err(|error| GrammarError::Left(error.to_string()))?;
+        self.unmasked += 1;
+        // The tokens of an answer that goes on elsewhere come without a draw between them.
+        if self.unmasked > UNMASKED_MAX {
+            self.prepare();
+        }
+        Ok(())
+    }
+
+    fn mask(&mut self) -> Result<&SimpleVob, GrammarError> {
+        let Self { matcher, mask, unmasked, .. } = self;
+        let known = mask.get_or_insert_with(|| {
+            *unmasked = 0;
+            matcher.compute_mask_or_eos().map_err(|error| GrammarError::Left(error.to_string()))
+        });
+        known.as_ref().map_err(Clone::clone)
     }
 }
 
@@ -129,8 +196,87 @@ mod tests {
         assert!(here.accept(u32::from(b'x')).is_err());
     }
 
+    /// Every state of an answer of random tokens: what is certainly allowed is in the mask, and of ordinary tokens nothing
+    /// else is.
+    fn certain_as_masked(grammar: &Grammar, seed: u64) {
+        let (vocabulary, bytes) = vocabulary();
+        let end = bytes.len() - 1;
+        let is_end = |token: usize| token == end || token == 7;
+        let is_ordinary = |token: usize| bytes.iter().filter(|other| **other == bytes[token]).count() == 1;
+        let mut constraint = vocabulary.compile(grammar, &[7]).unwrap();
+        let mut state = seed | 1;
+        for _ in 0..60 {
+            let (mut logits, mut masked) = (vec![0.0; bytes.len()], constraint.clone());
+            masked.apply(&mut logits).unwrap();
+            for token in 0..bytes.len() {
+                let is_masked = logits[token] == 0.0;
+                let is_certain = constraint.certainly_allows(token as u32);
+                assert!(is_masked || !is_certain, "{token}");
+                let is_due = is_masked && is_ordinary(token) && !is_end(token) && !constraint.needs_mask();
+                assert!(is_certain || !is_due, "{token}");
+                assert_eq!(masked.certainly_allows(token as u32), is_masked && !is_end(token), "by the mask itself");
+            }
+            assert!(!constraint.certainly_allows(1 << 20), "beyond the vocabulary");
+            let allowed: Vec<usize> = (0..end).filter(|&token| logits[token] == 0.0 && !is_end(token)).collect();
+            if allowed.is_empty() {
+                return;
+            }
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if constraint.needs_mask() {
+                constraint.prepare();
+            }
+            constraint.accept(allowed[(state >> 33) as usize % allowed.len()] as u32).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_mask_is_the_same_whenever_it_is_made() {
+        let (vocabulary, bytes) = vocabulary();
+        let grammar = Grammar::JsonSchema(json!({"type": "array", "items": {"type": "string"}}).to_string());
+        let mut at_once = vocabulary.compile(&grammar, &[3]).unwrap();
+        let mut before = at_once.clone();
+        for byte in b"[\"a b\", \"c\"]" {
+            before.prepare();
+            before.prepare();
+            let logits = |constraint: &mut crate::Constraint| {
+                let mut logits: Vec<f32> = (0..bytes.len()).map(|token| token as f32).collect();
+                constraint.apply(&mut logits).unwrap();
+                logits
+            };
+            assert_eq!(logits(&mut before), logits(&mut at_once));
+            before.accept(u32::from(*byte)).unwrap();
+            at_once.accept(u32::from(*byte)).unwrap();
+        }
+        let mut logits = vec![0.0; bytes.len()];
+        before.apply(&mut logits).unwrap();
+        let allowed: Vec<usize> = (0..bytes.len()).filter(|&token| logits[token] == 0.0).collect();
+        assert_eq!(allowed, [3, bytes.len() - 1], "what is complete ends, by any of its ends");
+    }
+
+    #[test]
+    fn a_long_answer_that_goes_on_elsewhere_is_taken_whole() {
+        let (vocabulary, bytes) = vocabulary();
+        let mut constraint = vocabulary.compile(&Grammar::Regex("(?:[a-z]{1,30} ){0,4000}".into()), &[]).unwrap();
+        for at in 0..30_000u32 {
+            let token = if at % 9 == 8 { b' ' } else { b'a' + (at % 7) as u8 };
+            constraint.accept(u32::from(token)).unwrap_or_else(|error| panic!("{at}: {error}"));
+        }
+        let mut logits = vec![0.0; bytes.len()];
+        constraint.apply(&mut logits).unwrap();
+        assert_eq!(logits[usize::from(b'a')], 0.0);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn what_is_certainly_allowed_is_in_the_mask(seed: u64) {
+            let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}, "name": {"type": "string"}},
+                "required": ["n", "name"], "additionalProperties": false});
+            certain_as_masked(&Grammar::JsonSchema(schema.to_string()), seed);
+            certain_as_masked(&Grammar::Regex("[a-cé]{2,4}-[0-9]*".into()), seed);
+            certain_as_masked(&Grammar::choice(["yes", "no", "maybe\n"]), seed);
+        }
 
         #[test]
         fn answers_are_what_the_schema_describes(seed: u64) {

@@ -121,10 +121,10 @@ fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 pub(crate) mod tests {
     use super::*;
 
-    /// Every byte, some words, and the end as the last token.
+    /// Every byte, some words, one of them twice, and the end as the last token.
     pub(crate) fn vocabulary() -> (Vocabulary, Vec<Vec<u8>>) {
         let mut bytes: Vec<Vec<u8>> = (0..=255u8).map(|byte| vec![byte]).collect();
-        let words = ["\"name\"", "{\"", "\": ", "true", "false", "null", "  ", "yes", "no", "maybe", "12", "\"}"];
+        let words = ["\"name\"", "{\"", "\": ", "true", "false", "null", "  ", "yes", "no", "maybe", "12", "\"}", "no"];
         bytes.extend(words.map(|word| word.as_bytes().to_vec()));
         bytes.push(b"\xff<|end|>".to_vec());
         let end = bytes.len() as u32 - 1;

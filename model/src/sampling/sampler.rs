@@ -84,21 +84,48 @@ impl Sampler {
         // Bias, penalties, bans and the grammar change logits, so the drawn token's original logit has to be kept.
         let unchanged = reference.is_some().then(|| logits.to_vec());
         self.shape(logits);
-        let token = match (self.forced(logits.len()), &mut self.constraint) {
-            (Some(token), _) => token,
-            (None, Some(constraint)) => {
-                constraint.apply(logits)?;
-                // An answer that is complete by its grammar can only end, however short it is.
-                if !self.may_end() && self.can_go_on(logits) {
-                    self.ban_stops(logits);
-                }
-                self.pick(logits).ok_or(ModelError::Logits)?
-            }
-            (None, None) => self.pick(logits).ok_or(ModelError::Logits)?,
+        let token = match self.forced(logits.len()) {
+            Some(token) => token,
+            None => self.choose(logits)?,
         };
         self.note(token);
         let logprob = reference.zip(unchanged).map(|(reference, logits)| reference.report(logits[token as usize]));
         Ok(Drawn { token, logprob })
+    }
+
+    /// Whether [`Sampler::prepare`] has something to do that takes time.
+    pub(crate) fn has_to_prepare(&self) -> bool {
+        let is_forced = usize::try_from(self.index).is_ok_and(|index| index < self.sampling.forced.len());
+        // The likeliest token is mostly allowed, and one token is looked up sooner than a mask is made.
+        let wants_mask = |constraint: &Constraint| !self.sampling.is_greedy() || constraint.needs_mask();
+        self.left.is_none() && !is_forced && self.constraint.as_ref().is_some_and(wants_mask)
+    }
+
+    /// Does what the next draw needs and what does not depend on its logits; may run while they are computed.
+    pub(crate) fn prepare(&mut self) {
+        if let Some(constraint) = &mut self.constraint {
+            constraint.prepare();
+        }
+    }
+
+    /// The next token by the answer's grammar, if it has one, and by its likelihood.
+    fn choose(&mut self, logits: &mut [f32]) -> Result<u32, ModelError> {
+        let may_end = self.may_end();
+        if let Some(constraint) = &mut self.constraint {
+            if self.sampling.is_greedy()
+                && let Some(best) = argmax(logits)
+                && (may_end || !self.stop_token_ids.contains(&best))
+                && constraint.certainly_allows(best)
+            {
+                return Ok(best);
+            }
+            constraint.apply(logits)?;
+            // An answer that is complete by its grammar can only end, however short it is.
+            if !may_end && self.can_go_on(logits) {
+                self.ban_stops(logits);
+            }
+        }
+        self.pick(logits).ok_or(ModelError::Logits)
     }
 
     /// The next token, if the request forces it.
@@ -176,13 +203,18 @@ impl Sampler {
 
 /// The most likely token; the lower id if two are equal. `None` if all tokens are banned.
 fn argmax(logits: &[f32]) -> Option<u32> {
-    let mut best = (None, f32::NEG_INFINITY);
-    for (token, &logit) in logits.iter().enumerate() {
-        if logit > best.1 {
-            best = (Some(token as u32), logit);
+    let larger = |one: f32, other: f32| if other > one { other } else { one };
+    let (chunks, rest) = logits.as_chunks::<16>();
+    let mut highest = [f32::NEG_INFINITY; 16];
+    // A maximum for each place in the chunks, so that the loop vectorises.
+    for chunk in chunks {
+        for (highest, &logit) in highest.iter_mut().zip(chunk) {
+            *highest = larger(*highest, logit);
         }
     }
-    best.0
+    let best = highest.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
+    let place = (best > f32::NEG_INFINITY).then(|| logits.iter().position(|&logit| logit == best)).flatten();
+    place.map(|place| place as u32)
 }
 
 /// A number in [0, 1) from one stream of ChaCha8 per index, keyed by the seed.
@@ -194,6 +226,9 @@ fn uniform(seed: u64, index: u64) -> f64 {
     // The upper 53 bits, as many as an f64's significand holds.
     (stream.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod held;
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +249,22 @@ mod tests {
     fn greedy_takes_the_lower_id_of_equals() {
         assert_eq!(draws(Sampling::default(), &[], 1), [1]);
         assert_eq!(draws(Sampling { temperature: 1e-30, ..warm(0) }, &[], 1), [1]);
+    }
+
+    #[test]
+    fn the_most_likely_token_is_the_first_of_the_largest() {
+        let mut logits: Vec<f32> = (0..101).map(|at| ((at * 37) % 23) as f32 - 30.0).collect();
+        logits[50] = f32::NAN;
+        for len in [0, 1, 15, 16, 17, 33, 101] {
+            let mut expected = (None, f32::NEG_INFINITY);
+            for (token, &logit) in logits[..len].iter().enumerate() {
+                if logit > expected.1 {
+                    expected = (Some(token as u32), logit);
+                }
+            }
+            assert_eq!(argmax(&logits[..len]), expected.0, "{len}");
+        }
+        assert_eq!(argmax(&[f32::NEG_INFINITY; 40]), None);
     }
 
     #[test]
