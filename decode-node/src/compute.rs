@@ -41,15 +41,13 @@ impl ModelCompute {
 
 impl Compute for ModelCompute {
     fn step(&mut self, rows: &mut [Row<'_>]) -> Result<(), ModelError> {
-        let mut feeds: Vec<Feed<'_>> = rows
-            .iter_mut()
-            .map(|row| Feed {
-                input: Input::Token { id: row.token, position: row.position },
-                table: &mut *row.table,
-                wanted: Wanted::Last,
-            })
-            .collect();
-        self.model.forward(&self.pool, &mut feeds, &mut self.space, &mut |_| {})?;
+        let (mut feeds, mut samplers) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for row in &mut *rows {
+            let input = Input::Token { id: row.token, position: row.position };
+            feeds.push(Feed { input, table: &mut *row.table, wanted: Wanted::Last });
+            samplers.push(&mut *row.sampler);
+        }
+        self.model.forward_for(&self.pool, &mut feeds, &mut self.space, samplers.into_iter())?;
         drop(feeds);
         self.model.draw(&mut self.space, rows.iter_mut().map(|row| (&mut *row.sampler, &mut row.drawn)));
         Ok(())

@@ -26,6 +26,7 @@
 //! * **Norms** add squares lane by lane, then by halves.
 
 mod attention;
+mod beside;
 mod cpu;
 mod format;
 mod isa;
@@ -42,6 +43,7 @@ mod testing;
 mod threads;
 
 pub use attention::{Attention, BlockAddress, KvGeometry, Run};
+pub use beside::Beside;
 pub use cpu::Cpu;
 pub use format::{Format, from_f32, to_f32};
 pub use isa::Isa;

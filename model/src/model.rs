@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Mutex;
 
-use secateur_kernels::{Cpu, KvGeometry};
+use secateur_kernels::{Beside, Cpu, KvGeometry};
 use secateur_pruning::{PictureTokens, Rows as TokenRows, Selection, VisualPolicy, select};
 
 use crate::checkpoint::{Config, VisionConfig, Weights, check_tensors, config_bytes, fingerprint};
@@ -12,7 +12,7 @@ use crate::error::{ModelError, Result};
 use crate::float::{FloatType, WeightFormat};
 use crate::info::ModelInfo;
 use crate::kv::{self, BLOCK_POSITIONS, KvPool};
-use crate::language::{Feed, Language, Prompt, Segment, Workspace};
+use crate::language::{Feed, Language, Prompt, Segment, WithBeside, Workspace};
 use crate::sampling::{Drawn, Sampler};
 use crate::stage::Stage;
 use crate::vision::{Picture, Rows, VisionEncoder, VisualTokens};
@@ -182,6 +182,26 @@ impl Model {
         mut on_layer: &mut dyn FnMut(usize),
     ) -> Result<(), ModelError> {
         self.language.forward(pool, feeds, space, &mut on_layer)
+    }
+
+    /// [`Model::forward`] where `samplers` will draw from the logits: what they can work out before those are there, the
+    /// model's threads do beside the head's product, the longest single piece of a step.
+    pub fn forward_for<'a>(
+        &self,
+        pool: &KvPool,
+        feeds: &mut [Feed<'_>],
+        space: &mut Workspace,
+        samplers: impl Iterator<Item = &'a mut Sampler>,
+    ) -> Result<(), ModelError> {
+        // Each sampler is taken by one thread, so its lock is never contended.
+        let waiting: Vec<_> = samplers.filter(|sampler| sampler.has_to_prepare()).map(Mutex::new).collect();
+        let work = |at: usize| {
+            if let Ok(mut sampler) = waiting[at].lock() {
+                sampler.prepare();
+            }
+        };
+        let mut hooks = WithBeside(Beside { calls: waiting.len(), work: &work });
+        self.language.forward(pool, feeds, space, &mut hooks)
     }
 
     /// Draws the next token of each wanted row of the last pass, in order, in parallel on the model's threads. If no

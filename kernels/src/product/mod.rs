@@ -7,7 +7,7 @@ mod plain;
 use crate::matrix::Store;
 use crate::scratch::with_local;
 use crate::simd::{Simd, Task, dispatch, silu};
-use crate::{Cpu, Format, Matrix, SendMut};
+use crate::{Beside, Cpu, Format, Matrix, SendMut};
 pub(crate) use dot::{Bf16, F16, F32, Stored};
 use plain::{Pack, Packing, packing, with_dot};
 
@@ -17,14 +17,27 @@ impl Cpu {
     /// Computes y = x Wᵀ (+ bias) for matrices that share x; their outputs are side by side in every row of y. x is
     /// [rows, inputs], y is [rows, sum of outputs]. With `add`, the products are added to y (residual).
     pub fn project(&self, x: &[f32], rows: usize, matrices: &[&Matrix], y: &mut [f32], add: bool) {
+        self.project_beside(x, rows, matrices, y, add, Beside::NOTHING);
+    }
+
+    /// [`Cpu::project`], and the work `beside` it; returns when both are done.
+    pub fn project_beside(
+        &self,
+        x: &[f32],
+        rows: usize,
+        matrices: &[&Matrix],
+        y: &mut [f32],
+        add: bool,
+        beside: Beside<'_>,
+    ) {
         let width: usize = matrices.iter().map(|m| m.outputs).sum();
         assert_eq!(y.len(), rows.saturating_mul(width), "y is [rows, sum of outputs]");
         for matrix in matrices {
             assert_eq!(x.len(), rows.saturating_mul(matrix.inputs), "x is [rows, inputs]");
         }
-        let Some(inputs) = matrices.first().map(|m| m.inputs) else { return };
+        let inputs = matrices.first().map_or(0, |m| m.inputs);
         if rows == 0 || width == 0 {
-            return;
+            return self.run(beside.calls, beside.work);
         }
         let inline = rows * inputs * width <= SMALL;
         let mut memory = self.scratch();
@@ -51,7 +64,12 @@ impl Cpu {
                 column += matrix.outputs;
             }
         };
-        self.pieces(matrices.iter().map(|m| pieces(m)).sum(), inline, &work);
+        let own = matrices.iter().map(|m| pieces(m)).sum::<usize>();
+        let either = |piece: usize| match piece.checked_sub(beside.calls) {
+            Some(piece) => work(piece),
+            None => (beside.work)(piece),
+        };
+        self.pieces(beside.calls + own, inline && beside.calls <= 1, &either);
     }
 
     /// Computes y = silu(x gateᵀ) * (x upᵀ); x is [rows, inputs], y is [rows, outputs]. The two products are written

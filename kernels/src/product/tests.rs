@@ -1,7 +1,9 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 
 use crate::testing::{close, cpus, numbers};
-use crate::{Cpu, Format, Matrix, from_f32, to_f32};
+use crate::{Beside, Cpu, Format, Matrix, from_f32, to_f32};
 
 /// A matrix at an odd address, and its numbers after rounding to the format.
 fn matrix(seed: u64, format: Format, outputs: usize, inputs: usize) -> (Matrix, Vec<f32>) {
@@ -203,4 +205,27 @@ proptest::proptest! {
 fn a_number_of_rows_that_wraps_is_refused() {
     let matrix = Matrix::new(Format::F32, 2, 2, vec![0; 16].into()).unwrap();
     Cpu::new(1).project(&[], 1 << (usize::BITS - 1), &[&matrix], &mut [], false);
+}
+
+#[test]
+fn what_is_done_beside_a_product_is_done_once_and_changes_nothing() {
+    for cpu in cpus() {
+        // Of the three, one product is empty, one small enough for one thread, and one for all.
+        for (rows, outputs, inputs) in [(2, 0, 4), (2, 7, 64), (9, 700, 300)] {
+            let (m, _) = matrix(3, Format::Bf16, outputs, inputs);
+            let x = numbers(4, rows * inputs);
+            let mut alone = vec![0.0; rows * outputs];
+            cpu.project(&x, rows, &[&m], &mut alone, false);
+            for calls in [0, 1, 5] {
+                let made: Vec<_> = (0..calls).map(|_| AtomicUsize::new(0)).collect();
+                let work = |call: usize| {
+                    made[call].fetch_add(1, Ordering::Relaxed);
+                };
+                let mut y = vec![f32::NAN; rows * outputs];
+                cpu.project_beside(&x, rows, &[&m], &mut y, false, Beside { calls, work: &work });
+                assert_eq!(y, alone);
+                assert!(made.iter().all(|made| made.load(Ordering::Relaxed) == 1), "{calls} {made:?}");
+            }
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use secateur_kernels::Beside;
+
 use crate::language::block::Block;
 use crate::stage::BlockRole;
 
@@ -44,11 +46,25 @@ pub(crate) trait PassHooks {
     fn looks(&self) -> bool {
         false
     }
+
+    /// Work that the model's threads do beside the last product, that of the head.
+    fn beside_head(&self) -> Beside<'_> {
+        Beside::NOTHING
+    }
 }
 
 /// A serving pass; the function is called when KV is stored.
 impl<F: FnMut(usize)> PassHooks for F {
     fn stored(&mut self, slot: usize) {
         self(slot);
+    }
+}
+
+/// A serving pass of which only the logits are wanted, with other work beside the head's product.
+pub(crate) struct WithBeside<'a>(pub Beside<'a>);
+
+impl PassHooks for WithBeside<'_> {
+    fn beside_head(&self) -> Beside<'_> {
+        self.0
     }
 }

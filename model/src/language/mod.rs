@@ -26,7 +26,7 @@ mod workspace;
 
 pub(crate) use block::Block;
 pub use feed::{Feed, Input, Prompt, PromptRow, Segment, Wanted};
-pub(crate) use hooks::PassHooks;
+pub(crate) use hooks::{PassHooks, WithBeside};
 pub use parts::BlockTensor;
 pub(crate) use stack::Language;
 pub use workspace::Workspace;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use secateur_kernels::{Attention, Cpu, Matrix};
+use secateur_kernels::{Attention, Beside, Cpu, Matrix};
 
 use crate::checkpoint::{LanguageConfig, Weights};
 use crate::error::{ModelError, Result};
@@ -212,7 +212,7 @@ impl Language {
             .residual(self.steps.last().map_or(0, |step| step.layer + 1), &space.x[..batch.rows() * self.shape.hidden]);
         batch = self.narrow(batch, space);
         self.states(batch.rows(), space);
-        self.logits(&batch, space);
+        self.logits(&batch, space, hooks.beside_head());
         for feed in feeds {
             let len = feed.table.len() + feed.input.len();
             feed.table.set_len(len)?;
@@ -342,21 +342,26 @@ impl Language {
     }
 
     /// Logits of the rows whose logits are wanted.
-    fn logits(&self, batch: &Batch, space: &mut Workspace) {
+    fn logits(&self, batch: &Batch, space: &mut Workspace, beside: Beside<'_>) {
         let Shape { hidden, vocab, .. } = self.shape;
         let voiced = batch.voiced();
         space.logits.resize(voiced.len() * vocab, 0.0);
         let states = &space.normed[..space.states];
         if voiced.len() == batch.rows() {
-            return self.speak(states, &mut space.logits);
+            return self.speak_beside(states, &mut space.logits, beside);
         }
         let picked: Vec<f32> = voiced.iter().flat_map(|row| &states[row * hidden..][..hidden]).copied().collect();
-        self.speak(&picked, &mut space.logits);
+        self.speak_beside(&picked, &mut space.logits, beside);
     }
 
     /// Projects final states, [rows, hidden], to logits, [rows, vocab].
     pub fn speak(&self, states: &[f32], logits: &mut [f32]) {
-        self.cpu.project(states, states.len() / self.shape.hidden, &[&self.head], logits, false);
+        self.speak_beside(states, logits, Beside::NOTHING);
+    }
+
+    fn speak_beside(&self, states: &[f32], logits: &mut [f32], beside: Beside<'_>) {
+        let rows = states.len() / self.shape.hidden;
+        self.cpu.project_beside(states, rows, &[&self.head], logits, false, beside);
     }
 }
 
