@@ -125,6 +125,10 @@ def batch(given, url, pool, temperature, form):
     }
 
 
+def name(arm):
+    return f"{arm[0]:g} {'json' if arm[1] else 'free'}"
+
+
 def middle(values, digits=2):
     low, mid, high = min(values), statistics.median(values), max(values)
     return f"{mid:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
@@ -177,7 +181,6 @@ def main():
             arms, rounds = measure(given, url)
     shares = report(given, arms, rounds)
     if given.json:
-        name = lambda arm: f"{arm[0]:g} {'json' if arm[1] else 'free'}"
         document = {
             "model": pathlib.Path(given.model).name, "streams": given.streams, "tokens": given.tokens,
             "rounds": [{name(arm): figures for arm, figures in found.items()} for found in rounds],
