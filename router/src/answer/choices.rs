@@ -59,8 +59,9 @@ pub struct Choices {
 /// The stage that a choice has reached.
 enum Phase {
     Beginning(Begin),
-    Running(Begun),
-    Ending(Begun, FinishReason),
+    // In a box, since the stage is moved several times for each event.
+    Running(Box<Begun>),
+    Ending(Box<Begun>, FinishReason),
     Over,
 }
 
@@ -90,7 +91,7 @@ async fn step(stage: Phase) -> Option<(Result<Event, ServiceError>, Phase)> {
         Phase::Beginning(begin) => Some(match begin.await {
             Ok(mut begun) => {
                 let scores = begun.scores.take();
-                (Ok(Event::Begun(begun.answer.usage(), scores)), Phase::Running(begun))
+                (Ok(Event::Begun(begun.answer.usage(), scores)), Phase::Running(Box::new(begun)))
             }
             Err(error) => (Err(error), Phase::Over),
         }),

@@ -85,7 +85,9 @@ impl AnswerText {
     /// Adds what may be shown of `text`. `is_unfinished`: its last token also begins a character that is not in it.
     fn show(&mut self, piece: &mut Piece, text: String, is_unfinished: bool) -> bool {
         let written = text.len();
-        let Stopped { text, stop } = if self.tokens <= self.min_tokens {
+        let Stopped { text, stop } = if self.stops.is_idle() {
+            Stopped { text, stop: None }
+        } else if self.tokens <= self.min_tokens {
             Stopped { text: self.stops.pass(&text), stop: None }
         } else {
             self.stops.push(&text)

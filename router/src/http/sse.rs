@@ -79,13 +79,16 @@ pub async fn response(mut begin: Begin, app: &App) -> Result<Response, ServiceEr
 impl Events {
     async fn write(mut self, reader: mpsc::Sender<Bytes>, overdue: CancellationToken) {
         loop {
-            let event = tokio::select! {
-                event = self.next() => event,
-                () = reader.closed() => return,
-                () = overdue.cancelled(), if !self.is_over => {
-                    self.break_off(&App::cut());
-                    continue;
-                }
+            let event = match self.ready.pop_front() {
+                Some(event) => Some(event),
+                None => tokio::select! {
+                    event = self.next() => event,
+                    () = reader.closed() => return,
+                    () = overdue.cancelled(), if !self.is_over => {
+                        self.break_off(&App::cut());
+                        continue;
+                    }
+                },
             };
             let Some(event) = event else { return };
             match timeout(READER_PATIENCE, reader.send(event)).await {

@@ -26,6 +26,11 @@ impl StopMatcher {
         Self { stops, shows_stop, held: String::new(), passed: 0 }
     }
 
+    /// Whether there is nothing to look for, so that every piece is safe to show.
+    pub fn is_idle(&self) -> bool {
+        self.stops.is_empty()
+    }
+
     /// Takes the next piece of the answer.
     pub fn push(&mut self, piece: &str) -> Stopped {
         self.held.push_str(piece);

@@ -49,9 +49,12 @@ pub fn body(reply: &impl Serialize) -> Bytes {
     written.unwrap_or_default().into()
 }
 
+/// Bytes that most events need; a longer one grows.
+const EVENT_BYTES: usize = 384;
+
 /// A server-sent event, named if `name` is given, whose data is `data` as JSON.
 pub fn event(name: Option<&str>, data: &impl Serialize) -> Bytes {
-    let mut event = Vec::new();
+    let mut event = Vec::with_capacity(EVENT_BYTES);
     if let Some(name) = name {
         event.extend_from_slice(b"event: ");
         event.extend_from_slice(name.as_bytes());
