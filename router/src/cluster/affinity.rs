@@ -87,16 +87,21 @@ pub fn prefixes<'a>(
 ) -> Vec<Prefix> {
     let mut pictures = pictures.into_iter();
     let mut chain = blake3::Hasher::new();
+    // Tokens are handed to the chain many at a time, which takes a fraction of the time of one by one.
+    let mut unhashed = Vec::with_capacity(STRIDE * size_of::<u32>());
     let mut found = Vec::new();
     for (index, token) in tokens.iter().enumerate() {
-        chain.update(&token.to_le_bytes());
+        unhashed.extend_from_slice(&token.to_le_bytes());
         let picture = if Some(*token) == image_token { pictures.next() } else { None };
+        if picture.is_none() && (index + 1) % STRIDE != 0 {
+            continue;
+        }
+        chain.update(&unhashed);
+        unhashed.clear();
         if let Some(picture) = picture {
             chain.update(blake3::hash(picture).as_bytes());
         }
-        if picture.is_some() || (index + 1) % STRIDE == 0 {
-            found.push(*chain.finalize().as_bytes());
-        }
+        found.push(*chain.finalize().as_bytes());
     }
     found
 }
@@ -149,6 +154,24 @@ mod tests {
         assert_eq!(both[0], other[0]);
         assert_ne!(both[1], other[1]);
         assert_ne!(both[0], of([&dog, &dog])[0]);
+    }
+
+    #[test]
+    fn a_prefix_is_the_digest_of_its_tokens_and_pictures() {
+        let picture = Bytes::from_static(b"cat");
+        let tokens: Vec<u32> = (0..150).map(|token| if token == 70 { 9_999 } else { token * 7 }).collect();
+        let mut chain = blake3::Hasher::new();
+        let mut expected = Vec::new();
+        for (index, token) in tokens.iter().enumerate() {
+            chain.update(&token.to_le_bytes());
+            if *token == 9_999 {
+                chain.update(blake3::hash(&picture).as_bytes());
+            }
+            if [63, 70, 127].contains(&index) {
+                expected.push(*chain.finalize().as_bytes());
+            }
+        }
+        assert_eq!(prefixes(&tokens, Some(9_999), [&picture]), expected);
     }
 
     #[test]
