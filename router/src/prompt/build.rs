@@ -170,8 +170,9 @@ fn adds_special_tokens(model: &ServedModel, template: &ChatTemplate, rendered: &
     model.image_token.is_some() && !begins_itself
 }
 
+/// Tokens without their places in the text, which take time to find.
 fn encode(model: &ServedModel, text: &str, adds_special_tokens: bool, field: &str) -> Result<Encoding, ServiceError> {
-    model.tokenizer.encode(text, adds_special_tokens).map_err(|error| unreadable(field, &error))
+    model.tokenizer.encode_fast(text, adds_special_tokens).map_err(|error| unreadable(field, &error))
 }
 
 fn unreadable(field: &str, error: &tokenizers::Error) -> ServiceError {
