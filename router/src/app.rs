@@ -122,8 +122,7 @@ impl App {
 
     /// The longest context in positions: the smaller of the nodes' limit and the model's, as far as they are known.
     pub fn max_positions(&self) -> u32 {
-        let from_nodes = self.cluster.facts().ok().map(|facts| facts.max_positions);
-        [from_nodes, self.model.max_positions].into_iter().flatten().min().unwrap_or(u32::MAX)
+        [self.cluster.max_positions(), self.model.max_positions].into_iter().flatten().min().unwrap_or(u32::MAX)
     }
 
     /// Takes the current values of all gauges.

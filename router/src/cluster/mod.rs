@@ -169,6 +169,13 @@ impl Cluster {
         Ok(Facts::of(&prefill[choice.prefill], &decode[choice.decode]))
     }
 
+    /// [`Facts::max_positions`] of [`Cluster::facts`], without the rest; `None` where there is no pair.
+    pub fn max_positions(&self) -> Option<u32> {
+        let (prefill, decode) = views(&self.nodes());
+        let memory = self.memory();
+        pairing::room_max(&prefill, &decode, &self.tokenizer_digest, &memory.outlook(self.mode))
+    }
+
     /// Chooses the pair that suits `wish` best and the policy between its nodes, and counts the request on both.
     pub fn place(&self, wish: &Wish) -> Result<Placement, ServiceError> {
         let mut memory = self.memory();

@@ -84,6 +84,18 @@ pub fn choose(
     }
 }
 
+/// Most positions that a request can fill on any pair: those of the pair that [`choose`] takes for the largest request.
+/// `None` where there is no pair.
+pub fn room_max(
+    prefill: &[NodeView],
+    decode: &[NodeView],
+    tokenizer_digest: &str,
+    outlook: &Outlook<'_>,
+) -> Option<u32> {
+    let pairs = placed(matching(prefill, decode, tokenizer_digest, outlook), outlook.mode).ok()?;
+    pairs.iter().map(|pair| room(pair.prefill_says, pair.decode_says)).max()
+}
+
 /// Decides the transfer policy between a chosen pair; returns the default if a node is down, which [`choose`] rules
 /// out.
 pub fn decision(prefill: &NodeView, decode: &NodeView, wish: &Wish, outlook: &Outlook<'_>) -> Decision {

@@ -185,6 +185,21 @@ proptest! {
     }
 
     #[test]
+    fn the_most_positions_are_those_of_the_pair_for_the_largest_request(
+        prefill in nodes(Role::Prefill),
+        decode in nodes(Role::Decode),
+        mode in mode(),
+        turn in any::<usize>(),
+    ) {
+        let (links, faults, paces) = (Links::default(), Faults::default(), Paces::default());
+        let outlook = Outlook { mode, links: &links, faults: &faults, paces: &paces, now: Instant::now() };
+        let largest = Wish { positions: u32::MAX, ..Wish::default() };
+        let choice = choose(&prefill, &decode, "m", &largest, &outlook, turn).ok();
+        let facts = choice.map(|choice| Facts::of(&prefill[choice.prefill], &decode[choice.decode]));
+        prop_assert_eq!(room_max(&prefill, &decode, "m", &outlook), facts.map(|facts| facts.max_positions));
+    }
+
+    #[test]
     fn what_two_nodes_say_bounds_every_request(
         prefill in nodes(Role::Prefill),
         decode in nodes(Role::Decode),
