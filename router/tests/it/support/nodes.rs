@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
         mpsc::Sender,
     },
     time::Duration,
@@ -92,6 +92,10 @@ pub struct Script {
     pub dead_links: Mutex<HashMap<String, DeadLink>>,
     /// Decode: epochs and attempts whose KV does not arrive.
     starved: Mutex<HashSet<(String, u32)>>,
+    /// Decode: tokens of one message; 0 is 1.
+    pub tokens_per_message: AtomicUsize,
+    /// Whether requests are not kept: benchmarks send too many.
+    pub forgets: AtomicBool,
     /// All requests, for a look.
     pub prefill_requests: Mutex<Vec<PrefillRequest>>,
     pub generate_requests: Mutex<Vec<GenerateRequest>>,
@@ -284,8 +288,10 @@ impl Prefill for FakePrefill {
         if let Some(link) = &dead_link {
             link.decode.starved.lock().unwrap().insert(epoch(&request.epoch));
         }
-        self.0.prefill_requests.lock().unwrap().push(request.clone());
-        *self.0.prefill_request.lock().unwrap() = Some(request);
+        if !self.0.forgets.load(Ordering::Relaxed) {
+            self.0.prefill_requests.lock().unwrap().push(request.clone());
+            *self.0.prefill_request.lock().unwrap() = Some(request);
+        }
         match act {
             Act::Refuse(error) => return Err(error.into()),
             Act::Bare(code) => return Err(Status::new(code, "from the library")),
@@ -421,15 +427,17 @@ impl Decode for FakeDecode {
         let (act, tokens, guard) = self.0.begin();
         let request = request.into_inner();
         assert_eq!(request.emitted, tokens[..request.emitted.len()], "a replay goes on where the answer ended");
-        self.0.generate_requests.lock().unwrap().push(request.clone());
-        *self.0.generate_request.lock().unwrap() = Some(request.clone());
+        if !self.0.forgets.load(Ordering::Relaxed) {
+            self.0.generate_requests.lock().unwrap().push(request.clone());
+            *self.0.generate_request.lock().unwrap() = Some(request.clone());
+        }
         match act {
             Act::Refuse(error) => return Err(error.into()),
             Act::Bare(code) => return Err(Status::new(code, "from the library")),
             _ => {}
         }
         let opened = stream::iter([Ok(event(generate_event::Event::Opened(Opened { node_id: "d".into() })))]);
-        let all = generated(&act, &tokens, &request);
+        let all = generated(&act, &tokens, &request, self.0.tokens_per_message.load(Ordering::Relaxed));
         let rest: Events<GenerateEvent> = match act {
             Act::Hang => Box::pin(stream::pending()),
             Act::Break(count, error) => {
@@ -464,9 +472,9 @@ impl Decode for FakeDecode {
     }
 }
 
-/// Tokens after this attempt's first one, one an event, then the end. A stop token ends it without being sent, as at a
-/// real node.
-fn generated(act: &Act, tokens: &[u32], request: &GenerateRequest) -> Vec<GenerateEvent> {
+/// Tokens after this attempt's first one, in messages of so many, then the end. A stop token ends it without being sent,
+/// as at a real node.
+fn generated(act: &Act, tokens: &[u32], request: &GenerateRequest, per_message: usize) -> Vec<GenerateEvent> {
     let kept = &tokens[..tokens.len().min(request.max_new_tokens as usize)];
     let begun = request.emitted.len();
     let is_stop = |id: &u32| request.stop_token_ids.contains(id);
@@ -474,14 +482,15 @@ fn generated(act: &Act, tokens: &[u32], request: &GenerateRequest) -> Vec<Genera
     let stop = kept.iter().skip(begun).position(is_stop).map(|position| begun + position);
     let reason = if stop.is_some() { decode_done::Reason::Stop } else { decode_done::Reason::Length };
     let sampling = request.sampling.clone().unwrap();
-    let event_of = |(index, id): (usize, &u32)| {
-        let logprobs = Vec::from_iter(logprob(act, &sampling, index, *id));
-        event(generate_event::Event::Tokens(Tokens { index: index as u32, ids: vec![*id], logprobs }))
+    let event_of = |part: &[(usize, u32)]| {
+        let logprobs = part.iter().filter_map(|(index, id)| logprob(act, &sampling, *index, *id)).collect();
+        let ids = part.iter().map(|(_, id)| *id).collect();
+        event(generate_event::Event::Tokens(Tokens { index: part[0].0 as u32, ids, logprobs }))
     };
     let skipped = if let Act::Skip(index) = act { Some(*index as usize) } else { None };
-    let rest = kept[..stop.unwrap_or(kept.len())].iter().enumerate().skip(begun + 1);
-    let rest = rest.filter(|(index, _)| Some(*index) != skipped);
-    rest.map(event_of).chain([done(reason)]).collect()
+    let rest = kept[..stop.unwrap_or(kept.len())].iter().copied().enumerate().skip(begun + 1);
+    let rest: Vec<(usize, u32)> = rest.filter(|(index, _)| Some(*index) != skipped).collect();
+    rest.chunks(per_message.max(1)).map(event_of).chain([done(reason)]).collect()
 }
 
 fn done(reason: decode_done::Reason) -> GenerateEvent {
