@@ -33,14 +33,18 @@ impl Constraint {
 
     /// Whether some token may follow. A grammar that describes no text at all shows it in front of its first token.
     pub(crate) fn can_begin(&mut self) -> Result<bool, GrammarError> {
-        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Grammar(error.to_string()))?;
-        Ok(!mask.is_zero())
+        match self.matcher.compute_mask_or_eos() {
+            Ok(mask) => Ok(!mask.is_zero()),
+            // The parser's word for it.
+            Err(error) if error.to_string().contains("NoExtensionBias") => Ok(false),
+            Err(error) => Err(GrammarError::Grammar(plain(&error))),
+        }
     }
 
     /// Makes the logits of all tokens that may not follow negative infinity. Tokens that end an answer are allowed where
     /// the answer is complete.
     pub fn apply(&mut self, logits: &mut [f32]) -> Result<(), GrammarError> {
-        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Left(error.to_string()))?;
+        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Complex(plain(&error)))?;
         let may_end = self.ends.first().is_some_and(|&end| mask.is_allowed(end));
         let words = mask.as_slice();
         for (chunk, logits) in logits.chunks_mut(32).enumerate() {
@@ -64,8 +68,18 @@ impl Constraint {
         if self.ends.contains(&token) {
             return Ok(());
         }
-        self.matcher.consume_token(token).map_err(|error| GrammarError::Left(error.to_string()))
+        self.matcher.consume_token(token).map_err(|error| {
+            let text = plain(&error);
+            // Everything else that goes wrong here is a bound that the parser has.
+            let is_left = text.contains("satisfy the grammar");
+            if is_left { GrammarError::Left(text) } else { GrammarError::Complex(text) }
+        })
     }
+}
+
+/// The text of an error of the parser, without its mark for what it leaves out.
+fn plain(error: &impl std::fmt::Display) -> String {
+    error.to_string().trim_end_matches("<non-verbose/>").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -127,6 +141,20 @@ mod tests {
         assert_eq!(one[usize::from(b'r')], 0.0);
         assert!(one[usize::from(b'x')].is_infinite());
         assert!(here.accept(u32::from(b'x')).is_err());
+    }
+
+    #[test]
+    fn a_grammar_that_branches_too_widely_says_so() {
+        let (vocabulary, _) = vocabulary();
+        let names: serde_json::Map<_, _> = (0..700).map(|at| (format!("p{at}"), json!({"type": "string"}))).collect();
+        let schema = json!({"type": "object", "properties": names}).to_string();
+        let mut constraint = vocabulary.compile(&Grammar::JsonSchema(schema), &[]).unwrap();
+        let error = constraint.accept(u32::from(b'{')).unwrap_err();
+        assert!(matches!(&error, GrammarError::Complex(text) if text.contains("max")), "{error}");
+        let mut strict = vocabulary.compile(&Grammar::regex("ab"), &[]).unwrap();
+        assert!(matches!(strict.accept(u32::from(b'b')), Err(GrammarError::Left(_))));
+        let endless = Grammar::Lark("start: start".into());
+        assert_eq!(vocabulary.compile(&endless, &[]).unwrap_err().to_string(), "no text satisfies it");
     }
 
     proptest! {
