@@ -71,7 +71,7 @@ impl Constraint {
         self.matcher.consume_token(token).map_err(|error| {
             let text = plain(&error);
             // Everything else that goes wrong here is a bound that the parser has.
-            let is_left = text.contains("satisfy the grammar");
+            let is_left = ["satisfy the grammar", "out of range", "mismatch"].iter().any(|word| text.contains(word));
             if is_left { GrammarError::Left(text) } else { GrammarError::Complex(text) }
         })
     }
