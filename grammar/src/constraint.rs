@@ -45,8 +45,12 @@ impl Constraint {
 
     /// Whether some token may follow. A grammar that describes no text at all shows it in front of its first token.
     pub(crate) fn can_begin(&mut self) -> Result<bool, GrammarError> {
-        let mask = self.matcher.compute_mask_or_eos().map_err(|error| GrammarError::Grammar(error.to_string()))?;
-        Ok(!mask.is_zero())
+        match self.matcher.compute_mask_or_eos() {
+            Ok(mask) => Ok(!mask.is_zero()),
+            // The parser's word for it.
+            Err(error) if error.to_string().contains("NoExtensionBias") => Ok(false),
+            Err(error) => Err(GrammarError::Grammar(plain(&error))),
+        }
     }
 
     /// Works out which tokens may follow, so that [`Constraint::apply`] has it at hand. It needs the answer's tokens so far
@@ -116,7 +120,12 @@ impl Constraint {
             return Ok(());
         }
         self.mask = None;
-        self.matcher.consume_token(token).map_err(|error| GrammarError::Left(error.to_string()))?;
+        self.matcher.consume_token(token).map_err(|error| {
+            let text = plain(&error);
+            // Everything else that goes wrong here is a bound that the parser has.
+            let is_left = ["satisfy the grammar", "out of range", "mismatch"].iter().any(|word| text.contains(word));
+            if is_left { GrammarError::Left(text) } else { GrammarError::Complex(text) }
+        })?;
         self.unmasked += 1;
         // The tokens of an answer that goes on elsewhere come without a draw between them.
         if self.unmasked > UNMASKED_MAX {
@@ -129,10 +138,15 @@ impl Constraint {
         let Self { matcher, mask, unmasked, .. } = self;
         let known = mask.get_or_insert_with(|| {
             *unmasked = 0;
-            matcher.compute_mask_or_eos().map_err(|error| GrammarError::Left(error.to_string()))
+            matcher.compute_mask_or_eos().map_err(|error| GrammarError::Complex(plain(&error)))
         });
         known.as_ref().map_err(Clone::clone)
     }
+}
+
+/// The text of an error of the parser, without its mark for what it leaves out.
+fn plain(error: &impl std::fmt::Display) -> String {
+    error.to_string().trim_end_matches("<non-verbose/>").trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -140,7 +154,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use crate::{Grammar, vocabulary::tests::vocabulary};
+    use crate::{Grammar, GrammarError, vocabulary::tests::vocabulary};
 
     /// An answer of random allowed tokens; `None` where it did not end.
     fn answer(grammar: &Grammar, seed: u64, limit: usize) -> Option<String> {
@@ -266,6 +280,20 @@ mod tests {
         let mut logits = vec![0.0; bytes.len()];
         constraint.apply(&mut logits).unwrap();
         assert_eq!(logits[usize::from(b'a')], 0.0);
+    }
+
+    #[test]
+    fn a_grammar_that_branches_too_widely_says_so() {
+        let (vocabulary, _) = vocabulary();
+        let names: serde_json::Map<_, _> = (0..700).map(|at| (format!("p{at}"), json!({"type": "string"}))).collect();
+        let schema = json!({"type": "object", "properties": names}).to_string();
+        let mut constraint = vocabulary.compile(&Grammar::JsonSchema(schema), &[]).unwrap();
+        let error = constraint.accept(u32::from(b'{')).unwrap_err();
+        assert!(matches!(&error, GrammarError::Complex(text) if text.contains("max")), "{error}");
+        let mut strict = vocabulary.compile(&Grammar::regex("ab"), &[]).unwrap();
+        assert!(matches!(strict.accept(u32::from(b'b')), Err(GrammarError::Left(_))));
+        let endless = Grammar::Lark("start: start".into());
+        assert_eq!(vocabulary.compile(&endless, &[]).unwrap_err().to_string(), "no text satisfies it");
     }
 
     proptest! {

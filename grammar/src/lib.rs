@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! grammar.rs      what is asked for
+//! bounds.rs       what is too large to be compiled
 //! space.rs        white space between the parts of a JSON document
 //! spelling.rs     how a vocabulary spells the bytes of a token
 //! vocabulary.rs   the bytes of every token, and grammars compiled against them
@@ -11,6 +12,7 @@
 //! The parsing is llguidance's. A [`Constraint`] is a function of the grammar and of the answer's tokens alone: the node
 //! that goes on with an answer compiles the grammar again and feeds it the tokens so far.
 
+mod bounds;
 mod constraint;
 mod grammar;
 mod space;
@@ -32,6 +34,9 @@ pub enum GrammarError {
     /// The tokenizer's tokens have no bytes that a grammar could be held against.
     #[error("this checkpoint's tokenizer cannot be used with grammars: {0}")]
     Tokenizer(String),
+    /// An answer goes where too many texts may follow.
+    #[error("the form of the answer is too complex to go on with: {0}")]
+    Complex(String),
     /// An answer's tokens do not follow the grammar.
     #[error("the answer left its grammar: {0}")]
     Left(String),

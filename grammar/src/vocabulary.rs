@@ -12,9 +12,10 @@ use llguidance::{
 };
 use serde_json::Value;
 
-use crate::{Constraint, Grammar, GrammarError, Spelling, space::with_bounded_space};
+use crate::{Constraint, Grammar, GrammarError, Spelling, bounds, space::with_bounded_space};
 
-/// Levels of nesting and productions are bounded by llguidance's defaults; this bounds what is parsed at all, in bytes.
+/// Productions are bounded by llguidance's defaults, and what it does not bound by [`bounds`]; this bounds what is parsed
+/// at all, in bytes.
 const SOURCE_MAX: usize = 1 << 20;
 
 /// Ids that a vocabulary may have; the largest ones today have a quarter of that.
@@ -93,22 +94,29 @@ impl Vocabulary {
             let text = format!("it has {} bytes, more than the limit of {SOURCE_MAX}", source.len());
             return Err(GrammarError::Grammar(text));
         }
-        let parser = contained(|| {
-            let grammar = match grammar {
-                Grammar::JsonSchema(schema) => {
-                    let schema = serde_json::from_str(schema).map_err(|error| format!("it is not JSON: {error}"))?;
-                    TopLevelGrammar::from_json_schema(with_bounded_space(schema))
-                }
-                Grammar::Regex(regex) => TopLevelGrammar::from_regex(regex),
-                Grammar::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
-            };
-            self.factory.create_parser(grammar).map_err(|error| error.to_string())
-        });
-        let mut constraint = Constraint::new(parser.map_err(GrammarError::Grammar)?, self.end, stops);
-        if !constraint.can_begin()? {
-            return Err(GrammarError::Grammar("no text satisfies it".to_owned()));
+        let begin = || {
+            let parser = self.factory.create_parser(read(grammar)?).map_err(|error| error.to_string())?;
+            let mut constraint = Constraint::new(parser, self.end, stops);
+            let can_begin = constraint.can_begin().map_err(|error| error.to_string())?;
+            if can_begin { Ok(constraint) } else { Err("no text satisfies it".to_owned()) }
+        };
+        bounds::on_deep_stack(|| contained(begin)).map_err(GrammarError::Grammar)
+    }
+}
+
+/// The grammar in llguidance's form, if it is within the bounds.
+fn read(grammar: &Grammar) -> Result<TopLevelGrammar, String> {
+    match grammar {
+        Grammar::JsonSchema(schema) => {
+            let schema = serde_json::from_str(schema).map_err(|error| format!("it is not JSON: {error}"))?;
+            bounds::check_schema(&schema)?;
+            Ok(TopLevelGrammar::from_json_schema(with_bounded_space(schema)))
         }
-        Ok(constraint)
+        Grammar::Regex(regex) => Ok(TopLevelGrammar::from_regex(regex)),
+        Grammar::Lark(lark) => {
+            bounds::check_lark(lark)?;
+            Ok(TopLevelGrammar::from_lark(lark.clone()))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use secateur_grammar::GrammarError;
 use secateur_model::{BLOCK_POSITIONS, KvPool, ModelError, Score, TokenLogprob};
 use secateur_proto::{ErrorCode, ServiceError, v1};
 
@@ -100,6 +101,8 @@ pub fn model_failure(error: ModelError) -> ServiceError {
             return ServiceError::new(ErrorCode::InvalidRequest, error.to_string()).with_param("visual.method");
         }
         ModelError::NoVision | ModelError::Token { .. } | ModelError::EmptyPrompt => ErrorCode::InvalidRequest,
+        // What the client asked for, and not this node, is at fault.
+        ModelError::Grammar(GrammarError::Complex(_)) => ErrorCode::InvalidRequest,
         // Its text names no file or other detail of this machine, so the caller may see it.
         ModelError::Logits | ModelError::States => {
             tracing::error!(%error, "the model failed");
@@ -126,6 +129,13 @@ mod tests {
         assert!(deadline(0).is_err());
         assert!(deadline(u64::MAX).is_err());
         assert_eq!(deadline(5).unwrap(), Duration::from_millis(5));
+    }
+
+    #[test]
+    fn a_form_that_is_too_complex_is_the_clients_fault() {
+        let error = model_failure(GrammarError::Complex("2007 items".to_owned()).into());
+        assert!(error.code == ErrorCode::InvalidRequest && error.message.contains("2007 items"));
+        assert_eq!(model_failure(GrammarError::Left(String::new()).into()).code, ErrorCode::Internal);
     }
 
     #[test]

@@ -15,8 +15,9 @@ use crate::{
     request::Origins,
 };
 
-/// Parameters that are the same in both APIs.
-const SAME: [&str; 7] = ["model", "max_tokens", "temperature", "top_p", "top_k", "stream", "secateur"];
+/// Parameters that are the same in both APIs, and those that all requests to this server have.
+const SAME: [&str; 9] =
+    ["model", "max_tokens", "temperature", "top_p", "top_k", "stream", "secateur", "timeout", "priority"];
 /// OpenAI's field by which the answer goes on where the last message ends.
 pub const CONTINUES: &str = "continue_final_message";
 /// The variable by which chat templates switch thinking.

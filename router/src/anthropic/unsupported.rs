@@ -8,6 +8,53 @@ use crate::openai::fields::{Fields, unsupported};
 /// Parameters that are not supported, unless they are empty.
 const PARAMETERS: [&str; 3] = ["container", "context_management", "mcp_servers"];
 
+/// Parameters of OpenAI's API and of other servers, and where Anthropic's has them. A client that sends one expects it to
+/// be obeyed.
+const ELSEWHERE: [(&str, &str); 13] = [
+    ("max_completion_tokens", "max_tokens"),
+    ("max_output_tokens", "max_tokens"),
+    ("max_tokens_to_sample", "max_tokens"),
+    ("stop", "stop_sequences"),
+    ("response_format", "output_config.format"),
+    ("reasoning_effort", "output_config.effort"),
+    ("reasoning", "thinking"),
+    ("functions", "tools"),
+    ("function_call", "tool_choice"),
+    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+    ("instructions", "system"),
+    ("input", "messages"),
+    ("prompt", "messages"),
+];
+
+/// Further ones that would change the answer, and that Anthropic's API has nowhere.
+const NOWHERE: [&str; 25] = [
+    "chat_template_kwargs",
+    "continue_final_message",
+    "frequency_penalty",
+    "guided_choice",
+    "guided_grammar",
+    "guided_json",
+    "guided_json_object",
+    "guided_regex",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "json_schema",
+    "logit_bias",
+    "logprobs",
+    "min_p",
+    "min_tokens",
+    "n",
+    "presence_penalty",
+    "prompt_logprobs",
+    "regex",
+    "repetition_penalty",
+    "return_tokens_as_token_ids",
+    "seed",
+    "stop_token_ids",
+    "structured_outputs",
+    "top_logprobs",
+];
+
 /// Blocks of the API that are not supported.
 const BLOCKS: [&str; 15] = [
     "document",
@@ -29,8 +76,17 @@ const BLOCKS: [&str; 15] = [
 
 /// Refuses the first parameter that would change the answer.
 pub fn refuse(fields: &Fields) -> Result<(), ServiceError> {
-    match PARAMETERS.iter().find(|name| fields.get(name).is_some_and(|value| !is_empty(value))) {
-        Some(name) => Err(unsupported(*name, format!("{name} is not supported; leave it out"))),
+    if let Some(name) = PARAMETERS.iter().find(|name| fields.get(name).is_some_and(|value| !is_empty(value))) {
+        return Err(unsupported(*name, format!("{name} is not supported; leave it out")));
+    }
+    if let Some((name, instead)) = ELSEWHERE.into_iter().find(|(name, _)| fields.get(name).is_some()) {
+        return Err(unsupported(name, format!("{name} is not a parameter of this API; use {instead}")));
+    }
+    match NOWHERE.into_iter().find(|name| fields.get(name).is_some_and(|value| !is_neutral(name, value))) {
+        Some(name) => {
+            let message = format!("{name} is not a parameter of this API; use /v1/chat/completions, or leave it out");
+            Err(unsupported(name, message))
+        }
         None => Ok(()),
     }
 }
@@ -51,6 +107,15 @@ pub fn is_known_block(kind: &str) -> bool {
     BLOCKS.contains(&kind)
 }
 
+/// Whether this value of a parameter that the API does not have changes nothing.
+fn is_neutral(name: &str, value: &Value) -> bool {
+    match name {
+        "seed" => false,
+        "n" | "repetition_penalty" => value.as_f64() == Some(1.0),
+        _ => *value == false || value.as_f64() == Some(0.0) || is_empty(value),
+    }
+}
+
 /// Whether a value asks for nothing: it is empty, or all that it holds is.
 fn is_empty(value: &Value) -> bool {
     match value {
@@ -67,6 +132,26 @@ mod tests {
     use super::*;
     use secateur_proto::ErrorCode;
     use serde_json::json;
+
+    #[test]
+    fn parameters_of_other_apis_are_not_ignored() {
+        for (name, value, word) in [
+            ("stop", json!(["a"]), "use stop_sequences"),
+            ("response_format", json!({"type": "json_object"}), "use output_config.format"),
+            ("prompt", json!("a"), "use messages"),
+            ("seed", json!(0), "use /v1/chat/completions"),
+            ("n", json!(2), "use /v1/chat/completions"),
+            ("logprobs", json!(true), "use /v1/chat/completions"),
+            ("guided_regex", json!("a"), "use /v1/chat/completions"),
+        ] {
+            let error = refuse(&Fields::of(&json!({name: value}), "").unwrap()).unwrap_err();
+            assert_eq!((error.code, error.param.as_deref()), (ErrorCode::UnsupportedParameter, Some(name)));
+            assert!(error.message.contains(word), "{error}");
+        }
+        let neutral = json!({"stop": null, "n": 1, "logprobs": false, "min_p": 0, "repetition_penalty": 1.0,
+            "frequency_penalty": 0.0, "logit_bias": {}, "stop_token_ids": [], "seed": null});
+        refuse(&Fields::of(&neutral, "").unwrap()).unwrap();
+    }
 
     #[test]
     fn what_asks_for_nothing_passes_and_the_rest_is_refused_by_name() {

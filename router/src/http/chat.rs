@@ -43,7 +43,8 @@ fn check_effort(app: &App, job: &ChatJob) -> Result<(), ServiceError> {
     if !asks || app.model.template.as_ref().is_some_and(is_read) {
         return Ok(());
     }
-    let message = "the chat template of this model knows no reasoning_effort; leave it out";
+    // The field stands first, where other APIs put their own name for it.
+    let message = format!("{REASONING_EFFORT} is not known to the chat template of this model; leave it out");
     Err(ServiceError::new(ErrorCode::UnsupportedParameter, message).with_param(REASONING_EFFORT))
 }
 

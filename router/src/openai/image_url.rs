@@ -7,7 +7,7 @@ use base64::{
 };
 use bytes::Bytes;
 
-use crate::request::{NOT_FETCHED, is_known_format};
+use crate::request::is_known_format;
 
 // Some clients omit the padding.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
@@ -42,7 +42,9 @@ pub fn decode(url: &str, bytes_max: usize) -> Result<Bytes, String> {
 fn payload(url: &str) -> Result<&str, String> {
     let is_data = url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
     if !is_data {
-        return Err(NOT_FETCHED.to_owned());
+        return Err(
+            "pictures must be sent as data URIs (data:image/png;base64,...) or as http and https URLs".to_owned()
+        );
     }
     let (header, data) = url[5..].split_once(',').ok_or("the data URI has no comma before its data")?;
     let is_base64 = header.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64"));
@@ -91,7 +93,7 @@ mod tests {
     fn everything_else_is_refused_with_a_reason() {
         for (url, reason) in [
             ("http://a/b.png", "data URI"),
-            ("file:///etc/passwd", "data URI"),
+            ("file:///etc/passwd", "or as http and https URLs"),
             ("", "data URI"),
             ("data:image/png", "comma"),
             ("data:image/png,abc", "base64"),

@@ -29,9 +29,7 @@ pub use logprobs::{ScoredToken, TokenEntry};
 pub use max_tokens::MaxTokens;
 pub use message::{Field, Form, KeyPositions, Message, Part};
 pub use origins::Origins;
-pub use picture::{
-    Fetched, NOT_FETCHED, Picture, PictureSource, PictureUrl, SentPicture, is_known_format, not_fetched,
-};
+pub use picture::{Fetched, Picture, PictureSource, PictureUrl, SentPicture, is_known_format, not_fetched};
 pub use raw::{RawPrompt, Words};
 pub use receipt::Receipt;
 pub use sampling::SamplingChoice;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use secateur_proto::{ErrorCode, ServiceError};
 
-/// What is said of a URL that is neither a data URI nor fetched.
-pub const NOT_FETCHED: &str = "pictures must be sent as data URIs (data:image/png;base64,...); URLs are not fetched";
+/// What is said of a URL where URLs are not fetched.
+const NOT_FETCHED: &str = "pictures must be sent as data URIs (data:image/png;base64,...); URLs are not fetched";
 
 /// An encoded picture and the field it came from.
 #[derive(Debug, PartialEq, Eq)]

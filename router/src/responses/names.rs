@@ -9,11 +9,7 @@ use crate::{
 };
 
 /// Names of fields that the messages of errors have elsewhere than at their beginning, with the client's names.
-const INSIDE: [(&str, &str); 3] = [
-    ("; messages takes", "; input takes"),
-    ("max_completion_tokens", MAX_OUTPUT_TOKENS),
-    ("knows no reasoning_effort", "knows no reasoning.effort"),
-];
+const INSIDE: [(&str, &str); 2] = [("; messages takes", "; input takes"), ("max_completion_tokens", MAX_OUTPUT_TOKENS)];
 
 /// Turns errors about the translated request into errors about the client's.
 #[derive(Clone, Debug, Default)]

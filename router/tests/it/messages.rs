@@ -344,6 +344,10 @@ async fn every_failure_has_anthropics_body() {
     ] {
         assert_eq!(send(method, path, body(extra)).await, expected);
     }
+    let asked = body(json!({"output_config": {"effort": "low"}}));
+    let effort = cluster.client.post(cluster.url(URL)).bearer_auth("k").json(&asked).send().await.unwrap();
+    let effort: Value = effort.json().await.unwrap();
+    assert!(effort["error"]["message"].as_str().unwrap().starts_with("output_config.effort "), "{effort}");
     let missing = send(Method::POST, URL, json!({"messages": [{"role": "user", "content": "hi"}]})).await;
     assert_eq!(missing, (400, json!(["invalid_request_error", "max_tokens"])));
     let locked = cluster.post_to(URL, &body(json!({}))).await;

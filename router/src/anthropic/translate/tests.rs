@@ -40,12 +40,12 @@ fn plain_parameters_keep_their_names_and_others_get_openais() {
     let found = translated(json!({
         "model": "m", "temperature": 0.5, "top_p": 0.9, "top_k": 3, "stream": true, "stop_sequences": ["a", "b"],
         "secateur": {"transfer": {"policy": "dense"}}, "metadata": {"user_id": "u"}, "service_tier": "auto",
-        "whatever": 1, "n": 4, "system": null, "thinking": null, "tools": null, "tool_choice": null,
+        "whatever": 1, "n": 1, "timeout": 9.5, "priority": -1, "system": null, "thinking": null, "tools": null, "tool_choice": null,
         "cache_control": {"type": "ephemeral"}, "output_config": {"effort": "high"}, "output_format": null,
     }));
     let expected = json!({
         "model": "m", "max_tokens": 5, "temperature": 0.5, "top_p": 0.9, "top_k": 3, "stream": true,
-        "secateur": {"transfer": {"policy": "dense"}},
+        "secateur": {"transfer": {"policy": "dense"}}, "timeout": 9.5, "priority": -1,
         "messages": [{"role": "user", "content": "hi"}], "stop": ["a", "b"],
     });
     assert_eq!(found, expected);
