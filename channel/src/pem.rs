@@ -43,6 +43,7 @@ pub enum PemError {
     },
 }
 
+/// A file as read, and the flag that gave it, which errors name.
 struct File<'a> {
     flag: &'static str,
     path: &'a Path,
@@ -105,6 +106,7 @@ impl PairFiles<'_> {
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+    /// The same two, as gRPC clients take them.
     pem: tonic::transport::Identity,
 }
 
@@ -148,6 +150,7 @@ impl Identity {
 #[derive(Debug)]
 pub struct Trust {
     roots: RootCertStore,
+    /// The same certificates, as gRPC clients take them.
     pem: Vec<u8>,
 }
 
@@ -174,9 +177,7 @@ impl Trust {
             None => config,
         }
     }
-}
 
-impl Trust {
     /// TLS configuration of a client of HTTPS that trusts these authorities and presents no certificate.
     pub fn https(self) -> Result<ClientConfig, rustls::Error> {
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;

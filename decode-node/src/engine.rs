@@ -42,8 +42,8 @@ pub type Events = mpsc::Sender<Result<Event, ServiceError>>;
 
 /// An answer in the engine, from its submission to its end.
 pub struct Running {
-    /// Sort key for the order of arrival: the epoch's id. Epoch ids sort by time, and a replay keeps its epoch, hence
-    /// its place.
+    /// Sort key for the order of arrival: the epoch's id. Epoch ids sort by time, and a replay keeps its epoch, and so
+    /// its place in this order.
     pub order: String,
     /// The answer's tokens and rules.
     pub sequence: Sequence,
@@ -157,14 +157,14 @@ impl<C: Compute> Core<C> {
     }
 
     fn join(&mut self, answer: Running) {
-        let place = self.answers.partition_point(|other| other.order <= answer.order);
-        self.answers.insert(place, answer);
+        let index = self.answers.partition_point(|other| other.order <= answer.order);
+        self.answers.insert(index, answer);
     }
 
     /// Decides which answers step, and gives them the blocks that they need; answers may be preempted for them.
     fn schedule(&mut self) -> Vec<Part> {
-        let need = |(place, answer): (usize, &Running)| Need {
-            grows: place < self.max_running && answer.kv.len() == answer.kv.capacity(),
+        let need = |(index, answer): (usize, &Running)| Need {
+            grows: index < self.max_running && answer.kv.len() == answer.kv.capacity(),
             holds: answer.kv.blocks(),
         };
         let needs: Vec<Need> = self.answers.iter().enumerate().map(need).collect();

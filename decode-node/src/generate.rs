@@ -107,7 +107,7 @@ impl Generator {
 
     /// Runs one request, from opening its epoch to its last token.
     async fn answer(&self, answer: Validated, responses: Responses<v1::GenerateEvent>) -> Result<(), ServiceError> {
-        let place = self.take_permit()?;
+        let permit = self.take_permit()?;
         let room = ShipmentLimits {
             prompt_positions_max: answer.prompt_positions_max,
             transfer: answer.transfer,
@@ -119,7 +119,7 @@ impl Generator {
         // Compiled while prefill computes.
         let constraint = self.identity.grammars.constraint(grammar, &answer.stop_token_ids).await?;
         let placed = open.shipment().await?;
-        drop(place);
+        drop(permit);
         self.generate(answer, constraint, placed, &responses).await
     }
 

@@ -10,7 +10,7 @@ const CONNECTIONS: usize = 1_024;
 /// Lower bound of the limit on concurrent calls per connection. A router's probes share its connection with its
 /// requests, so a stream must always be left for them: the queue's limit has to refuse requests before this one does.
 const STREAMS_MIN: u32 = 1_024;
-/// Concurrent calls per connection for each place in the request queue.
+/// Concurrent calls per connection for each permit of the request queue.
 const STREAMS_PER_PLACE: u32 = 4;
 /// Value of [`Intake::first_message_max`].
 const FIRST_MESSAGE_MAX: Duration = Duration::from_secs(10);

@@ -98,7 +98,7 @@ impl Engine {
         Ok(Self { incoming: sender, _wakes, bell, life, queue, shortage, gauges, prefix })
     }
 
-    /// Takes a place in the queue; an error if the queue is full. A place is taken before any work for a request, so
+    /// Takes a permit to wait in the queue; an error if the queue is full. It is taken before any work for a request, so
     /// that a waiting request is counted whatever it waits for.
     pub fn take_permit(&self) -> Result<Permit, ServiceError> {
         self.queue.take().ok_or_else(|| {
@@ -108,10 +108,10 @@ impl Engine {
         })
     }
 
-    /// Hands a job to the engine thread. The job keeps `place` until it has its blocks.
-    pub fn submit(&self, work: Work, place: Permit) -> Result<(), ServiceError> {
+    /// Hands a job to the engine thread. The job keeps `permit` until it has its blocks.
+    pub fn submit(&self, work: Work, permit: Permit) -> Result<(), ServiceError> {
         let stopped = |_| ServiceError::new(ErrorCode::Unavailable, "the prefill engine has stopped");
-        self.incoming.send((work, place)).map_err(stopped)?;
+        self.incoming.send((work, permit)).map_err(stopped)?;
         self.bell.ring();
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Engine {
         self.prefix.reclaimable()
     }
 
-    /// The queue's places, one for each request that waits: for blocks, for its pictures to be decoded, or for the
+    /// The queue's permits, one for each request that waits: for blocks, for its pictures to be decoded, or for the
     /// vision tower.
     pub fn queue(&self) -> &Permits {
         &self.queue

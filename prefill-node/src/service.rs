@@ -76,7 +76,7 @@ impl Prefiller {
 
     /// Runs one request, from decoding its pictures to the account of its shipment.
     async fn run(&self, job: Arc<Job>, responses: Responses<v1::PrefillEvent>) -> Result<(), ServiceError> {
-        let place = self.engine.take_permit()?;
+        let permit = self.engine.take_permit()?;
         let channel = job.decode.as_ref().map(|peer| self.peers.channel(peer)).transpose()?;
         let decoding = if job.images.is_empty() { None } else { self.decoding.clone().acquire_owned().await.ok() };
         let pictures = decode_pictures(job.clone()).await?;
@@ -86,7 +86,7 @@ impl Prefiller {
         let reporter = channel.is_some().then_some(reporter);
         let (progress, constraint) = (reporter, constraint(&self.identity, &job).await?);
         let work = Work { job: job.clone(), pictures, decoding, constraint, progress, result, cancelled };
-        self.engine.submit(work, place)?;
+        self.engine.submit(work, permit)?;
         let packing = self.lines.packing(job.decode_address());
         let shipment = Shipment { identity: self.identity.clone(), job, patience: self.patience.clone(), packing };
         let ship = async {
@@ -104,11 +104,11 @@ impl Prefiller {
 
     /// Computes the vector of one prompt.
     async fn embed(&self, job: Arc<Job>) -> Result<v1::EmbedReply, ServiceError> {
-        let place = self.engine.take_permit()?;
+        let permit = self.engine.take_permit()?;
         let (cancelled, _leash) = self.engine.leash();
         let (result, prefilled) = oneshot::channel();
         let (pictures, decoding, constraint, progress) = (Vec::new(), None, None, None);
-        self.engine.submit(Work { job, pictures, decoding, constraint, progress, result, cancelled }, place)?;
+        self.engine.submit(Work { job, pictures, decoding, constraint, progress, result, cancelled }, permit)?;
         let Prefilled { first_token: figures, reading, .. } = done(prefilled).await?;
         let Some(Reading::Vector(pooled)) = reading else {
             return Err(ServiceError::new(ErrorCode::Internal, "the engine made no vector"));

@@ -113,6 +113,7 @@ pub struct RouterSettings {
     /// How the model writes calls of tools [default: what its chat template asks for]
     #[arg(long, value_enum, value_name = "DIALECT", env = "SECATEUR_ROUTER_TOOL_DIALECT")]
     pub tool_dialect: Option<Dialect>,
+
     /// Hosts that pictures given by URL (image_url) are fetched from: names, *.NAME for all below a name, * for every
     /// public host, each on ports 80 and 443 or with a port of its own. HOST:PORT!private may have private addresses,
     /// for a store of pictures inside the network. None: pictures come in the request alone
@@ -142,6 +143,7 @@ pub struct RouterSettings {
         value_parser = clap::value_parser!(u32).range(1..=1_024)
     )]
     pub image_url_concurrency: u32,
+
     /// Certificate for HTTPS, PEM with its chain; needs --http-tls-key. Clients are then served over TLS alone. New files
     /// are taken within seconds, without a restart
     #[arg(long, value_name = "FILE", env = "SECATEUR_ROUTER_HTTP_TLS_CERT")]

@@ -1,10 +1,11 @@
 //! Secateur's router: OpenAI's and Anthropic's HTTP APIs in, gRPC out. It never touches a tensor.
 //!
 //! One request, by file: [`http`]`/auth.rs` looks at its key ([`keys`]), and [`http`]`/chat.rs` reads and validates it
-//! ([`openai`]), fetches its pictures where they are given by URL ([`fetch`]), tokenizes it ([`prompt`], [`served`]),
-//! checks that it fits ([`fit`]), waits for a permit ([`admission`]), places it on two nodes ([`cluster`]), runs both
-//! legs ([`legs`]), and turns tokens back into text and a receipt ([`answer`]), which is written in the format of its API
-//! ([`reply`]). What all of them know of a request stands in [`request`].
+//! ([`openai`]), fetches its pictures where they are given by URL ([`fetch`]), tokenizes it ([`prompt`], [`template`],
+//! [`served`]), checks that it fits ([`fit`]), waits for a permit ([`admission`]), places it on two nodes
+//! ([`cluster`]), runs both legs ([`legs`]), and turns tokens back into text, reasoning, calls and a receipt
+//! ([`answer`], [`reasoning`], [`tools`]), which are written in the format of their API ([`reply`]). What all of them
+//! know of a request stands in [`request`].
 //!
 //! Deliberately absent: sampling (done by the nodes), pixels (decoded by prefill), and any state that outlives a
 //! request, except node snapshots, counters, what is left of the limits of keys, means and digests that may be lost at

@@ -22,11 +22,13 @@ fn folder() -> TempDir {
     dir
 }
 
+/// Settings with these files of the folder; an empty name stands for a flag that is not given.
 fn security(dir: &TempDir, cert: &str, key: &str, ca: &str) -> LinkSecurity {
     let file = |name: &str| (!name.is_empty()).then(|| dir.path().join(name));
     LinkSecurity { tls_cert: file(cert), tls_key: file(key), tls_ca: file(ca), ..LinkSecurity::default() }
 }
 
+/// Why a program that calls and a program that is called refuse these settings, in this order; `None` if they do not.
 fn both(security: &LinkSecurity) -> [Option<String>; 2] {
     [security.channels().err().map(|error| error.to_string()), security.guard().err().map(|error| error.to_string())]
 }

@@ -1,4 +1,4 @@
-//! Check whether a folder is a checkpoint, and if not, what it is and where a checkpoint may be.
+//! The check whether a folder is a checkpoint, and if not, what it is and where a checkpoint may be.
 
 use std::{
     env, fs,
@@ -39,11 +39,12 @@ pub fn examine(dir: &Path, needs_weights: bool) -> Check {
     }
 }
 
+/// What is wrong with what is at `dir`, if anything is.
 fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
     let failed = |what: String, advice: &str| Check::failed(NAME, format!("{} {what}", dir.display()), advice);
-    let whole = "--model names a folder in the Hugging Face layout (config.json, tokenizer.json and *.safetensors) or a GGUF file";
+    let layout = "--model names a folder in the Hugging Face layout (config.json, tokenizer.json and *.safetensors) or a GGUF file";
     let contents = match kind {
-        Kind::Nothing => return failed("is not there".into(), &format!("correct the path; {whole}")),
+        Kind::Nothing => return failed("is not there".into(), &format!("correct the path; {layout}")),
         Kind::HubName => {
             let name = kind::hub_name(dir).unwrap_or_default();
             let advice = format!(
@@ -52,7 +53,7 @@ fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
             return Check::failed(NAME, format!("{name} is no folder here, but may be a repository's name"), advice);
         }
         Kind::File => {
-            return failed("is a file, and not in the GGUF format".into(), &format!("give the folder; {whole}"));
+            return failed("is a file, and not in the GGUF format".into(), &format!("give the folder; {layout}"));
         }
         Kind::Unreadable(why) => return failed(format!("cannot be read: {why}"), "let this user read it"),
         Kind::Folder(contents) => contents,
@@ -67,7 +68,7 @@ fn verdict(dir: &Path, kind: &Kind, needs_weights: bool) -> Check {
         } else {
             format!("has no config.json, but {}", list(&contents.foreign))
         };
-        return failed(what, whole);
+        return failed(what, layout);
     }
     if !needs_weights || (contents.has_weights && contents.missing.is_empty()) {
         return Check::ok(NAME, dir.display().to_string());
@@ -136,6 +137,8 @@ fn nearby(dir: &Path) -> Vec<PathBuf> {
     hits
 }
 
+/// Adds the checkpoints in `dir`, down to `depth` folders below it, to `hits`. Each folder that is looked at takes one of
+/// `budget`.
 fn search(dir: &Path, depth: usize, budget: &mut usize, hits: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();

@@ -19,7 +19,7 @@ pub const BITS: [f64; 14] = [2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7
 /// Shares of visual tokens to try, ascending.
 pub const KEEPS: [f64; 6] = [0.111, 0.2, 0.333, 0.5, 0.667, 0.8];
 /// Largest loss of accuracy by pruning pictures that is acceptable in any family.
-const POINT: f64 = 0.01;
+const LOSS_MAX: f64 = 0.01;
 
 /// The smallest settings that a suite allows.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,13 +65,14 @@ impl Search {
 pub fn passes(findings: &Findings<'_>, arguments: &EvalArguments) -> bool {
     let Some((reference, measured)) = findings.reference().zip(findings.measured.last()) else { return false };
     let figures = |measured, group| -> Figures { findings.row(measured, group).figures };
+    // What differs from the reference is either the precision or the share of visual tokens.
     let is_precision = measured.combination.visual == Combination::reference().visual;
     // Each group's figures take thousands of resamples, so they are only computed for the deciding groups.
     findings.groups.iter().all(|group| match group.kind {
         Kind::All if is_precision => is_close(&figures(measured, group), arguments),
         Kind::All => figures(measured, group).failed == 0,
         Kind::Family if is_precision => !is_below(&figures(measured, group)),
-        Kind::Family => figures(measured, group).accuracy >= figures(reference, group).accuracy - POINT,
+        Kind::Family => figures(measured, group).accuracy >= figures(reference, group).accuracy - LOSS_MAX,
         Kind::Detail | Kind::Depth(_) => true,
     })
 }

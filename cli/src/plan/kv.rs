@@ -10,11 +10,11 @@ use crate::{console::progress, usage::usage};
 pub struct Selected {
     /// KV rules of the selected layers, ascending.
     pub rules: Vec<KvRule>,
-    /// `c_l` of every block; empty if no selection was requested.
+    /// Share of each block's attention that rests on first and last tokens; empty if no selection was requested.
     pub concentration: Vec<f64>,
 }
 
-/// \[P\] The reduction that the paper reaches.
+/// The reduction that PDTrim's paper reaches (arXiv 2509.04467).
 const PUBLISHED_RATIO: f64 = 4.95;
 
 /// Criterion by which layers are selected.
@@ -33,6 +33,7 @@ pub enum Choice {
 /// calibration prompts, minimums and rounding included. The number of layers does not depend on which ones they are, so
 /// it is known before any search.
 pub fn choice(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_>) -> anyhow::Result<Choice> {
+    // What a layer keeps is the same whichever layer it is.
     let retention = rule(arguments, 0)
         .retention()
         .map_err(|error| usage(format!("--kv-keep, --kv-phi, --kv-first-min, --kv-last-min: {error}")))?;
@@ -44,8 +45,9 @@ pub fn choice(arguments: &PlanArguments, kept: usize, calibrator: &Calibrator<'_
         return Ok(Choice::None);
     }
     let lengths = || calibrator.samples().iter().map(Sample::prompt_rows);
-    let short: usize = lengths().map(|length| retention.ends(length).count()).sum();
-    let keep = short as f64 / lengths().sum::<usize>().max(1) as f64;
+    let at_ends: usize = lengths().map(|length| retention.ends(length).count()).sum();
+    let keep = at_ends as f64 / lengths().sum::<usize>().max(1) as f64;
+    // The share of bytes that is left where every layer sends first and last tokens only.
     let least = bytes_fraction(calibrator.layers(), kept, kept, keep);
     if least <= 1.0 / wanted {
         return Ok(Choice::Bytes { keep, target: 1.0 / wanted });
@@ -94,6 +96,7 @@ pub fn select(
     Ok(Selected { rules: chosen.iter().map(|layer| rule(arguments, layer)).collect(), concentration })
 }
 
+/// The rule by which `layer` sends first and last tokens only.
 fn rule(arguments: &PlanArguments, layer: usize) -> KvRule {
     KvRule {
         layer,

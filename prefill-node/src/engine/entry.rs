@@ -22,7 +22,7 @@ pub(super) struct Entry {
 }
 
 pub(super) enum Phase {
-    /// The job waits for the vision tower and its layout. It keeps its place in the queue until it gets its blocks, or
+    /// The job waits for the vision tower and its layout. It keeps its permit of the queue until it gets its blocks, or
     /// ends without them.
     Queued(Permit),
     /// The prompt is laid out and waits for blocks.
@@ -53,8 +53,8 @@ pub(super) struct Running {
 }
 
 impl Entry {
-    pub fn new((work, place): (Work, Permit)) -> Self {
-        Entry { work, phase: Phase::Queued(place) }
+    pub fn new((work, permit): (Work, Permit)) -> Self {
+        Entry { work, phase: Phase::Queued(permit) }
     }
 
     /// Moves on to [`Phase::LaidOut`]: the prompt is laid out.
@@ -62,7 +62,7 @@ impl Entry {
         // The visual tokens are in the prompt now; the pixels and the permit to hold them are released.
         (self.work.pictures, self.work.decoding) = (Vec::new(), None);
         self.become_next(|phase| match phase {
-            Phase::Queued(place) => Phase::LaidOut(laid, place),
+            Phase::Queued(permit) => Phase::LaidOut(laid, permit),
             other => other,
         });
     }
@@ -78,7 +78,7 @@ impl Entry {
         let sampler = Sampler::constrained(sampling, stop, &text, &job.emitted, constraint);
         let (purpose, emitted) = (job.purpose, job.emitted.len());
         self.become_next(|phase| match phase {
-            Phase::LaidOut(laid, _place) => {
+            Phase::LaidOut(laid, _permit) => {
                 let reading = Reading::of(purpose, &laid.prompt, emitted);
                 Phase::Running(Box::new(Running { laid, table, used, cached, sampler, reading }))
             }

@@ -23,10 +23,10 @@ impl<C: Compute> Core<C> {
     /// Runs the pictures of the oldest queued jobs through the vision tower in one batch, and lays these jobs' prompts
     /// out.
     pub(super) fn look(&mut self) {
-        let places = LAID_MAX.saturating_sub(self.laid());
+        let jobs_max = LAID_MAX.saturating_sub(self.laid());
         let mut room = PICTURES_PER_STEP;
         let mut chosen = 0;
-        for entry in self.jobs.iter().filter(|entry| entry.is_queued()).take(places) {
+        for entry in self.jobs.iter().filter(|entry| entry.is_queued()).take(jobs_max) {
             let pictures = entry.work.pictures.len();
             // A job with more pictures than fit into a batch is taken alone.
             if pictures > room && chosen > 0 {

@@ -96,7 +96,7 @@ fn submit_for(engine: &Engine, tokens: Vec<u32>, purpose: Purpose) -> Result<Cli
     let (result, answer) = oneshot::channel();
     let (cancelled, leash) = engine.leash();
     let job = Arc::new(Job { purpose, ..text_job(tokens) });
-    let place = engine.take_permit()?;
+    let permit = engine.take_permit()?;
     let work = Work {
         job,
         pictures: Vec::new(),
@@ -106,7 +106,7 @@ fn submit_for(engine: &Engine, tokens: Vec<u32>, purpose: Purpose) -> Result<Cli
         result,
         cancelled,
     };
-    engine.submit(work, place)?;
+    engine.submit(work, permit)?;
     Ok(Client { result: answer, progress, leash })
 }
 
@@ -137,7 +137,7 @@ async fn thousands_of_prompts_share_a_small_pool_and_give_it_all_back() {
     assert_eq!(engine.queue().taken(), 0);
 }
 
-/// Waits until `condition` holds: the engine thread releases blocks and places a moment after it has sent an answer.
+/// Waits until `condition` holds: the engine thread releases blocks and permits a moment after it has sent an answer.
 async fn settles(condition: impl Fn() -> bool) {
     for _ in 0..2_000 {
         if condition() {
@@ -246,7 +246,7 @@ async fn what_can_never_fit_is_refused_and_a_full_queue_says_so() {
 }
 
 #[tokio::test]
-async fn a_cancelled_job_gives_its_place_up_at_once() {
+async fn a_cancelled_job_gives_its_permit_back_at_once() {
     let pool = pool(1);
     let engine = Engine::start(Simulated::default(), pool.clone(), Limits { queue: 1, ..LIMITS }).unwrap();
     let held = pool.lease(1).unwrap();

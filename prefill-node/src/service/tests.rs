@@ -78,7 +78,7 @@ async fn requests_with_pictures_wait_in_the_bounded_queue_and_nowhere_else() {
     tokio::time::timeout(Duration::from_secs(20), counted).await.expect("some wait uncounted");
     let refused = ask(&service, QUEUE).await.next().await.unwrap().unwrap_err();
     assert_eq!(ServiceError::from(refused).code, ErrorCode::Overloaded);
-    // A request that is dropped gives its place up, whatever it waits for.
+    // A request that is dropped gives its permit back, whatever it waits for.
     asked.truncate(1);
     let left = async {
         while waiting() > 1 {
@@ -86,7 +86,7 @@ async fn requests_with_pictures_wait_in_the_bounded_queue_and_nowhere_else() {
         }
     };
     drop(goes_on);
-    tokio::time::timeout(Duration::from_secs(20), left).await.expect("places are kept");
+    tokio::time::timeout(Duration::from_secs(20), left).await.expect("permits are kept");
 }
 
 #[test]

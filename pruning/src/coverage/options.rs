@@ -1,4 +1,5 @@
-//! The parameters of coverage, with the condition for its bypass.
+//! The parameters of coverage, with the condition for its bypass. Formulas and the mark \[R\] are explained in the
+//! documentation of [`super`].
 
 /// Parameters of coverage. The defaults are those of the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,7 +33,7 @@ impl Default for CoverageOptions {
 ///
 /// The measure is the coverage that the kept tokens reach, in raw cosines, scaled from 0 (no more than the mean
 /// similarity of any two tokens of the picture) to 1 (all tokens kept): `(mean_i max_{s in S} cos(i, s) - c) / (1 -
-/// c)`, `c` the mean pairwise cosine (both within groups). A picture below `coverage` keeps up to twice its budget,
+/// c)`, `S` the kept tokens, `c` the mean pairwise cosine (both within groups). A picture below `coverage` keeps up to twice its budget,
 /// then, if that is not enough, up to `most` times; the greedy continues from its current state.
 ///
 /// The default of 0.4 is from synthetic pictures of 576 tokens, 64 kept, in 128 to 4,096 dimensions. Independent

@@ -6,7 +6,7 @@ use crate::{
     rows::{Rows, UnitRows},
 };
 
-/// Most text tokens that are read; they are the last ones.
+/// Most text tokens that are read, the last ones of the text. Those that are read are the `M` of the shapes below.
 const MOST: usize = 512;
 
 /// Text similarity `sim_tv`, transposed: `[N visual tokens, words]`, so that a gain reads one row.
@@ -22,6 +22,7 @@ pub(super) struct WordsBuilder {
     units: UnitRows,
     /// Cosines of text and visual tokens, `[M, N]`.
     cosines: Vec<f32>,
+    /// Number of visual tokens, `N`.
     visual: usize,
 }
 

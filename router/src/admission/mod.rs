@@ -226,12 +226,12 @@ mod tests {
     #[tokio::test]
     async fn what_is_over_the_bounds_is_refused_and_drops_give_back() {
         let admission = Admission::new(1, 1, 1 << 20);
-        let turn = enter(&admission).unwrap().turn(Rank::default(), soon()).await.unwrap();
+        let permit = enter(&admission).unwrap().turn(Rank::default(), soon()).await.unwrap();
         let waiting = enter(&admission).unwrap();
         assert_eq!((admission.running(), admission.waiting()), (1, 1));
         assert_eq!(enter(&admission).unwrap_err().code, ErrorCode::Overloaded);
         assert_eq!(waiting.turn(Rank::default(), soon()).await.unwrap_err().code, ErrorCode::Timeout);
-        drop(turn);
+        drop(permit);
         let several = enter(&admission).unwrap();
         assert_eq!(admission.share(several, 3).unwrap_err().param.as_deref(), Some("n"), "never, not later");
         let fewer = admission.share_up_to(enter(&admission).unwrap(), 5);
@@ -261,7 +261,7 @@ mod tests {
 
     /// The runtime has one thread: the job could not wait for this test if it ran on it.
     #[tokio::test]
-    async fn a_client_that_leaves_frees_no_place_while_its_work_goes_on() {
+    async fn a_client_that_leaves_frees_no_permit_while_its_work_goes_on() {
         let admission = Admission::new(1, 0, 1 << 20);
         let (go, gate) = mpsc::channel::<()>();
         let (begun, begins) = tokio::sync::oneshot::channel();

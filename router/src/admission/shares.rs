@@ -126,12 +126,12 @@ mod tests {
 
     #[test]
     fn places_come_back_on_drop() {
-        let places = Permits::new(Bounds { total: 2, peer: 1 });
-        let first = places.take(peer(1));
-        assert!(first.is_some() && places.take(peer(1)).is_none());
-        let second = places.take(peer(2));
-        assert!(second.is_some() && places.take(peer(3)).is_none());
+        let permits = Permits::new(Bounds { total: 2, peer: 1 });
+        let first = permits.take(peer(1));
+        assert!(first.is_some() && permits.take(peer(1)).is_none());
+        let second = permits.take(peer(2));
+        assert!(second.is_some() && permits.take(peer(3)).is_none());
         drop(first);
-        assert!(places.take(peer(3)).is_some());
+        assert!(permits.take(peer(3)).is_some());
     }
 }

@@ -41,7 +41,7 @@ pub struct Begun {
     /// The answer.
     pub answer: Answer,
     /// The permit to run at the nodes, released when the choice ends.
-    pub turn: RunPermit,
+    pub permit: RunPermit,
     /// Scores of the prompt's tokens, if this choice brings them.
     pub scores: Option<Arc<PromptScores>>,
     /// Guard of the prompt's first choice (the leader): the other choices begin when it is dropped.

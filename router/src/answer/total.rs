@@ -19,16 +19,16 @@ impl Total {
 
     /// Sets the usage so far of a choice.
     pub fn used(&mut self, choice: usize, usage: Usage) {
-        if let Some(place) = self.usage.get_mut(choice) {
-            *place = usage;
+        if let Some(slot) = self.usage.get_mut(choice) {
+            *slot = usage;
         }
     }
 
     /// Records the final usage and the receipt of a choice that has ended.
     pub fn ended(&mut self, choice: usize, usage: Usage, receipt: Receipt) {
         self.used(choice, usage);
-        if let Some(place) = self.receipts.get_mut(choice) {
-            *place = Some(receipt);
+        if let Some(slot) = self.receipts.get_mut(choice) {
+            *slot = Some(receipt);
         }
     }
 

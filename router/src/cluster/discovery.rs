@@ -67,6 +67,7 @@ impl Snapshot {
 /// The result of one lookup.
 struct Resolved {
     role: Role,
+    /// Index of the name among the entries of its role's roster.
     entry: usize,
     found: io::Result<Vec<SocketAddr>>,
 }
@@ -190,8 +191,8 @@ impl Discovery {
         let now = Instant::now();
         let mut is_changed = false;
         for side in &mut self.sides {
-            let turn = side.roster.turn(&side.sights(), now);
-            is_changed |= side.apply(turn, &self.channels, &self.news, &self.shutdown);
+            let changes = side.roster.turn(&side.sights(), now);
+            is_changed |= side.apply(changes, &self.channels, &self.news, &self.shutdown);
         }
         let names = self.sides.iter().flat_map(Side::names).collect();
         is_changed |= self.published.borrow().names != names;
@@ -209,13 +210,19 @@ impl Side {
     }
 
     /// Applies the roster's decision; returns whether the published nodes changed.
-    fn apply(&mut self, turn: Changes, channels: &Channels, news: &Arc<Notify>, shutdown: &CancellationToken) -> bool {
-        for address in &turn.leave {
+    fn apply(
+        &mut self,
+        changes: Changes,
+        channels: &Channels,
+        news: &Arc<Notify>,
+        shutdown: &CancellationToken,
+    ) -> bool {
+        for address in &changes.leave {
             // Requests in flight keep the node and its connection alive.
             self.running.remove(address);
             tracing::info!(address, role = ?self.role, "node left");
         }
-        for joiner in &turn.join {
+        for joiner in &changes.join {
             match self.start(joiner, channels, news, shutdown) {
                 Ok(running) => {
                     self.running.insert(joiner.address.clone(), running);
@@ -225,7 +232,7 @@ impl Side {
             }
         }
         let mut shown = Vec::new();
-        for (address, standing) in &turn.members {
+        for (address, standing) in &changes.members {
             let Some(running) = self.running.get(address) else { continue };
             running.node.set_leaving(*standing == Standing::Leaves);
             if *standing != Standing::Hidden {
@@ -237,6 +244,7 @@ impl Side {
         !is_same
     }
 
+    /// A node at a new address, and its probe.
     fn start(
         &self,
         joiner: &Joiner,

@@ -147,7 +147,7 @@ impl Candidate {
                 None
             }
         };
-        let turn = ticket.turn(shared.rank, shared.deadline).await?;
+        let permit = ticket.turn(shared.rank, shared.deadline).await?;
         let order = order(&shared, &prepared, fitted, number, epoch);
         let sampling = &shared.generation.sampling;
         let context = AnswerContext {
@@ -177,7 +177,7 @@ impl Candidate {
             in_client_terms(too_long_after_all(error, &shared.facts, &prepared.param), &prepared.pictures)
         })?;
         let scores = scores(app, &prepared, run.take_scores()).await.inspect_err(|error| clock.failed(error.code))?;
-        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), turn, scores, lead })
+        Ok(Begun { answer: Answer::new(run, context, app.model.clone(), clock), permit, scores, lead })
     }
 }
 

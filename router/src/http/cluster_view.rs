@@ -8,6 +8,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
+use secateur_common::version;
 use secateur_proto::v1::{DType, NodeDescription, ShipCost, VisualPolicy};
 use secateur_transfer::TransferPolicy;
 use serde::Deserialize;
@@ -44,7 +45,8 @@ pub async fn show(State(app): State<Arc<App>>, wanted: Result<Query<Wanted>, Que
     let body = json!({
         "model": app.model.name,
         "root": app.model.root,
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": version::VERSION,
+        "commit": version::COMMIT,
         "uptime_s": unix_seconds().saturating_sub(app.started),
         "takes_pictures": takes_pictures(&app),
         "images_max": app.limits.images_max,

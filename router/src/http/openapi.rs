@@ -1,4 +1,8 @@
 //! `GET /openapi.json`: the API as an OpenAPI 3.1 document, written by hand beside the code that it describes.
+//!
+//! Tests send what its schemas allow (`tests/api/schema.py`) and accept no 5xx. So the field `timeout` and the header
+//! `x-request-timeout` stand in descriptions alone: drawn at random, they make a 504 of any request. What a stream is
+//! made of stands in a description too: OpenAPI 3.1 leaves open whether a schema is that of the stream or of one event.
 
 use std::sync::LazyLock;
 
@@ -54,6 +58,20 @@ mod tests {
         let codes = &document["components"]["schemas"]["Error"]["properties"]["error"]["properties"]["code"]["enum"];
         let expected: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(codes, &serde_json::json!(expected));
+    }
+
+    #[test]
+    fn the_code_takes_the_examples() {
+        let limits = Limits { images_max: 1, image_bytes_max: 10, vocab: 300 };
+        let paths = document()["paths"].clone();
+        let examples =
+            |path: &str| paths[path]["post"]["requestBody"]["content"]["application/json"]["examples"].clone();
+        for (name, example) in examples("/v1/chat/completions").as_object().unwrap() {
+            chat::parse(&example["value"], &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        for (name, example) in examples("/v1/completions").as_object().unwrap() {
+            completion::parse(&example["value"], &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
     }
 
     #[test]

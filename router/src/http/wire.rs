@@ -61,7 +61,7 @@ impl Wire {
 }
 
 /// Closes the sending side, and reads and discards what the client still sends.
-async fn linger(mut stream: TcpStream, _place: Permit) {
+async fn linger(mut stream: TcpStream, _permit: Permit) {
     if stream.shutdown().await.is_err() {
         return;
     }
@@ -86,10 +86,10 @@ impl Drop for Wire {
         if self.is_over || self.end.is_cancelled() {
             return;
         }
-        if let (Some(stream), Ok(runtime), Some(place)) =
+        if let (Some(stream), Ok(runtime), Some(permit)) =
             (self.stream.take(), Handle::try_current(), self.lingering.take(self.peer))
         {
-            runtime.spawn(linger(stream, place));
+            runtime.spawn(linger(stream, permit));
         }
     }
 }

@@ -9,9 +9,11 @@ use prometheus_client::{
         family::{Family, MetricConstructor},
         gauge::Gauge,
         histogram::Histogram,
+        info::Info,
     },
     registry::{Metric, Registry},
 };
+use secateur_common::version;
 
 /// A gauge with a fractional value.
 pub type FloatGauge = Gauge<f64, AtomicU64>;
@@ -27,6 +29,12 @@ impl Builder {
     pub fn add<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
         self.registry.register(name, help, metric.clone());
         metric
+    }
+
+    /// Adds the version and the commit of this build.
+    pub fn build(&mut self) {
+        let labels = vec![("version", version::VERSION), ("commit", version::COMMIT.unwrap_or_default())];
+        self.registry.register("secateur_build", "Version and commit of the router", Info::new(labels));
     }
 
     /// Adds a histogram with these upper bounds of its buckets.

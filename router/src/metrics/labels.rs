@@ -23,7 +23,7 @@ label!(Placed, placement);
 label!(Reason, reason);
 
 /// Values of `finished_reason`.
-pub const FINISHED_REASONS: [&str; 3] = ["stop", "length", ABORTED];
+pub const FINISHED_REASONS: [&str; 4] = ["stop", "length", "tool_calls", ABORTED];
 /// `finished_reason` of an answer that was dropped without an error of its own, mostly because its client disconnected.
 pub const ABORTED: &str = "abort";
 /// `reason` of a retry after a preemption; other retries have an error's code.

@@ -112,6 +112,7 @@ impl Metrics {
     pub fn new(model_name: &str) -> Self {
         let label = ("model_name".into(), model_name.to_owned().into());
         let mut to = Builder { registry: Registry::with_labels(std::iter::once(label)) };
+        to.build();
         Self {
             ttft: to.histogram(
                 "vllm:time_to_first_token_seconds",
@@ -156,7 +157,7 @@ impl Metrics {
             ),
             success: to.counters_at_zero(
                 "vllm:request_success",
-                "Ended answers: stop, length, or abort (client gone); what failed is in secateur_request_errors",
+                "Ended answers: stop, length, tool_calls, or abort (client gone); what failed is in secateur_request_errors",
                 FINISHED_REASONS.map(|reason| FinishedReason { finished_reason: reason.to_owned() }),
             ),
             bytes_sent: to.counters_at_zero(

@@ -192,7 +192,7 @@ fn check_picture_count(model: &ServedModel, job: &ChatJob, encoding: &Encoded) -
 fn user_spans(encoding: &Encoded, places: &[Marked], texts: &[ClientText]) -> Vec<Span> {
     let users: Vec<&Range<usize>> = places
         .iter()
-        .filter(|place| texts.get(place.text).is_some_and(|text| text.place == Kind::User))
+        .filter(|place| texts.get(place.text).is_some_and(|text| text.kind == Kind::User))
         .map(|place| &place.bytes)
         .collect();
     let mut spans: Vec<Span> = Vec::new();

@@ -37,7 +37,7 @@ pub fn locate(
     if is_markable {
         // A template may compare the value of a field. Marks then change the outcome, so only content is marked.
         for marks_fields in [true, false] {
-            let mark = |index: usize, text: &str| match texts.get(index).map(|text| text.place) {
+            let mark = |index: usize, text: &str| match texts.get(index).map(|text| text.kind) {
                 Some(Kind::User | Kind::Content) => mark(index, text),
                 Some(Kind::Field) if marks_fields => mark(index, text),
                 _ => text.to_owned(),
@@ -48,7 +48,7 @@ pub fn locate(
                     return Ok(places);
                 }
             }
-            if !texts.iter().any(|text| text.place == Kind::Field) {
+            if !texts.iter().any(|text| text.kind == Kind::Field) {
                 break;
             }
         }
@@ -94,7 +94,7 @@ fn search(texts: &[ClientText<'_>], plain: &str) -> Vec<Marked> {
     let mut from = 0;
     for (index, text) in texts.iter().enumerate() {
         let core = text.text.trim();
-        if core.is_empty() || !matches!(text.place, Kind::User | Kind::Content) {
+        if core.is_empty() || !matches!(text.kind, Kind::User | Kind::Content) {
             continue;
         }
         if let Some(found) = plain[from..].find(core) {

@@ -16,7 +16,7 @@ pub struct ClientText<'a> {
     /// The field that the text came from.
     pub param: &'a str,
     /// The kind of that field.
-    pub place: Kind,
+    pub kind: Kind,
 }
 
 /// The kind of field that a text came from.
@@ -36,10 +36,10 @@ pub enum Kind {
 pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a>> {
     let mut texts = Vec::new();
     for message in messages {
-        let place = if message.role == "user" { Kind::User } else { Kind::Content };
+        let kind = if message.role == "user" { Kind::User } else { Kind::Content };
         for part in &message.parts {
             if let Part::Text { text, param } = part {
-                texts.push(ClientText { text, param, place });
+                texts.push(ClientText { text, param, kind });
             }
         }
         message.fields.iter().for_each(|field| of_value(&field.value, &field.name, &field.param, &mut texts));
@@ -51,7 +51,7 @@ pub fn of<'a>(messages: &'a [Message], kwargs: &'a [Field]) -> Vec<ClientText<'a
 fn of_value<'a>(value: &'a Json, key: &str, param: &'a str, texts: &mut Vec<ClientText<'a>>) {
     match value {
         Json::String(text) => {
-            texts.push(ClientText { text, param, place: if key == CHOOSES { Kind::Choice } else { Kind::Field } });
+            texts.push(ClientText { text, param, kind: if key == CHOOSES { Kind::Choice } else { Kind::Field } });
         }
         Json::Array(items) => items.iter().for_each(|item| of_value(item, key, param, texts)),
         Json::Object(entries) => entries.iter().for_each(|(key, value)| of_value(value, key, param, texts)),
@@ -96,7 +96,7 @@ mod tests {
         ], "chat_template_kwargs": {"g": ["h", 1, null, true]}});
         let job = chat::parse(&body, &Limits { images_max: 0, image_bytes_max: 0, vocab: 300 }).unwrap();
         let texts: Vec<_> =
-            of(&job.messages, &job.template_kwargs).iter().map(|text| (text.text.to_owned(), text.place)).collect();
+            of(&job.messages, &job.template_kwargs).iter().map(|text| (text.text.to_owned(), text.kind)).collect();
         let expected = [
             ("a", Kind::User),
             ("b", Kind::User),
@@ -106,7 +106,7 @@ mod tests {
             ("e", Kind::Field),
             ("h", Kind::Field),
         ];
-        assert_eq!(texts, expected.map(|(text, place)| (text.to_owned(), place)));
+        assert_eq!(texts, expected.map(|(text, kind)| (text.to_owned(), kind)));
         let keys: Vec<_> = keys(&job.messages, &job.template_kwargs).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["name", "tool_calls", "type", "function", "name", "g"]);
     }

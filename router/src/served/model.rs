@@ -26,7 +26,7 @@ pub struct ServedModel {
     pub tool_dialect: Option<Dialect>,
     /// The image token; `None` if the model takes no pictures.
     pub image_token: Option<ImageToken>,
-    /// Tokens that only the template may produce.
+    /// Tokens that no text of a conversation may become: only the template writes them, and authors of raw prompts.
     pub special_tokens: SpecialTokens,
     /// Tokens that end an answer, from the checkpoint; nodes may add further ones.
     pub stop_token_ids: Vec<u32>,

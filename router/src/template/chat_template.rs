@@ -126,11 +126,11 @@ impl ChatTemplate {
         let mut entries: Vec<(String, Value)> = others.collect();
         let role = (message.positions.role, "role", Some(Value::from(message.role.as_str())));
         let mut named = [role, (message.positions.content, "content", content)];
-        named.sort_by_key(|(place, ..)| *place);
-        for (place, name, value) in named {
+        named.sort_by_key(|(position, ..)| *position);
+        for (position, name, value) in named {
             // If content is `None`, nothing is inserted and the keys after it move up.
             entries.splice(
-                place.min(entries.len())..place.min(entries.len()),
+                position.min(entries.len())..position.min(entries.len()),
                 value.map(|value| (name.to_owned(), value)),
             );
         }

@@ -152,7 +152,7 @@ async fn connections_that_say_nothing_make_room() {
     for stream in &mut silent {
         gone += usize::from(ended(stream).await);
     }
-    assert!(gone >= 34, "one address has six places: {gone} of 40 were closed");
+    assert!(gone >= 34, "one address has six permits: {gone} of 40 were closed");
 }
 
 /// Hundreds of clients on one address, as a benchmark has them, each with its body in two pieces.

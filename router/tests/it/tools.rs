@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     answer_tokens, model_with_template,
+    nodes::Act,
     router::{Cluster, question},
 };
 
@@ -90,6 +91,29 @@ async fn a_stream_of_a_call_joins_to_the_call() {
     assert!(events.iter().any(|event| event["choices"][0]["finish_reason"] == "tool_calls"));
     let parts = events.iter().filter(|event| event["choices"][0]["delta"].get("tool_calls").is_some()).count();
     assert!(parts > 2, "arguments stream as they are made: {parts}");
+}
+
+/// Wherever in a call an attempt ends, nothing of the call is doubled and nothing is lost.
+#[tokio::test]
+async fn a_call_survives_what_happens_to_its_nodes() {
+    let folder = model_with_tools();
+    let says = format!("So: {CALL}\n{CALL}");
+    let cluster = cluster(&folder, &says).await;
+    let decode = &cluster.decode[0].script;
+    let tokens = answer_tokens(&says).len();
+    for at in 0..tokens - 2 {
+        decode.then([Act::Preempt(at), Act::Preempt(1)]);
+        let events = cluster.stream(tools(json!({}))).await;
+        let calls = joined_calls(&events);
+        let found: Vec<_> = calls.iter().map(|(_, name, arguments)| (name.as_str(), arguments.as_str())).collect();
+        assert_eq!(found, [("look_up", "{\"city\": \"Oslo\"}"); 2], "broken off at {at}");
+        assert_ne!(calls[0].0, calls[1].0);
+        let words: String =
+            events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(words, "So: ", "broken off at {at}");
+        let ends = events.iter().filter(|event| event["choices"][0]["finish_reason"] == "tool_calls").count();
+        assert_eq!(ends, 1, "broken off at {at}");
+    }
 }
 
 #[tokio::test]

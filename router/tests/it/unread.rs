@@ -67,7 +67,7 @@ async fn every_refusal_under_load_arrives() {
         let (address, request) = (cluster.address, request.clone());
         clients.spawn(async move { tell(address, &request).await });
     }
-    // Two have the places, and are not answered.
+    // Two have the permits, and are not answered.
     for _ in 0..98 {
         let told = clients.join_next().await.unwrap().unwrap().unwrap();
         assert_eq!((told.status(), told.code().as_deref()), (429, Some("overloaded")), "{}", told.text);

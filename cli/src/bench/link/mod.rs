@@ -59,10 +59,10 @@ impl FromStr for Link {
         if text == "none" {
             return Ok(Link::Unshaped);
         }
-        let rate = |unit: &str, mbit_s: f64| {
+        let rate = |unit: &str, unit_mbit_s: f64| {
             let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
-            let rate = number * mbit_s;
-            (RATE_MIN..=RATE_MAX).contains(&rate).then_some(Rate { mbit_s: rate })
+            let mbit_s = number * unit_mbit_s;
+            (RATE_MIN..=RATE_MAX).contains(&mbit_s).then_some(Rate { mbit_s })
         };
         let found = rate("mbit", 1.0).or_else(|| rate("gbit", 1_000.0));
         found.map(Link::Shaped).ok_or_else(|| UnknownLink(text.to_owned()))
