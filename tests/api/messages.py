@@ -1,6 +1,6 @@
 """The `anthropic` Python client, unmodified, against a running router.
 
-    python tests/api/messages.py http://127.0.0.1:8080/v1
+    python tests/api/messages.py http://127.0.0.1:8080/v1 [KEY]
 
 Prints one line for each check and ends with the count; exits 1 if one failed. The checks are in checks/messages.py.
 """
@@ -16,7 +16,7 @@ from checks.common import CHECKS
 def main():
     # This client adds /v1 by itself.
     root = sys.argv[1].rstrip("/").removesuffix("/v1")
-    client = anthropic.Anthropic(base_url=root, api_key="none", max_retries=0, timeout=60)
+    client = anthropic.Anthropic(base_url=root, api_key=sys.argv[2] if len(sys.argv) > 2 else "none", max_retries=0, timeout=60)
     failed = 0
     for function in CHECKS:
         try:

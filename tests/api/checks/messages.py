@@ -16,13 +16,18 @@ GREEDY = {"temperature": 0}
 TOOL = {
     "name": "look_up",
     "description": "Looks up the weather of a city.",
-    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    "input_schema": {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    },
 }
 KINDS = {"text": "text_delta", "thinking": "thinking_delta", "tool_use": "input_json_delta"}
 
 
 def model(client):
-    return httpx.get(f"{str(client.base_url).rstrip('/')}/v1/models").json()["data"][0]["id"]
+    return httpx.get(f"{str(client.base_url).rstrip('/')}/v1/models", headers=client.auth_headers).json()["data"][0]["id"]
 
 
 def user(content):
@@ -178,7 +183,7 @@ def a_stream_adds_up_to_the_message(client):
 def raw_events_are_named_and_in_order(client):
     root = str(client.base_url).rstrip("/")
     body = {"model": model(client), "max_tokens": 8, "messages": user("Hello!"), "stream": True}
-    with httpx.stream("POST", f"{root}/v1/messages", json=body, timeout=60) as response:
+    with httpx.stream("POST", f"{root}/v1/messages", json=body, headers=client.auth_headers, timeout=60) as response:
         assert response.status_code == 200 and response.headers["content-type"].startswith("text/event-stream")
         wire = response.read().decode()
     assert wire.endswith("\n\n")
@@ -322,7 +327,7 @@ def the_async_client_is_answered(client):
     import asyncio
 
     async def questions():
-        async with anthropic.AsyncAnthropic(base_url=str(client.base_url), api_key="none") as other:
+        async with anthropic.AsyncAnthropic(base_url=str(client.base_url), api_key=client.api_key) as other:
             ask = lambda: other.messages.create(model=model(client), max_tokens=3, messages=user("Hello!"))
             return await asyncio.gather(*(ask() for _ in range(4)))
 

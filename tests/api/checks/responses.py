@@ -270,7 +270,7 @@ def errors_of_responses_name_the_clients_fields(client):
 @check
 def the_wire_of_a_response(client):
     body = {"model": model(client).id, "input": "Hello!", "stream": True, "max_output_tokens": 8}
-    with httpx.stream("POST", f"{client.base_url}responses", json=body, timeout=60) as response:
+    with httpx.stream("POST", f"{client.base_url}responses", json=body, headers=client.auth_headers, timeout=60) as response:
         assert response.status_code == 200 and response.headers["content-type"].startswith("text/event-stream")
         wire = response.read().decode()
     events = wire.split("\n\n")
