@@ -155,11 +155,11 @@ mod tests {
     fn what_exceeds_them_is_refused_before_it_is_compiled() {
         let (vocabulary, _) = vocabulary();
         for (grammar, word) in [
-            (Grammar::JsonSchema(chain(20_000).to_string()), "levels"),
+            (Grammar::JsonSchema(chain(12_000).to_string()), "levels"),
             (Grammar::JsonSchema(object(8_000, "properties").to_string()), "pairs of properties"),
             (Grammar::JsonSchema(object(400, "patternProperties").to_string()), "patterns"),
             (Grammar::Lark(rules(8_000)), "rules"),
-            (Grammar::Lark(format!("start: %json {}", chain(20_000))), "levels"),
+            (Grammar::Lark(format!("start: %json {}", chain(12_000))), "levels"),
         ] {
             let error = vocabulary.compile(&grammar, &[]).unwrap_err().to_string();
             assert!(error.contains(word) && error.contains("limit"), "{error}");
