@@ -192,7 +192,7 @@ def names_in_messages_are_taken(client):
 
 
 @check
-def requests_of_the_page_are_seen_in_the_cluster(client):
+def a_request_is_seen_in_the_cluster(client):
     raw = client.chat.completions.with_raw_response.create(
         model=model(client).id, messages=user("Hello!"), max_tokens=2, extra_headers={"x-request-id": "check-of-the-view"})
     usage = raw.parse().usage

@@ -178,7 +178,7 @@ def a_key_pays_for_what_it_uses(client):
 
 
 @front_check
-def a_key_that_runs_an_answer_is_seen_to(client):
+def what_a_key_runs_is_counted(client):
     holder, running = as_holder(client, "batch"), lambda: figure(client, "secateur_key_running", key="batch")
     with say(holder, stream=True, max_tokens=4_000, extra_body={"ignore_eos": True}) as stream:
         next(iter(stream))

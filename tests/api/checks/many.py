@@ -143,6 +143,7 @@ def running(client):
 
 @check
 def a_stream_that_its_client_closes_frees_its_place(client):
+    freed_after(client)
     for _ in range(5):
         stream = ask(client, "Hello!", stream=True, temperature=0, extra_body={"ignore_eos": True})
         next(iter(stream))
