@@ -79,7 +79,7 @@ pub fn parts(spans: &[CodedSpan], every: u32, held: u32) -> Vec<Part> {
             start = span.end;
             let kept = TokenSpan { start: span.start.max(held), end: span.end };
             if !kept.is_empty() {
-                parts.push(Part { span: kept, codec: *codec, first_row: first_row + kept.start - span.start });
+                parts.push(Part { span: kept, codec: *codec, first_row: first_row + (kept.start - span.start) });
             }
             first_row += span.len();
         }

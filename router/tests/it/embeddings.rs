@@ -50,6 +50,7 @@ async fn vectors_have_length_one_unless_told_otherwise_and_may_be_base64() {
 #[tokio::test]
 async fn many_texts_keep_their_order() {
     let cluster = Cluster::start(2, 1, &[]).await;
+    cluster.until_all_up().await;
     let inputs: Vec<Vec<u32>> = (0..60).map(|at| vec![10 + at; 1 + at as usize % 7]).collect();
     let reply = embedded(&cluster, json!({"input": inputs, "normalize": false})).await;
     for (at, input) in inputs.iter().enumerate() {
@@ -64,6 +65,7 @@ async fn many_texts_keep_their_order() {
 #[tokio::test]
 async fn another_node_takes_over_where_one_fails() {
     let cluster = Cluster::start(2, 1, &[]).await;
+    cluster.until_all_up().await;
     for act in [
         Act::Refuse(ServiceError::new(ErrorCode::Unavailable, "stopping")),
         Act::Bare(tonic::Code::Internal),

@@ -19,11 +19,7 @@ async fn answering(prefill: usize, decode: usize) -> Cluster {
     for node in cluster.prefill.iter().chain(&cluster.decode) {
         node.script.answer(answer_tokens(TEXT));
     }
-    until("all nodes are up", async || {
-        let view: Value = cluster.get("/v1/cluster").await.json().await.unwrap();
-        view["nodes"].as_array().unwrap().iter().all(|node| node["state"] == "up")
-    })
-    .await;
+    cluster.until_all_up().await;
     cluster
 }
 

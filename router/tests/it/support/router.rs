@@ -106,6 +106,15 @@ impl Cluster {
         text.split_terminator("\n\n").map(event).collect()
     }
 
+    /// Waits until every node is up: the router serves as soon as one pair is.
+    pub async fn until_all_up(&self) {
+        until("all nodes are up", async || {
+            let view: Value = self.get("/v1/cluster").await.json().await.unwrap();
+            view["nodes"].as_array().unwrap().iter().all(|node| node["state"] == "up")
+        })
+        .await;
+    }
+
     /// Waits for `/health` to answer so.
     pub async fn until_health(&self, status: u16) {
         until(&format!("health is {status}"), async || {
