@@ -233,6 +233,9 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
+    use std::thread;
     use std::time::{Duration, Instant};
 
     #[test]
