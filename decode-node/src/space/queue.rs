@@ -1,8 +1,8 @@
 //! The queue of those who wait for blocks, and when they get some: first come, first served.
 //!
-//! Whoever makes blocks free, or lets them be evicted, calls [`Queue::serve`] afterwards. A thread that finds another one
-//! evicting leaves the queue to that one, which looks again once it has evicted. So a waiter is served by the last thread
-//! that made room for it, or by one that looks after that thread. `tests/loom` tries every order of the threads' steps.
+//! Whoever makes blocks free, or lets them be evicted, calls [`Queue::serve`] afterwards. A thread that finds another
+//! one evicting leaves the queue to that one, which looks again once it has evicted. So a waiter is served by the last
+//! thread that made room for it, or by one that looks after that thread. `tests/loom` tries every order of the steps.
 
 use std::collections::VecDeque;
 
@@ -164,8 +164,8 @@ impl<S: Stock, A: Asker<S::Block>> Queue<S, A> {
         if self.available() == all { 0 } else { (all / KEPT_FREE).max(self.running.load(Ordering::Relaxed)) }
     }
 
-    /// Evicts blocks until the first waiter can be served, if eviction can achieve that. Returns false if another thread
-    /// is evicting: that thread then serves the queue.
+    /// Evicts blocks until the first waiter can be served, if eviction can achieve that. Returns false if another
+    /// thread is evicting: that thread then serves the queue.
     fn make_room(&self) -> bool {
         loop {
             // Read again in each round: freed blocks may have served the first waiter already.

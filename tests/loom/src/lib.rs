@@ -1,6 +1,6 @@
-//! Models of the parts in which threads meet without one lock around everything: the team of the kernels ([`team`]), the
-//! bell of the engines ([`bell`]) and the queue for KV blocks ([`queue`]). loom runs each model in every order of its
-//! steps, up to a number of preemptions, and finds lost wake-ups, deadlocks and unordered accesses.
+//! Models of the parts in which threads meet without one lock around everything: the team of the kernels ([`team`]),
+//! the bell of the engines ([`bell`]) and the queue for KV blocks ([`queue`]). loom runs each model in every order of
+//! its steps, up to a number of preemptions, and finds lost wake-ups, deadlocks and unordered accesses.
 //!
 //! Each part is a file of its crate that takes its locks, atomics and threads from `crate::sync`. There these are those
 //! of the standard library; here the same file is compiled against those of loom ([`sync`]). So the crates themselves

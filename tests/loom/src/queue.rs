@@ -140,8 +140,8 @@ impl Space {
         request
     }
 
-    /// Stops waiting, as a prompt does whose client has gone: its channel is dropped with what was in it, then the queue
-    /// is served.
+    /// Stops waiting, as a prompt does whose client has gone: its channel is dropped with what was in it, then the
+    /// queue is served.
     fn leaves(&self, request: &Request) {
         let before = std::mem::replace(&mut *request.fate(), Fate::Left);
         if let Fate::Got(blocks) = before {
