@@ -16,7 +16,7 @@ use axum::{
 };
 use futures::future::try_join_all;
 use secateur_common::ids;
-use secateur_proto::{ErrorCode, ServiceError, v1};
+use secateur_proto::{ServiceError, v1};
 use tokio::time::Instant;
 
 use super::{
@@ -63,11 +63,7 @@ pub async fn embeddings(
     request: Request,
 ) -> Response {
     let request_id = ids.request_id.clone();
-    handle(&app, ids, request).await.unwrap_or_else(|failure| {
-        app.metrics.refused(&request_id, &failure);
-        tracing::info!(request_id, code = failure.code.as_str(), error = %failure, "request refused");
-        error::response(&failure)
-    })
+    handle(&app, ids, request).await.unwrap_or_else(|failure| error::refused(&app, &request_id, &failure))
 }
 
 async fn handle(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
@@ -102,18 +98,13 @@ async fn handle(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Res
         let reply = (&*ids::time_ordered(), unix_seconds(), &*model);
         error::json(StatusCode::OK, &Embeddings::new(reply, vectors, style, tokens))
     };
-    tokio::task::spawn_blocking(write).await.map_err(|error| {
-        tracing::error!(%error, "writing vectors failed");
-        ServiceError::new(ErrorCode::Internal, "the vectors could not be written; the failure is logged")
-    })
+    error::write_apart(write, "the vectors").await
 }
 
 /// Makes tokens of a body's texts. Takes time in proportion to them, so do not call it on an async task.
 fn prepare(app: &App, raw: Raw, held: &Held) -> Result<Prepared, ServiceError> {
     let job = embeddings::parse(&raw.json(held)?, &app.limits)?;
-    if let Some(model) = job.model.as_ref().filter(|model| **model != app.model.name) {
-        return Err(models::unknown(app, model));
-    }
+    models::check(app, job.model.as_deref())?;
     let max_positions = app.max_positions();
     let mut inputs = Vec::with_capacity(job.inputs.len());
     for raw in job.inputs {

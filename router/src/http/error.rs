@@ -5,11 +5,12 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::Response,
 };
+use bytes::Bytes;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde::Serialize;
 
 use super::body;
-use crate::openai::error_body::ErrorBody;
+use crate::{app::App, openai::error_body::ErrorBody};
 
 /// Seconds after which a client should retry on an overloaded or incomplete cluster.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
@@ -62,8 +63,31 @@ pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, Vec::new())
         }
     };
+    written(status, body.into())
+}
+
+/// An answer whose body is written JSON.
+pub fn written(status: StatusCode, body: Bytes) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// Runs `write`, which takes time, away from the async threads; `what` is what it writes.
+pub async fn write_apart(
+    write: impl FnOnce() -> Response + Send + 'static,
+    what: &str,
+) -> Result<Response, ServiceError> {
+    tokio::task::spawn_blocking(write).await.map_err(|error| {
+        tracing::error!(%error, "writing {what} failed");
+        ServiceError::new(ErrorCode::Internal, format!("{what} could not be written; the failure is logged"))
+    })
+}
+
+/// Counts and logs a refused request, and answers it.
+pub fn refused(app: &App, request_id: &str, failure: &ServiceError) -> Response {
+    app.metrics.refused(request_id, failure);
+    tracing::info!(request_id, code = failure.code.as_str(), error = %failure, "request refused");
+    response(failure)
 }

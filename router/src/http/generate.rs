@@ -17,12 +17,10 @@ use std::{
 
 use axum::{
     Extension,
-    body::Body,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::StatusCode,
     response::Response,
 };
-use bytes::Bytes;
 use secateur_common::ids;
 use secateur_proto::{ErrorCode, ServiceError};
 use serde_json::Value;
@@ -58,11 +56,6 @@ pub trait Job: Sized + Send + 'static {
 
     /// The format of the reply.
     fn format(&self, reply: ReplyId) -> Box<dyn Format>;
-
-    /// The answer to a request of this kind that is refused.
-    fn refusal(error: &ServiceError) -> Response {
-        error::response(error)
-    }
 
     /// The pictures that the request gives by URL, each URL once.
     fn urls(&self) -> Vec<PictureUrl> {
@@ -132,11 +125,7 @@ pub async fn route<J: Job>(
     request: Request,
 ) -> Response {
     let request_id = ids.request_id.clone();
-    handle::<J>(&app, ids, request).await.unwrap_or_else(|failure| {
-        app.metrics.refused(&request_id, &failure);
-        tracing::info!(request_id, code = failure.code.as_str(), error = %failure, "request refused");
-        J::refusal(&failure)
-    })
+    handle::<J>(&app, ids, request).await.unwrap_or_else(|failure| error::refused(&app, &request_id, &failure))
 }
 
 async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Result<Response, ServiceError> {
@@ -164,7 +153,7 @@ async fn handle<J: Job>(app: &Arc<App>, ids: RequestIds, request: Request) -> Re
 /// pictures take time, so do not call it on an async task.
 fn read<J: Job>(app: &App, raw: Raw, reply: ReplyId, held: &Held) -> Result<Read<J>, ServiceError> {
     let job = J::parse(&raw.json(held)?, &app.limits)?;
-    check_model(app, job.generation())?;
+    models::check(app, job.generation().model.as_deref())?;
     let urls = if app.fetcher.is_some() { job.urls() } else { Vec::new() };
     if urls.is_empty() {
         return prepare(app, job, reply, &Fetched::new(), held).map(Box::new).map(Read::Ready);
@@ -197,21 +186,6 @@ fn prepare<J: Job>(app: &App, job: J, reply: ReplyId, fetched: &Fetched, held: &
     check_grammar(app, &generation)?;
     held.resize(prompts.iter().map(|prompt| prompt.weight(&generation.sampling)).sum())?;
     Ok(Ready { generation, prompts, format })
-}
-
-/// The answer with this body.
-fn written(body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-/// Refuses a request for another model.
-pub fn check_model(app: &App, generation: &Generation) -> Result<(), ServiceError> {
-    match &generation.model {
-        Some(model) if *model != app.model.name => Err(models::unknown(app, model)),
-        _ => Ok(()),
-    }
 }
 
 /// Refuses a form of the answer that the nodes could not compile.
@@ -269,14 +243,11 @@ async fn answer(app: &Arc<App>, arrival: Arrival, ticket: Ticket, ready: Ready) 
     let is_scored = contents.iter().any(|content| content.prompt.is_some());
     let write = move || {
         let usage = total.usage();
-        written(format.whole(contents, usage, total.receipt()))
+        error::written(StatusCode::OK, format.whole(contents, usage, total.receipt()))
     };
     if !is_scored {
         return Ok(write());
     }
     // The scores of a long prompt are megabytes of JSON.
-    tokio::task::spawn_blocking(write).await.map_err(|error| {
-        tracing::error!(%error, "writing an answer failed");
-        ServiceError::new(ErrorCode::Internal, "the answer could not be written; the failure is logged")
-    })
+    error::write_apart(write, "the answer").await
 }

@@ -11,12 +11,7 @@ use axum::{
 use secateur_proto::ServiceError;
 use serde_json::{Value, json};
 
-use super::{
-    begin::Prepared,
-    chat, error,
-    generate::{self, Job},
-    tokenize,
-};
+use super::{begin::Prepared, chat, error, generate::Job, models, tokenize};
 use crate::{
     anthropic::{MessageFormat, MessagesJob, error_body::ErrorBody},
     app::App,
@@ -57,7 +52,7 @@ impl Job for MessagesJob {
 pub async fn count_tokens(State(app): State<Arc<App>>, request: Request) -> Response {
     let counted = |app: &App, body: &Value| {
         let MessagesJob { mut chat, later, .. } = MessagesJob::counted(body, &app.limits)?;
-        generate::check_model(app, &chat.generation)?;
+        models::check(app, chat.generation.model.as_deref())?;
         tokenize::check_urls(app, &chat)?;
         let prompt = chat::prompt(app, &mut chat).map_err(|error| later.error(error))?;
         Ok(json!({"input_tokens": tokens(app, prompt.tokens.len(), chat.pictures.len())}))

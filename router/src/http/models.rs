@@ -27,8 +27,16 @@ pub async fn one(State(app): State<Arc<App>>, id: Result<Path<String>, PathRejec
     }
 }
 
+/// Refuses a request for another model; one that names none is for any.
+pub fn check(app: &App, asked: Option<&str>) -> Result<(), ServiceError> {
+    match asked {
+        Some(model) if model != app.model.name => Err(unknown(app, model)),
+        _ => Ok(()),
+    }
+}
+
 /// The error for a name that is not served.
-pub fn unknown(app: &App, id: &str) -> ServiceError {
+fn unknown(app: &App, id: &str) -> ServiceError {
     let id: String = id.chars().take(100).collect();
     let message = format!("there is no model {id:?} here; this router serves {:?}", app.model.name);
     ServiceError::new(ErrorCode::ModelNotFound, message).with_param("model")

@@ -58,11 +58,12 @@ pub fn overlaps(one: &Range<usize>, other: &Range<usize>) -> bool {
 fn special_tokens(model: &ServedModel, text: &str, encoded: &Encoded) -> Vec<(u32, Range<usize>)> {
     let known = &model.special_tokens;
     let tokens = encoded.ids.iter().copied().zip(encoded.offsets.iter().map(|&(start, end)| start..end));
-    let is_special = |id: u32, bytes: &Range<usize>| {
-        // The token for unknown words is special only where its own text stands.
+    let is_spelled = |bytes: &Range<usize>| {
         let spelled = text.get(bytes.clone()).map(str::trim);
-        known.ids.contains(&id) || spelled.is_some_and(|spelled| known.texts.iter().any(|text| text == spelled))
+        spelled.is_some_and(|spelled| known.texts.iter().any(|text| text == spelled))
     };
+    let is_special =
+        |id: u32, bytes: &Range<usize>| known.ids.contains(&id) || (known.unknown == Some(id) && is_spelled(bytes));
     tokens.filter(|(id, bytes)| !bytes.is_empty() && is_special(*id, bytes)).collect()
 }
 

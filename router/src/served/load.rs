@@ -104,7 +104,9 @@ fn special_tokens(tokenizer: &Tokenizer, image_token: Option<&ImageToken>, unkno
     let mut special = SpecialTokens::default();
     for (id, token) in tokenizer.get_added_tokens_decoder() {
         if token.special && !token.content.is_empty() {
-            if unknown != Some(token.content.as_str()) {
+            if unknown == Some(token.content.as_str()) {
+                special.unknown = Some(id);
+            } else {
                 special.ids.insert(id);
             }
             special.texts.push(token.content);

@@ -60,6 +60,8 @@ pub struct SpecialTokens {
     pub texts: Vec<String>,
     /// Ids of the tokens.
     pub ids: std::collections::HashSet<u32>,
+    /// The token for unknown words, which is not among `ids`: it is special only where its own text stands.
+    pub unknown: Option<u32>,
 }
 
 impl ServedModel {

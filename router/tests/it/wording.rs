@@ -1,11 +1,9 @@
 //! How an answer's text is told: reasoning apart from the answer, words that continue a message, stop texts, and text
 //! that only looks like special tokens.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
-use crate::support::{END_TOKEN, answer_tokens, model_folder, router::Cluster};
+use crate::support::{END_TOKEN, answer_tokens, model_with_template, router::Cluster};
 
 /// A template that knows of reasoning and of its effort, on the tiny tokenizer.
 pub const TEMPLATE: &str = "{% for message in messages %}<s>{{ message['role'] }}: {{ message['content'].split('</think>')[-1] }}</s>\n\
@@ -13,15 +11,7 @@ pub const TEMPLATE: &str = "{% for message in messages %}<s>{{ message['role'] }
 
 /// One pair that serves the tiny model with this template and answers so; the folder lives as long as the test.
 pub async fn cluster(template: &str, says: &str) -> (Cluster, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(model_folder()).unwrap() {
-        let path: PathBuf = entry.unwrap().path();
-        std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-    }
-    let file = folder.path().join("tokenizer_config.json");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    config["chat_template"] = template.into();
-    std::fs::write(file, config.to_string()).unwrap();
+    let folder = model_with_template(template);
     let cluster = Cluster::start(1, 1, &["--model", folder.path().to_str().unwrap()]).await;
     cluster.prefill[0].script.answer(answer_tokens(says));
     cluster.decode[0].script.answer(answer_tokens(says));
